@@ -1,0 +1,337 @@
+/*
+ * libcvm: a certificate vending machine for IoT fleets.
+ *
+ * All that applications and language bindings read: opaque types, plain functions, no variadic
+ * functions, no struct layouts. Stores and platforms are written against cvm/plugin.h instead.
+ *
+ * Threads: an instance (cvm_t) lives on one loop; call its functions from the thread that runs that
+ * loop. cvm_post() is the one call for any thread. Different instances share nothing.
+ *
+ * Completion: an accepted call (it returned NULL) runs its callback exactly once, later, on the
+ * loop, never inside the call that started it; also when it is cancelled, times out or the instance
+ * stops. A refused call (it returned an error) never runs its callback.
+ *
+ * Ownership: a cvm_error_t that a function returns belongs to the caller (cvm_error_free). What a
+ * callback is handed is borrowed until the callback returns. Strings that getters return live as
+ * long as the object they were asked of.
+ */
+#ifndef CVM_CVM_H
+#define CVM_CVM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CVM_API __attribute__((visibility("default")))
+
+struct uv_loop_s;
+
+typedef struct cvm_conf_s cvm_conf_t;
+typedef struct cvm_s cvm_t;
+typedef struct cvm_error_s cvm_error_t;
+typedef struct cvm_request_s cvm_request_t;
+typedef struct cvm_result_s cvm_result_t;
+typedef struct cvm_device_s cvm_device_t;
+typedef struct cvm_certificate_s cvm_certificate_t;
+typedef struct cvm_batch_s cvm_batch_t;
+
+/** The library's version, such as "0.1.0". Static. */
+CVM_API const char *cvm_version(void);
+
+/* --- Errors ----------------------------------------------------------------------------------- */
+
+/** What a caller can do about an error. Each error also has a stable name that says more. */
+typedef enum {
+    CVM_OK = 0,            /**< no error */
+    CVM_INVALID = 1,       /**< the input is wrong: mend it */
+    CVM_DENIED = 2,        /**< the proof was not accepted */
+    CVM_NOT_FOUND = 3,     /**< there is no such thing */
+    CVM_CONFLICT = 4,      /**< the present state forbids it */
+    CVM_BUSY = 5,          /**< too much at once: ask again after cvm_error_retry_after_s() */
+    CVM_UNAVAILABLE = 6,   /**< a store, platform or file fails for now */
+    CVM_UNKNOWN = 7,       /**< the outcome was not known in time: ask again */
+    CVM_CONFIGURATION = 8, /**< a property or a file that it names is wrong */
+    CVM_INTERNAL = 9       /**< out of memory, or a bug */
+} cvm_code_t;
+
+/** The error's code, a cvm_code_t; CVM_OK for NULL. */
+CVM_API int32_t cvm_error_code(const cvm_error_t *error);
+/** The stable name, such as "already_registered"; "ok" for NULL. */
+CVM_API const char *cvm_error_name(const cvm_error_t *error);
+/** One line for people; never holds a token or a key. */
+CVM_API const char *cvm_error_text(const cvm_error_t *error);
+/** The step of the flow where it happened, such as "verify"; "" outside the flow. */
+CVM_API const char *cvm_error_step(const cvm_error_t *error);
+/** 1 if the same call may succeed later, else 0. */
+CVM_API int32_t cvm_error_retryable(const cvm_error_t *error);
+/** Seconds to wait before the next try; 0 if the error names none. */
+CVM_API uint32_t cvm_error_retry_after_s(const cvm_error_t *error);
+/** Frees an error that a function returned. NULL is fine. */
+CVM_API void cvm_error_free(cvm_error_t *error);
+
+/**
+ * Writes the JSON body that answers an error, for a service with a server of its own.
+ * @param name        a stable name, such as "too_large"
+ * @param message     one line, or NULL for the name's own text
+ * @param request_id  the request's id, or NULL
+ * @param body        where the text goes, ended by NUL
+ * @param size        bytes at body; 512 are always enough
+ * @return the HTTP status that goes with the name, 500 for an unknown name
+ */
+CVM_API int32_t cvm_error_render(
+    const char *name, const char *message, const char *request_id, char *body, size_t size);
+
+/* --- Configuration ---------------------------------------------------------------------------- */
+
+/** A new configuration, all properties at their defaults; NULL when out of memory. */
+CVM_API cvm_conf_t *cvm_conf_new(void);
+CVM_API void cvm_conf_free(cvm_conf_t *conf);
+/** Sets one property by its text form ("15s", "10M", "60/min"). Paths are relative to the working
+ *  folder. Errors: "configuration" names the property and what it takes. */
+CVM_API cvm_error_t *cvm_conf_set(cvm_conf_t *conf, const char *name, const char *value);
+/** A property's text as set, or its default; NULL for an unknown name. */
+CVM_API const char *cvm_conf_get(const cvm_conf_t *conf, const char *name);
+/** A property as a number: milliseconds, a count, a rate by the minute, 0 and 1, or a choice's index. 0
+ *  for a property without one, and for an unknown name. */
+CVM_API int64_t cvm_conf_number(const cvm_conf_t *conf, const char *name);
+/** Reads "name = value" lines; paths in it are relative to the file. Errors name file and line. */
+CVM_API cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path);
+/** Reads CVM_* variables (CVM_HTTP_LISTEN sets http.listen).
+ *  @param warn  called for each CVM_* variable that names no property, or NULL */
+CVM_API cvm_error_t *cvm_conf_load_environment(
+    cvm_conf_t *conf, void (*warn)(void *user_data, const char *text), void *user_data);
+
+/** How many properties there are. */
+CVM_API uint32_t cvm_property_count(void);
+/** The name of property i; NULL past the end. Likewise the rest. All static. */
+CVM_API const char *cvm_property_name(uint32_t i);
+CVM_API const char *cvm_property_type(uint32_t i);
+CVM_API const char *cvm_property_default(uint32_t i);
+CVM_API const char *cvm_property_range(uint32_t i);
+CVM_API const char *cvm_property_help(uint32_t i);
+
+/* --- Instance --------------------------------------------------------------------------------- */
+
+/** Called once when something that has no result of its own is done. error is NULL on success. */
+typedef void (*cvm_done_cb)(void *user_data, const cvm_error_t *error);
+
+/**
+ * Makes an instance on a loop of its own: run it by cvm_run(), or from a foreign event loop by
+ * cvm_fd(), cvm_timeout_ms() and cvm_process(). The configuration is copied.
+ */
+CVM_API cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm);
+/** The same on the caller's libuv loop, which must outlive the instance. */
+CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm);
+/** Opens the store and the platform. Requests are refused until the callback has said success. */
+CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** Opens the configured listeners (http.listen, ops.listen). Call it after cvm_start succeeded.
+ *  Their connections live in threads of the library's own. */
+CVM_API cvm_error_t *cvm_listen(cvm_t *cvm);
+/** Listener i as "https 127.0.0.1:8443", with the port really bound; NULL past the end. */
+CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
+/** Reads certificates again and reopens the log files (what SIGHUP means to a server). What can't
+ *  be read stays as it was, and is logged and returned. */
+CVM_API cvm_error_t *cvm_reload(cvm_t *cvm);
+/** Stops: listeners drain, what was accepted completes, store and platform close; then the callback
+ *  (which may be NULL) runs. A second call is ignored. */
+CVM_API void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** Frees an instance. One that still runs is stopped first: with a loop of its own inside this
+ *  call, on a caller's loop as soon as that loop has run what is left. NULL is fine. */
+CVM_API void cvm_free(cvm_t *cvm);
+
+/** Runs the instance's own loop until cvm_stop() is complete. Not with cvm_new_on_uv(). */
+CVM_API cvm_error_t *cvm_run(cvm_t *cvm);
+/** For a foreign loop: a descriptor that is readable when there is work. */
+CVM_API int32_t cvm_fd(const cvm_t *cvm);
+/** For a foreign loop: milliseconds until cvm_process() is due whatever the descriptor says; -1 for
+ *  never. Ask again after each call to the library. */
+CVM_API int32_t cvm_timeout_ms(cvm_t *cvm);
+/** For a foreign loop: does what is due, without waiting. */
+CVM_API void cvm_process(cvm_t *cvm);
+/** Runs function(argument) on the loop. From any thread, while the instance is not freed. */
+CVM_API cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument);
+/** 1 while requests are accepted: started, not stopping, and the store has not failed. */
+CVM_API int32_t cvm_is_ready(const cvm_t *cvm);
+/** Asks the store whether it works; the callback's error says why not. */
+CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+
+/* --- Registration ----------------------------------------------------------------------------- */
+
+/** A new request; NULL when out of memory. It is copied where it is used. */
+CVM_API cvm_request_t *cvm_request_new(void);
+CVM_API void cvm_request_free(cvm_request_t *request);
+/* The setters copy their text. Errors: "invalid_request" when it is too long, or no memory. What the
+ * text may hold is checked when the request is used. */
+/** The device's unique id: 1 to 128 of A-Z a-z 0-9 : _ -. */
+CVM_API cvm_error_t *cvm_request_set_uid(cvm_request_t *request, const char *uid);
+/** The registration token: 1 to 256 printable ASCII characters without ":". */
+CVM_API cvm_error_t *cvm_request_set_token(cvm_request_t *request, const char *token);
+/** A PKCS#10 request in PEM; without one, the server makes the key. */
+CVM_API cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const char *pem);
+/** The peer's address without port, as text: limits count by it, logs and audit name it. */
+CVM_API cvm_error_t *cvm_request_set_peer(cvm_request_t *request, const char *address);
+/** What the request came over, a metric's label: "http", "coap", "api" (the default). */
+CVM_API cvm_error_t *cvm_request_set_transport(cvm_request_t *request, const char *transport);
+/** An id for logs and answers; without one the library makes one. */
+CVM_API cvm_error_t *cvm_request_set_id(cvm_request_t *request, const char *request_id);
+/** Milliseconds until the caller is answered `unknown`; 0 for request.deadline. */
+CVM_API void cvm_request_set_deadline_ms(cvm_request_t *request, uint32_t deadline_ms);
+
+/** Called once with what came of a request; the result is never NULL. */
+typedef void (*cvm_result_cb)(void *user_data, const cvm_result_t *result);
+
+/**
+ * Registers a device.
+ * @param request    uid and token are needed; copied
+ * @param id         receives the call's id for cvm_cancel(), or NULL
+ * @return refused: "overloaded" when not ready or too many are in flight, "internal" without memory
+ */
+CVM_API cvm_error_t *cvm_register(cvm_t *cvm, const cvm_request_t *request, cvm_result_cb callback,
+    void *user_data, uint64_t *id);
+
+/**
+ * Registers a device from a payload as it came in, and renders the answer.
+ * @param request     what the transport knows (peer, id, deadline), or NULL; the payload fills the rest
+ * @param media_type  the payload's, such as "application/json"; NULL or "" counts as that
+ * @param bytes       the payload; read before the call returns
+ */
+CVM_API cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *media_type,
+    const void *bytes, size_t length, cvm_result_cb callback, void *user_data, uint64_t *id);
+
+/** Completes a call at once with "unknown". What already has effects runs on until it is recorded or
+ *  undone. An id that is done or was never given is ignored. */
+CVM_API void cvm_cancel(cvm_t *cvm, uint64_t id);
+
+/** Why it failed; NULL if the device is registered. Borrowed. */
+CVM_API const cvm_error_t *cvm_result_error(const cvm_result_t *result);
+CVM_API const char *cvm_result_request_id(const cvm_result_t *result);
+/* What a registered device gets; NULL where there is none. */
+CVM_API const char *cvm_result_endpoint(const cvm_result_t *result);
+CVM_API const char *cvm_result_thing_name(const cvm_result_t *result);
+/** The device's certificate and its issuing chain without the root, PEM. */
+CVM_API const char *cvm_result_device_certificate(const cvm_result_t *result);
+/** The trust anchors for the endpoint, PEM. */
+CVM_API const char *cvm_result_root_ca(const cvm_result_t *result);
+CVM_API const char *cvm_result_certificate_id(const cvm_result_t *result);
+/** The keys that were made here, PEM; NULL when the device sent a CSR. */
+CVM_API const char *cvm_result_public_key(const cvm_result_t *result);
+CVM_API const char *cvm_result_private_key(const cvm_result_t *result);
+/** RFC 3339, UTC. */
+CVM_API const char *cvm_result_server_time(const cvm_result_t *result);
+/* The answer as rendered; only for cvm_handle(). */
+/** The HTTP status to send (http.legacy_status is applied). */
+CVM_API int32_t cvm_result_http_status(const cvm_result_t *result);
+/** The body and its length in bytes. It may hold a private key: wipe what you copy. */
+CVM_API const char *cvm_result_body(const cvm_result_t *result, size_t *length);
+
+/** Whether a uid can be registered here: its form, and the thing's name that it makes. Any thread.
+ *  @return NULL, or "invalid_request" with the reason */
+CVM_API cvm_error_t *cvm_check_uid(const cvm_t *cvm, const char *uid);
+
+/** Computes a registration token from a shared secret.
+ *  @param secret       the secret ("salt"), not ended by NUL
+ *  @param uid,second   the ids; second may be NULL
+ *  @param hmac         1: HMAC-SHA-256(secret, uid); 0: SHA-256(secret "//" uid ["+" second])
+ *  @param token        receives 64 hex digits and a NUL */
+CVM_API cvm_error_t *cvm_token(const void *secret, size_t secret_length, const char *uid,
+    const char *second, int32_t hmac, char token[65]);
+
+/* --- The operator's verbs --------------------------------------------------------------------- */
+
+/** Called once with a device; NULL with an error. */
+typedef void (*cvm_device_cb)(void *user_data, const cvm_error_t *error, const cvm_device_t *device);
+/** Called once with a page of devices, in order of uid; count 0 at the end. */
+typedef void (*cvm_devices_cb)(void *user_data, const cvm_error_t *error,
+    const cvm_device_t *const *devices, uint32_t count);
+/** Called once when a batch is written. The batch is the caller's again. */
+typedef void (*cvm_batch_cb)(void *user_data, const cvm_error_t *error, cvm_batch_t *batch);
+
+/* Errors of all verbs: "no_such_device", "invalid_request", "store_unavailable", "conflict" when
+ * others changed the device all the time. */
+/** One device with its certificates. */
+CVM_API cvm_error_t *cvm_device_get(
+    cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data);
+/** Devices with a uid greater than after ("" for the first page), at most limit (1 to 1000). */
+CVM_API cvm_error_t *cvm_device_list(
+    cvm_t *cvm, const char *after, uint32_t limit, cvm_devices_cb callback, void *user_data);
+/** Adds a device. The token is stored as a hash. Error "device_exists". */
+CVM_API cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token,
+    int32_t is_enabled, cvm_done_cb callback, void *user_data);
+/** Lets a device register and lifts the suspension of its certificates. */
+CVM_API cvm_error_t *cvm_device_enable(
+    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
+/** No registration, certificates suspended until enabled. Completes when the platform has done it. */
+CVM_API cvm_error_t *cvm_device_disable(
+    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
+/** Allows one new registration; the old certificate retires when the new one is recorded. */
+CVM_API cvm_error_t *cvm_device_reset(
+    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
+/** Revokes the certificates now and disables the device. Completes when the platform has done it.
+ *  @param reason  RFC 5280 §5.3.1's name, such as "keyCompromise"; NULL for "unspecified" */
+CVM_API cvm_error_t *cvm_device_revoke(
+    cvm_t *cvm, const char *uid, const char *reason, cvm_done_cb callback, void *user_data);
+/** Removes a device. A registered one needs force; its certificates are revoked.
+ *  Error "device_registered" without force. */
+CVM_API cvm_error_t *cvm_device_remove(
+    cvm_t *cvm, const char *uid, int32_t force, cvm_done_cb callback, void *user_data);
+/** Carries out at once what the records say is due (retirement, suspension). */
+CVM_API cvm_error_t *cvm_reconcile(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+
+CVM_API const char *cvm_device_uid(const cvm_device_t *device);
+CVM_API int32_t cvm_device_is_enabled(const cvm_device_t *device);
+CVM_API int32_t cvm_device_is_registered(const cvm_device_t *device);
+CVM_API int32_t cvm_device_is_revoked(const cvm_device_t *device);
+/* NULL where the device has none. */
+CVM_API const char *cvm_device_thing_name(const cvm_device_t *device);
+CVM_API const char *cvm_device_registered_on(const cvm_device_t *device);
+CVM_API const char *cvm_device_certificate_id(const cvm_device_t *device);
+/** RFC 3339 end of the lease that a running registration holds; NULL without one. */
+CVM_API const char *cvm_device_lease(const cvm_device_t *device);
+/** Certificate i, newest first; NULL past the end. Only from cvm_device_get(). */
+CVM_API const cvm_certificate_t *cvm_device_certificate(const cvm_device_t *device, uint32_t i);
+CVM_API const char *cvm_certificate_id(const cvm_certificate_t *certificate);
+/** pending, current, retiring or revoked. */
+CVM_API const char *cvm_certificate_state(const cvm_certificate_t *certificate);
+CVM_API const char *cvm_certificate_serial(const cvm_certificate_t *certificate);
+/* RFC 3339; revoke_after is NULL unless retiring, reason unless retiring or revoked. */
+CVM_API const char *cvm_certificate_not_before(const cvm_certificate_t *certificate);
+CVM_API const char *cvm_certificate_not_after(const cvm_certificate_t *certificate);
+CVM_API const char *cvm_certificate_revoke_after(const cvm_certificate_t *certificate);
+CVM_API const char *cvm_certificate_reason(const cvm_certificate_t *certificate);
+CVM_API const char *cvm_certificate_pem(const cvm_certificate_t *certificate);
+
+/* --- Import in batches ------------------------------------------------------------------------ */
+
+/** What became of a row of a batch. */
+typedef enum {
+    CVM_ROW_INSERTED = 0,
+    CVM_ROW_UNCHANGED = 1, /**< the same token was there already */
+    CVM_ROW_CONFLICT = 2,  /**< another token is there; it was kept */
+    CVM_ROW_REPLACED = 3   /**< another token was there; it was replaced */
+} cvm_row_t;
+
+/** A batch for up to limit rows (1 to 10000); NULL when out of memory. */
+CVM_API cvm_batch_t *cvm_batch_new(uint32_t limit);
+CVM_API void cvm_batch_free(cvm_batch_t *batch);
+/** Adds a row. token_sha256 is 64 hex digits: a file of a million tokens is hashed by its reader.
+ *  Errors: "invalid_request" (uid, hash, or the batch is full). */
+CVM_API cvm_error_t *cvm_batch_add(
+    cvm_batch_t *batch, const char *uid, const char *token_sha256, int32_t is_enabled);
+CVM_API uint32_t cvm_batch_count(const cvm_batch_t *batch);
+CVM_API const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i);
+/** After the callback: what became of row i, a cvm_row_t. */
+CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
+/** Empties a batch to be filled again. */
+CVM_API void cvm_batch_clear(cvm_batch_t *batch);
+/** Writes a batch in one transaction. The batch must not be touched until the callback.
+ *  @param replace_tokens  1: existing rows get the new token; their state stays in any case */
+CVM_API cvm_error_t *cvm_import(cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens,
+    cvm_batch_cb callback, void *user_data);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

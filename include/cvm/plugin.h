@@ -1,0 +1,280 @@
+/*
+ * What authors of stores and platforms read. A backend sees this file and nothing else of libcvm: it
+ * is handed the host's table and needs neither a link to the library nor libuv.
+ *
+ * Tables start with their size and only grow at the end; whoever reads one copies min(size, sizeof)
+ * into zeroes. A member that is NULL is not offered.
+ *
+ * Threads: the verbs of a backend are called on the instance's loop and must not block: what takes
+ * time goes to a thread. An operation is completed once, by complete(), from any thread, also inside
+ * the verb itself. Its arguments are borrowed until then. Completing is safe until `close` has been
+ * completed.
+ */
+#ifndef CVM_PLUGIN_H
+#define CVM_PLUGIN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** One open store or platform as the host sees it; handed to its create(). */
+typedef struct cvm_context_s cvm_context_t;
+/** One asynchronous operation. */
+typedef struct cvm_op_s cvm_op_t;
+/** One device or one certificate: a row of named fields. */
+typedef struct cvm_record_s cvm_record_t;
+/** Where a plugin's entry function makes its backends known. */
+typedef struct cvm_registry_s cvm_registry_t;
+/** The host's table, at the end of this file. */
+typedef struct cvm_host_s cvm_host_t;
+
+/* --- Records ---------------------------------------------------------------------------------- */
+
+/* name, kind of value, longest text in bytes. Times are milliseconds since 1970. A text that was
+ * never set reads as "", a number as 0. New fields come at the end. */
+#define CVM_DEVICE_FIELDS(X) X(DEVICE_UID, device_uid, TEXT, 128) CVM_DEVICE_OTHER_FIELDS(X)
+#define CVM_DEVICE_OTHER_FIELDS(X)                                                                 \
+    X(DEVICE_TOKEN, device_token, TEXT, 256) /* "sha256:" and 64 hex digits, or literal */         \
+    X(IS_ENABLED, is_enabled, NUMBER, 0)                                                           \
+    X(IS_REGISTERED, is_registered, NUMBER, 0)                                                     \
+    X(IS_REVOKED, is_revoked, NUMBER, 0)     /* by the operator; reset lifts it */                 \
+    X(IS_SUSPENDED, is_suspended, NUMBER, 0) /* what the platform has carried out */               \
+    X(THING_NAME, thing_name, TEXT, 128)                                                           \
+    X(REGISTERED_ON, registered_on, TEXT, 40)                                                      \
+    X(CERTIFICATE_ID, certificate_id, TEXT, 64)       /* the current one */                        \
+    X(PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64) /* its key's SPKI; unique among devices */   \
+    X(KEY_ORIGIN, key_origin, TEXT, 8)                /* "csr" or "server" */                      \
+    X(FIRST_ISSUED_AT, first_issued_at, NUMBER, 0)                                                 \
+    X(LAST_ISSUED_AT, last_issued_at, NUMBER, 0)                                                   \
+    X(REISSUE_COUNT, reissue_count, NUMBER, 0)                                                     \
+    X(LEASE_OWNER, lease_owner, TEXT, 32)                                                          \
+    X(LEASE_UNTIL, lease_until, NUMBER, 0)                                                         \
+    X(LEASE_PUBLIC_KEY_SHA256, lease_public_key_sha256, TEXT, 64)                                  \
+    X(LEASE_CERTIFICATE_ID, lease_certificate_id, TEXT, 64)                                        \
+    X(REVISION, revision, NUMBER, 0) /* the store's: one more with each write */
+
+#define CVM_CERTIFICATE_FIELDS(X)                                                                  \
+    X(C_CERTIFICATE_ID, certificate_id, TEXT, 64) /* lower-case hex SHA-256 of the DER */          \
+    CVM_CERTIFICATE_OTHER_FIELDS(X)
+#define CVM_CERTIFICATE_OTHER_FIELDS(X)                                                            \
+    X(C_DEVICE_UID, device_uid, TEXT, 128)                                                         \
+    X(C_STATE, state, TEXT, 8)    /* pending, current, retiring, revoked */                        \
+    X(C_SERIAL, serial, TEXT, 40) /* lower-case hex */                                             \
+    X(C_ISSUER, issuer, TEXT, 40) /* the issuer's key id, lower-case hex */                        \
+    X(C_NOT_BEFORE, not_before, NUMBER, 0)                                                         \
+    X(C_NOT_AFTER, not_after, NUMBER, 0)                                                           \
+    X(C_REVOKE_AFTER, revoke_after, NUMBER, 0) /* of a retiring one */                             \
+    X(C_REVOKED_AT, revoked_at, NUMBER, 0)                                                         \
+    X(C_REASON, reason, TEXT, 24)       /* RFC 5280 §5.3.1's name */                               \
+    X(C_SUCCESSOR, successor, TEXT, 64) /* certificate_id */                                       \
+    X(C_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64)                                            \
+    X(C_PEM, pem, TEXT, 8192)
+
+#define CVM_FIELD_ENUM_(id, name, kind, longest) CVM_##id,
+typedef enum { CVM_DEVICE_FIELDS(CVM_FIELD_ENUM_) CVM_DEVICE_FIELD_COUNT } cvm_device_field_t;
+typedef enum {
+    CVM_CERTIFICATE_FIELDS(CVM_FIELD_ENUM_) CVM_CERTIFICATE_FIELD_COUNT
+} cvm_certificate_field_t;
+
+typedef enum { CVM_RECORD_DEVICE = 0, CVM_RECORD_CERTIFICATE = 1 } cvm_record_kind_t;
+typedef enum { CVM_FIELD_TEXT = 0, CVM_FIELD_NUMBER = 1 } cvm_field_kind_t;
+
+/* --- Answers ---------------------------------------------------------------------------------- */
+
+/** What an operation came to. */
+typedef enum {
+    CVM_ANSWER_OK = 0,
+    CVM_ANSWER_NOT_FOUND = 1,   /**< no such device or value */
+    CVM_ANSWER_CONFLICT = 2,    /**< swap: it is not as it was read any more */
+    CVM_ANSWER_KEY_IN_USE = 3,  /**< swap: another device has this public key */
+    CVM_ANSWER_UNAVAILABLE = 4, /**< it fails for now, and nothing was changed */
+    CVM_ANSWER_BUSY = 5,        /**< quota or queue full, nothing was changed */
+    CVM_ANSWER_BROKEN = 6,      /**< the other side answered what can't be understood */
+    CVM_ANSWER_UNKNOWN = 7,     /**< it may have happened or not */
+    CVM_ANSWER_INVALID = 8      /**< the input can't be taken, now or later */
+} cvm_answer_t;
+
+/** Texts that an operation answers beside records. */
+typedef enum {
+    CVM_OUT_ENDPOINT = 0, /**< prepare: what the device connects to */
+    CVM_OUT_ROOT_CA = 1,  /**< prepare: trust anchors for the endpoint, PEM */
+    CVM_OUT_CHAIN = 2,    /**< prepare: issuing chain of the certificate, without the root, PEM */
+    CVM_OUT_VALUE = 3,    /**< meta_get: the value */
+    CVM_OUT_COUNT = 4
+} cvm_out_t;
+
+typedef enum {
+    CVM_LEVEL_ERROR = 0,
+    CVM_LEVEL_WARNING = 1,
+    CVM_LEVEL_INFO = 2,
+    CVM_LEVEL_DEBUG = 3
+} cvm_level_t;
+
+/** Times that the operator watches, seconds since 1970. */
+typedef enum {
+    CVM_GAUGE_CA_EXPIRY = 0,      /**< label: which CA */
+    CVM_GAUGE_CRL_NEXT_UPDATE = 1 /**< no label */
+} cvm_gauge_t;
+
+/* --- Stores ----------------------------------------------------------------------------------- */
+
+/** What scan() goes through, and in which order. */
+typedef enum {
+    CVM_SCAN_DEVICES = 0,      /**< all devices, by uid; after: a uid */
+    CVM_SCAN_CERTIFICATES = 1, /**< one device's certificates, newest first; after: its uid, no paging */
+    CVM_SCAN_DUE = 2,          /**< retiring certificates with revoke_after <= before_ms */
+    CVM_SCAN_UNSUSPENDED = 3,  /**< devices whose certificates' suspension is not as is_enabled says */
+    CVM_SCAN_REVOKED = 4,      /**< revoked and due certificates, unexpired, by id; after: an id */
+    CVM_SCAN_SUSPENDED = 5     /**< current and retiring certificates of disabled devices, by id */
+} cvm_scan_t;
+
+/** load(): existing rows get the new token. */
+#define CVM_LOAD_REPLACE_TOKENS 1u
+
+/** One device's records, written as one change. */
+typedef struct cvm_change_s {
+    const cvm_record_t *as_read;             /**< NULL: the device must not exist */
+    const cvm_record_t *wanted;              /**< NULL (and as_read NULL): certificates only */
+    const cvm_record_t *const *certificates; /**< inserted, or updated by id; never un-revoked */
+    uint32_t certificate_count;
+} cvm_change_t;
+
+typedef struct cvm_store_ops_s {
+    uint32_t size;
+    /** Opens what location names (the property's text behind the first ":"), without waiting for
+     *  anything: that is open()'s. @param error one line on failure @return OK or INVALID */
+    cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
+        void **store, char *error, size_t error_size);
+    void (*open)(void *store, cvm_op_t *op);
+    /** OK if a write could succeed now. */
+    void (*ready)(void *store, cvm_op_t *op);
+    /** Answers the device. */
+    void (*get)(void *store, cvm_op_t *op, const char *device_uid);
+    /** Compare and swap; durable when it completes. The store sets the new revision. */
+    void (*swap)(void *store, cvm_op_t *op, const cvm_change_t *change);
+    /** Answers at most limit records. */
+    void (*scan)(void *store, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms,
+        uint32_t limit);
+    /** Inserts devices, all in one durable change; sets each record's REVISION to its cvm_row_t. */
+    void (*load)(
+        void *store, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count, uint32_t flags);
+    void (*meta_get)(void *store, cvm_op_t *op, const char *name);
+    /** as_read NULL: the value must not exist. */
+    void (*meta_swap)(
+        void *store, cvm_op_t *op, const char *name, const char *as_read, const char *wanted);
+    /** Deletes change->as_read if it still is as read, and writes the certificates; durable. */
+    void (*remove)(void *store, cvm_op_t *op, const cvm_change_t *change);
+    /** Finishes what runs, closes, completes op. The host calls destroy() after that. */
+    void (*close)(void *store, cvm_op_t *op);
+    void (*destroy)(void *store);
+} cvm_store_ops_t;
+
+/* --- Platforms -------------------------------------------------------------------------------- */
+
+/** The platform's steps have effects outside the store: take a lease and record before activating. */
+#define CVM_PLATFORM_OUTSIDE_EFFECTS 1u
+/** The thing's name becomes a CN: at most 64 bytes (RFC 5280, ub-common-name). */
+#define CVM_PLATFORM_NAME_IS_CN 2u
+
+/** A step of the flow, or its undo. certificate is NULL before there is one. Steps and undoes are
+ *  idempotent: they may be asked for again after an unknown outcome. */
+typedef void (*cvm_step_fn)(void *platform, cvm_op_t *op, const cvm_record_t *device,
+    const cvm_record_t *certificate);
+
+typedef struct cvm_platform_ops_s {
+    uint32_t size;
+    uint32_t flags;
+    cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
+        void **platform, char *error, size_t error_size);
+    void (*open)(void *platform, cvm_op_t *op);
+    /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over quota. */
+    cvm_step_fn prepare;
+    /** Answers a certificate record for host->op_public_key() (or host->op_csr()). */
+    cvm_step_fn create_certificate;
+    cvm_step_fn delete_certificate;
+    cvm_step_fn attach_policy;
+    cvm_step_fn detach_policy;
+    cvm_step_fn create_thing;
+    cvm_step_fn attach_certificate;
+    cvm_step_fn detach_certificate;
+    cvm_step_fn activate;
+    cvm_step_fn deactivate;
+    /** Carries out a revocation; the record says retiring and due. Nothing is accepted after OK. */
+    cvm_step_fn revoke;
+    /** Suspends or resumes a device's certificates, as device's is_enabled says. */
+    cvm_step_fn suspend;
+    /** Certificates and other files were changed by others: read them again. May be NULL. */
+    void (*reload)(void *platform);
+    void (*close)(void *platform, cvm_op_t *op);
+    void (*destroy)(void *platform);
+} cvm_platform_ops_t;
+
+/* --- The host --------------------------------------------------------------------------------- */
+
+/** Called on the loop when a verb that a platform asked of the store is done. */
+typedef void (*cvm_host_done_fn)(void *argument, cvm_op_t *op, cvm_answer_t answer);
+
+struct cvm_host_s {
+    uint32_t size;
+    /** Called by a plugin's entry function: makes a backend known by its name. */
+    void (*add_store)(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops);
+    void (*add_platform)(
+        cvm_registry_t *registry, const char *name, const cvm_platform_ops_t *ops);
+
+    /* Any thread. */
+    void (*log)(cvm_context_t *context, cvm_level_t level, const char *text);
+    /** A property's text; NULL for an unknown name. */
+    const char *(*property)(cvm_context_t *context, const char *name);
+    /** A property as a number: milliseconds, bytes, count, or 0 and 1. */
+    int64_t (*property_number)(cvm_context_t *context, const char *name);
+    void (*gauge)(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value);
+    cvm_record_t *(*record_new)(cvm_record_kind_t kind);
+    cvm_record_t *(*record_copy)(const cvm_record_t *record);
+    void (*record_free)(cvm_record_t *record);
+    const char *(*text)(const cvm_record_t *record, uint32_t field);
+    int64_t (*number)(const cvm_record_t *record, uint32_t field);
+    /** 0, or -1 when it is too long, of the wrong kind, or memory is short. NULL reads as "". */
+    int32_t (*set_text)(cvm_record_t *record, uint32_t field, const char *value);
+    int32_t (*set_number)(cvm_record_t *record, uint32_t field, int64_t value);
+
+    /* By whoever works on the operation, before it completes. */
+    /** Answers a record, which is the host's from now on, also on failure. 0, or -1 without memory. */
+    int32_t (*op_add_record)(cvm_op_t *op, cvm_record_t *record);
+    int32_t (*op_set_text)(cvm_op_t *op, cvm_out_t out, const char *value);
+    /** The public key to certify: SubjectPublicKeyInfo, DER. NULL outside create_certificate. */
+    const uint8_t *(*op_public_key)(cvm_op_t *op, size_t *length);
+    /** A CSR for that key, PEM; made for the occasion if the device sent none. NULL without memory. */
+    const char *(*op_csr)(cvm_op_t *op);
+    /** Completes the operation. text: one line for people, or NULL. Any thread, once. */
+    void (*complete)(cvm_op_t *op, cvm_answer_t answer, const char *text);
+
+    /* On the loop. */
+    /** Runs work(argument) in a thread, then done(argument) on the loop. 0, or -1 without memory. */
+    int32_t (*run)(cvm_context_t *context, void (*work)(void *argument),
+        void (*done)(void *argument), void *argument);
+    /** Calls function(argument) on the loop after delay_ms, or early when the instance stops. 0, or -1
+     *  without memory or when it stops already. */
+    int32_t (*after)(cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument),
+        void *argument);
+    /** A platform's view of the store: each calls done once. 0, or -1 without memory. */
+    int32_t (*store_scan)(cvm_context_t *context, cvm_scan_t what, const char *after,
+        int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument);
+    int32_t (*store_meta_get)(
+        cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument);
+    int32_t (*store_meta_swap)(cvm_context_t *context, const char *name, const char *as_read,
+        const char *wanted, cvm_host_done_fn done, void *argument);
+    /** What a store's verb answered: record i (NULL past the end), or a text. */
+    const cvm_record_t *(*op_record)(const cvm_op_t *op, uint32_t i);
+    const char *(*op_text)(const cvm_op_t *op, cvm_out_t out);
+};
+
+/** The type of a plugin's one exported function, cvm_plugin. 0 on success. */
+typedef int32_t (*cvm_plugin_fn)(const cvm_host_t *host, cvm_registry_t *registry);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
