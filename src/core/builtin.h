@@ -1,0 +1,13 @@
+/* What is compiled in. builtin.c alone names backends and transports. */
+#ifndef CVM_CORE_BUILTIN_H
+#define CVM_CORE_BUILTIN_H
+
+#include "cvm/plugin.h"
+#include "transport.h"
+
+extern const cvm_plugin_fn CVM_BUILTIN_PLUGINS[];
+extern const uint32_t CVM_BUILTIN_PLUGIN_COUNT;
+extern const struct cvm_transport_ops *const CVM_BUILTIN_TRANSPORTS[];
+extern const uint32_t CVM_BUILTIN_TRANSPORT_COUNT;
+
+#endif

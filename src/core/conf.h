@@ -1,0 +1,12 @@
+/* A configuration inside the library: properties by name, as text and as number. */
+#ifndef CVM_CORE_CONF_H
+#define CVM_CORE_CONF_H
+
+#include "cvm/cvm.h"
+
+cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf);
+/* Reads a configuration file's bytes. file names it in errors; folder is put before relative paths. */
+cvm_error_t *cvm_conf_parse(
+    cvm_conf_t *conf, const char *bytes, size_t length, const char *file, const char *folder);
+
+#endif

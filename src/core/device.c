@@ -1,0 +1,357 @@
+/* The operator's verbs on one device: each reads the record, changes a copy and swaps it, again if
+ * somebody else was faster. What a device and its certificates look like is in device_view.c. */
+#include "device_view.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "clock.h"
+#include "instance.h"
+#include "record.h"
+#include "thing.h"
+#include "token.h"
+
+#define MOST_ATTEMPTS     8
+#define MOST_CERTIFICATES 64
+
+struct verb;
+
+/* What a verb does to the record. */
+struct verb_kind {
+    const char *event; /* in the audit */
+    /* Changes verb->wanted (a copy of the record; a new one for put) and the certificates. NULL if
+     * that is fine. */
+    cvm_error_t *(*change)(struct verb *verb);
+    int32_t must_exist, with_certificates, removes, reconciles;
+};
+
+struct verb {
+    cvm_op_t op;
+    cvm_t *cvm;
+    const struct verb_kind *kind;
+    uint32_t attempts;
+    char uid[129], token_hash[CVM_TOKEN_HASH_SIZE], reason[25];
+    int32_t is_enabled, force, is_unchanged;
+    cvm_record_t *device, *wanted;
+    cvm_record_t *certificates[MOST_CERTIFICATES];
+    const cvm_record_t *changed[MOST_CERTIFICATES];
+    uint32_t certificate_count, changed_count;
+    cvm_change_t change;
+    struct cvm_waiter waiter;
+};
+
+static void read_device(struct verb *verb);
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+static void forget_records(struct verb *verb)
+{
+    cvm_record_free(verb->device);
+    cvm_record_free(verb->wanted);
+    verb->device = verb->wanted = NULL;
+    while (verb->certificate_count)
+        cvm_record_free(verb->certificates[--verb->certificate_count]);
+    verb->changed_count = 0;
+}
+
+static void finish(struct verb *verb, cvm_error_t *error)
+{
+    verb->waiter.callback(verb->waiter.user_data, error);
+    cvm_error_free(error);
+    forget_records(verb);
+    cvm_op_clear(&verb->op);
+    free(verb);
+}
+
+static void reconciled(void *user_data, const cvm_error_t *error)
+{
+    cvm_error_t *copy = NULL;
+    if (error)
+        copy = cvm_error_new(error->reason,
+            "it is recorded, but not carried out yet (a server will try again): %s", error->text);
+    finish(user_data, copy);
+}
+
+/* The record says it; now let the platform do it. */
+static void recorded(struct verb *verb)
+{
+    if (!verb->is_unchanged)
+        cvm_audit(verb->cvm, verb->kind->event, verb->uid, NULL, NULL, NULL, verb->reason);
+    cvm_error_t *error = NULL;
+    if (verb->kind->reconciles) {
+        error = cvm_reconcile(verb->cvm, reconciled, verb);
+        if (!error)
+            return;
+    }
+    finish(verb, error);
+}
+
+/* --- Read, change, swap ----------------------------------------------------------------------- */
+
+static void swapped(cvm_op_t *op)
+{
+    struct verb *verb = CVM_CONTAINER(op, struct verb, op);
+    if (op->answer == CVM_ANSWER_CONFLICT && ++verb->attempts < MOST_ATTEMPTS) {
+        forget_records(verb);
+        read_device(verb);
+    } else if (op->answer != CVM_ANSWER_OK) {
+        finish(verb, cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text));
+    } else {
+        recorded(verb);
+    }
+}
+
+static void change(struct verb *verb)
+{
+    const cvm_store_ops_t *store = &verb->cvm->store;
+    verb->wanted =
+        verb->device ? cvm_record_copy(verb->device) : cvm_record_new(CVM_RECORD_DEVICE);
+    cvm_error_t *error = verb->wanted ? verb->kind->change(verb) : cvm_error_out_of_memory();
+    if (error) {
+        finish(verb, error);
+        return;
+    }
+    if (verb->is_unchanged) {
+        recorded(verb);
+        return;
+    }
+    verb->change =
+        (cvm_change_t){verb->device, verb->wanted, verb->changed, verb->changed_count};
+    cvm_op_start(
+        &verb->op, verb->cvm, SIDE_STORE, verb->kind->removes ? "remove" : "swap", swapped);
+    (verb->kind->removes ? store->remove : store->swap)(
+        verb->cvm->store_context.self, &verb->op, &verb->change);
+}
+
+static void got_certificates(cvm_op_t *op)
+{
+    struct verb *verb = CVM_CONTAINER(op, struct verb, op);
+    if (op->answer != CVM_ANSWER_OK) {
+        finish(verb, cvm_error_new(cvm_op_reason(op), NULL));
+        return;
+    }
+    for (uint32_t i = 0; i < op->record_count && i < MOST_CERTIFICATES; i++)
+        verb->certificates[verb->certificate_count++] = cvm_op_take(op, i);
+    change(verb);
+}
+
+static void got_device(cvm_op_t *op)
+{
+    struct verb *verb = CVM_CONTAINER(op, struct verb, op);
+    int32_t exists = op->answer == CVM_ANSWER_OK;
+    if (!exists && (op->answer != CVM_ANSWER_NOT_FOUND || verb->kind->must_exist)) {
+        finish(verb, cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text));
+        return;
+    }
+    verb->device = cvm_op_take(op, 0);
+    if (!verb->kind->with_certificates) {
+        change(verb);
+        return;
+    }
+    cvm_op_start(op, verb->cvm, SIDE_STORE, "scan", got_certificates);
+    verb->cvm->store.scan(verb->cvm->store_context.self, op, CVM_SCAN_CERTIFICATES, verb->uid, 0,
+        MOST_CERTIFICATES);
+}
+
+static void read_device(struct verb *verb)
+{
+    cvm_op_start(&verb->op, verb->cvm, SIDE_STORE, "get", got_device);
+    verb->cvm->store.get(verb->cvm->store_context.self, &verb->op, verb->uid);
+}
+
+/* A verb that is ready to start, or why not. */
+static cvm_error_t *verb_new(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
+    cvm_done_cb callback, void *user_data, struct verb **result)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the instance is not ready");
+    if (!cvm_uid_is_valid(uid))
+        return cvm_error_new(
+            REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
+    struct verb *verb = calloc(1, sizeof *verb);
+    if (!verb)
+        return cvm_error_out_of_memory();
+    verb->cvm = cvm;
+    verb->kind = kind;
+    memcpy(verb->uid, uid, strlen(uid) + 1);
+    verb->waiter = (struct cvm_waiter){callback, user_data};
+    *result = verb;
+    return NULL;
+}
+
+static cvm_error_t *start(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
+    cvm_done_cb callback, void *user_data)
+{
+    struct verb *verb = NULL;
+    cvm_error_t *error = verb_new(cvm, kind, uid, callback, user_data, &verb);
+    if (!error)
+        read_device(verb);
+    return error;
+}
+
+/* --- The verbs -------------------------------------------------------------------------------- */
+
+static cvm_error_t *when_set(int32_t failed)
+{
+    return failed ? cvm_error_out_of_memory() : NULL;
+}
+
+static cvm_error_t *change_put(struct verb *verb)
+{
+    if (verb->device)
+        return cvm_error_new(REASON_device_exists, "%s exists already", verb->uid);
+    return when_set(cvm_record_set_text(verb->wanted, CVM_DEVICE_UID, verb->uid) ||
+                    cvm_record_set_text(verb->wanted, CVM_DEVICE_TOKEN, verb->token_hash) ||
+                    cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, verb->is_enabled));
+}
+
+/* Enabling what is enabled changes nothing, but still waits for the platform to have done it. */
+static cvm_error_t *set_enabled(struct verb *verb, int32_t is_enabled)
+{
+    verb->is_unchanged = cvm_record_number(verb->device, CVM_IS_ENABLED) == is_enabled;
+    return when_set(cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, is_enabled));
+}
+
+static cvm_error_t *change_enable(struct verb *verb)
+{
+    return set_enabled(verb, 1);
+}
+
+static cvm_error_t *change_disable(struct verb *verb)
+{
+    return set_enabled(verb, 0);
+}
+
+/* The record keeps the certificate's id, so that the next registration retires it. */
+static cvm_error_t *change_reset(struct verb *verb)
+{
+    verb->is_unchanged = !cvm_record_number(verb->device, CVM_IS_REGISTERED) &&
+                         !cvm_record_number(verb->device, CVM_IS_REVOKED);
+    return when_set(cvm_record_set_number(verb->wanted, CVM_IS_REGISTERED, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_FIRST_ISSUED_AT, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_LAST_ISSUED_AT, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_REISSUE_COUNT, 0));
+}
+
+/* All certificates that are not revoked retire now; the reconciler carries that out. */
+static cvm_error_t *retire_all(struct verb *verb, const char *reason)
+{
+    for (uint32_t i = 0; i < verb->certificate_count; i++) {
+        cvm_record_t *certificate = verb->certificates[i];
+        if (strcmp(cvm_record_text(certificate, CVM_C_STATE), "revoked") == 0)
+            continue;
+        if (cvm_record_set_text(certificate, CVM_C_STATE, "retiring") ||
+            cvm_record_set_number(certificate, CVM_C_REVOKE_AFTER, cvm_now_ms()) ||
+            cvm_record_set_text(certificate, CVM_C_REASON, reason))
+            return cvm_error_out_of_memory();
+        verb->changed[verb->changed_count++] = certificate;
+    }
+    return NULL;
+}
+
+static cvm_error_t *change_revoke(struct verb *verb)
+{
+    verb->is_unchanged = 0;
+    if (cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, 0) ||
+        cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 1))
+        return cvm_error_out_of_memory();
+    return retire_all(verb, verb->reason);
+}
+
+static cvm_error_t *change_remove(struct verb *verb)
+{
+    if (cvm_record_number(verb->device, CVM_IS_REGISTERED) && !verb->force)
+        return cvm_error_new(REASON_device_registered,
+            "%s is registered; removing it revokes its certificate: use force", verb->uid);
+    return retire_all(verb, "cessationOfOperation");
+}
+
+static const struct verb_kind PUT = {"device_added", change_put, 0, 0, 0, 0};
+static const struct verb_kind ENABLE = {"device_enabled", change_enable, 1, 0, 0, 1};
+static const struct verb_kind DISABLE = {"device_disabled", change_disable, 1, 0, 0, 1};
+static const struct verb_kind RESET = {"device_reset", change_reset, 1, 0, 0, 0};
+static const struct verb_kind REVOKE = {"device_revoked", change_revoke, 1, 1, 0, 1};
+static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1, 1};
+
+cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int32_t is_enabled,
+    cvm_done_cb callback, void *user_data)
+{
+    struct verb *verb = NULL;
+    if (!cvm_token_is_valid(token))
+        return cvm_error_new(REASON_invalid_request,
+            "device_token must be 1 to 256 printable ASCII characters without \":\"");
+    cvm_error_t *error = cvm_check_uid(cvm, uid);
+    if (!error)
+        error = verb_new(cvm, &PUT, uid, callback, user_data, &verb);
+    if (error)
+        return error;
+    verb->is_enabled = is_enabled != 0;
+    if (cvm_token_hash(token, verb->token_hash)) {
+        free(verb);
+        return cvm_error_out_of_memory();
+    }
+    read_device(verb);
+    return NULL;
+}
+
+cvm_error_t *cvm_device_enable(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
+{
+    return start(cvm, &ENABLE, uid, callback, user_data);
+}
+
+cvm_error_t *cvm_device_disable(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
+{
+    return start(cvm, &DISABLE, uid, callback, user_data);
+}
+
+cvm_error_t *cvm_device_reset(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
+{
+    return start(cvm, &RESET, uid, callback, user_data);
+}
+
+/* RFC 5280 §5.3.1, but for those that a CRL of ours never says: certificateHold is `disable`,
+ * removeFromCRL is for delta CRLs. */
+static int32_t is_reason(const char *name)
+{
+    static const char *const REASONS[] = {"unspecified", "keyCompromise", "cACompromise",
+        "affiliationChanged", "superseded", "cessationOfOperation", "privilegeWithdrawn",
+        "aACompromise"};
+    for (size_t i = 0; i < sizeof REASONS / sizeof REASONS[0]; i++)
+        if (strcmp(name, REASONS[i]) == 0)
+            return 1;
+    return 0;
+}
+
+cvm_error_t *cvm_device_revoke(
+    cvm_t *cvm, const char *uid, const char *reason, cvm_done_cb callback, void *user_data)
+{
+    struct verb *verb = NULL;
+    if (!reason)
+        reason = "unspecified";
+    if (!is_reason(reason))
+        return cvm_error_new(REASON_invalid_request,
+            "'%.40s' is no reason; take unspecified, keyCompromise, affiliationChanged, superseded, "
+            "cessationOfOperation or privilegeWithdrawn",
+            reason);
+    cvm_error_t *error = verb_new(cvm, &REVOKE, uid, callback, user_data, &verb);
+    if (error)
+        return error;
+    memcpy(verb->reason, reason, strlen(reason) + 1);
+    read_device(verb);
+    return NULL;
+}
+
+cvm_error_t *cvm_device_remove(
+    cvm_t *cvm, const char *uid, int32_t force, cvm_done_cb callback, void *user_data)
+{
+    struct verb *verb = NULL;
+    cvm_error_t *error = verb_new(cvm, &REMOVE, uid, callback, user_data, &verb);
+    if (error)
+        return error;
+    verb->force = force;
+    read_device(verb);
+    return NULL;
+}

@@ -1,0 +1,280 @@
+/* Reading devices: get, list, and the getters of what they hand out. */
+#include "device_view.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "instance.h"
+#include "record.h"
+#include "token.h"
+
+#define MOST_CERTIFICATES 256
+#define LARGEST_PAGE      1000
+
+struct cvm_certificate_s {
+    const cvm_record_t *record;
+    char not_before[CVM_RFC3339_SIZE], not_after[CVM_RFC3339_SIZE], revoke_after[CVM_RFC3339_SIZE];
+};
+
+struct cvm_device_s {
+    const cvm_record_t *record;
+    char lease[CVM_RFC3339_SIZE];
+    uint32_t certificate_count;
+    cvm_certificate_t certificates[];
+};
+
+struct query {
+    cvm_op_t op;
+    char uid[129]; /* that is asked for, or after which a page begins */
+    cvm_record_t *device;
+    cvm_device_cb one;
+    cvm_devices_cb many;
+    void *user_data;
+};
+
+/* --- Views ------------------------------------------------------------------------------------ */
+
+static void fill_certificate(cvm_certificate_t *certificate, const cvm_record_t *record)
+{
+    certificate->record = record;
+    (void)cvm_rfc3339(cvm_record_number(record, CVM_C_NOT_BEFORE), certificate->not_before);
+    (void)cvm_rfc3339(cvm_record_number(record, CVM_C_NOT_AFTER), certificate->not_after);
+    (void)cvm_rfc3339(cvm_record_number(record, CVM_C_REVOKE_AFTER), certificate->revoke_after);
+}
+
+cvm_device_t *cvm_device_view(const cvm_record_t *record, cvm_op_t *certificates)
+{
+    uint32_t count = certificates ? certificates->record_count : 0;
+    cvm_device_t *device = calloc(1, sizeof *device + count * sizeof device->certificates[0]);
+    if (!device)
+        return NULL;
+    device->record = record;
+    device->certificate_count = count;
+    (void)cvm_rfc3339(cvm_record_number(record, CVM_LEASE_UNTIL), device->lease);
+    for (uint32_t i = 0; i < count; i++)
+        fill_certificate(&device->certificates[i], certificates->records[i]);
+    return device;
+}
+
+void cvm_device_view_free(cvm_device_t *device)
+{
+    free(device);
+}
+
+/* --- get -------------------------------------------------------------------------------------- */
+
+static void query_free(struct query *query)
+{
+    cvm_op_clear(&query->op);
+    cvm_record_free(query->device);
+    free(query);
+}
+
+static void answer_one(struct query *query)
+{
+    const cvm_op_t *op = &query->op;
+    cvm_error_t *error = NULL;
+    cvm_device_t *device = NULL;
+    if (op->answer != CVM_ANSWER_OK)
+        error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+    else if (!(device = cvm_device_view(query->device, &query->op)))
+        error = cvm_error_out_of_memory();
+    query->one(query->user_data, error, device);
+    cvm_error_free(error);
+    cvm_device_view_free(device);
+    query_free(query);
+}
+
+static void got_certificates(cvm_op_t *op)
+{
+    answer_one(CVM_CONTAINER(op, struct query, op));
+}
+
+static void got_device(cvm_op_t *op)
+{
+    struct query *query = CVM_CONTAINER(op, struct query, op);
+    cvm_t *cvm = op->cvm;
+    query->device = cvm_op_take(op, 0);
+    if (op->answer != CVM_ANSWER_OK) {
+        answer_one(query);
+        return;
+    }
+    cvm_op_start(op, cvm, SIDE_STORE, "scan", got_certificates);
+    cvm->store.scan(cvm->store_context.self, op, CVM_SCAN_CERTIFICATES,
+        query->uid, 0, MOST_CERTIFICATES);
+}
+
+static cvm_error_t *query_new(
+    const cvm_t *cvm, const char *uid, void *user_data, struct query **query)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the instance is not ready");
+    *query = calloc(1, sizeof **query);
+    if (!*query)
+        return cvm_error_out_of_memory();
+    (*query)->user_data = user_data;
+    memcpy((*query)->uid, uid, strlen(uid) + 1);
+    return NULL;
+}
+
+cvm_error_t *cvm_device_get(cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data)
+{
+    struct query *query = NULL;
+    if (!cvm_uid_is_valid(uid))
+        return cvm_error_new(
+            REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
+    cvm_error_t *error = query_new(cvm, uid, user_data, &query);
+    if (error)
+        return error;
+    query->one = callback;
+    cvm_op_start(&query->op, cvm, SIDE_STORE, "get", got_device);
+    cvm->store.get(cvm->store_context.self, &query->op, query->uid);
+    return NULL;
+}
+
+/* --- list ------------------------------------------------------------------------------------- */
+
+static cvm_device_t **views_of(const cvm_op_t *op)
+{
+    cvm_device_t **devices = calloc(op->record_count + 1, sizeof(cvm_device_t *));
+    for (uint32_t i = 0; devices && i < op->record_count; i++) {
+        devices[i] = cvm_device_view(op->records[i], NULL);
+        if (!devices[i]) {
+            while (i)
+                cvm_device_view_free(devices[--i]);
+            free(devices);
+            return NULL;
+        }
+    }
+    return devices;
+}
+
+static void got_page(cvm_op_t *op)
+{
+    struct query *query = CVM_CONTAINER(op, struct query, op);
+    cvm_error_t *error = NULL;
+    cvm_device_t **devices = NULL;
+    if (op->answer != CVM_ANSWER_OK)
+        error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+    else if (!(devices = views_of(op)))
+        error = cvm_error_out_of_memory();
+    query->many(query->user_data, error, (const cvm_device_t *const *)devices,
+        devices ? op->record_count : 0);
+    for (uint32_t i = 0; devices && i < op->record_count; i++)
+        cvm_device_view_free(devices[i]);
+    free(devices);
+    cvm_error_free(error);
+    query_free(query);
+}
+
+cvm_error_t *cvm_device_list(
+    cvm_t *cvm, const char *after, uint32_t limit, cvm_devices_cb callback, void *user_data)
+{
+    struct query *query = NULL;
+    if (!limit || limit > LARGEST_PAGE || strlen(after) > 128)
+        return cvm_error_new(REASON_invalid_request, "a page is 1 to 1000 devices after a uid");
+    cvm_error_t *error = query_new(cvm, after, user_data, &query);
+    if (error)
+        return error;
+    query->many = callback;
+    cvm_op_start(&query->op, cvm, SIDE_STORE, "scan", got_page);
+    cvm->store.scan(cvm->store_context.self, &query->op, CVM_SCAN_DEVICES,
+        query->uid, 0, limit);
+    return NULL;
+}
+
+/* --- Getters ---------------------------------------------------------------------------------- */
+
+static const char *text_or_null(const cvm_record_t *record, uint32_t field)
+{
+    const char *text = cvm_record_text(record, field);
+    return *text ? text : NULL;
+}
+
+const char *cvm_device_uid(const cvm_device_t *device)
+{
+    return cvm_record_text(device->record, CVM_DEVICE_UID);
+}
+
+int32_t cvm_device_is_enabled(const cvm_device_t *device)
+{
+    return cvm_record_number(device->record, CVM_IS_ENABLED) != 0;
+}
+
+int32_t cvm_device_is_registered(const cvm_device_t *device)
+{
+    return cvm_record_number(device->record, CVM_IS_REGISTERED) != 0;
+}
+
+int32_t cvm_device_is_revoked(const cvm_device_t *device)
+{
+    return cvm_record_number(device->record, CVM_IS_REVOKED) != 0;
+}
+
+const char *cvm_device_thing_name(const cvm_device_t *device)
+{
+    return text_or_null(device->record, CVM_THING_NAME);
+}
+
+const char *cvm_device_registered_on(const cvm_device_t *device)
+{
+    return text_or_null(device->record, CVM_REGISTERED_ON);
+}
+
+const char *cvm_device_certificate_id(const cvm_device_t *device)
+{
+    return text_or_null(device->record, CVM_CERTIFICATE_ID);
+}
+
+const char *cvm_device_lease(const cvm_device_t *device)
+{
+    return text_or_null(device->record, CVM_LEASE_OWNER) ? device->lease : NULL;
+}
+
+const cvm_certificate_t *cvm_device_certificate(const cvm_device_t *device, uint32_t i)
+{
+    return i < device->certificate_count ? &device->certificates[i] : NULL;
+}
+
+const char *cvm_certificate_id(const cvm_certificate_t *certificate)
+{
+    return cvm_record_text(certificate->record, CVM_C_CERTIFICATE_ID);
+}
+
+const char *cvm_certificate_state(const cvm_certificate_t *certificate)
+{
+    return cvm_record_text(certificate->record, CVM_C_STATE);
+}
+
+const char *cvm_certificate_serial(const cvm_certificate_t *certificate)
+{
+    return cvm_record_text(certificate->record, CVM_C_SERIAL);
+}
+
+const char *cvm_certificate_not_before(const cvm_certificate_t *certificate)
+{
+    return certificate->not_before;
+}
+
+const char *cvm_certificate_not_after(const cvm_certificate_t *certificate)
+{
+    return certificate->not_after;
+}
+
+const char *cvm_certificate_revoke_after(const cvm_certificate_t *certificate)
+{
+    return cvm_record_number(certificate->record, CVM_C_REVOKE_AFTER) ? certificate->revoke_after
+                                                                      : NULL;
+}
+
+const char *cvm_certificate_reason(const cvm_certificate_t *certificate)
+{
+    return text_or_null(certificate->record, CVM_C_REASON);
+}
+
+const char *cvm_certificate_pem(const cvm_certificate_t *certificate)
+{
+    return cvm_record_text(certificate->record, CVM_C_PEM);
+}

@@ -1,0 +1,98 @@
+/* cvm_error_t and what is derived from the table of reasons. Rendering for HTTP is in render.c. */
+#include "error.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct reason {
+    const char *name;
+    int32_t code, http_status, retryable;
+    const char *text;
+};
+
+#define ROW(name, code, status, retryable, text) {#name, CVM_##code, status, retryable, text},
+static const struct reason REASONS[REASON_COUNT] = {CVM_REASON_MAP(ROW)};
+#undef ROW
+
+static struct cvm_error_s out_of_memory = {REASON_internal, 0, "", "out of memory"};
+
+void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text)
+{
+    error->reason = reason;
+    error->retry_after_s = 0;
+    error->step = "";
+    (void)snprintf(error->text, sizeof error->text, "%s", text ? text : REASONS[reason].text);
+}
+
+cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
+{
+    cvm_error_t *error = malloc(sizeof *error);
+    if (!error)
+        return &out_of_memory;
+    cvm_error_set(error, reason, NULL);
+    if (format) {
+        va_list arguments;
+        va_start(arguments, format);
+        (void)vsnprintf(error->text, sizeof error->text, format, arguments);
+        va_end(arguments);
+    }
+    return error;
+}
+
+cvm_error_t *cvm_error_out_of_memory(void)
+{
+    return &out_of_memory;
+}
+
+void cvm_error_free(cvm_error_t *error)
+{
+    if (error != &out_of_memory)
+        free(error);
+}
+
+int32_t cvm_error_code(const cvm_error_t *error)
+{
+    return error ? REASONS[error->reason].code : CVM_OK;
+}
+
+const char *cvm_error_name(const cvm_error_t *error)
+{
+    return cvm_reason_name(error ? error->reason : REASON_ok);
+}
+
+const char *cvm_error_text(const cvm_error_t *error)
+{
+    return error ? error->text : REASONS[REASON_ok].text;
+}
+
+const char *cvm_error_step(const cvm_error_t *error)
+{
+    return error ? error->step : "";
+}
+
+int32_t cvm_error_retryable(const cvm_error_t *error)
+{
+    return error ? REASONS[error->reason].retryable : 0;
+}
+
+uint32_t cvm_error_retry_after_s(const cvm_error_t *error)
+{
+    return error ? error->retry_after_s : 0;
+}
+
+const char *cvm_reason_name(enum cvm_reason reason)
+{
+    return REASONS[reason].name;
+}
+
+const char *cvm_reason_text(enum cvm_reason reason)
+{
+    return REASONS[reason].text;
+}
+
+int32_t cvm_reason_http_status(enum cvm_reason reason)
+{
+    return REASONS[reason].http_status;
+}

@@ -1,0 +1,343 @@
+/* What backends are handed: the host's table, and how they are found by name. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "builtin.h"
+#include "instance.h"
+#include "key.h"
+#include "record.h"
+
+#define MOST_BACKENDS 16
+
+struct named {
+    char name[32];
+    const void *ops;
+    uint32_t size;
+};
+
+struct cvm_registry_s {
+    struct named stores[MOST_BACKENDS], platforms[MOST_BACKENDS];
+    uint32_t store_count, platform_count;
+};
+
+/* A call that waits for its time. */
+struct cvm_delay {
+    struct cvm_delay *next;
+    cvm_t *cvm;
+    struct cvm_timer *timer;
+    void (*function)(void *argument);
+    void *argument;
+};
+
+/* A platform's question to the store. */
+struct question {
+    cvm_op_t op;
+    cvm_host_done_fn done;
+    void *argument;
+};
+
+/* --- Registering and finding ------------------------------------------------------------------ */
+
+static void add(struct named *list, uint32_t *count, const char *name, const void *ops)
+{
+    if (*count == MOST_BACKENDS)
+        return;
+    struct named *entry = &list[(*count)++];
+    (void)snprintf(entry->name, sizeof entry->name, "%s", name);
+    entry->ops = ops;
+    memcpy(&entry->size, ops, sizeof entry->size); /* a table begins with its size */
+}
+
+static void add_store(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops)
+{
+    add(registry->stores, &registry->store_count, name, ops);
+}
+
+static void add_platform(cvm_registry_t *registry, const char *name, const cvm_platform_ops_t *ops)
+{
+    add(registry->platforms, &registry->platform_count, name, ops);
+}
+
+/* Copies the table that value ("kind:location") names into ops, of size bytes. */
+static cvm_error_t *find(const struct named *list, uint32_t count, const char *property,
+    const char *value, struct cvm_context_s *context, void *ops, uint32_t size)
+{
+    size_t kind = strcspn(value, ":");
+    for (uint32_t i = 0; i < count; i++) {
+        if (strlen(list[i].name) != kind || memcmp(list[i].name, value, kind) != 0)
+            continue;
+        memcpy(ops, list[i].ops, list[i].size < size ? list[i].size : size);
+        memcpy(context->kind, list[i].name, sizeof context->kind);
+        return NULL;
+    }
+    return cvm_error_new(REASON_configuration, "%s = %.64s: there is no '%.*s' here; the first is %s",
+        property, value, (int)kind, value, count ? list[0].name : "missing");
+}
+
+static const char *location_of(const char *value)
+{
+    return strchr(value, ':') + 1; /* conf took no value without */
+}
+
+cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
+{
+    struct cvm_registry_s registry = {.store_count = 0};
+    const char *store = cvm_conf_get(cvm->conf, "store");
+    const char *platform = cvm_conf_get(cvm->conf, "platform");
+    char why[200] = "";
+    for (uint32_t i = 0; i < CVM_BUILTIN_PLUGIN_COUNT; i++)
+        (void)CVM_BUILTIN_PLUGINS[i](&CVM_HOST, &registry);
+    cvm->store_context.cvm = cvm->platform_context.cvm = cvm;
+    cvm_error_t *error = find(registry.stores, registry.store_count, "store", store,
+        &cvm->store_context, &cvm->store, sizeof cvm->store);
+    if (!error)
+        error = find(registry.platforms, registry.platform_count, "platform", platform,
+            &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
+    if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(store),
+                      &cvm->store_context.self, why, sizeof why))
+        error = cvm_error_new(REASON_configuration, "store = %.80s: %s", store, why);
+    if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(platform),
+                      &cvm->platform_context.self, why, sizeof why))
+        error = cvm_error_new(REASON_configuration, "platform = %.80s: %s", platform, why);
+    return error;
+}
+
+/* --- Log and properties ----------------------------------------------------------------------- */
+
+static void host_log(cvm_context_t *context, cvm_level_t level, const char *text)
+{
+    const struct cvm_log_field fields[] = {{"backend", context->kind}, {"text", text}};
+    cvm_log_write(context->cvm->log, (enum cvm_log_level)level, "message", fields, 2);
+}
+
+static const char *host_property(cvm_context_t *context, const char *name)
+{
+    return cvm_conf_get(context->cvm->conf, name);
+}
+
+static int64_t host_property_number(cvm_context_t *context, const char *name)
+{
+    return cvm_conf_number(context->cvm->conf, name);
+}
+
+static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value)
+{
+    static const enum cvm_metric METRICS[] = {METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE};
+    cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
+}
+
+/* --- Operations ------------------------------------------------------------------------------- */
+
+static int32_t op_add_record(cvm_op_t *op, cvm_record_t *record)
+{
+    cvm_record_t **more = realloc(op->records, (op->record_count + 1) * sizeof(cvm_record_t *));
+    if (!more) {
+        cvm_record_free(record);
+        return -1;
+    }
+    op->records = more;
+    op->records[op->record_count++] = record;
+    return 0;
+}
+
+static int32_t op_set_text(cvm_op_t *op, cvm_out_t out, const char *value)
+{
+    char *copy = strdup(value);
+    if (!copy)
+        return -1;
+    free(op->outs[out]);
+    op->outs[out] = copy;
+    return 0;
+}
+
+static const uint8_t *op_public_key(cvm_op_t *op, size_t *length)
+{
+    *length = op->key ? op->key->spki_length : 0;
+    return op->key ? op->key->spki : NULL;
+}
+
+static const char *op_csr(cvm_op_t *op)
+{
+    if (op->key && !op->key->csr)
+        (void)cvm_key_make_csr(op->key);
+    return op->key ? op->key->csr : NULL;
+}
+
+static void complete(cvm_op_t *op, cvm_answer_t answer, const char *text)
+{
+    if (atomic_exchange(&op->is_complete, 1))
+        return; /* a backend's bug must not complete a caller twice */
+    op->answer = answer;
+    (void)snprintf(op->text, sizeof op->text, "%s", text ? text : "");
+    cvm_loop_post(op->cvm->loop, &op->mail);
+}
+
+static const cvm_record_t *op_record(const cvm_op_t *op, uint32_t i)
+{
+    return i < op->record_count ? op->records[i] : NULL;
+}
+
+static const char *op_text(const cvm_op_t *op, cvm_out_t out)
+{
+    return op->outs[out];
+}
+
+/* --- Threads and delays ----------------------------------------------------------------------- */
+
+/* Work in a thread, which the instance must outlive. */
+struct errand {
+    cvm_t *cvm;
+    void (*work)(void *argument);
+    void (*done)(void *argument);
+    void *argument;
+};
+
+static void run_errand(void *argument)
+{
+    const struct errand *errand = argument;
+    errand->work(errand->argument);
+}
+
+static void errand_done(void *argument)
+{
+    struct errand errand = *(struct errand *)argument;
+    free(argument);
+    errand.done(errand.argument);
+    cvm_release(errand.cvm);
+}
+
+static int32_t host_run(cvm_context_t *context, void (*work)(void *argument),
+    void (*done)(void *argument), void *argument)
+{
+    struct errand *errand = malloc(sizeof *errand);
+    if (!errand)
+        return -1;
+    *errand = (struct errand){context->cvm, work, done, argument};
+    if (cvm_threads_run(context->cvm->threads, run_errand, errand_done, errand)) {
+        free(errand);
+        return -1;
+    }
+    cvm_hold(context->cvm);
+    return 0;
+}
+
+static void delay_over(void *argument)
+{
+    struct cvm_delay *delay = argument;
+    cvm_t *cvm = delay->cvm;
+    struct cvm_delay **link = &cvm->delays;
+    while (*link != delay)
+        link = &(*link)->next;
+    *link = delay->next;
+    cvm_timer_free(delay->timer);
+    delay->function(delay->argument);
+    free(delay);
+    cvm_release(cvm);
+}
+
+static int32_t host_after(cvm_context_t *context, int64_t delay_ms,
+    void (*function)(void *argument), void *argument)
+{
+    cvm_t *cvm = context->cvm;
+    if (cvm->state >= STATE_STOPPING)
+        return -1;
+    struct cvm_delay *delay = calloc(1, sizeof *delay);
+    if (!delay || !(delay->timer = cvm_timer_new(cvm->loop, delay_over, delay))) {
+        free(delay);
+        return -1;
+    }
+    delay->cvm = cvm;
+    delay->function = function;
+    delay->argument = argument;
+    delay->next = cvm->delays;
+    cvm->delays = delay;
+    cvm_hold(cvm);
+    cvm_timer_start(delay->timer, (uint64_t)delay_ms);
+    return 0;
+}
+
+void cvm_host_flush_delays(cvm_t *cvm)
+{
+    for (struct cvm_delay *delay = cvm->delays; delay; delay = delay->next)
+        cvm_timer_start(delay->timer, 0);
+}
+
+/* --- A platform's view of the store ----------------------------------------------------------- */
+
+static void answered(cvm_op_t *op)
+{
+    struct question *question = CVM_CONTAINER(op, struct question, op);
+    question->done(question->argument, op, op->answer);
+    cvm_op_clear(op);
+    free(question);
+}
+
+static cvm_op_t *ask(cvm_context_t *context, const char *call, cvm_host_done_fn done, void *argument)
+{
+    struct question *question = calloc(1, sizeof *question);
+    if (!question)
+        return NULL;
+    question->done = done;
+    question->argument = argument;
+    cvm_op_start(&question->op, context->cvm, SIDE_STORE, call, answered);
+    return &question->op;
+}
+
+static int32_t store_scan(cvm_context_t *context, cvm_scan_t what, const char *after,
+    int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument)
+{
+    cvm_op_t *op = ask(context, "scan", done, argument);
+    if (op)
+        context->cvm->store.scan(
+            context->cvm->store_context.self, op, what, after, before_ms, limit);
+    return op ? 0 : -1;
+}
+
+static int32_t store_meta_get(
+    cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument)
+{
+    cvm_op_t *op = ask(context, "meta_get", done, argument);
+    if (op)
+        context->cvm->store.meta_get(context->cvm->store_context.self, op, name);
+    return op ? 0 : -1;
+}
+
+static int32_t store_meta_swap(cvm_context_t *context, const char *name, const char *as_read,
+    const char *wanted, cvm_host_done_fn done, void *argument)
+{
+    cvm_op_t *op = ask(context, "meta_swap", done, argument);
+    if (op)
+        context->cvm->store.meta_swap(
+            context->cvm->store_context.self, op, name, as_read, wanted);
+    return op ? 0 : -1;
+}
+
+const cvm_host_t CVM_HOST = {
+    .size = sizeof(cvm_host_t),
+    .add_store = add_store,
+    .add_platform = add_platform,
+    .log = host_log,
+    .property = host_property,
+    .property_number = host_property_number,
+    .gauge = host_gauge,
+    .record_new = cvm_record_new,
+    .record_copy = cvm_record_copy,
+    .record_free = cvm_record_free,
+    .text = cvm_record_text,
+    .number = cvm_record_number,
+    .set_text = cvm_record_set_text,
+    .set_number = cvm_record_set_number,
+    .op_add_record = op_add_record,
+    .op_set_text = op_set_text,
+    .op_public_key = op_public_key,
+    .op_csr = op_csr,
+    .complete = complete,
+    .run = host_run,
+    .after = host_after,
+    .store_scan = store_scan,
+    .store_meta_get = store_meta_get,
+    .store_meta_swap = store_meta_swap,
+    .op_record = op_record,
+    .op_text = op_text,
+};

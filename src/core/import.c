@@ -1,0 +1,127 @@
+/* Import in batches: rows are collected by the caller and written in one change. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "hex.h"
+#include "instance.h"
+#include "record.h"
+#include "token.h"
+
+#define LARGEST_BATCH 10000
+
+struct cvm_batch_s {
+    uint32_t limit, count;
+    cvm_record_t **devices;
+    /* While it is written: */
+    cvm_op_t op;
+    cvm_batch_cb callback;
+    void *user_data;
+};
+
+cvm_batch_t *cvm_batch_new(uint32_t limit)
+{
+    if (!limit || limit > LARGEST_BATCH)
+        return NULL;
+    cvm_batch_t *batch = calloc(1, sizeof *batch);
+    if (!batch || !(batch->devices = calloc(limit, sizeof(cvm_record_t *)))) {
+        free(batch);
+        return NULL;
+    }
+    batch->limit = limit;
+    return batch;
+}
+
+void cvm_batch_clear(cvm_batch_t *batch)
+{
+    while (batch->count)
+        cvm_record_free(batch->devices[--batch->count]);
+}
+
+void cvm_batch_free(cvm_batch_t *batch)
+{
+    if (!batch)
+        return;
+    cvm_batch_clear(batch);
+    cvm_op_clear(&batch->op);
+    free(batch->devices);
+    free(batch);
+}
+
+cvm_error_t *cvm_batch_add(
+    cvm_batch_t *batch, const char *uid, const char *token_sha256, int32_t is_enabled)
+{
+    char hash[CVM_TOKEN_HASH_SIZE];
+    if (batch->count == batch->limit)
+        return cvm_error_new(REASON_invalid_request, "the batch is full");
+    if (!cvm_uid_is_valid(uid) || !cvm_is_hex(token_sha256, 64))
+        return cvm_error_new(REASON_invalid_request, "a row is a device_uid and a SHA-256 in hex");
+    (void)snprintf(hash, sizeof hash, CVM_TOKEN_HASH_PREFIX "%s", token_sha256);
+    cvm_record_t *device = cvm_record_new(CVM_RECORD_DEVICE);
+    if (!device || cvm_record_set_text(device, CVM_DEVICE_UID, uid) ||
+        cvm_record_set_text(device, CVM_DEVICE_TOKEN, hash) ||
+        cvm_record_set_number(device, CVM_IS_ENABLED, is_enabled != 0)) {
+        cvm_record_free(device);
+        return cvm_error_out_of_memory();
+    }
+    batch->devices[batch->count++] = device;
+    return NULL;
+}
+
+uint32_t cvm_batch_count(const cvm_batch_t *batch)
+{
+    return batch->count;
+}
+
+const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i)
+{
+    return i < batch->count ? cvm_record_text(batch->devices[i], CVM_DEVICE_UID) : NULL;
+}
+
+int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i)
+{
+    return i < batch->count ? (int32_t)cvm_record_number(batch->devices[i], CVM_REVISION) : -1;
+}
+
+/* One line for what a batch inserted: the rows are the file's. A replaced token gets its own. */
+static void audit(cvm_t *cvm, const cvm_batch_t *batch)
+{
+    char detail[48];
+    uint32_t inserted = 0;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        int32_t row = cvm_batch_row(batch, i);
+        inserted += row == CVM_ROW_INSERTED;
+        if (row == CVM_ROW_REPLACED)
+            cvm_audit(cvm, "token_replaced", cvm_batch_uid(batch, i), NULL, NULL, NULL, NULL);
+    }
+    (void)snprintf(detail, sizeof detail, "%u devices", inserted);
+    if (inserted)
+        cvm_audit(cvm, "devices_imported", NULL, NULL, NULL, NULL, detail);
+}
+
+static void loaded(cvm_op_t *op)
+{
+    cvm_batch_t *batch = CVM_CONTAINER(op, cvm_batch_t, op);
+    cvm_error_t *error = NULL;
+    if (op->answer != CVM_ANSWER_OK)
+        error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+    else
+        audit(op->cvm, batch);
+    batch->callback(batch->user_data, error, batch);
+    cvm_error_free(error);
+}
+
+cvm_error_t *cvm_import(cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens,
+    cvm_batch_cb callback, void *user_data)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the instance is not ready");
+    batch->callback = callback;
+    batch->user_data = user_data;
+    cvm_op_start(&batch->op, cvm, SIDE_STORE, "load", loaded);
+    cvm->store.load(cvm->store_context.self, &batch->op, batch->devices, batch->count,
+        replace_tokens ? CVM_LOAD_REPLACE_TOKENS : 0);
+    return NULL;
+}

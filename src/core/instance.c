@@ -1,0 +1,381 @@
+/* The life of an instance: new, started, stopping, stopped. */
+#include "instance.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "builtin.h"
+#include "reconcile.h"
+#include "thing.h"
+#include "version.h"
+
+const char *cvm_version(void)
+{
+    return CVM_VERSION;
+}
+
+/* --- New and free ----------------------------------------------------------------------------- */
+
+static void instance_free(cvm_t *cvm)
+{
+    cvm_op_clear(&cvm->life);
+    if (cvm->platform_context.self)
+        cvm->platform.destroy(cvm->platform_context.self);
+    if (cvm->store_context.self)
+        cvm->store.destroy(cvm->store_context.self);
+    cvm_reconciler_free(cvm->reconciler);
+    cvm_threads_free(cvm->threads);
+    cvm_limiter_free(cvm->limiter);
+    cvm_metrics_free(cvm->metrics);
+    cvm_log_close(cvm->audit);
+    cvm_log_close(cvm->log);
+    cvm_conf_free(cvm->conf);
+    cvm_error_free(cvm->failure);
+    free(cvm);
+}
+
+static cvm_error_t *open_logs(cvm_t *cvm)
+{
+    cvm_error_t *error = NULL;
+    const char *audit = cvm_conf_get(cvm->conf, "audit.file");
+    cvm->log = cvm_log_open(cvm_conf_get(cvm->conf, "log.file"),
+        (enum cvm_log_level)cvm_conf_number(cvm->conf, "log.level"),
+        (enum cvm_log_format)cvm_conf_number(cvm->conf, "log.format"), &error);
+    if (!error && *audit)
+        cvm->audit = cvm_log_open(audit, LOG_INFO, LOG_JSON, &error);
+    return error;
+}
+
+static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
+{
+    cvm->loop = cvm_loop_new(loop);
+    cvm->metrics = cvm_metrics_new();
+    cvm->limiter = cvm_limiter_new(cvm_conf_number(cvm->conf, "limit.failures_per_address"));
+    cvm->reconciler = cvm_reconciler_new(cvm);
+    cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop) : NULL;
+    if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->threads)
+        return cvm_error_out_of_memory();
+    const char *version = CVM_VERSION;
+    cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
+    cvm_metrics_set(cvm->metrics, METRIC_QUEUE_DEPTH, NULL, 0);
+    cvm_error_t *error = cvm_thing_check_format(cvm_conf_get(cvm->conf, "thing.name_format"));
+    return error ? error : cvm_host_create_backends(cvm);
+}
+
+static void loop_closed(void *argument)
+{
+    cvm_t *cvm = argument;
+    cvm->is_closed = 1;
+    if (cvm->stopped.callback)
+        cvm->stopped.callback(cvm->stopped.user_data, NULL);
+    if (cvm->is_freed && !cvm_loop_is_own(cvm->loop))
+        instance_free(cvm);
+}
+
+cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **result)
+{
+    *result = NULL;
+    cvm_t *cvm = calloc(1, sizeof *cvm);
+    if (!cvm)
+        return cvm_error_out_of_memory();
+    cvm->conf = cvm_conf_copy(conf);
+    cvm_error_t *error = cvm->conf ? open_logs(cvm) : cvm_error_out_of_memory();
+    if (!error)
+        error = make_parts(cvm, loop);
+    if (error) {
+        cvm_free(cvm);
+        return error;
+    }
+    *result = cvm;
+    return NULL;
+}
+
+cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm)
+{
+    return cvm_new_on_uv(conf, NULL, cvm);
+}
+
+void cvm_free(cvm_t *cvm)
+{
+    if (!cvm)
+        return;
+    cvm->is_freed = 1;
+    if (cvm->is_closed || !cvm->loop) {
+        instance_free(cvm);
+        return;
+    }
+    int32_t is_own = cvm_loop_is_own(cvm->loop);
+    cvm_stop(cvm, NULL, NULL);
+    if (is_own) {
+        cvm_loop_run(cvm->loop);
+        instance_free(cvm);
+    }
+}
+
+/* --- What must end before it closes ----------------------------------------------------------- */
+
+void cvm_hold(cvm_t *cvm)
+{
+    cvm->running++;
+}
+
+static void close_loop(cvm_t *cvm)
+{
+    cvm->state = STATE_STOPPED;
+    cvm_loop_close(cvm->loop, loop_closed, cvm);
+}
+
+static void side_closed(cvm_op_t *op)
+{
+    (void)op; /* the release that follows goes on */
+}
+
+/* Closes one side of the instance. Returns 1 if there was something to close. */
+static int32_t close_side(cvm_t *cvm, enum cvm_side side, struct cvm_context_s *context,
+    void (*close)(void *self, cvm_op_t *op))
+{
+    if (!context->self || context->is_closed)
+        return 0;
+    context->is_closed = 1;
+    cvm_op_start(&cvm->life, cvm, side, "close", side_closed);
+    close(context->self, &cvm->life);
+    return 1;
+}
+
+/* Nothing runs any more: close the platform, then the store it works with, then the loop. */
+static void close_next(cvm_t *cvm)
+{
+    while (cvm->transport_count) {
+        struct cvm_transport *transport = cvm->transports[--cvm->transport_count];
+        transport->ops->close(transport);
+    }
+    if (!close_side(cvm, SIDE_PLATFORM, &cvm->platform_context, cvm->platform.close) &&
+        !close_side(cvm, SIDE_STORE, &cvm->store_context, cvm->store.close))
+        close_loop(cvm);
+}
+
+void cvm_release(cvm_t *cvm)
+{
+    if (--cvm->running == 0 && cvm->state == STATE_STOPPING)
+        close_next(cvm);
+}
+
+/* --- Start ------------------------------------------------------------------------------------ */
+
+static void started(cvm_t *cvm, const cvm_op_t *op)
+{
+    cvm_error_t *error = NULL;
+    if (op->answer != CVM_ANSWER_OK)
+        error = cvm_error_new(op->answer == CVM_ANSWER_INVALID ? REASON_configuration : cvm_op_reason(op),
+            "%s: %s", op->side == SIDE_STORE ? "store" : "platform", op->text);
+    if (cvm->state == STATE_STARTING)
+        cvm->state = error ? STATE_NEW : STATE_READY;
+    if (cvm->state == STATE_READY)
+        cvm_reconcile_start(cvm);
+    cvm->started.callback(cvm->started.user_data, error);
+    cvm_error_free(error);
+}
+
+static void platform_opened(cvm_op_t *op)
+{
+    started(op->cvm, op);
+}
+
+static void store_opened(cvm_op_t *op)
+{
+    cvm_t *cvm = op->cvm;
+    if (op->answer != CVM_ANSWER_OK) {
+        started(cvm, op);
+        return;
+    }
+    cvm_op_start(&cvm->life, cvm, SIDE_PLATFORM, "open", platform_opened);
+    cvm->platform.open(cvm->platform_context.self, &cvm->life);
+}
+
+cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    if (cvm->state != STATE_NEW)
+        return cvm_error_new(REASON_conflict, "the instance was started already");
+    cvm->state = STATE_STARTING;
+    cvm->started = (struct cvm_waiter){callback, user_data};
+    cvm_op_start(&cvm->life, cvm, SIDE_STORE, "open", store_opened);
+    cvm->store.open(cvm->store_context.self, &cvm->life);
+    return NULL;
+}
+
+int32_t cvm_is_ready(const cvm_t *cvm)
+{
+    return cvm->state == STATE_READY;
+}
+
+/* --- Listeners -------------------------------------------------------------------------------- */
+
+cvm_error_t *cvm_listen(cvm_t *cvm)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_conflict, "the instance is not started");
+    for (uint32_t i = 0; i < CVM_BUILTIN_TRANSPORT_COUNT; i++) {
+        const struct cvm_transport_ops *ops = CVM_BUILTIN_TRANSPORTS[i];
+        if (strcmp(cvm_conf_get(cvm->conf, ops->property), "off") == 0)
+            continue;
+        cvm_error_t *error = ops->open(cvm, cvm->conf, &cvm->transports[cvm->transport_count]);
+        if (error)
+            return error;
+        cvm->transport_count++;
+    }
+    return NULL;
+}
+
+const char *cvm_listener(const cvm_t *cvm, uint32_t i)
+{
+    for (uint32_t t = 0; t < cvm->transport_count; t++) {
+        const struct cvm_transport *transport = cvm->transports[t];
+        for (uint32_t j = 0; transport->ops->listener(transport, j); j++)
+            if (i-- == 0)
+                return transport->ops->listener(transport, j);
+    }
+    return NULL;
+}
+
+cvm_error_t *cvm_reload(cvm_t *cvm)
+{
+    cvm_error_t *first = cvm_log_reopen(cvm->log);
+    cvm_error_t *error = cvm_log_reopen(cvm->audit);
+    for (uint32_t i = 0; i <= cvm->transport_count; i++) {
+        if (error) {
+            cvm_log_message(cvm->log, LOG_ERROR, "reload: %s", cvm_error_text(error));
+            if (first)
+                cvm_error_free(error);
+            else
+                first = error;
+        }
+        if (i < cvm->transport_count)
+            error = cvm->transports[i]->ops->reload(cvm->transports[i]);
+    }
+    if (cvm->platform.reload)
+        cvm->platform.reload(cvm->platform_context.self);
+    return first;
+}
+
+/* --- Stop ------------------------------------------------------------------------------------- */
+
+static void drained(void *argument)
+{
+    cvm_release(argument);
+}
+
+void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    if (cvm->state >= STATE_STOPPING)
+        return;
+    cvm->stopped = (struct cvm_waiter){callback, user_data};
+    cvm_hold(cvm);
+    if (cvm->state == STATE_READY)
+        cvm_reconcile_stop(cvm);
+    cvm->state = STATE_STOPPING;
+    for (uint32_t i = 0; i < cvm->transport_count; i++) {
+        cvm_hold(cvm);
+        cvm->transports[i]->ops->drain(cvm->transports[i], drained, cvm);
+    }
+    cvm_host_flush_delays(cvm);
+    cvm_release(cvm);
+}
+
+/* --- Loop and threads ------------------------------------------------------------------------- */
+
+cvm_error_t *cvm_run(cvm_t *cvm)
+{
+    if (!cvm_loop_is_own(cvm->loop))
+        return cvm_error_new(REASON_conflict, "the loop is the caller's");
+    cvm_loop_run(cvm->loop);
+    return NULL;
+}
+
+int32_t cvm_fd(const cvm_t *cvm)
+{
+    return cvm_loop_fd(cvm->loop);
+}
+
+int32_t cvm_timeout_ms(cvm_t *cvm)
+{
+    return cvm->is_closed ? -1 : cvm_loop_timeout_ms(cvm->loop);
+}
+
+void cvm_process(cvm_t *cvm)
+{
+    if (!cvm->is_closed)
+        cvm_loop_process(cvm->loop);
+}
+
+struct posted {
+    struct cvm_mail mail;
+    void (*function)(void *argument);
+    void *argument;
+};
+
+static void run_posted(struct cvm_mail *mail)
+{
+    struct posted *posted = CVM_CONTAINER(mail, struct posted, mail);
+    posted->function(posted->argument);
+    free(posted);
+}
+
+cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument)
+{
+    struct posted *posted = malloc(sizeof *posted);
+    if (!posted)
+        return cvm_error_out_of_memory();
+    *posted = (struct posted){{NULL, run_posted}, function, argument};
+    cvm_loop_post(cvm->loop, &posted->mail);
+    return NULL;
+}
+
+/* --- Checking --------------------------------------------------------------------------------- */
+
+struct check {
+    cvm_op_t op;
+    struct cvm_waiter waiter;
+};
+
+static void checked(cvm_op_t *op)
+{
+    struct check *check = CVM_CONTAINER(op, struct check, op);
+    cvm_error_t *error = op->answer == CVM_ANSWER_OK
+                             ? NULL
+                             : cvm_error_new(REASON_store_unavailable, "store: %s", op->text);
+    check->waiter.callback(check->waiter.user_data, error);
+    cvm_error_free(error);
+    cvm_op_clear(op);
+    free(check);
+}
+
+cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the server is not ready");
+    struct check *check = calloc(1, sizeof *check);
+    if (!check)
+        return cvm_error_out_of_memory();
+    check->waiter = (struct cvm_waiter){callback, user_data};
+    cvm_op_start(&check->op, cvm, SIDE_STORE, "ready", checked);
+    cvm->store.ready(cvm->store_context.self, &check->op);
+    return NULL;
+}
+
+/* --- For transports --------------------------------------------------------------------------- */
+
+struct cvm_loop *cvm_loop_of(cvm_t *cvm)
+{
+    return cvm->loop;
+}
+
+struct cvm_log *cvm_log_of(cvm_t *cvm)
+{
+    return cvm->log;
+}
+
+struct cvm_metrics *cvm_metrics_of(cvm_t *cvm)
+{
+    return cvm->metrics;
+}

@@ -1,0 +1,77 @@
+/* cvm_t: what an instance is made of. Its life is in instance.c, its backends' side in host.c. */
+#ifndef CVM_CORE_INSTANCE_H
+#define CVM_CORE_INSTANCE_H
+
+#include "conf.h"
+#include "cvm/plugin.h"
+#include "limiter.h"
+#include "log.h"
+#include "loop.h"
+#include "metrics.h"
+#include "op.h"
+#include "threads.h"
+
+struct registration;
+struct cvm_reconciler;
+struct cvm_transport;
+
+enum cvm_state { STATE_NEW, STATE_STARTING, STATE_READY, STATE_STOPPING, STATE_STOPPED };
+
+/* A store or platform as the instance holds it; its backend has it as its context. */
+struct cvm_context_s {
+    cvm_t *cvm;
+    char kind[32]; /* "file", a metric's label */
+    void *self;
+    int32_t is_closed;
+};
+
+/* Done once, later, on the loop. */
+struct cvm_waiter {
+    cvm_done_cb callback;
+    void *user_data;
+};
+
+#define CVM_MOST_LISTENERS 16
+
+struct cvm_s {
+    struct cvm_loop *loop;
+    struct cvm_threads *threads;
+    cvm_conf_t *conf;
+    struct cvm_log *log, *audit;
+    struct cvm_metrics *metrics;
+    struct cvm_limiter *limiter;
+
+    struct cvm_context_s store_context, platform_context;
+    cvm_store_ops_t store;
+    cvm_platform_ops_t platform;
+
+    enum cvm_state state;
+    cvm_op_t life; /* opening and closing, one after the other */
+    struct cvm_waiter started, stopped;
+    cvm_error_t *failure;  /* why the start failed */
+    int32_t is_freed;      /* by the caller: goes when it has stopped */
+    int32_t is_closed;     /* the loop is */
+    uint32_t running;      /* operations and delayed calls that must end before it closes */
+    struct cvm_delay *delays;
+
+    struct registration *registrations;
+    uint32_t registration_count;
+    uint64_t last_id;
+    struct cvm_reconciler *reconciler;
+
+    struct cvm_transport *transports[CVM_MOST_LISTENERS];
+    uint32_t transport_count;
+};
+
+/* Something runs that must end before the instance closes. */
+void cvm_hold(cvm_t *cvm);
+void cvm_release(cvm_t *cvm);
+
+/* The host's table, the same for all; see plugin.h. */
+extern const cvm_host_t CVM_HOST;
+/* Finds and creates the backend that conf names. */
+cvm_error_t *cvm_host_create_backends(cvm_t *cvm);
+/* Ends delayed calls early, for stopping. */
+void cvm_host_flush_delays(cvm_t *cvm);
+
+#endif

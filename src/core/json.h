@@ -1,0 +1,18 @@
+/* Reading JSON strictly. cJSON alone takes NUL in strings (and cuts there), duplicate names, bytes
+ * that are no UTF-8, control characters and trailing bytes; here all of these are refused first. */
+#ifndef CVM_CORE_JSON_H
+#define CVM_CORE_JSON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cjson/cJSON.h>
+
+/* Parses one object, RFC 8259 to the letter, without duplicate names (I-JSON, RFC 7493), at most 16
+ * deep and with at most 64 members in an object. NULL if it isn't one; *why says what is wrong.
+ * Freed with cJSON_Delete, or cvm_json_wipe where it held a secret. */
+cJSON *cvm_json_object(const char *bytes, size_t length, const char **why);
+/* Overwrites all texts, then frees. NULL is fine. */
+void cvm_json_wipe(cJSON *tree);
+
+#endif

@@ -1,0 +1,188 @@
+/* Log lines. Each is put together on the stack and leaves by one write(), so that threads and
+ * processes that share a file don't mix theirs. */
+#include "log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "error.h"
+
+#define LONGEST_LINE  2048
+#define LONGEST_VALUE 512
+
+struct cvm_log {
+    int fd;
+    enum cvm_log_level level;
+    enum cvm_log_format format;
+    char *path;
+};
+
+static const char *const LEVELS[] = {"error", "warning", "info", "debug"};
+
+struct line {
+    char text[LONGEST_LINE];
+    size_t length;
+};
+
+static void append(struct line *line, const char *text, size_t length)
+{
+    size_t room = sizeof line->text - 2 - line->length; /* the end of the line always fits */
+    if (length > room)
+        length = room;
+    memcpy(line->text + line->length, text, length);
+    line->length += length;
+}
+
+static void append_text(struct line *line, const char *text)
+{
+    append(line, text, strlen(text));
+}
+
+/* A JSON string; what is not printable ASCII is escaped, so that no byte of a device's reaches a
+ * terminal. */
+static void append_quoted(struct line *line, const char *value)
+{
+    append_text(line, "\"");
+    for (size_t i = 0; value[i] && i < LONGEST_VALUE; i++) {
+        char escaped[8];
+        unsigned char c = (unsigned char)value[i];
+        if (c == '"' || c == '\\')
+            (void)snprintf(escaped, sizeof escaped, "\\%c", c);
+        else if (c < 0x20 || c > 0x7e)
+            (void)snprintf(escaped, sizeof escaped, "\\u%04x", c);
+        else
+            (void)snprintf(escaped, sizeof escaped, "%c", c);
+        append_text(line, escaped);
+    }
+    append_text(line, "\"");
+}
+
+static int32_t is_plain(const char *value)
+{
+    for (; *value; value++)
+        if (*value <= 0x20 || *value > 0x7e || strchr("\"\\=", *value))
+            return 0;
+    return 1;
+}
+
+static void append_text_field(struct line *line, const struct cvm_log_field *field)
+{
+    append_text(line, " ");
+    append_text(line, field->name);
+    append_text(line, "=");
+    if (is_plain(field->value) && strlen(field->value) <= LONGEST_VALUE)
+        append_text(line, field->value);
+    else
+        append_quoted(line, field->value);
+}
+
+static void append_json_field(struct line *line, const struct cvm_log_field *field)
+{
+    append_text(line, ",");
+    append_quoted(line, field->name);
+    append_text(line, ":");
+    append_quoted(line, field->value);
+}
+
+static void append_head(struct line *line, const struct cvm_log *log, enum cvm_log_level level,
+    const char *event)
+{
+    char time[CVM_RFC3339_SIZE], head[160];
+    (void)cvm_rfc3339_ms(cvm_now_ms(), time);
+    if (log->format == LOG_JSON)
+        (void)snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time,
+            LEVELS[level], event);
+    else
+        (void)snprintf(head, sizeof head, "%s %-7s %s", time, LEVELS[level], event);
+    append_text(line, head);
+}
+
+void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *event,
+    const struct cvm_log_field *fields, size_t count)
+{
+    if (!log || level > log->level)
+        return;
+    struct line line = {.length = 0};
+    append_head(&line, log, level, event);
+    for (size_t i = 0; i < count; i++) {
+        if (!fields[i].value || !*fields[i].value)
+            continue;
+        if (log->format == LOG_JSON)
+            append_json_field(&line, &fields[i]);
+        else
+            append_text_field(&line, &fields[i]);
+    }
+    if (log->format == LOG_JSON)
+        line.text[line.length++] = '}';
+    line.text[line.length++] = '\n';
+    ssize_t written = write(log->fd, line.text, line.length);
+    (void)written; /* there is nowhere to say that the log is full */
+}
+
+void cvm_log_message(struct cvm_log *log, enum cvm_log_level level, const char *format, ...)
+{
+    char text[LONGEST_VALUE];
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    cvm_log_write(log, level, "message", &(struct cvm_log_field){"text", text}, 1);
+}
+
+static int open_file(const char *path)
+{
+    if (!*path)
+        return STDERR_FILENO;
+    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+}
+
+struct cvm_log *cvm_log_open(const char *path, enum cvm_log_level level,
+    enum cvm_log_format format, cvm_error_t **error)
+{
+    struct cvm_log *log = calloc(1, sizeof *log);
+    if (!log || !(log->path = strdup(path))) {
+        free(log);
+        *error = cvm_error_out_of_memory();
+        return NULL;
+    }
+    int fd = open_file(path);
+    if (fd < 0) {
+        *error = cvm_error_new(REASON_configuration, "%.150s: %s", path, strerror(errno));
+        free(log->path);
+        free(log);
+        return NULL;
+    }
+    log->fd = fd;
+    log->level = level;
+    log->format = format;
+    return log;
+}
+
+cvm_error_t *cvm_log_reopen(struct cvm_log *log)
+{
+    if (!log || !*log->path)
+        return NULL;
+    int fd = open_file(log->path);
+    if (fd < 0)
+        return cvm_error_new(REASON_configuration, "%.150s: %s", log->path, strerror(errno));
+    /* In place of the old descriptor: another thread may be writing to it. */
+    (void)dup3(fd, log->fd, O_CLOEXEC);
+    (void)close(fd);
+    return NULL;
+}
+
+void cvm_log_close(struct cvm_log *log)
+{
+    if (!log)
+        return;
+    if (*log->path)
+        (void)close(log->fd);
+    free(log->path);
+    free(log);
+}

@@ -1,0 +1,287 @@
+/* libuv wrapped: mailbox, timers, watches. Nothing else of the library includes uv.h. */
+#include "loop.h"
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <uv.h>
+
+/* A mailbox that is never empty gives way to other events after so many rounds. */
+#define MAIL_ROUNDS 16
+
+struct cvm_loop {
+    uv_loop_t *uv;
+    uv_loop_t own;
+    uv_async_t wake;
+    pthread_mutex_t lock; /* of the next four */
+    struct cvm_mail *first;
+    struct cvm_mail **last;
+    int32_t is_draining;
+    uint32_t open_handles;
+    int32_t has_fresh_watch; /* one that epoll does not know before the next turn */
+    int32_t is_closed;
+    void (*closed)(void *argument);
+    void *closed_argument;
+};
+
+struct cvm_timer {
+    uv_timer_t handle;
+    struct cvm_loop *loop;
+    void (*expired)(void *argument);
+    void *argument;
+};
+
+struct cvm_watch {
+    uv_poll_t handle;
+    struct cvm_loop *loop;
+    void (*happened)(void *argument, uint32_t events);
+    void *argument;
+};
+
+/* --- Mailbox ---------------------------------------------------------------------------------- */
+
+static struct cvm_mail *take_all(struct cvm_loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    struct cvm_mail *mail = loop->first;
+    loop->first = NULL;
+    loop->last = &loop->first;
+    loop->is_draining = mail != NULL;
+    pthread_mutex_unlock(&loop->lock);
+    return mail;
+}
+
+static void drain(uv_async_t *wake)
+{
+    struct cvm_loop *loop = wake->data;
+    for (uint32_t round = 0; round < MAIL_ROUNDS; round++) {
+        struct cvm_mail *mail = take_all(loop);
+        if (!mail)
+            return;
+        while (mail) {
+            struct cvm_mail *next = mail->next;
+            mail->open(mail);
+            mail = next;
+        }
+    }
+    (void)uv_async_send(&loop->wake);
+}
+
+void cvm_loop_post(struct cvm_loop *loop, struct cvm_mail *mail)
+{
+    mail->next = NULL;
+    pthread_mutex_lock(&loop->lock);
+    int32_t must_wake = !loop->first && !loop->is_draining;
+    *loop->last = mail;
+    loop->last = &mail->next;
+    /* Under the lock: the mail may be what makes the loop close. */
+    if (must_wake)
+        (void)uv_async_send(&loop->wake);
+    pthread_mutex_unlock(&loop->lock);
+}
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+struct cvm_loop *cvm_loop_new(struct uv_loop_s *borrowed)
+{
+    struct cvm_loop *loop = calloc(1, sizeof *loop);
+    if (!loop)
+        return NULL;
+    loop->uv = borrowed ? borrowed : &loop->own;
+    loop->last = &loop->first;
+    loop->wake.data = loop;
+    if (!borrowed && uv_loop_init(&loop->own)) {
+        free(loop);
+        return NULL;
+    }
+    if (pthread_mutex_init(&loop->lock, NULL) || uv_async_init(loop->uv, &loop->wake, drain)) {
+        if (!borrowed)
+            (void)uv_loop_close(&loop->own);
+        free(loop);
+        return NULL;
+    }
+    loop->wake.data = loop;
+    loop->open_handles = 1;
+    loop->has_fresh_watch = 1;
+    return loop;
+}
+
+static void loop_free(struct cvm_loop *loop)
+{
+    if (cvm_loop_is_own(loop))
+        (void)uv_loop_close(&loop->own);
+    pthread_mutex_destroy(&loop->lock);
+    free(loop);
+}
+
+/* A handle is gone; the last one takes the loop with it. */
+static void handle_closed(struct cvm_loop *loop)
+{
+    if (--loop->open_handles)
+        return;
+    loop->is_closed = 1;
+    void (*closed)(void *argument) = loop->closed;
+    void *argument = loop->closed_argument;
+    if (!cvm_loop_is_own(loop))
+        loop_free(loop);
+    closed(argument);
+}
+
+static void wake_closed(uv_handle_t *handle)
+{
+    handle_closed(handle->data);
+}
+
+void cvm_loop_close(struct cvm_loop *loop, void (*closed)(void *argument), void *argument)
+{
+    loop->closed = closed;
+    loop->closed_argument = argument;
+    uv_close((uv_handle_t *)&loop->wake, wake_closed);
+}
+
+void cvm_loop_run(struct cvm_loop *loop)
+{
+    while (!loop->is_closed)
+        (void)uv_run(loop->uv, UV_RUN_ONCE);
+    loop_free(loop);
+}
+
+void cvm_loop_process(struct cvm_loop *loop)
+{
+    loop->has_fresh_watch = 0;
+    (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+    if (loop->is_closed)
+        loop_free(loop);
+}
+
+int32_t cvm_loop_fd(const struct cvm_loop *loop)
+{
+    return uv_backend_fd(loop->uv);
+}
+
+int32_t cvm_loop_timeout_ms(struct cvm_loop *loop)
+{
+    if (loop->has_fresh_watch)
+        return 0;
+    uv_update_time(loop->uv);
+    return uv_backend_timeout(loop->uv);
+}
+
+int32_t cvm_loop_is_own(const struct cvm_loop *loop)
+{
+    return loop->uv == &loop->own;
+}
+
+uint64_t cvm_loop_now_ms(const struct cvm_loop *loop)
+{
+    return uv_now(loop->uv);
+}
+
+uint64_t cvm_monotonic_us(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* --- Timers ----------------------------------------------------------------------------------- */
+
+static void timer_expired(uv_timer_t *handle)
+{
+    struct cvm_timer *timer = handle->data;
+    timer->expired(timer->argument);
+}
+
+struct cvm_timer *cvm_timer_new(
+    struct cvm_loop *loop, void (*expired)(void *argument), void *argument)
+{
+    struct cvm_timer *timer = calloc(1, sizeof *timer);
+    if (!timer)
+        return NULL;
+    (void)uv_timer_init(loop->uv, &timer->handle); /* can't fail */
+    timer->handle.data = timer;
+    timer->loop = loop;
+    timer->expired = expired;
+    timer->argument = argument;
+    loop->open_handles++;
+    return timer;
+}
+
+void cvm_timer_start(struct cvm_timer *timer, uint64_t delay_ms)
+{
+    (void)uv_timer_start(&timer->handle, timer_expired, delay_ms, 0);
+}
+
+void cvm_timer_stop(struct cvm_timer *timer)
+{
+    (void)uv_timer_stop(&timer->handle);
+}
+
+static void timer_closed(uv_handle_t *handle)
+{
+    struct cvm_timer *timer = handle->data;
+    struct cvm_loop *loop = timer->loop;
+    free(timer);
+    handle_closed(loop);
+}
+
+void cvm_timer_free(struct cvm_timer *timer)
+{
+    if (timer)
+        uv_close((uv_handle_t *)&timer->handle, timer_closed);
+}
+
+/* --- Watches ---------------------------------------------------------------------------------- */
+
+static void watch_happened(uv_poll_t *handle, int status, int events)
+{
+    struct cvm_watch *watch = handle->data;
+    uint32_t happened = status < 0 ? (uint32_t)(CVM_READABLE | CVM_WRITABLE) : 0;
+    if (events & UV_READABLE)
+        happened |= CVM_READABLE;
+    if (events & UV_WRITABLE)
+        happened |= CVM_WRITABLE;
+    watch->happened(watch->argument, happened);
+}
+
+struct cvm_watch *cvm_watch_new(struct cvm_loop *loop, int32_t fd,
+    void (*happened)(void *argument, uint32_t events), void *argument)
+{
+    struct cvm_watch *watch = calloc(1, sizeof *watch);
+    if (!watch || uv_poll_init(loop->uv, &watch->handle, fd)) {
+        free(watch);
+        return NULL;
+    }
+    watch->handle.data = watch;
+    watch->loop = loop;
+    watch->happened = happened;
+    watch->argument = argument;
+    loop->open_handles++;
+    return watch;
+}
+
+void cvm_watch_set(struct cvm_watch *watch, uint32_t events)
+{
+    int wanted = (events & CVM_READABLE ? UV_READABLE : 0) | (events & CVM_WRITABLE ? UV_WRITABLE : 0);
+    watch->loop->has_fresh_watch = 1;
+    if (wanted)
+        (void)uv_poll_start(&watch->handle, wanted, watch_happened);
+    else
+        (void)uv_poll_stop(&watch->handle);
+}
+
+static void watch_closed(uv_handle_t *handle)
+{
+    struct cvm_watch *watch = handle->data;
+    struct cvm_loop *loop = watch->loop;
+    free(watch);
+    handle_closed(loop);
+}
+
+void cvm_watch_free(struct cvm_watch *watch)
+{
+    if (watch)
+        uv_close((uv_handle_t *)&watch->handle, watch_closed);
+}

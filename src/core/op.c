@@ -1,0 +1,97 @@
+/* Operations: starting, completing, and what they answered. */
+#include "op.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "instance.h"
+#include "record.h"
+
+static const char *const ANSWERS[] = {"ok", "not_found", "conflict", "key_in_use", "unavailable",
+    "busy", "broken", "unknown", "invalid"};
+
+static void count(const cvm_op_t *op)
+{
+    if (op->side == SIDE_STORE) {
+        const char *labels[] = {op->cvm->store_context.kind, op->call};
+        cvm_metrics_observe(op->cvm->metrics, METRIC_STORE_DURATION, labels,
+            (double)(cvm_monotonic_us() - op->started_us) / 1e6);
+    } else {
+        const char *labels[] = {op->cvm->platform_context.kind, op->call, ANSWERS[op->answer]};
+        cvm_metrics_add(op->cvm->metrics, METRIC_PLATFORM_REQUESTS, labels, 1);
+    }
+}
+
+static void completed(struct cvm_mail *mail)
+{
+    cvm_op_t *op = CVM_CONTAINER(mail, cvm_op_t, mail);
+    cvm_t *cvm = op->cvm;
+    count(op);
+    op->done(op);
+    cvm_release(cvm);
+}
+
+void cvm_op_start(
+    cvm_op_t *op, cvm_t *cvm, enum cvm_side side, const char *call, void (*done)(cvm_op_t *op))
+{
+    cvm_op_clear(op);
+    *op = (cvm_op_t){.mail.open = completed,
+        .cvm = cvm,
+        .done = done,
+        .call = call,
+        .side = side,
+        .started_us = cvm_monotonic_us()};
+    cvm_hold(cvm);
+}
+
+void cvm_op_clear(cvm_op_t *op)
+{
+    for (uint32_t i = 0; i < op->record_count; i++)
+        cvm_record_free(op->records[i]);
+    free(op->records);
+    op->records = NULL;
+    op->record_count = 0;
+    for (uint32_t i = 0; i < CVM_OUT_COUNT; i++) {
+        free(op->outs[i]);
+        op->outs[i] = NULL;
+    }
+}
+
+cvm_record_t *cvm_op_take(cvm_op_t *op, uint32_t i)
+{
+    if (i >= op->record_count)
+        return NULL;
+    cvm_record_t *record = op->records[i];
+    op->records[i] = NULL;
+    return record;
+}
+
+enum cvm_reason cvm_op_reason(const cvm_op_t *op)
+{
+    int32_t is_store = op->side == SIDE_STORE;
+    switch (op->answer) {
+    case CVM_ANSWER_OK:
+        return REASON_ok;
+    case CVM_ANSWER_NOT_FOUND:
+        return REASON_no_such_device;
+    case CVM_ANSWER_CONFLICT:
+        return REASON_conflict;
+    case CVM_ANSWER_KEY_IN_USE:
+        return REASON_invalid_csr;
+    case CVM_ANSWER_UNAVAILABLE:
+        return is_store ? REASON_store_unavailable : REASON_platform_unavailable;
+    case CVM_ANSWER_BUSY:
+        return REASON_overloaded;
+    case CVM_ANSWER_BROKEN:
+        return is_store ? REASON_store_unavailable : REASON_platform_error;
+    case CVM_ANSWER_UNKNOWN:
+        return REASON_unknown;
+    case CVM_ANSWER_INVALID:
+        return REASON_platform_error;
+    }
+    return REASON_internal;
+}

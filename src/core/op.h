@@ -1,0 +1,43 @@
+/* One operation of a store or platform: started on the loop, completed from any thread, once. */
+#ifndef CVM_CORE_OP_H
+#define CVM_CORE_OP_H
+
+#include <stdatomic.h>
+
+#include "cvm/plugin.h"
+#include "error.h"
+#include "loop.h"
+
+struct cvm_key;
+
+enum cvm_side { SIDE_STORE, SIDE_PLATFORM };
+
+#define CVM_OP_TEXT 160
+
+struct cvm_op_s {
+    struct cvm_mail mail;
+    cvm_t *cvm;
+    void (*done)(cvm_op_t *op); /* on the loop */
+    const char *call;           /* the verb, a metric's label */
+    enum cvm_side side;
+    uint64_t started_us;
+    atomic_int is_complete;
+    cvm_answer_t answer;
+    char text[CVM_OP_TEXT];
+    cvm_record_t **records;
+    uint32_t record_count;
+    char *outs[CVM_OUT_COUNT];
+    struct cvm_key *key; /* create_certificate's */
+};
+
+/* Makes op ready for one verb; what it answered before is gone. The verb is called right after. */
+void cvm_op_start(
+    cvm_op_t *op, cvm_t *cvm, enum cvm_side side, const char *call, void (*done)(cvm_op_t *op));
+/* Frees what the operation answered. */
+void cvm_op_clear(cvm_op_t *op);
+/* Takes record i out of the answer; NULL past the end. The caller frees it. */
+cvm_record_t *cvm_op_take(cvm_op_t *op, uint32_t i);
+/* What an answer means to a caller; REASON_ok for CVM_ANSWER_OK. */
+enum cvm_reason cvm_op_reason(const cvm_op_t *op);
+
+#endif

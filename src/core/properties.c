@@ -1,0 +1,272 @@
+/* The table of properties, and how the text of each type is read. */
+#include "properties.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cvm/cvm.h"
+
+#define MS     INT64_C(1)
+#define SECOND (1000 * MS)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+#define YEAR   (365 * DAY)
+
+/* clang-format off */
+const struct cvm_property CVM_PROPERTIES[] = {
+    {"store", TYPE_BACKEND, "file:devices.db", 0, 0, NULL,
+     "Where the device records are: file:PATH (SQLite)."},
+    {"store.lock", TYPE_BOOL, "true", 0, 0, NULL,
+     "Whether this instance is the file's one server; the commands beside it are not."},
+    {"store.plain_tokens", TYPE_BOOL, "false", 0, 0, NULL,
+     "Whether a literal token in a record is accepted; else only hashes (sha256:...)."},
+    {"platform", TYPE_BACKEND, "local:ca", 0, 0, NULL,
+     "Who makes certificates: local:FOLDER (the CA that `cvm init` made)."},
+    {"thing.name_format", TYPE_TEXT, "thing_%DEVICE_UID%", 0, 0, NULL,
+     "The thing's name; holds %DEVICE_UID% exactly once."},
+    {"policy.name", TYPE_TEXT, "cvm-device", 0, 0, NULL,
+     "The policy that is attached to each certificate, on platforms that have policies."},
+    {"reconcile.interval", TYPE_DURATION, "1s", 0, HOUR, NULL,
+     "How often the records are looked through for what is due (retirement, suspension); 0: never."},
+    {"request.deadline", TYPE_DURATION, "15s", 100 * MS, 5 * MINUTE, NULL,
+     "How long a registration may take before its caller is told `unknown`."},
+    {"registration.reissue_after", TYPE_DURATION, "20s", 0, HOUR, NULL,
+     "How soon after an issue a device whose key was made here may ask again."},
+    {"registration.retry_window", TYPE_DURATION, "10min", 0, 30 * DAY, NULL,
+     "How long after the first issue such a device may ask again; 0 turns it off."},
+    {"registration.retry_max", TYPE_COUNT, "3", 0, 100, NULL,
+     "How often such a device may ask again."},
+    {"certificate.validity", TYPE_DURATION, "10y", HOUR, 50 * YEAR, NULL,
+     "How long a device's certificate is valid; never past its issuer's end."},
+    {"certificate.not_before_backdate", TYPE_DURATION, "24h", 0, 10 * YEAR, NULL,
+     "How far a certificate's beginning is set back, for slow clocks."},
+    {"server_key.type", TYPE_CHOICE, "p256", 0, 0, "p256|rsa2048",
+     "The key that is made for a device that sends no CSR."},
+    {"ca.crl_validity", TYPE_DURATION, "0", 0, 50 * YEAR, NULL,
+     "How long a CRL is valid; it is renewed at half of that. 0: until its issuer ends."},
+    {"ca.crl_command", TYPE_TEXT, "", 0, 0, NULL,
+     "A shell command that is run after each change of crl.pem, such as one that reloads the broker."},
+    {"mqtt.endpoint", TYPE_TEXT, "localhost", 0, 0, NULL,
+     "What a device of the local platform is told to connect to: HOST, or HOST:PORT if not 8883."},
+    {"mqtt.root_ca", TYPE_PATH, "", 0, 0, NULL,
+     "PEM file of the broker's trust anchors, if they are not the local root."},
+    {"http.listen", TYPE_ADDRESSES, "127.0.0.1:8443", 0, 0, NULL,
+     "Where registration is served: ADDRESS:PORT, several separated by commas, port 0 for any; or off."},
+    {"http.tls_certificate", TYPE_PATH, "", 0, 0, NULL,
+     "PEM file of the server's certificate and chain. Without it: plain HTTP, for behind a proxy."},
+    {"http.tls_private_key", TYPE_PATH, "", 0, 0, NULL,
+     "PEM file of the server's private key."},
+    {"http.legacy_status", TYPE_BOOL, "false", 0, 0, NULL,
+     "Answer every request with HTTP 200; only statusCode in the body tells."},
+    {"http.trusted_proxies", TYPE_NETWORKS, "", 0, 0, NULL,
+     "Addresses or networks (ADDRESS/BITS) whose X-Forwarded-For or PROXY line is believed."},
+    {"http.proxy_protocol", TYPE_BOOL, "off", 0, 0, NULL,
+     "Whether connections from trusted proxies begin with a PROXY header (v1 or v2)."},
+    {"http.handshake_timeout", TYPE_DURATION, "10s", 10 * MS, 10 * MINUTE, NULL,
+     "How long a TLS handshake may take."},
+    {"http.request_timeout", TYPE_DURATION, "15s", 10 * MS, 10 * MINUTE, NULL,
+     "How long a request may take to arrive, from its first byte to its last."},
+    {"http.answer_timeout", TYPE_DURATION, "15s", 10 * MS, 10 * MINUTE, NULL,
+     "How long a peer may take to read an answer."},
+    {"http.idle_timeout", TYPE_DURATION, "60s", 10 * MS, HOUR, NULL,
+     "How long a connection may wait between requests."},
+    {"limit.requests", TYPE_COUNT, "4096", 1, 1000000, NULL,
+     "Registrations in flight; more are answered `overloaded`."},
+    {"limit.connections", TYPE_COUNT, "10000", 1, 1000000, NULL,
+     "Open connections in total."},
+    {"limit.connections_per_address", TYPE_COUNT, "256", 1, 1000000, NULL,
+     "Open connections from one address (IPv6: one /64); trusted proxies are exempt."},
+    {"limit.failures_per_address", TYPE_RATE, "60/min", 0, 1000000, NULL,
+     "Failed proofs from one address before 429 is answered instead of 403; 0 turns it off."},
+    {"ops.listen", TYPE_ADDRESSES, "off", 0, 0, NULL,
+     "Where the operator's listener is (plain HTTP): /metrics, /livez, /readyz."},
+    {"workers", TYPE_COUNT, "1", 1, 64, NULL,
+     "Threads that serve connections."},
+    {"log.level", TYPE_CHOICE, "info", 0, 0, "error|warning|info|debug",
+     "How much is logged."},
+    {"log.format", TYPE_CHOICE, "text", 0, 0, "text|json",
+     "How log lines look."},
+    {"log.file", TYPE_PATH, "", 0, 0, NULL,
+     "Where log lines go; standard error without it."},
+    {"audit.file", TYPE_PATH, "", 0, 0, NULL,
+     "Where each change of state is written as a JSON line; nowhere without it."},
+};
+/* clang-format on */
+const uint32_t CVM_PROPERTY_COUNT = sizeof CVM_PROPERTIES / sizeof CVM_PROPERTIES[0];
+
+_Static_assert(sizeof CVM_PROPERTIES / sizeof CVM_PROPERTIES[0] <= CVM_MOST_PROPERTIES,
+    "a configuration has room for them all");
+
+/* ADDRESS:PORT or [ADDRESS]:PORT, of length bytes. 0, or -1. */
+static int32_t check_address(const char *value, size_t length)
+{
+    char host[64], bytes[16];
+    const char *colon = memrchr(value, ':', length);
+    size_t host_length = colon ? (size_t)(colon - value) : 0, digits = length - host_length - 1;
+    int family = AF_INET;
+    if (!host_length || host_length >= sizeof host || digits == 0 || digits > 5 ||
+        strspn(colon + 1, "0123456789") < digits || strtol(colon + 1, NULL, 10) > UINT16_MAX)
+        return -1;
+    (void)snprintf(host, sizeof host, "%.*s", (int)host_length, value);
+    if (*host == '[' && host[host_length - 1] == ']') {
+        host[host_length - 1] = 0;
+        family = AF_INET6;
+    }
+    return inet_pton(family, family == AF_INET6 ? host + 1 : host, bytes) == 1 ? 0 : -1;
+}
+
+/* Addresses separated by commas and spaces, or "off". 0, or -1. */
+static int32_t check_addresses(const char *value)
+{
+    uint32_t count = 0;
+    if (strcmp(value, "off") == 0)
+        return 0;
+    for (value += strspn(value, ", "); *value; value += strspn(value, ", "), count++) {
+        size_t length = strcspn(value, ", ");
+        if (check_address(value, length))
+            return -1;
+        value += length;
+    }
+    return count ? 0 : -1;
+}
+
+struct unit {
+    const char *suffix;
+    int64_t factor;
+};
+
+static const struct unit NO_UNITS[] = {{"", 1}, {NULL, 0}};
+static const struct unit COUNT_UNITS[] = {
+    {"", 1}, {"k", 1024}, {"M", 1024 * 1024}, {"G", 1024 * 1024 * 1024}, {NULL, 0}};
+static const struct unit DURATION_UNITS[] = {
+    {"ms", MS}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}, {"d", DAY}, {"y", YEAR}, {NULL, 0}};
+static const struct unit RATE_UNITS[] = {{"/s", 60}, {"/min", 1}, {NULL, 0}};
+
+/* A whole number with one of the units; 0 needs none. 0, or -1. */
+static int32_t parse_number(const char *value, const struct unit *units, int64_t *number)
+{
+    if (!isdigit((unsigned char)*value))
+        return -1;
+    char *end;
+    errno = 0;
+    long long count = strtoll(value, &end, 10);
+    if (errno)
+        return -1;
+    if (count == 0 && !*end) {
+        *number = 0;
+        return 0;
+    }
+    for (; units->suffix; units++)
+        if (strcmp(end, units->suffix) == 0)
+            return __builtin_mul_overflow((int64_t)count, units->factor, number) ? -1 : 0;
+    return -1;
+}
+
+static int32_t parse_bool(const char *value, int64_t *number)
+{
+    *number = strcmp(value, "true") == 0 || strcmp(value, "on") == 0;
+    return *number || strcmp(value, "false") == 0 || strcmp(value, "off") == 0 ? 0 : -1;
+}
+
+static int32_t parse_choice(const char *choices, const char *value, int64_t *number)
+{
+    size_t length = strlen(value);
+    for (*number = 0;; (*number)++) {
+        size_t choice = strcspn(choices, "|");
+        if (choice == length && memcmp(choices, value, length) == 0)
+            return 0;
+        if (!choices[choice])
+            return -1;
+        choices += choice + 1;
+    }
+}
+
+static int32_t in_range(const struct cvm_property *property, int64_t number)
+{
+    return number >= property->least && number <= property->most ? 0 : -1;
+}
+
+int32_t cvm_property_parse(const struct cvm_property *property, const char *value, int64_t *number)
+{
+    const struct unit *units = NO_UNITS;
+    *number = 0;
+    switch (property->type) {
+    case TYPE_TEXT:
+    case TYPE_PATH:
+    case TYPE_NETWORKS:
+        return 0; /* their readers say what is wrong with them */
+    case TYPE_ADDRESSES:
+        return check_addresses(value);
+    case TYPE_BACKEND:
+        return strchr(value, ':') ? 0 : -1;
+    case TYPE_BOOL:
+        return parse_bool(value, number);
+    case TYPE_CHOICE:
+        return parse_choice(property->choices, value, number);
+    case TYPE_COUNT:
+        units = COUNT_UNITS;
+        break;
+    case TYPE_DURATION:
+        units = DURATION_UNITS;
+        break;
+    case TYPE_RATE:
+        units = RATE_UNITS;
+        break;
+    }
+    return parse_number(value, units, number) ? -1 : in_range(property, *number);
+}
+
+static const struct cvm_property *row(uint32_t i)
+{
+    return i < CVM_PROPERTY_COUNT ? &CVM_PROPERTIES[i] : NULL;
+}
+
+uint32_t cvm_property_count(void)
+{
+    return CVM_PROPERTY_COUNT;
+}
+
+const char *cvm_property_name(uint32_t i)
+{
+    return row(i) ? row(i)->name : NULL;
+}
+
+const char *cvm_property_default(uint32_t i)
+{
+    return row(i) ? row(i)->default_text : NULL;
+}
+
+const char *cvm_property_help(uint32_t i)
+{
+    return row(i) ? row(i)->help : NULL;
+}
+
+const char *cvm_property_type(uint32_t i)
+{
+    static const char *const NAMES[] = {"text", "path", "backend", "addresses", "networks", "bool",
+        "count", "duration", "rate", "choice"};
+    return row(i) ? NAMES[row(i)->type] : NULL;
+}
+
+const char *cvm_property_range(uint32_t i)
+{
+    static const char *const RANGES[] = {
+        [TYPE_BACKEND] = "KIND:LOCATION",
+        [TYPE_ADDRESSES] = "ADDRESS:PORT (such as 127.0.0.1:8443 or [::]:8443), several separated by commas, or off",
+        [TYPE_NETWORKS] = "ADDRESS[/BITS], ...",
+        [TYPE_BOOL] = "true | false",
+        [TYPE_COUNT] = "a number, or with k, M, G",
+        [TYPE_DURATION] = "a number with ms, s, min, h, d, y",
+        [TYPE_RATE] = "N/s | N/min",
+    };
+    if (!row(i))
+        return NULL;
+    if (row(i)->type == TYPE_CHOICE)
+        return row(i)->choices;
+    return RANGES[row(i)->type] ? RANGES[row(i)->type] : "";
+}

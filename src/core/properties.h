@@ -1,0 +1,39 @@
+/* The one table of properties: the file, CVM_* variables, --set, `cvm config` and
+ * docs/configuration.md all come from it. */
+#ifndef CVM_CORE_PROPERTIES_H
+#define CVM_CORE_PROPERTIES_H
+
+#include <stdint.h>
+
+enum cvm_property_type {
+    TYPE_TEXT,
+    TYPE_PATH,      /* relative to the file that sets it */
+    TYPE_BACKEND,   /* kind:location; the location of "file" and "local" is a path */
+    TYPE_ADDRESSES, /* ADDRESS:PORT, separated by commas, or "off" */
+    TYPE_NETWORKS,  /* ADDRESS or ADDRESS/BITS, separated by commas */
+    TYPE_BOOL,
+    TYPE_COUNT,
+    TYPE_DURATION, /* milliseconds */
+    TYPE_RATE,     /* per minute */
+    TYPE_CHOICE
+};
+
+struct cvm_property {
+    const char *name;
+    enum cvm_property_type type;
+    const char *default_text;
+    int64_t least, most;  /* of numbers, in the type's unit */
+    const char *choices;  /* "a|b" */
+    const char *help;
+};
+
+#define CVM_MOST_PROPERTIES 96
+
+extern const struct cvm_property CVM_PROPERTIES[];
+extern const uint32_t CVM_PROPERTY_COUNT;
+
+/* Parses value as the property's type; number receives its number (an index for a choice). 0, or -1
+ * when the property doesn't take it. */
+int32_t cvm_property_parse(const struct cvm_property *property, const char *value, int64_t *number);
+
+#endif

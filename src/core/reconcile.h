@@ -1,0 +1,20 @@
+/* What the records say is due is carried out: certificates retired, suspensions put into effect. The
+ * record is the intent, so that no crash can forget it. */
+#ifndef CVM_CORE_RECONCILE_H
+#define CVM_CORE_RECONCILE_H
+
+#include "cvm/cvm.h"
+
+struct cvm_reconciler;
+
+/* NULL without memory. */
+struct cvm_reconciler *cvm_reconciler_new(cvm_t *cvm);
+void cvm_reconciler_free(struct cvm_reconciler *reconciler);
+/* Begins to look, every reconcile.interval. */
+void cvm_reconcile_start(cvm_t *cvm);
+/* Looks now rather than at the next interval. */
+void cvm_reconcile_soon(cvm_t *cvm);
+/* Looks no more; who waits is told. */
+void cvm_reconcile_stop(cvm_t *cvm);
+
+#endif

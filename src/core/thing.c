@@ -1,0 +1,45 @@
+/* Thing names: [a-zA-Z0-9:_-]{1,128} (AWS IoT's rule), 64 bytes where it becomes a CN. */
+#include "thing.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+#include "instance.h"
+#include "token.h"
+
+#define PLACE      "%DEVICE_UID%"
+#define LONGEST_CN 64
+
+cvm_error_t *cvm_thing_check_format(const char *format)
+{
+    const char *place = strstr(format, PLACE);
+    if (!place || strstr(place + 1, PLACE))
+        return cvm_error_new(
+            REASON_configuration, "thing.name_format must hold %s exactly once", PLACE);
+    return NULL;
+}
+
+cvm_error_t *cvm_thing_name(const cvm_t *cvm, const char *uid, char name[CVM_THING_NAME_SIZE])
+{
+    if (!cvm_uid_is_valid(uid))
+        return cvm_error_new(
+            REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
+    const char *format = cvm_conf_get(cvm->conf, "thing.name_format");
+    const char *place = strstr(format, PLACE);
+    int length = snprintf(name, CVM_THING_NAME_SIZE, "%.*s%s%s", (int)(place - format), format, uid,
+        place + strlen(PLACE));
+    int longest =
+        cvm->platform.flags & CVM_PLATFORM_NAME_IS_CN ? LONGEST_CN : CVM_THING_NAME_SIZE - 1;
+    /* A thing's name is made of the same characters as a uid. */
+    if (length > longest || !cvm_uid_is_valid(name))
+        return cvm_error_new(REASON_invalid_request,
+            "device_uid makes no valid thing name: at most %d of A-Z a-z 0-9 : _ -", longest);
+    return NULL;
+}
+
+cvm_error_t *cvm_check_uid(const cvm_t *cvm, const char *uid)
+{
+    char name[CVM_THING_NAME_SIZE];
+    return cvm_thing_name(cvm, uid, name);
+}
