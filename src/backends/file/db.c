@@ -1,0 +1,76 @@
+/* Connections: WAL, synchronous=FULL (NORMAL loses acknowledged commits), no mmap. */
+#include "db.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define BUSY_TRIES   20000
+#define BUSY_WAIT_NS 500000L
+
+/* Somebody else writes, an import for one: look again soon, for 10 s. */
+static int wait_while_busy(void *argument, int tries)
+{
+    (void)argument;
+    const struct timespec wait = {0, BUSY_WAIT_NS};
+    (void)nanosleep(&wait, NULL);
+    return tries < BUSY_TRIES;
+}
+
+int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size)
+{
+    memset(db, 0, sizeof *db);
+    int flags = mode == DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+    int rc = sqlite3_open_v2(path, &db->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (rc == SQLITE_OK) {
+        (void)sqlite3_extended_result_codes(db->sqlite, 1);
+        (void)sqlite3_busy_handler(db->sqlite, wait_while_busy, NULL);
+        rc = sqlite3_exec(db->sqlite,
+            mode == DB_WRITE ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                               "PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0;"
+                               "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY"
+                             : "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF",
+            NULL, NULL, NULL);
+    }
+    if (rc != SQLITE_OK)
+        (void)snprintf(error, error_size, "%s: %s", path,
+            db->sqlite ? sqlite3_errmsg(db->sqlite) : "out of memory");
+    return rc;
+}
+
+void cvm_db_close(struct db *db)
+{
+    for (size_t i = 0; i < STATEMENT_COUNT; i++)
+        (void)sqlite3_finalize(db->statements[i]);
+    (void)sqlite3_close(db->sqlite);
+    memset(db, 0, sizeof *db);
+}
+
+sqlite3_stmt *cvm_db_statement(struct db *db, enum statement statement)
+{
+    sqlite3_stmt **prepared = &db->statements[statement];
+    if (!*prepared) {
+        (void)sqlite3_prepare_v3(db->sqlite, cvm_schema_statement(statement), -1,
+            SQLITE_PREPARE_PERSISTENT, prepared, NULL);
+    } else {
+        (void)sqlite3_reset(*prepared);
+        (void)sqlite3_clear_bindings(*prepared);
+    }
+    return *prepared;
+}
+
+int cvm_db_finish(struct db *db, sqlite3_stmt *prepared)
+{
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    int rc = sqlite3_step(prepared);
+    if (rc == SQLITE_DONE || rc == SQLITE_ROW)
+        rc = SQLITE_OK;
+    (void)sqlite3_reset(prepared);
+    return rc;
+}
+
+int cvm_db_run(struct db *db, enum statement statement)
+{
+    return cvm_db_finish(db, cvm_db_statement(db, statement));
+}

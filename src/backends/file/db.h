@@ -1,0 +1,58 @@
+/* One SQLite connection with its prepared statements. Used by one thread at a time. */
+#ifndef CVM_FILE_DB_H
+#define CVM_FILE_DB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <sqlite3.h>
+
+enum statement {
+    BEGIN_READ,
+    BEGIN_WRITE,
+    COMMIT,
+    ROLLBACK,
+    GET_DEVICE,
+    INSERT_DEVICE,
+    UPDATE_DEVICE,
+    DELETE_DEVICE,
+    WRITE_CERTIFICATE,
+    SCAN_DEVICES,
+    SCAN_CERTIFICATES,
+    SCAN_DUE,
+    SCAN_UNSUSPENDED,
+    SCAN_REVOKED,
+    SCAN_SUSPENDED,
+    LOAD_DEVICE,
+    GET_TOKEN,
+    REPLACE_TOKEN,
+    GET_META,
+    INSERT_META,
+    UPDATE_META,
+    STATEMENT_COUNT
+};
+
+struct db {
+    sqlite3 *sqlite;
+    sqlite3_stmt *statements[STATEMENT_COUNT];
+};
+
+enum db_mode { DB_WRITE, DB_READ };
+
+/* Opens path, durable at each commit. SQLITE_OK, or the error, and why in error. */
+int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size);
+void cvm_db_close(struct db *db);
+/* A statement, prepared once, reset and ready to be bound. NULL on failure. */
+sqlite3_stmt *cvm_db_statement(struct db *db, enum statement statement);
+/* Runs a statement without parameters or rows. SQLITE_OK or the error. */
+int cvm_db_run(struct db *db, enum statement statement);
+/* Steps a statement that answers no row, and resets it. SQLITE_OK or the extended error. */
+int cvm_db_finish(struct db *db, sqlite3_stmt *prepared);
+
+/* schema.c */
+/* Brings the schema up to date. SQLITE_OK, or the error, and why in error. */
+int cvm_schema_migrate(struct db *db, char *error, size_t error_size);
+/* The text of a statement. */
+const char *cvm_schema_statement(enum statement statement);
+
+#endif

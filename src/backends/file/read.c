@@ -1,0 +1,85 @@
+/* The reader: queries and refusals never wait for a sync. */
+#include <stdlib.h>
+
+#include "rows.h"
+#include "store.h"
+
+static int answer_row(struct store *store, sqlite3_stmt *prepared, const struct job *job)
+{
+    cvm_record_t *record = cvm_rows_read(store->host, prepared, job->kind);
+    return record && !store->host->op_add_record(job->op, record) ? SQLITE_OK : SQLITE_NOMEM;
+}
+
+int cvm_store_run_get(struct store *store, struct db *db, struct job *job)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, GET_DEVICE);
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
+    int rc = sqlite3_step(prepared);
+    if (rc == SQLITE_ROW) {
+        rc = answer_row(store, prepared, job);
+    } else if (rc == SQLITE_DONE) {
+        job->answer = CVM_ANSWER_NOT_FOUND;
+        rc = SQLITE_OK;
+    }
+    (void)sqlite3_reset(prepared);
+    return rc;
+}
+
+int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, job->statement);
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    /* Not each statement has all three: binding one that is missing does nothing. */
+    (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(prepared, 2, job->before_ms);
+    (void)sqlite3_bind_int64(prepared, 3, job->limit);
+    int rc;
+    while ((rc = sqlite3_step(prepared)) == SQLITE_ROW) {
+        rc = answer_row(store, prepared, job);
+        if (rc != SQLITE_OK)
+            break;
+    }
+    (void)sqlite3_reset(prepared);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, GET_META);
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
+    int rc = sqlite3_step(prepared);
+    if (rc == SQLITE_ROW) {
+        const char *value = (const char *)sqlite3_column_text(prepared, 0);
+        rc = value && !store->host->op_set_text(job->op, CVM_OUT_VALUE, value) ? SQLITE_OK
+                                                                               : SQLITE_NOMEM;
+    } else if (rc == SQLITE_DONE) {
+        job->answer = CVM_ANSWER_NOT_FOUND;
+        rc = SQLITE_OK;
+    }
+    (void)sqlite3_reset(prepared);
+    return rc;
+}
+
+/* One snapshot serves all that waits. */
+void cvm_store_read(struct store *store, struct job *first)
+{
+    int rc = cvm_db_run(&store->reader, BEGIN_READ);
+    while (first) {
+        struct job *next = first->next;
+        int failed = rc != SQLITE_OK ? rc : first->run(store, &store->reader, first);
+        if (failed)
+            store->host->complete(
+                first->op, CVM_ANSWER_UNAVAILABLE, sqlite3_errmsg(store->reader.sqlite));
+        else
+            store->host->complete(first->op, first->answer, NULL);
+        free(first);
+        first = next;
+    }
+    if (!sqlite3_get_autocommit(store->reader.sqlite))
+        (void)cvm_db_run(&store->reader, COMMIT);
+}

@@ -1,0 +1,138 @@
+/* The schema: its migrations, one for each user_version, and the text of every statement. Column lists
+ * come from the field tables in plugin.h, in their order. */
+#include <stdio.h>
+
+#include "cvm/plugin.h"
+#include "db.h"
+
+/* Migration i brings a database from version i to i + 1. Those that were released never change. */
+static const char *const MIGRATIONS[] = {
+    "CREATE TABLE devices ("
+    " device_uid TEXT PRIMARY KEY, device_token TEXT, is_enabled INTEGER NOT NULL,"
+    " is_registered INTEGER NOT NULL, is_revoked INTEGER NOT NULL, is_suspended INTEGER NOT NULL,"
+    " thing_name TEXT, registered_on TEXT, certificate_id TEXT, public_key_sha256 TEXT,"
+    " key_origin TEXT, first_issued_at INTEGER, last_issued_at INTEGER, reissue_count INTEGER,"
+    " lease_owner TEXT, lease_until INTEGER, lease_public_key_sha256 TEXT,"
+    " lease_certificate_id TEXT, revision INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE UNIQUE INDEX devices_public_key ON devices(public_key_sha256)"
+    " WHERE public_key_sha256 IS NOT NULL;"
+    "CREATE INDEX devices_unsuspended ON devices(device_uid)"
+    " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL;"
+    "CREATE INDEX devices_disabled ON devices(device_uid)"
+    " WHERE is_enabled = 0 AND certificate_id IS NOT NULL;"
+    "CREATE TABLE certificates ("
+    " certificate_id TEXT NOT NULL UNIQUE, device_uid TEXT NOT NULL, state TEXT NOT NULL,"
+    " serial TEXT, issuer TEXT, not_before INTEGER, not_after INTEGER, revoke_after INTEGER,"
+    " revoked_at INTEGER, reason TEXT, successor TEXT, public_key_sha256 TEXT, pem TEXT);"
+    "CREATE INDEX certificates_device ON certificates(device_uid);"
+    "CREATE INDEX certificates_due ON certificates(revoke_after) WHERE state = 'retiring';"
+    "CREATE INDEX certificates_revoked ON certificates(certificate_id)"
+    " WHERE state IN ('revoked', 'retiring');"
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+};
+#define VERSION ((int)(sizeof MIGRATIONS / sizeof MIGRATIONS[0]))
+
+/* Lists made of the field tables; the key stands before each of them. */
+#define NAME(id, name, kind, longest)      "," #name
+#define QUALIFIED(id, name, kind, longest) ",c." #name
+#define MARK(id, name, kind, longest)      ",?"
+#define SET(id, name, kind, longest)       "," #name "=?"
+
+#define DEVICE_NAMES      "device_uid" CVM_DEVICE_OTHER_FIELDS(NAME)
+#define CERTIFICATE_NAMES "certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(NAME)
+
+static const char *const STATEMENTS[STATEMENT_COUNT] = {
+    [BEGIN_READ] = "BEGIN",
+    [BEGIN_WRITE] = "BEGIN IMMEDIATE",
+    [COMMIT] = "COMMIT",
+    [ROLLBACK] = "ROLLBACK",
+    [GET_DEVICE] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid = ?1",
+    [INSERT_DEVICE] = "INSERT INTO devices (" DEVICE_NAMES ")"
+                      " VALUES (?" CVM_DEVICE_OTHER_FIELDS(MARK) ")"
+                      " ON CONFLICT(device_uid) DO NOTHING",
+    /* The last of two values for a column counts: this revision only opens the list. */
+    [UPDATE_DEVICE] = "UPDATE devices SET revision = 0" CVM_DEVICE_OTHER_FIELDS(SET)
+                      " WHERE device_uid = ? AND revision = ?",
+    [DELETE_DEVICE] = "DELETE FROM devices WHERE device_uid = ?1 AND revision = ?2",
+    [WRITE_CERTIFICATE] = "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
+                          " VALUES (?" CVM_CERTIFICATE_OTHER_FIELDS(MARK) ")"
+                          " ON CONFLICT(certificate_id) DO UPDATE SET state = excluded.state,"
+                          " revoke_after = excluded.revoke_after,"
+                          " revoked_at = excluded.revoked_at, reason = excluded.reason,"
+                          " successor = excluded.successor"
+                          " WHERE certificates.state <> 'revoked'",
+    [SCAN_DEVICES] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid > ?1"
+                     " ORDER BY device_uid LIMIT ?3",
+    [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"
+                          " ORDER BY rowid DESC LIMIT ?3",
+    [SCAN_DUE] = "SELECT " CERTIFICATE_NAMES " FROM certificates"
+                 " WHERE state = 'retiring' AND revoke_after <= ?2 ORDER BY revoke_after LIMIT ?3",
+    [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES " FROM devices WHERE is_suspended = is_enabled"
+                         " AND certificate_id IS NOT NULL LIMIT ?3",
+    [SCAN_REVOKED] = "SELECT " CERTIFICATE_NAMES " FROM certificates"
+                     " WHERE state IN ('revoked', 'retiring') AND certificate_id > ?1"
+                     " AND (state = 'revoked' OR revoke_after <= ?2) AND not_after > ?2"
+                     " ORDER BY certificate_id LIMIT ?3",
+    [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(QUALIFIED)
+                       " FROM devices d JOIN certificates c"
+                       " ON c.device_uid = d.device_uid WHERE d.is_enabled = 0"
+                       " AND d.certificate_id IS NOT NULL AND c.certificate_id > ?1"
+                       " AND c.state IN ('current', 'retiring') AND c.not_after > ?2"
+                       " ORDER BY c.certificate_id LIMIT ?3",
+    [LOAD_DEVICE] = "INSERT INTO devices (device_uid, device_token, is_enabled, is_registered,"
+                    " is_revoked, is_suspended, revision) VALUES (?1, ?2, ?3, 0, 0, 0, 1)"
+                    " ON CONFLICT(device_uid) DO NOTHING",
+    [GET_TOKEN] = "SELECT device_token FROM devices WHERE device_uid = ?1",
+    [REPLACE_TOKEN] = "UPDATE devices SET device_token = ?2, revision = revision + 1"
+                      " WHERE device_uid = ?1",
+    [GET_META] = "SELECT value FROM meta WHERE name = ?1",
+    [INSERT_META] = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT(name) DO NOTHING",
+    [UPDATE_META] = "UPDATE meta SET value = ?2 WHERE name = ?1 AND value = ?3",
+};
+
+const char *cvm_schema_statement(enum statement statement)
+{
+    return STATEMENTS[statement];
+}
+
+static int user_version(struct db *db)
+{
+    sqlite3_stmt *prepared = NULL;
+    int version = -1;
+    if (sqlite3_prepare_v2(db->sqlite, "PRAGMA user_version", -1, &prepared, NULL) == SQLITE_OK &&
+        sqlite3_step(prepared) == SQLITE_ROW)
+        version = sqlite3_column_int(prepared, 0);
+    (void)sqlite3_finalize(prepared);
+    return version;
+}
+
+static int migrate_from(struct db *db, int version)
+{
+    char set_version[48];
+    int rc = sqlite3_exec(db->sqlite, MIGRATIONS[version], NULL, NULL, NULL);
+    (void)snprintf(set_version, sizeof set_version, "PRAGMA user_version = %d", version + 1);
+    return rc == SQLITE_OK ? sqlite3_exec(db->sqlite, set_version, NULL, NULL, NULL) : rc;
+}
+
+int cvm_schema_migrate(struct db *db, char *error, size_t error_size)
+{
+    int rc = cvm_db_run(db, BEGIN_WRITE);
+    int version = rc == SQLITE_OK ? user_version(db) : -1;
+    if (version > VERSION) {
+        (void)snprintf(error, error_size,
+            "the file was written by a newer release (schema %d, this one knows %d)", version,
+            VERSION);
+        (void)cvm_db_run(db, ROLLBACK);
+        return SQLITE_MISMATCH;
+    }
+    for (; rc == SQLITE_OK && version >= 0 && version < VERSION; version++)
+        rc = migrate_from(db, version);
+    if (rc == SQLITE_OK)
+        rc = cvm_db_run(db, COMMIT);
+    if (rc != SQLITE_OK || version < 0) {
+        (void)snprintf(error, error_size, "%s", sqlite3_errmsg(db->sqlite));
+        (void)cvm_db_run(db, ROLLBACK);
+        return rc != SQLITE_OK ? rc : SQLITE_CORRUPT;
+    }
+    return SQLITE_OK;
+}

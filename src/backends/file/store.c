@@ -1,0 +1,268 @@
+/* The file store's table of verbs, and how it opens and closes. The verbs go to two threads: one
+ * writes (write.c), one reads (read.c); a third checkpoints. */
+#include "store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "file.h"
+
+#define ERROR_SIZE 160
+
+/* --- Open and close --------------------------------------------------------------------------- */
+
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
+    void **result, char *error, size_t error_size)
+{
+    struct store *store = *location ? calloc(1, sizeof *store) : NULL;
+    if (!store || !(store->path = strdup(location))) {
+        free(store);
+        (void)snprintf(error, error_size, *location ? "out of memory" : "expected file:PATH");
+        return CVM_ANSWER_INVALID;
+    }
+    store->host = host;
+    store->context = context;
+    store->lock_fd = -1;
+    *result = store;
+    return CVM_ANSWER_OK;
+}
+
+static void destroy(void *self)
+{
+    struct store *store = self;
+    free(store->path);
+    free(store);
+}
+
+/* One server a file. SQLite's own locks would shut the commands out, and closing another descriptor of
+ * the database would drop them. */
+static int take_lock(struct store *store, char *error)
+{
+    char path[4096];
+    if (!store->host->property_number(store->context, "store.lock"))
+        return 0;
+    (void)snprintf(path, sizeof path, "%s.lock", store->path);
+    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
+        return 0;
+    (void)snprintf(error, ERROR_SIZE, "%.80s: %s", path,
+        errno == EWOULDBLOCK ? "another server has this store" : strerror(errno));
+    return -1;
+}
+
+/* A new file is readable by nobody else: it holds the tokens' hashes. */
+static int make_file(struct store *store, char *error)
+{
+    int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd >= 0) {
+        (void)close(fd);
+        store->host->log(store->context, CVM_LEVEL_WARNING, "there was no store: made an empty one");
+        return 0;
+    }
+    if (errno == EEXIST)
+        return 0;
+    (void)snprintf(error, ERROR_SIZE, "%.100s: %s", store->path, strerror(errno));
+    return -1;
+}
+
+static int open_databases(struct store *store, char *error)
+{
+    if (cvm_db_open(&store->writer, store->path, DB_WRITE, error, ERROR_SIZE) != SQLITE_OK ||
+        cvm_schema_migrate(&store->writer, error, ERROR_SIZE) != SQLITE_OK ||
+        cvm_db_open(&store->checkpointer, store->path, DB_WRITE, error, ERROR_SIZE) != SQLITE_OK ||
+        cvm_db_open(&store->reader, store->path, DB_READ, error, ERROR_SIZE) != SQLITE_OK)
+        return -1;
+    (void)sqlite3_wal_hook(store->writer.sqlite, cvm_store_on_commit, store);
+    return 0;
+}
+
+static void close_all(struct store *store)
+{
+    cvm_lane_end(&store->reads);
+    cvm_db_close(&store->reader);
+    cvm_lane_end(&store->checkpoints);
+    cvm_db_close(&store->checkpointer);
+    cvm_db_close(&store->writer);
+    if (store->lock_fd >= 0)
+        (void)close(store->lock_fd);
+    store->lock_fd = -1;
+}
+
+/* Runs in the writer's thread as its first job. */
+static int run_open(struct store *store, struct job *job)
+{
+    char error[ERROR_SIZE] = "out of memory";
+    int failed = take_lock(store, error) || make_file(store, error) || open_databases(store, error) ||
+                 cvm_lane_start(&store->reads, store, cvm_store_read) ||
+                 cvm_lane_start(&store->checkpoints, store, cvm_store_checkpoint);
+    if (failed)
+        close_all(store);
+    cvm_op_t *op = job->op;
+    free(job);
+    store->host->complete(op, failed ? CVM_ANSWER_INVALID : CVM_ANSWER_OK, failed ? error : NULL);
+    return failed;
+}
+
+/* The writer's thread: opens, then writes. */
+static void work_writes(struct store *store, struct job *first)
+{
+    if (!store->writer.sqlite) {
+        struct job *rest = first->next;
+        if (run_open(store, first))
+            return;
+        first = rest;
+    }
+    cvm_store_write(store, first);
+}
+
+static void open_store(void *self, cvm_op_t *op)
+{
+    struct store *store = self;
+    struct job *job = calloc(1, sizeof *job);
+    cvm_lane_end(&store->writes); /* of an attempt to open that failed */
+    if (!job || cvm_lane_start(&store->writes, store, work_writes)) {
+        free(job);
+        store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "no thread, or out of memory");
+        return;
+    }
+    job->op = op;
+    cvm_lane_put(&store->writes, job);
+}
+
+/* Waits for the writer, which the loop must not. */
+static void *close_in_thread(void *argument)
+{
+    struct store *store = argument;
+    cvm_lane_end(&store->writes);
+    close_all(store);
+    store->host->complete(store->closing, CVM_ANSWER_OK, NULL);
+    return NULL;
+}
+
+static void close_store(void *self, cvm_op_t *op)
+{
+    struct store *store = self;
+    store->closing = op;
+    if (pthread_create(&store->closer, NULL, close_in_thread, store))
+        (void)close_in_thread(store); /* better late than never */
+    else
+        (void)pthread_detach(store->closer);
+}
+
+/* --- Verbs ------------------------------------------------------------------------------------ */
+
+static void put(struct store *store, struct lane *lane, const struct job *wanted)
+{
+    struct job *job = malloc(sizeof *job);
+    if (!job) {
+        store->host->complete(wanted->op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
+    }
+    *job = *wanted;
+    cvm_lane_put(lane, job);
+}
+
+static void ready(void *self, cvm_op_t *op)
+{
+    struct store *store = self;
+    put(store, &store->writes, &(struct job){.op = op, .run = cvm_store_run_ready});
+}
+
+static void get(void *self, cvm_op_t *op, const char *device_uid)
+{
+    struct store *store = self;
+    put(store, &store->reads, &(struct job){.op = op, .run = cvm_store_run_get, .name = device_uid});
+}
+
+static void swap(void *self, cvm_op_t *op, const cvm_change_t *change)
+{
+    struct store *store = self;
+    put(store, &store->writes, &(struct job){.op = op, .run = cvm_store_run_change, .change = change});
+}
+
+static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
+{
+    struct store *store = self;
+    put(store, &store->writes,
+        &(struct job){.op = op, .run = cvm_store_run_change, .change = change, .removes = 1});
+}
+
+static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms,
+    uint32_t limit)
+{
+    static const struct {
+        enum statement statement;
+        cvm_record_kind_t kind;
+    } SCANS[] = {
+        [CVM_SCAN_DEVICES] = {SCAN_DEVICES, CVM_RECORD_DEVICE},
+        [CVM_SCAN_CERTIFICATES] = {SCAN_CERTIFICATES, CVM_RECORD_CERTIFICATE},
+        [CVM_SCAN_DUE] = {SCAN_DUE, CVM_RECORD_CERTIFICATE},
+        [CVM_SCAN_UNSUSPENDED] = {SCAN_UNSUSPENDED, CVM_RECORD_DEVICE},
+        [CVM_SCAN_REVOKED] = {SCAN_REVOKED, CVM_RECORD_CERTIFICATE},
+        [CVM_SCAN_SUSPENDED] = {SCAN_SUSPENDED, CVM_RECORD_CERTIFICATE},
+    };
+    struct store *store = self;
+    put(store, &store->reads,
+        &(struct job){.op = op,
+            .run = cvm_store_run_scan,
+            .name = after,
+            .before_ms = before_ms,
+            .limit = limit,
+            .statement = SCANS[what].statement,
+            .kind = SCANS[what].kind});
+}
+
+static void load(
+    void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+{
+    struct store *store = self;
+    put(store, &store->writes,
+        &(struct job){
+            .op = op, .run = cvm_store_run_load, .devices = devices, .count = count, .flags = flags});
+}
+
+static void meta_get(void *self, cvm_op_t *op, const char *name)
+{
+    struct store *store = self;
+    put(store, &store->reads, &(struct job){.op = op, .run = cvm_store_run_meta_get, .name = name});
+}
+
+static void meta_swap(
+    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+{
+    struct store *store = self;
+    put(store, &store->writes,
+        &(struct job){.op = op,
+            .run = cvm_store_run_meta_swap,
+            .name = name,
+            .as_read = as_read,
+            .wanted = wanted});
+}
+
+static const cvm_store_ops_t FILE_STORE = {
+    .size = sizeof(cvm_store_ops_t),
+    .create = create,
+    .open = open_store,
+    .ready = ready,
+    .get = get,
+    .swap = swap,
+    .scan = scan,
+    .load = load,
+    .meta_get = meta_get,
+    .meta_swap = meta_swap,
+    .remove = remove_device,
+    .close = close_store,
+    .destroy = destroy,
+};
+
+int32_t cvm_plugin_file(const cvm_host_t *host, cvm_registry_t *registry)
+{
+    host->add_store(registry, "file", &FILE_STORE);
+    return 0;
+}

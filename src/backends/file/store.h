@@ -1,0 +1,82 @@
+/* The file store inside: its jobs, its threads, and who runs what. */
+#ifndef CVM_FILE_STORE_H
+#define CVM_FILE_STORE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "cvm/plugin.h"
+#include "db.h"
+
+struct store;
+
+/* One operation on its way through a thread. */
+struct job {
+    struct job *next;
+    cvm_op_t *op;
+    /* Does it; returns what SQLite says, and fills in the answer when that is SQLITE_OK. */
+    int (*run)(struct store *store, struct db *db, struct job *job);
+    cvm_answer_t answer;
+    const char *text; /* static */
+    /* Arguments, the caller's until the operation completes: */
+    const cvm_change_t *change;
+    const char *name, *as_read, *wanted;
+    cvm_record_t *const *devices;
+    uint32_t count, flags, limit;
+    int64_t before_ms;
+    enum statement statement;
+    cvm_record_kind_t kind;
+    int removes;
+};
+
+/* A thread with a queue. */
+struct lane {
+    struct store *store;
+    void (*work)(struct store *store, struct job *first); /* all that was waiting */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wanted;
+    struct job *first, **last;
+    int is_started, must_end;
+};
+
+struct store {
+    const cvm_host_t *host;
+    cvm_context_t *context;
+    char *path;
+    int lock_fd;
+    struct db writer, reader, checkpointer;
+    struct lane writes, reads, checkpoints;
+    atomic_int is_broken;    /* after an I/O error: the page cache may lie, a look at the disk is due */
+    atomic_int is_full;      /* the last write found no space */
+    atomic_int wal_pages;    /* after the last commit */
+    cvm_op_t *closing;
+    pthread_t closer;
+};
+
+/* lane.c */
+int cvm_lane_start(struct lane *lane, struct store *store,
+    void (*work)(struct store *store, struct job *first));
+/* Any thread. */
+void cvm_lane_put(struct lane *lane, struct job *job);
+/* Ends when what waits is done. */
+void cvm_lane_end(struct lane *lane);
+
+/* write.c: the writer's thread and its verbs */
+void cvm_store_write(struct store *store, struct job *first);
+int cvm_store_run_change(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_load(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_meta_swap(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_ready(struct store *store, struct db *db, struct job *job);
+
+/* read.c: the reader's thread and its verbs */
+void cvm_store_read(struct store *store, struct job *first);
+int cvm_store_run_get(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_scan(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job);
+
+/* checkpoint.c: the checkpointer's thread */
+int cvm_store_on_commit(void *store, sqlite3 *sqlite, const char *name, int pages);
+void cvm_store_checkpoint(struct store *store, struct job *first);
+
+#endif

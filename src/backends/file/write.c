@@ -1,0 +1,264 @@
+/*
+ * The writer: takes what waits, at most 256 operations, and makes it one transaction, so that one sync
+ * serves them all. Nothing is acknowledged before the commit, and a failed commit is in doubt.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "rows.h"
+#include "store.h"
+
+#define LARGEST_BATCH 256
+
+/* --- Verbs ------------------------------------------------------------------------------------ */
+
+static int is_unique_violation(int rc)
+{
+    return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY;
+}
+
+static int insert_device(struct store *store, struct db *db, const cvm_change_t *change)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, INSERT_DEVICE);
+    int last = prepared ? cvm_rows_bind(store->host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, 0)
+                        : 0;
+    if (prepared)
+        (void)sqlite3_bind_int64(prepared, last, 1); /* the revision */
+    return cvm_db_finish(db, prepared);
+}
+
+static int update_device(struct store *store, struct db *db, const cvm_change_t *change)
+{
+    const cvm_host_t *host = store->host;
+    int64_t revision = host->number(change->as_read, CVM_REVISION);
+    sqlite3_stmt *prepared = cvm_db_statement(db, UPDATE_DEVICE);
+    if (prepared) {
+        int last =
+            cvm_rows_bind(host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, CVM_DEVICE_UID + 1);
+        (void)sqlite3_bind_int64(prepared, last, revision + 1);
+        (void)sqlite3_bind_text(
+            prepared, last + 1, host->text(change->as_read, CVM_DEVICE_UID), -1, SQLITE_STATIC);
+        (void)sqlite3_bind_int64(prepared, last + 2, revision);
+    }
+    return cvm_db_finish(db, prepared);
+}
+
+static int delete_device(struct store *store, struct db *db, const cvm_change_t *change)
+{
+    const cvm_host_t *host = store->host;
+    sqlite3_stmt *prepared = cvm_db_statement(db, DELETE_DEVICE);
+    if (prepared) {
+        (void)sqlite3_bind_text(
+            prepared, 1, host->text(change->as_read, CVM_DEVICE_UID), -1, SQLITE_STATIC);
+        (void)sqlite3_bind_int64(prepared, 2, host->number(change->as_read, CVM_REVISION));
+    }
+    return cvm_db_finish(db, prepared);
+}
+
+static int write_certificates(struct store *store, struct db *db, const cvm_change_t *change)
+{
+    int rc = SQLITE_OK;
+    for (uint32_t i = 0; i < change->certificate_count && rc == SQLITE_OK; i++) {
+        sqlite3_stmt *prepared = cvm_db_statement(db, WRITE_CERTIFICATE);
+        if (prepared)
+            (void)cvm_rows_bind(
+                store->host, prepared, 0, change->certificates[i], CVM_RECORD_CERTIFICATE, 0);
+        rc = cvm_db_finish(db, prepared);
+    }
+    return rc;
+}
+
+/* The device's row decides first: on a conflict nothing of the change is written. */
+int cvm_store_run_change(struct store *store, struct db *db, struct job *job)
+{
+    const cvm_change_t *change = job->change;
+    if (change->as_read || change->wanted) {
+        int rc;
+        if (job->removes)
+            rc = delete_device(store, db, change);
+        else if (change->as_read)
+            rc = update_device(store, db, change);
+        else
+            rc = insert_device(store, db, change);
+        if (is_unique_violation(rc)) {
+            job->answer = CVM_ANSWER_KEY_IN_USE;
+            return SQLITE_OK;
+        }
+        if (rc != SQLITE_OK)
+            return rc;
+        if (!sqlite3_changes(db->sqlite)) {
+            job->answer = CVM_ANSWER_CONFLICT;
+            return SQLITE_OK;
+        }
+    }
+    return write_certificates(store, db, change);
+}
+
+enum { ROW_INSERTED = 0, ROW_UNCHANGED = 1, ROW_CONFLICT = 2, ROW_REPLACED = 3 }; /* cvm_row_t */
+
+/* What to do with a row that is there already. */
+static int load_existing(struct store *store, struct db *db, const struct job *job,
+    const char *uid, const char *token, int64_t *row)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, GET_TOKEN);
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
+    int rc = sqlite3_step(prepared);
+    if (rc != SQLITE_ROW)
+        return rc == SQLITE_DONE ? SQLITE_CORRUPT : rc;
+    const char *stored = (const char *)sqlite3_column_text(prepared, 0);
+    int is_same = stored && strcmp(stored, token) == 0;
+    (void)sqlite3_reset(prepared);
+    *row = is_same ? ROW_UNCHANGED : ROW_CONFLICT;
+    if (is_same || !(job->flags & CVM_LOAD_REPLACE_TOKENS))
+        return SQLITE_OK;
+    *row = ROW_REPLACED;
+    (void)store;
+    prepared = cvm_db_statement(db, REPLACE_TOKEN);
+    if (prepared) {
+        (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_text(prepared, 2, token, -1, SQLITE_STATIC);
+    }
+    return cvm_db_finish(db, prepared);
+}
+
+static int load_device(
+    struct store *store, struct db *db, const struct job *job, cvm_record_t *device)
+{
+    const cvm_host_t *host = store->host;
+    const char *uid = host->text(device, CVM_DEVICE_UID);
+    const char *token = host->text(device, CVM_DEVICE_TOKEN);
+    int64_t row = ROW_INSERTED;
+    sqlite3_stmt *prepared = cvm_db_statement(db, LOAD_DEVICE);
+    if (prepared) {
+        (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_text(prepared, 2, token, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_int64(prepared, 3, host->number(device, CVM_IS_ENABLED));
+    }
+    int rc = cvm_db_finish(db, prepared);
+    if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
+        rc = load_existing(store, db, job, uid, token, &row);
+    (void)host->set_number(device, CVM_REVISION, row);
+    return rc;
+}
+
+int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
+{
+    int rc = SQLITE_OK;
+    for (uint32_t i = 0; i < job->count && rc == SQLITE_OK; i++)
+        rc = load_device(store, db, job, job->devices[i]);
+    return rc;
+}
+
+int cvm_store_run_meta_swap(struct store *store, struct db *db, struct job *job)
+{
+    (void)store;
+    sqlite3_stmt *prepared = cvm_db_statement(db, job->as_read ? UPDATE_META : INSERT_META);
+    if (prepared) {
+        (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_text(prepared, 2, job->wanted, -1, SQLITE_STATIC);
+        if (job->as_read)
+            (void)sqlite3_bind_text(prepared, 3, job->as_read, -1, SQLITE_STATIC);
+    }
+    int rc = cvm_db_finish(db, prepared);
+    if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
+        job->answer = CVM_ANSWER_CONFLICT;
+    return rc;
+}
+
+/* Only after a full disk is it worth a write to know. */
+int cvm_store_run_ready(struct store *store, struct db *db, struct job *job)
+{
+    (void)job;
+    return atomic_load(&store->is_full)
+               ? sqlite3_exec(db->sqlite, "INSERT OR REPLACE INTO meta VALUES ('space', '1')", NULL,
+                     NULL, NULL)
+               : SQLITE_OK;
+}
+
+/* --- Transactions ----------------------------------------------------------------------------- */
+
+static int is_out_of_memory(int rc)
+{
+    return rc == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM;
+}
+
+/* What a failed transaction means for the store, and for who waits for it. */
+static const char *judge(struct store *store, int rc)
+{
+    atomic_store(&store->is_full, (rc & 0xff) == SQLITE_FULL);
+    switch (is_out_of_memory(rc) ? SQLITE_NOMEM : rc & 0xff) {
+    case SQLITE_FULL:
+        return "the disk is full";
+    case SQLITE_BUSY:
+        return "another process holds the file's lock";
+    case SQLITE_NOMEM:
+        return "out of memory";
+    case SQLITE_IOERR:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_READONLY:
+        if (!atomic_exchange(&store->is_broken, 1))
+            store->host->log(store->context, CVM_LEVEL_ERROR,
+                "the file failed; nothing is written any more: look at the disk, then restart");
+        return "the file failed";
+    default:
+        return "the file can't be written";
+    }
+}
+
+static void complete_all(struct store *store, struct job *first)
+{
+    while (first) {
+        struct job *next = first->next;
+        store->host->complete(first->op, first->answer, first->text);
+        free(first);
+        first = next;
+    }
+}
+
+static void refuse_all(struct job *first, cvm_answer_t answer, const char *text)
+{
+    for (; first; first = first->next) {
+        first->answer = answer;
+        first->text = text;
+    }
+}
+
+/* One transaction for a list of jobs. */
+static void write_batch(struct store *store, struct job *first)
+{
+    struct db *db = &store->writer;
+    if (atomic_load(&store->is_broken)) {
+        refuse_all(first, CVM_ANSWER_UNAVAILABLE, "the file failed");
+        return;
+    }
+    int rc = cvm_db_run(db, BEGIN_WRITE);
+    for (struct job *job = first; job && rc == SQLITE_OK; job = job->next)
+        rc = job->run(store, db, job);
+    int in_doubt = rc == SQLITE_OK;
+    if (rc == SQLITE_OK)
+        rc = cvm_db_run(db, COMMIT);
+    if (rc == SQLITE_OK) {
+        atomic_store(&store->is_full, 0);
+        return;
+    }
+    refuse_all(first, in_doubt ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_UNAVAILABLE, judge(store, rc));
+    if (!sqlite3_get_autocommit(db->sqlite))
+        (void)cvm_db_run(db, ROLLBACK);
+}
+
+void cvm_store_write(struct store *store, struct job *first)
+{
+    while (first) {
+        struct job *last = first, *rest;
+        for (uint32_t count = 1; count < LARGEST_BATCH && last->next; count++)
+            last = last->next;
+        rest = last->next;
+        last->next = NULL;
+        write_batch(store, first);
+        complete_all(store, first);
+        first = rest;
+    }
+}
