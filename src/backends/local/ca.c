@@ -1,0 +1,288 @@
+/* Reading the CA, and signing devices' certificates by OpenSSL's X509 API. */
+#include "ca.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <openssl/bn.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/x509v3.h>
+
+#include "files.h"
+
+#define LONGEST_PATH 4096
+#define SERIAL_BYTES 16
+
+/* --- Small things ----------------------------------------------------------------------------- */
+
+static void to_hex(const uint8_t *bytes, size_t length, char *text)
+{
+    for (size_t i = 0; i < length; i++)
+        (void)snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+}
+
+int64_t cvm_ca_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+int64_t cvm_ca_time_ms(const ASN1_TIME *time)
+{
+    struct tm utc;
+    return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) * 1000 : 0;
+}
+
+int32_t cvm_ca_random_serial(ASN1_INTEGER *serial)
+{
+    uint8_t bytes[SERIAL_BYTES];
+    BIGNUM *number = NULL;
+    int32_t failed = RAND_bytes(bytes, sizeof bytes) != 1 ||
+                     !(number = BN_bin2bn(bytes, sizeof bytes, NULL)) ||
+                     !BN_to_ASN1_INTEGER(number, serial);
+    BN_free(number);
+    return failed ? -1 : 0;
+}
+
+char *cvm_ca_text_of(BIO *bio)
+{
+    char *bytes;
+    long length = BIO_get_mem_data(bio, &bytes);
+    return length > 0 ? strndup(bytes, (size_t)length) : NULL;
+}
+
+static X509_EXTENSION *make_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
+{
+    X509V3_CTX context;
+    X509V3_set_ctx_nodb(&context);
+    X509V3_set_ctx(&context, issuer, certificate, NULL, NULL, 0);
+    return X509V3_EXT_conf_nid(NULL, &context, nid, value);
+}
+
+int32_t cvm_ca_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value)
+{
+    X509_EXTENSION *extension = make_extension(certificate, issuer, nid, value);
+    int added = extension && X509_add_ext(certificate, extension, -1);
+    X509_EXTENSION_free(extension);
+    return added ? 0 : -1;
+}
+
+/* --- Reading the folder ----------------------------------------------------------------------- */
+
+static char *read_in(
+    const char *folder, const char *name, char *error, size_t error_size)
+{
+    char path[LONGEST_PATH];
+    size_t length;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
+    return cvm_files_read(path, &length, error, error_size);
+}
+
+static X509 *parse_certificate(const char *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    return certificate;
+}
+
+static EVP_PKEY *parse_key(const char *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    return key;
+}
+
+static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t error_size)
+{
+    char *key_pem = NULL;
+    int32_t failed =
+        !(ca->root_pem = read_in(folder, "root.pem", error, error_size)) ||
+        !(ca->chain_pem = read_in(folder, "issuing.pem", error, error_size)) ||
+        !(ca->root_crl_pem = read_in(folder, "root.crl.pem", error, error_size)) ||
+        !(key_pem = read_in(folder, "issuing.key", error, error_size));
+    if (!failed) {
+        ca->root = parse_certificate(ca->root_pem);
+        ca->issuing = parse_certificate(ca->chain_pem);
+        ca->key = parse_key(key_pem);
+        OPENSSL_cleanse(key_pem, strlen(key_pem));
+        failed = !ca->root || !ca->issuing || !ca->key ||
+                 X509_check_private_key(ca->issuing, ca->key) != 1 ||
+                 X509_check_issued(ca->root, ca->issuing) != X509_V_OK;
+        if (failed)
+            (void)snprintf(error, error_size,
+                "%s: root.pem, issuing.pem and issuing.key don't parse or don't belong together",
+                folder);
+    }
+    free(key_pem);
+    return failed ? -1 : 0;
+}
+
+static int32_t make_common_parts(struct ca *ca)
+{
+    const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(ca->issuing);
+    if (!id || ASN1_STRING_length(id) != 20)
+        return -1;
+    to_hex(ASN1_STRING_get0_data(id), 20, ca->key_id);
+    ca->basic_constraints = make_extension(NULL, NULL, NID_basic_constraints, "critical,CA:FALSE");
+    ca->key_usage = make_extension(NULL, NULL, NID_key_usage, "critical,digitalSignature");
+    ca->extended_key_usage = make_extension(NULL, NULL, NID_ext_key_usage, "clientAuth");
+    ca->authority_key_id =
+        make_extension(ca->issuing, ca->issuing, NID_authority_key_identifier, "keyid:always");
+    return ca->basic_constraints && ca->key_usage && ca->extended_key_usage && ca->authority_key_id
+               ? 0
+               : -1;
+}
+
+struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size)
+{
+    struct ca *ca = calloc(1, sizeof *ca);
+    (void)snprintf(error, error_size, "out of memory");
+    if (!ca || load_files(ca, folder, error, error_size)) {
+        cvm_ca_free(ca);
+        return NULL;
+    }
+    if (make_common_parts(ca)) {
+        (void)snprintf(error, error_size, "%s/issuing.pem is no CA certificate of ours", folder);
+        cvm_ca_free(ca);
+        return NULL;
+    }
+    return ca;
+}
+
+void cvm_ca_free(struct ca *ca)
+{
+    if (!ca)
+        return;
+    X509_EXTENSION_free(ca->basic_constraints);
+    X509_EXTENSION_free(ca->key_usage);
+    X509_EXTENSION_free(ca->extended_key_usage);
+    X509_EXTENSION_free(ca->authority_key_id);
+    X509_free(ca->root);
+    X509_free(ca->issuing);
+    EVP_PKEY_free(ca->key);
+    free(ca->root_pem);
+    free(ca->chain_pem);
+    free(ca->root_crl_pem);
+    free(ca);
+}
+
+/* --- Signing ---------------------------------------------------------------------------------- */
+
+/* Puts a SubjectPublicKeyInfo in as it is. X509_set_pubkey would decode and encode the key, which
+ * costs more than the signature. */
+static int32_t set_spki(X509 *certificate, const uint8_t *spki, size_t length)
+{
+    const unsigned char *at = spki;
+    long content;
+    int tag, class, type;
+    const ASN1_OBJECT *object;
+    const void *parameter;
+    X509_ALGOR *algorithm = NULL;
+    ASN1_BIT_STRING *bits = NULL;
+    unsigned char *key = NULL;
+    int32_t failed = -1;
+    if (ASN1_get_object(&at, &content, &tag, &class, (long)length) == V_ASN1_CONSTRUCTED &&
+        tag == V_ASN1_SEQUENCE && (algorithm = d2i_X509_ALGOR(NULL, &at, content)) &&
+        (bits = d2i_ASN1_BIT_STRING(NULL, &at, (long)(spki + length - at)))) {
+        int size = ASN1_STRING_length(bits);
+        X509_ALGOR_get0(&object, &type, &parameter, algorithm);
+        void *copy = type == V_ASN1_OBJECT ? OBJ_dup(parameter) : NULL;
+        key = OPENSSL_memdup(ASN1_STRING_get0_data(bits), (size_t)size);
+        if (key && X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(certificate), OBJ_dup(object), type,
+                       copy, key, size))
+            failed = 0;
+        else
+            OPENSSL_free(key);
+    }
+    X509_ALGOR_free(algorithm);
+    ASN1_BIT_STRING_free(bits);
+    return failed;
+}
+
+static int32_t set_subject_key_id(X509 *certificate)
+{
+    uint8_t digest[20];
+    unsigned int length;
+    ASN1_OCTET_STRING *id = ASN1_OCTET_STRING_new();
+    int set = id && X509_pubkey_digest(certificate, EVP_sha1(), digest, &length) &&
+              ASN1_OCTET_STRING_set(id, digest, (int)length) &&
+              X509_add1_ext_i2d(certificate, NID_subject_key_identifier, id, 0, 0);
+    ASN1_OCTET_STRING_free(id);
+    return set ? 0 : -1;
+}
+
+static int32_t set_times(const struct ca *ca, X509 *certificate, int64_t backdate_ms,
+    int64_t validity_ms, struct ca_leaf *leaf)
+{
+    int64_t now_ms = cvm_ca_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    leaf->not_before_ms = (now_ms - backdate_ms) / 1000 * 1000;
+    leaf->not_after_ms = (now_ms + validity_ms) / 1000 * 1000;
+    if (leaf->not_after_ms > end_ms)
+        leaf->not_after_ms = end_ms;
+    return ASN1_TIME_set(X509_getm_notBefore(certificate), leaf->not_before_ms / 1000) &&
+                   ASN1_TIME_set(X509_getm_notAfter(certificate), leaf->not_after_ms / 1000)
+               ? 0
+               : -1;
+}
+
+static int32_t set_names(const struct ca *ca, X509 *certificate, const char *common_name)
+{
+    X509_NAME *subject = X509_get_subject_name(certificate);
+    return X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8,
+               (const unsigned char *)common_name, -1, -1, 0) &&
+                   X509_set_issuer_name(certificate, X509_get_subject_name(ca->issuing))
+               ? 0
+               : -1;
+}
+
+static int32_t set_extensions(const struct ca *ca, X509 *certificate)
+{
+    return X509_add_ext(certificate, ca->basic_constraints, -1) &&
+                   X509_add_ext(certificate, ca->key_usage, -1) &&
+                   X509_add_ext(certificate, ca->extended_key_usage, -1) &&
+                   !set_subject_key_id(certificate) &&
+                   X509_add_ext(certificate, ca->authority_key_id, -1)
+               ? 0
+               : -1;
+}
+
+static int32_t export_leaf(X509 *certificate, struct ca_leaf *leaf)
+{
+    uint8_t digest[32];
+    const ASN1_INTEGER *serial = X509_get0_serialNumber(certificate);
+    BIO *bio = BIO_new(BIO_s_mem());
+    if (bio && X509_digest(certificate, EVP_sha256(), digest, NULL) &&
+        PEM_write_bio_X509(bio, certificate))
+        leaf->pem = cvm_ca_text_of(bio);
+    BIO_free(bio);
+    if (!leaf->pem)
+        return -1;
+    to_hex(digest, sizeof digest, leaf->id);
+    to_hex(ASN1_STRING_get0_data(serial), (size_t)ASN1_STRING_length(serial), leaf->serial);
+    return 0;
+}
+
+int32_t cvm_ca_sign_leaf(const struct ca *ca, const uint8_t *spki, size_t spki_length,
+    const char *common_name, int64_t backdate_ms, int64_t validity_ms, struct ca_leaf *leaf)
+{
+    X509 *certificate = X509_new();
+    memset(leaf, 0, sizeof *leaf);
+    int32_t failed =
+        !certificate || !X509_set_version(certificate, X509_VERSION_3) ||
+        cvm_ca_random_serial(X509_get_serialNumber(certificate)) ||
+        set_names(ca, certificate, common_name) ||
+        set_times(ca, certificate, backdate_ms, validity_ms, leaf) ||
+        set_spki(certificate, spki, spki_length) || set_extensions(ca, certificate) ||
+        !X509_sign(certificate, ca->key, EVP_sha256()) || export_leaf(certificate, leaf);
+    X509_free(certificate);
+    ERR_clear_error();
+    return failed ? -1 : 0;
+}

@@ -1,0 +1,49 @@
+/* The CA in a folder: what it signs with, and the certificates and CRLs it makes. */
+#ifndef CVM_LOCAL_CA_H
+#define CVM_LOCAL_CA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <openssl/x509.h>
+
+#define CA_ID_SIZE 65 /* hex SHA-256, ended by NUL */
+
+/* Read from the folder; not changed after. */
+struct ca {
+    X509 *root, *issuing;
+    EVP_PKEY *key;         /* the issuing CA's */
+    char *root_pem, *chain_pem; /* the chain without the root */
+    char key_id[41];       /* of the issuing CA, hex */
+    char *root_crl_pem;    /* signed when the root key was at hand */
+    /* What every device's certificate has alike: */
+    X509_EXTENSION *basic_constraints, *key_usage, *extended_key_usage, *authority_key_id;
+};
+
+/* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem. NULL and why. */
+struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size);
+void cvm_ca_free(struct ca *ca);
+
+/* A device's certificate as the store keeps it. */
+struct ca_leaf {
+    char *pem;
+    char id[CA_ID_SIZE];
+    char serial[41];
+    int64_t not_before_ms, not_after_ms;
+};
+
+/* Signs a certificate for a SubjectPublicKeyInfo. 0, or -1. */
+int32_t cvm_ca_sign_leaf(const struct ca *ca, const uint8_t *spki, size_t spki_length,
+    const char *common_name, int64_t backdate_ms, int64_t validity_ms, struct ca_leaf *leaf);
+
+/* Milliseconds since 1970. */
+int64_t cvm_ca_time_ms(const ASN1_TIME *time);
+int64_t cvm_ca_now_ms(void);
+/* Adds an extension that OpenSSL knows how to print, such as "critical,CA:FALSE". 0, or -1. */
+int32_t cvm_ca_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value);
+/* 128 random bits. 0, or -1. */
+int32_t cvm_ca_random_serial(ASN1_INTEGER *serial);
+/* What was written to a memory BIO, as a string; freed by the caller. */
+char *cvm_ca_text_of(BIO *bio);
+
+#endif

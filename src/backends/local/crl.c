@@ -1,0 +1,209 @@
+/* Building, signing and writing CRLs (RFC 5280 §5). */
+#include "crl.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/bn.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+
+#include "files.h"
+
+#define LONGEST_PATH 4096
+/* A broker whose clock is a little slow must not refuse every device. */
+#define BACKDATE_MS (INT64_C(3600) * 1000)
+
+struct crl {
+    X509_CRL *crl;
+};
+
+static const struct {
+    const char *name;
+    int code;
+} REASONS[] = {{"keyCompromise", CRL_REASON_KEY_COMPROMISE},
+    {"cACompromise", CRL_REASON_CA_COMPROMISE},
+    {"affiliationChanged", CRL_REASON_AFFILIATION_CHANGED}, {"superseded", CRL_REASON_SUPERSEDED},
+    {"cessationOfOperation", CRL_REASON_CESSATION_OF_OPERATION},
+    {"certificateHold", CRL_REASON_CERTIFICATE_HOLD},
+    {"privilegeWithdrawn", CRL_REASON_PRIVILEGE_WITHDRAWN},
+    {"aACompromise", CRL_REASON_AA_COMPROMISE}};
+
+/* --- Building --------------------------------------------------------------------------------- */
+
+static int32_t set_times(X509_CRL *crl, int64_t this_update_ms, int64_t next_update_ms)
+{
+    ASN1_TIME *this_update = ASN1_TIME_set(NULL, this_update_ms / 1000);
+    ASN1_TIME *next_update = ASN1_TIME_set(NULL, next_update_ms / 1000);
+    int set = this_update && next_update && X509_CRL_set1_lastUpdate(crl, this_update) &&
+              X509_CRL_set1_nextUpdate(crl, next_update);
+    ASN1_TIME_free(this_update);
+    ASN1_TIME_free(next_update);
+    return set ? 0 : -1;
+}
+
+static int32_t set_number(X509_CRL *crl, int64_t value)
+{
+    ASN1_INTEGER *number = ASN1_INTEGER_new();
+    int set = number && ASN1_INTEGER_set_int64(number, value) &&
+              X509_CRL_add1_ext_i2d(crl, NID_crl_number, number, 0, 0);
+    ASN1_INTEGER_free(number);
+    return set ? 0 : -1;
+}
+
+static int32_t set_authority(X509_CRL *crl, X509 *issuer)
+{
+    X509V3_CTX context;
+    X509V3_set_ctx_nodb(&context);
+    X509V3_set_ctx(&context, issuer, NULL, NULL, crl, 0);
+    X509_EXTENSION *extension =
+        X509V3_EXT_conf_nid(NULL, &context, NID_authority_key_identifier, "keyid:always");
+    int set = extension && X509_CRL_add_ext(crl, extension, -1);
+    X509_EXTENSION_free(extension);
+    return set ? 0 : -1;
+}
+
+/* An unsigned CRL that lists nothing. */
+static X509_CRL *make_empty(X509 *issuer, int64_t number, int64_t this_update_ms, int64_t next_ms)
+{
+    X509_CRL *crl = X509_CRL_new();
+    if (!crl || !X509_CRL_set_version(crl, X509_CRL_VERSION_2) ||
+        !X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer)) ||
+        set_times(crl, this_update_ms, next_ms) || set_authority(crl, issuer) ||
+        set_number(crl, number)) {
+        X509_CRL_free(crl);
+        return NULL;
+    }
+    return crl;
+}
+
+struct crl *cvm_crl_new(const struct ca *ca, int64_t number, int64_t validity_ms)
+{
+    int64_t now_ms = cvm_ca_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    if (validity_ms && now_ms + validity_ms < end_ms)
+        end_ms = now_ms + validity_ms;
+    struct crl *crl = calloc(1, sizeof *crl);
+    if (crl && !(crl->crl = make_empty(ca->issuing, number, now_ms - BACKDATE_MS, end_ms))) {
+        free(crl);
+        crl = NULL;
+    }
+    return crl;
+}
+
+void cvm_crl_free(struct crl *crl)
+{
+    if (crl)
+        X509_CRL_free(crl->crl);
+    free(crl);
+}
+
+/* Unspecified is said by leaving it out (RFC 5280 §5.3.1). */
+static int32_t set_reason(X509_REVOKED *revoked, const char *reason)
+{
+    for (size_t i = 0; i < sizeof REASONS / sizeof REASONS[0]; i++) {
+        if (strcmp(reason, REASONS[i].name) != 0)
+            continue;
+        ASN1_ENUMERATED *code = ASN1_ENUMERATED_new();
+        int set = code && ASN1_ENUMERATED_set(code, REASONS[i].code) &&
+                  X509_REVOKED_add1_ext_i2d(revoked, NID_crl_reason, code, 0, 0);
+        ASN1_ENUMERATED_free(code);
+        return set ? 0 : -1;
+    }
+    return 0;
+}
+
+int32_t cvm_crl_add(struct crl *crl, const char *serial_hex, int64_t revoked_at_ms, const char *reason)
+{
+    X509_REVOKED *revoked = X509_REVOKED_new();
+    ASN1_TIME *date = ASN1_TIME_set(NULL, revoked_at_ms / 1000);
+    BIGNUM *number = NULL;
+    ASN1_INTEGER *serial = NULL;
+    int32_t failed = !revoked || !date || !BN_hex2bn(&number, serial_hex) ||
+                     !(serial = BN_to_ASN1_INTEGER(number, NULL)) ||
+                     !X509_REVOKED_set_serialNumber(revoked, serial) ||
+                     !X509_REVOKED_set_revocationDate(revoked, date) ||
+                     set_reason(revoked, reason) || !X509_CRL_add0_revoked(crl->crl, revoked);
+    if (failed)
+        X509_REVOKED_free(revoked);
+    ASN1_INTEGER_free(serial);
+    BN_free(number);
+    ASN1_TIME_free(date);
+    return failed ? -1 : 0;
+}
+
+/* --- Signing ---------------------------------------------------------------------------------- */
+
+/* Signs; PEM, with the text behind it. */
+static char *sign(X509_CRL *crl, EVP_PKEY *key, const char *behind)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    if (bio && X509_CRL_sort(crl) && X509_CRL_sign(crl, key, EVP_sha256()) > 0 &&
+        PEM_write_bio_X509_CRL(bio, crl) && BIO_puts(bio, behind) >= 0)
+        text = cvm_ca_text_of(bio);
+    BIO_free(bio);
+    ERR_clear_error();
+    return text;
+}
+
+char *cvm_crl_sign(struct crl *crl, const struct ca *ca)
+{
+    return sign(crl->crl, ca->key, ca->root_crl_pem);
+}
+
+char *cvm_crl_of_root(X509 *root, EVP_PKEY *key)
+{
+    X509_CRL *crl = make_empty(root, 1, cvm_ca_time_ms(X509_get0_notBefore(root)),
+        cvm_ca_time_ms(X509_get0_notAfter(root)));
+    char *text = crl ? sign(crl, key, "") : NULL;
+    X509_CRL_free(crl);
+    return text;
+}
+
+/* --- The file --------------------------------------------------------------------------------- */
+
+/* mosquitto accepts revoked devices when it can't read the file: what is written must parse. */
+static int32_t check(const char *pem)
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    uint32_t count = 0;
+    X509_CRL *crl;
+    while (bio && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL))) {
+        X509_CRL_free(crl);
+        count++;
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    return count >= 2 ? 0 : -1; /* the issuing CA's and the root's */
+}
+
+int32_t cvm_crl_write(const char *folder, const char *pem, char *error, size_t error_size)
+{
+    char path[LONGEST_PATH];
+    if (check(pem)) {
+        (void)snprintf(error, error_size, "the new CRL does not parse; the old one stays");
+        return -1;
+    }
+    (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
+    return cvm_files_replace(path, pem, strlen(pem), 0644, (gid_t)-1, error, error_size);
+}
+
+int64_t cvm_crl_read(const char *folder, int64_t *next_update_ms)
+{
+    char path[LONGEST_PATH];
+    int64_t number = 0;
+    *next_update_ms = 0;
+    (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
+    BIO *bio = BIO_new_file(path, "re");
+    X509_CRL *crl = bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : NULL;
+    ASN1_INTEGER *value = crl ? X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL) : NULL;
+    if (value && ASN1_INTEGER_get_int64(&number, value))
+        *next_update_ms = cvm_ca_time_ms(X509_CRL_get0_nextUpdate(crl));
+    ASN1_INTEGER_free(value);
+    X509_CRL_free(crl);
+    BIO_free(bio);
+    ERR_clear_error();
+    return number;
+}

@@ -1,0 +1,39 @@
+/* The local platform: a CA in a folder. For builtin.c, and for what only the command does. */
+#ifndef CVM_LOCAL_LOCAL_H
+#define CVM_LOCAL_LOCAL_H
+
+#include <stdio.h>
+
+#include "cvm/plugin.h"
+
+/* Makes the platform known as "local". */
+int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry);
+
+/* Makes a root and an issuing CA: DIR/root.pem, issuing.pem, chain.pem, crl.pem, root.crl.pem,
+ * issuing.key, and the root's key at root_key (encrypted if passphrase is not NULL). DIR must exist.
+ * 0, or -1 and why. */
+int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase, char *error,
+    size_t error_size);
+
+/* Prints the CA's certificates and its CRL. 0, or -1 and why. */
+int32_t cvm_local_show(
+    const char *folder, int32_t json, FILE *out, char *error, size_t error_size);
+
+/* What a server certificate is for: DNS names or addresses. */
+struct cvm_local_server {
+    const char *const *names;
+    uint32_t name_count;
+    const char *certificate, *key; /* paths */
+    int64_t group;                 /* who may read the key beside its owner, or -1 */
+};
+
+/* Makes a server's key (unless the file is there) and its certificate with chain, signed by the
+ * issuing CA in folder. 0, or -1 and why. */
+int32_t cvm_local_server(
+    const char *folder, const struct cvm_local_server *server, char *error, size_t error_size);
+/* Renews a server certificate of this CA that has less than a third of its time left, for the same
+ * names and key. 1 if it did, 0 if there was nothing to do (also for a foreign one), -1 and why. */
+int32_t cvm_local_renew_server(
+    const char *folder, const char *certificate, const char *key, char *error, size_t error_size);
+
+#endif

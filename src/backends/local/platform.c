@@ -1,0 +1,187 @@
+/* The local platform's table of steps. It has no effects outside the store: it signs in memory, and a
+ * certificate exists once the record says so. Only revocation leaves the store, as crl.pem. */
+#include "platform.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "files.h"
+#include "local.h"
+
+/* --- Open and close --------------------------------------------------------------------------- */
+
+static void destroy(void *self)
+{
+    struct platform *platform = self;
+    cvm_ca_free(platform->ca);
+    free(platform->folder);
+    free(platform->endpoint);
+    free(platform->root_ca);
+    free(platform);
+}
+
+/* What a device is told: the endpoint, and whom to trust there. */
+static int32_t load_endpoint(struct platform *platform, char *error, size_t error_size)
+{
+    const char *path = platform->host->property(platform->context, "mqtt.root_ca");
+    const char *endpoint = platform->host->property(platform->context, "mqtt.endpoint");
+    size_t length;
+    char *root_ca =
+        *path ? cvm_files_read(path, &length, error, error_size) : strdup(platform->ca->root_pem);
+    char *copy = strdup(endpoint);
+    if (!root_ca || !copy || !*copy) {
+        if (copy && !*copy)
+            (void)snprintf(error, error_size, "mqtt.endpoint is empty");
+        free(root_ca);
+        free(copy);
+        return -1;
+    }
+    free(platform->root_ca);
+    free(platform->endpoint);
+    platform->root_ca = root_ca;
+    platform->endpoint = copy;
+    return 0;
+}
+
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
+    void **result, char *error, size_t error_size)
+{
+    struct platform *platform = calloc(1, sizeof *platform);
+    (void)snprintf(error, error_size, "out of memory");
+    if (!platform)
+        return CVM_ANSWER_INVALID;
+    platform->host = host;
+    platform->context = context;
+    platform->folder = strdup(*location ? location : "ca");
+    platform->ca = platform->folder ? cvm_ca_load(platform->folder, error, error_size) : NULL;
+    if (!platform->ca || load_endpoint(platform, error, error_size)) {
+        destroy(platform);
+        return CVM_ANSWER_INVALID;
+    }
+    *result = platform;
+    return CVM_ANSWER_OK;
+}
+
+static void report_expiry(const struct platform *platform)
+{
+    platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "root",
+        cvm_ca_time_ms(X509_get0_notAfter(platform->ca->root)) / 1000);
+    platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "issuing",
+        cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
+}
+
+static void open_platform(void *self, cvm_op_t *op)
+{
+    struct platform *platform = self;
+    report_expiry(platform);
+    /* Commands that only come by leave what is due from time to time to the server. */
+    if (platform->host->property_number(platform->context, "reconcile.interval"))
+        cvm_publish_when_due(platform);
+    platform->host->complete(op, CVM_ANSWER_OK, NULL);
+}
+
+static void close_platform(void *self, cvm_op_t *op)
+{
+    const struct platform *platform = self;
+    platform->host->complete(op, CVM_ANSWER_OK, NULL);
+}
+
+/* A new crl.pem is part of it: the last one may have been lost or spoiled. */
+static void reload(void *self)
+{
+    struct platform *platform = self;
+    char error[200];
+    struct ca *ca = platform->publication ? NULL : cvm_ca_load(platform->folder, error, sizeof error);
+    if (ca) {
+        cvm_ca_free(platform->ca);
+        platform->ca = ca;
+        report_expiry(platform);
+        if (!load_endpoint(platform, error, sizeof error)) {
+            cvm_publish(platform, NULL);
+            return;
+        }
+    } else if (platform->publication) {
+        return; /* it is being used; the next reload will read it */
+    }
+    platform->host->log(platform->context, CVM_LEVEL_ERROR, error);
+}
+
+/* --- Steps ------------------------------------------------------------------------------------ */
+
+static void prepare(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    const struct platform *platform = self;
+    const cvm_host_t *host = platform->host;
+    (void)device;
+    (void)certificate;
+    int32_t failed = host->op_set_text(op, CVM_OUT_ENDPOINT, platform->endpoint) ||
+                     host->op_set_text(op, CVM_OUT_ROOT_CA, platform->root_ca) ||
+                     host->op_set_text(op, CVM_OUT_CHAIN, platform->ca->chain_pem);
+    host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
+}
+
+static cvm_record_t *record_of(const struct platform *platform, const struct ca_leaf *leaf)
+{
+    const cvm_host_t *host = platform->host;
+    cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
+    if (record && (host->set_text(record, CVM_C_CERTIFICATE_ID, leaf->id) ||
+                      host->set_text(record, CVM_C_SERIAL, leaf->serial) ||
+                      host->set_text(record, CVM_C_ISSUER, platform->ca->key_id) ||
+                      host->set_number(record, CVM_C_NOT_BEFORE, leaf->not_before_ms) ||
+                      host->set_number(record, CVM_C_NOT_AFTER, leaf->not_after_ms) ||
+                      host->set_text(record, CVM_C_PEM, leaf->pem))) {
+        host->record_free(record);
+        record = NULL;
+    }
+    return record;
+}
+
+static void create_certificate(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    const struct platform *platform = self;
+    const cvm_host_t *host = platform->host;
+    struct ca_leaf leaf;
+    size_t length;
+    const uint8_t *spki = host->op_public_key(op, &length);
+    (void)certificate;
+    int32_t failed = cvm_ca_sign_leaf(platform->ca, spki, length, host->text(device, CVM_THING_NAME),
+        host->property_number(platform->context, "certificate.not_before_backdate"),
+        host->property_number(platform->context, "certificate.validity"), &leaf);
+    cvm_record_t *record = failed ? NULL : record_of(platform, &leaf);
+    failed = !record || host->op_add_record(op, record);
+    free(leaf.pem);
+    host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK,
+        failed ? "the certificate could not be signed" : NULL);
+}
+
+/* The record already says it; a CRL that is made from now on does too. */
+static void publish_change(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    (void)device;
+    (void)certificate;
+    cvm_publish(self, op);
+}
+
+static const cvm_platform_ops_t LOCAL_PLATFORM = {
+    .size = sizeof(cvm_platform_ops_t),
+    .flags = CVM_PLATFORM_NAME_IS_CN,
+    .create = create,
+    .open = open_platform,
+    .prepare = prepare,
+    .create_certificate = create_certificate,
+    .revoke = publish_change,
+    .suspend = publish_change,
+    .reload = reload,
+    .close = close_platform,
+    .destroy = destroy,
+};
+
+int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry)
+{
+    host->add_platform(registry, "local", &LOCAL_PLATFORM);
+    return 0;
+}

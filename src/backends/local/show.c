@@ -1,0 +1,59 @@
+/* `cvm ca show`: what the CA in a folder is. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <openssl/x509.h>
+
+#include "ca.h"
+#include "crl.h"
+#include "local.h"
+
+static void print_time(char text[32], int64_t ms)
+{
+    time_t seconds = (time_t)(ms / 1000);
+    struct tm utc;
+    (void)gmtime_r(&seconds, &utc);
+    (void)strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &utc);
+}
+
+static void print_certificate(FILE *out, const char *role, X509 *certificate, int32_t json)
+{
+    char name[128] = "", before[32], after[32], fingerprint[65];
+    uint8_t digest[32] = {0};
+    (void)X509_NAME_get_text_by_NID(
+        X509_get_subject_name(certificate), NID_commonName, name, sizeof name);
+    (void)X509_digest(certificate, EVP_sha256(), digest, NULL);
+    for (size_t i = 0; i < sizeof digest; i++)
+        (void)snprintf(fingerprint + 2 * i, 3, "%02x", digest[i]);
+    print_time(before, cvm_ca_time_ms(X509_get0_notBefore(certificate)));
+    print_time(after, cvm_ca_time_ms(X509_get0_notAfter(certificate)));
+    (void)fprintf(out,
+        json ? "{\"role\":\"%s\",\"name\":\"%s\",\"not_before\":\"%s\",\"not_after\":\"%s\","
+               "\"sha256\":\"%s\"}\n"
+             : "%-8s %s, from %s to %s\n         SHA-256 %s\n",
+        role, name, before, after, fingerprint);
+}
+
+int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size)
+{
+    int64_t next_update_ms, number = cvm_crl_read(folder, &next_update_ms);
+    char next_update[32];
+    struct ca *ca = cvm_ca_load(folder, error, error_size);
+    if (!ca)
+        return -1;
+    print_certificate(out, "root", ca->root, json);
+    print_certificate(out, "issuing", ca->issuing, json);
+    cvm_ca_free(ca);
+    print_time(next_update, next_update_ms);
+    if (!number) {
+        (void)snprintf(error, error_size, "%s/crl.pem is missing or broken: `cvm ca crl` makes it anew",
+            folder);
+        return -1;
+    }
+    (void)fprintf(out,
+        json ? "{\"role\":\"crl\",\"number\":%lld,\"next_update\":\"%s\"}\n"
+             : "crl      number %lld, next update %s\n",
+        (long long)number, next_update);
+    return 0;
+}
