@@ -1,0 +1,186 @@
+/* Exchanges: a request goes to the instance's loop by its mailbox and comes back as an answer by the
+ * worker's. It outlives its connection. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/crypto.h>
+
+#include "server.h"
+
+#define ERROR_SIZE 512
+
+struct exchange {
+    struct cvm_mail mail;
+    struct worker *worker;
+    struct connection *connection; /* the worker's thread only; NULL once it is gone */
+    char client[CVM_ADDRESS_SIZE], media_type[64];
+    uint8_t *body; /* the request's, then the answer's */
+    size_t length;
+    int32_t status;
+    uint32_t retry_after_s;
+};
+
+static void exchange_free(struct exchange *exchange)
+{
+    if (exchange->body)
+        OPENSSL_cleanse(exchange->body, exchange->length);
+    free(exchange->body);
+    free(exchange);
+}
+
+/* --- In the worker's thread ------------------------------------------------------------------- */
+
+static void come_back(struct cvm_mail *mail)
+{
+    struct exchange *exchange = CVM_CONTAINER(mail, struct exchange, mail);
+    char extra[40] = "";
+    if (exchange->connection) {
+        if (exchange->retry_after_s)
+            (void)snprintf(extra, sizeof extra, "Retry-After: %u\r\n", exchange->retry_after_s);
+        if (exchange->body)
+            cvm_connection_answer(exchange->connection, exchange->status, "application/json", extra,
+                (const char *)exchange->body, exchange->length);
+        else
+            cvm_connection_answer_error(exchange->connection, "overloaded", NULL, "Retry-After: 5\r\n");
+    }
+    struct worker *worker = exchange->worker;
+    exchange_free(exchange);
+    worker->exchanges--;
+    cvm_worker_left(worker);
+}
+
+static void send_to_instance(struct connection *connection, void (*open)(struct cvm_mail *mail))
+{
+    struct cvm_parser *request = cvm_connection_request(connection);
+    struct exchange *exchange = calloc(1, sizeof *exchange);
+    if (!exchange) {
+        cvm_connection_answer_error(connection, "overloaded", NULL, "Retry-After: 5\r\n");
+        return;
+    }
+    exchange->worker = cvm_connection_worker(connection);
+    exchange->connection = connection;
+    exchange->mail.open = open;
+    exchange->worker->exchanges++;
+    (void)snprintf(
+        exchange->client, sizeof exchange->client, "%s", cvm_connection_client(connection));
+    memcpy(exchange->media_type, request->media_type, sizeof exchange->media_type);
+    exchange->body = request->body; /* moves */
+    exchange->length = request->body_length;
+    request->body = NULL;
+    cvm_connection_wait(connection, exchange);
+    cvm_loop_post(cvm_loop_of(exchange->worker->server->cvm), &exchange->mail);
+}
+
+void cvm_exchange_abandon(struct exchange *exchange)
+{
+    exchange->connection = NULL;
+}
+
+/* --- On the instance's loop ------------------------------------------------------------------- */
+
+static void forget_request(struct exchange *exchange)
+{
+    if (exchange->body)
+        OPENSSL_cleanse(exchange->body, exchange->length);
+    free(exchange->body);
+    exchange->body = NULL;
+    exchange->length = 0;
+}
+
+static void send_back(struct exchange *exchange)
+{
+    exchange->mail.open = come_back;
+    cvm_loop_post(exchange->worker->loop, &exchange->mail);
+}
+
+static void take_answer(struct exchange *exchange, const char *body, size_t length)
+{
+    forget_request(exchange);
+    exchange->body = malloc(length ? length : 1);
+    if (exchange->body) {
+        memcpy(exchange->body, body, length);
+        exchange->length = length;
+    }
+}
+
+/* An error from a call that was refused. */
+static void take_error(struct exchange *exchange, const cvm_error_t *error)
+{
+    char body[ERROR_SIZE];
+    exchange->status =
+        cvm_error_render(cvm_error_name(error), cvm_error_text(error), NULL, body, sizeof body);
+    if (exchange->worker->server->legacy_status)
+        exchange->status = 200;
+    exchange->retry_after_s = cvm_error_retryable(error) ? 5 : 0;
+    take_answer(exchange, body, strlen(body));
+}
+
+static void registered(void *user_data, const cvm_result_t *result)
+{
+    struct exchange *exchange = user_data;
+    size_t length;
+    const char *body = cvm_result_body(result, &length);
+    exchange->status = cvm_result_http_status(result);
+    exchange->retry_after_s = cvm_error_retry_after_s(cvm_result_error(result));
+    if (body)
+        take_answer(exchange, body, length);
+    else
+        forget_request(exchange);
+    send_back(exchange);
+}
+
+static void register_device(struct cvm_mail *mail)
+{
+    struct exchange *exchange = CVM_CONTAINER(mail, struct exchange, mail);
+    cvm_request_t *request = cvm_request_new();
+    cvm_error_t *error = NULL;
+    if (request) {
+        cvm_error_free(cvm_request_set_peer(request, exchange->client)); /* it fits */
+        cvm_error_free(cvm_request_set_transport(request, "http"));
+    }
+    error = cvm_handle(exchange->worker->server->cvm, request, exchange->media_type,
+        exchange->body ? (const char *)exchange->body : "", exchange->length, registered, exchange,
+        NULL);
+    cvm_request_free(request);
+    if (error) {
+        take_error(exchange, error);
+        cvm_error_free(error);
+        send_back(exchange);
+    }
+}
+
+static void checked(void *user_data, const cvm_error_t *error)
+{
+    static const char READY[] = "{\"ready\":true}\n";
+    struct exchange *exchange = user_data;
+    exchange->status = 200;
+    if (error)
+        take_error(exchange, error);
+    else
+        take_answer(exchange, READY, sizeof READY - 1);
+    send_back(exchange);
+}
+
+static void check_instance(struct cvm_mail *mail)
+{
+    struct exchange *exchange = CVM_CONTAINER(mail, struct exchange, mail);
+    cvm_error_t *error = cvm_check(exchange->worker->server->cvm, checked, exchange);
+    if (error) {
+        checked(exchange, error);
+        cvm_error_free(error);
+    }
+}
+
+/* --- Routes ----------------------------------------------------------------------------------- */
+
+void cvm_exchange_register(struct connection *connection)
+{
+    send_to_instance(connection, register_device);
+}
+
+void cvm_exchange_ready(struct connection *connection)
+{
+    send_to_instance(connection, check_instance);
+}

@@ -1,0 +1,246 @@
+/* The parser. Strict: what can be read in two ways is refused (RFC 9112 §6.3, §11.2). */
+#include "parser.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <openssl/crypto.h>
+
+static struct cvm_parser *of(llhttp_t *llhttp)
+{
+    return llhttp->data;
+}
+
+/* Stops llhttp; the reason is kept. */
+static int refuse(struct cvm_parser *parser, const char *refusal, const char *message)
+{
+    if (!parser->refusal) {
+        parser->refusal = refusal;
+        parser->message = message;
+    }
+    return HPE_USER;
+}
+
+/* Appends to text, which stays ended by NUL. 0, or -1 when it is full: a header that is longer than
+ * any that is looked at is not looked at. */
+static int32_t append(char *text, size_t size, size_t *used, const char *at, size_t length)
+{
+    if (length >= size - *used)
+        return -1;
+    memcpy(text + *used, at, length);
+    *used += length;
+    text[*used] = 0;
+    return 0;
+}
+
+static int count_head(struct cvm_parser *parser, size_t length)
+{
+    parser->head_length += (uint32_t)length;
+    return parser->head_length > CVM_LARGEST_HEAD
+               ? refuse(parser, "too_large", "the request's head is larger than 16 KiB")
+               : 0;
+}
+
+/* --- The request line ------------------------------------------------------------------------- */
+
+static int on_url(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct cvm_parser *parser = of(llhttp);
+    size_t used = strlen(parser->path);
+    if (count_head(parser, length))
+        return HPE_USER;
+    if (append(parser->path, sizeof parser->path, &used, at, length))
+        return refuse(parser, "not_found", NULL);
+    return 0;
+}
+
+/* --- Headers ---------------------------------------------------------------------------------- */
+
+static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct cvm_parser *parser = of(llhttp);
+    if (append(parser->name, sizeof parser->name, &parser->name_length, at, length))
+        parser->name_length = sizeof parser->name - 1; /* none of ours */
+    return count_head(parser, length);
+}
+
+static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct cvm_parser *parser = of(llhttp);
+    if (append(parser->value, sizeof parser->value, &parser->value_length, at, length))
+        parser->value_length = sizeof parser->value - 1;
+    return count_head(parser, length + 4); /* colon, space, line end */
+}
+
+static void take_media_type(struct cvm_parser *parser)
+{
+    (void)strncpy(parser->media_type, parser->value, sizeof parser->media_type - 1);
+}
+
+/* Several lines are one list. Only its end can be believed: a trusted proxy wrote it. */
+static void take_forwarded_for(struct cvm_parser *parser)
+{
+    char *list = parser->forwarded_for;
+    size_t used = strlen(list), length = strlen(parser->value);
+    if (used + length + 2 > sizeof parser->forwarded_for)
+        used = 0;
+    if (used)
+        list[used++] = ',';
+    memcpy(list + used, parser->value, length + 1);
+}
+
+static int take_header(struct cvm_parser *parser)
+{
+    if (strcasecmp(parser->name, "host") == 0)
+        parser->hosts++;
+    else if (strcasecmp(parser->name, "content-type") == 0)
+        take_media_type(parser);
+    else if (strcasecmp(parser->name, "x-forwarded-for") == 0)
+        take_forwarded_for(parser);
+    else if (strcasecmp(parser->name, "expect") == 0)
+        parser->expects_continue = strcasecmp(parser->value, "100-continue") == 0;
+    else if (strcasecmp(parser->name, "transfer-encoding") == 0 &&
+             strcasecmp(parser->value, "chunked") != 0)
+        return refuse(parser, "invalid_request", "only the transfer coding chunked is known");
+    return 0;
+}
+
+static int on_header_value_complete(llhttp_t *llhttp)
+{
+    struct cvm_parser *parser = of(llhttp);
+    int failed = parser->in_trailers ? 0 : take_header(parser);
+    parser->name_length = parser->value_length = 0;
+    parser->name[0] = parser->value[0] = 0;
+    return failed;
+}
+
+/* What llhttp leaves to its user. */
+static int check_head(struct cvm_parser *parser)
+{
+    const llhttp_t *llhttp = &parser->llhttp;
+    if (llhttp->http_major != 1 || llhttp->http_minor > 1)
+        return refuse(parser, "invalid_request", "only HTTP/1.0 and HTTP/1.1 are known");
+    if (parser->hosts > 1 || (llhttp->http_minor == 1 && parser->hosts == 0))
+        return refuse(parser, "invalid_request", "exactly one Host is needed");
+    if (llhttp->http_minor == 0 && llhttp->flags & F_TRANSFER_ENCODING)
+        return refuse(parser, "invalid_request", "HTTP/1.0 has no Transfer-Encoding");
+    if (llhttp->method == HTTP_CONNECT)
+        return refuse(parser, "method_not_allowed", NULL);
+    if (llhttp->flags & F_CONTENT_LENGTH && llhttp->content_length > CVM_LARGEST_BODY)
+        return refuse(parser, "too_large", "the body is larger than 8 KiB");
+    return 0;
+}
+
+static int on_headers_complete(llhttp_t *llhttp)
+{
+    struct cvm_parser *parser = of(llhttp);
+    parser->method = llhttp_method_name((llhttp_method_t)llhttp->method);
+    parser->is_head = llhttp->method == HTTP_HEAD;
+    parser->path[strcspn(parser->path, "?#")] = 0;
+    if (check_head(parser))
+        return HPE_USER;
+    parser->has_body = llhttp->flags & F_CHUNKED || llhttp->content_length > 0;
+    parser->keep_alive = llhttp->http_minor == 1 && llhttp_should_keep_alive(llhttp);
+    parser->in_trailers = 1;
+    llhttp->upgrade = 0; /* an Upgrade is ignored (RFC 9110 §7.8) */
+    parser->on_head(parser);
+    return parser->refusal ? HPE_USER : 0;
+}
+
+/* --- The body --------------------------------------------------------------------------------- */
+
+static int on_body(llhttp_t *llhttp, const char *at, size_t length)
+{
+    struct cvm_parser *parser = of(llhttp);
+    if (length > CVM_LARGEST_BODY - parser->body_length)
+        return refuse(parser, "too_large", "the body is larger than 8 KiB");
+    if (!parser->body) {
+        parser->body = malloc(CVM_LARGEST_BODY);
+        if (!parser->body)
+            return refuse(parser, "overloaded", NULL);
+    }
+    memcpy(parser->body + parser->body_length, at, length);
+    parser->body_length += length;
+    return 0;
+}
+
+static int on_chunk_extension(llhttp_t *llhttp, const char *at, size_t length)
+{
+    (void)at;
+    return count_head(of(llhttp), length);
+}
+
+static int on_chunk_header(llhttp_t *llhttp)
+{
+    struct cvm_parser *parser = of(llhttp);
+    if (llhttp->content_length > CVM_LARGEST_BODY)
+        return refuse(parser, "too_large", "the body is larger than 8 KiB");
+    return count_head(parser, 1); /* chunks of a byte each are no way to go on for ever */
+}
+
+static int on_message_complete(llhttp_t *llhttp)
+{
+    (void)llhttp;
+    return HPE_PAUSED;
+}
+
+static const llhttp_settings_t SETTINGS = {
+    .on_url = on_url,
+    .on_header_field = on_header_field,
+    .on_header_value = on_header_value,
+    .on_header_value_complete = on_header_value_complete,
+    .on_headers_complete = on_headers_complete,
+    .on_body = on_body,
+    .on_chunk_header = on_chunk_header,
+    .on_chunk_extension_name = on_chunk_extension,
+    .on_chunk_extension_value = on_chunk_extension,
+    .on_message_complete = on_message_complete,
+};
+
+/* --- The API ---------------------------------------------------------------------------------- */
+
+void cvm_parser_init(struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner)
+{
+    memset(parser, 0, sizeof *parser);
+    llhttp_init(&parser->llhttp, HTTP_REQUEST, &SETTINGS);
+    parser->llhttp.data = parser;
+    parser->on_head = on_head;
+    parser->owner = owner;
+}
+
+enum cvm_parsed cvm_parser_feed(
+    struct cvm_parser *parser, const char *bytes, size_t length, size_t *used)
+{
+    *used = length;
+    llhttp_errno_t rc = llhttp_execute(&parser->llhttp, bytes, length);
+    if (rc == HPE_OK)
+        return PARSED_MORE;
+    if (rc == HPE_PAUSED) {
+        *used = (size_t)(llhttp_get_error_pos(&parser->llhttp) - bytes);
+        return PARSED_REQUEST;
+    }
+    (void)refuse(parser, "invalid_request", "not a valid HTTP/1.1 request");
+    return PARSED_REFUSED;
+}
+
+void cvm_parser_clear(struct cvm_parser *parser)
+{
+    if (parser->body)
+        OPENSSL_cleanse(parser->body, parser->body_length);
+    free(parser->body);
+    parser->body = NULL;
+}
+
+void cvm_parser_next(struct cvm_parser *parser)
+{
+    llhttp_t llhttp = parser->llhttp;
+    void (*on_head)(struct cvm_parser *) = parser->on_head;
+    void *owner = parser->owner;
+    cvm_parser_clear(parser);
+    memset(parser, 0, sizeof *parser);
+    parser->llhttp = llhttp;
+    parser->on_head = on_head;
+    parser->owner = owner;
+    llhttp_resume(&parser->llhttp);
+}

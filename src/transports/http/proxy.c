@@ -1,0 +1,83 @@
+/* PROXY protocol v1 and v2, and X-Forwarded-For. */
+#include "proxy.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LONGEST_V1 107
+#define V2_HEAD    16
+
+static const uint8_t V2_SIGNATURE[12] = {
+    0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
+
+/* "PROXY TCP4 source destination port port\r\n", or "PROXY UNKNOWN ...\r\n". */
+static int32_t read_v1(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE])
+{
+    char line[LONGEST_V1 + 1], family[8], source[CVM_ADDRESS_SIZE];
+    uint8_t address[16];
+    size_t seen = length < LONGEST_V1 ? length : LONGEST_V1;
+    const uint8_t *end = memmem(bytes, seen, "\r\n", 2);
+    if (!end)
+        return length >= LONGEST_V1 ? PROXY_BAD : PROXY_MORE;
+    memcpy(line, bytes, (size_t)(end - bytes));
+    line[end - bytes] = 0;
+    int32_t used = (int32_t)(end - bytes) + 2;
+    if (strncmp(line, "PROXY UNKNOWN", 13) == 0)
+        return used;
+    if (sscanf(line, "PROXY %7s %63s", family, source) != 2 || strncmp(family, "TCP", 3) != 0 ||
+        cvm_address_bytes(source, address))
+        return PROXY_BAD;
+    memcpy(client, source, sizeof source);
+    return used;
+}
+
+static int32_t read_v2(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE])
+{
+    if (length < V2_HEAD)
+        return PROXY_MORE;
+    size_t total = V2_HEAD + (size_t)(bytes[14] << 8 | bytes[15]);
+    uint32_t version = bytes[12] >> 4, command = bytes[12] & 15, family = bytes[13];
+    if (version != 2 || command > 1 || total > CVM_LONGEST_PROXY)
+        return PROXY_BAD;
+    if (length < total)
+        return PROXY_MORE;
+    if (command == 0) /* LOCAL: the proxy's own health check */
+        return (int32_t)total;
+    if (family == 0x11 && total >= V2_HEAD + 12)
+        (void)inet_ntop(AF_INET, bytes + V2_HEAD, client, CVM_ADDRESS_SIZE);
+    else if (family == 0x21 && total >= V2_HEAD + 36)
+        (void)inet_ntop(AF_INET6, bytes + V2_HEAD, client, CVM_ADDRESS_SIZE);
+    return (int32_t)total;
+}
+
+int32_t cvm_proxy_read(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE])
+{
+    size_t v1 = length < 6 ? length : 6, v2 = length < 12 ? length : 12;
+    if (memcmp(bytes, "PROXY ", v1) == 0)
+        return length < 6 ? PROXY_MORE : read_v1(bytes, length, client);
+    if (memcmp(bytes, V2_SIGNATURE, v2) == 0)
+        return length < 12 ? PROXY_MORE : read_v2(bytes, length, client);
+    return PROXY_BAD;
+}
+
+void cvm_proxy_forwarded_for(
+    const char *list, const struct cvm_networks *trusted, char client[CVM_ADDRESS_SIZE])
+{
+    const char *end = list + strlen(list);
+    while (end > list) {
+        const char *comma = memrchr(list, ',', (size_t)(end - list));
+        const char *begin = comma ? comma + 1 : list;
+        char address[CVM_ADDRESS_SIZE];
+        uint8_t bytes[16];
+        begin += strspn(begin, " \t");
+        size_t length = strcspn(begin, ", \t");
+        (void)snprintf(address, sizeof address, "%.*s", (int)length, begin);
+        if (length >= sizeof address || cvm_address_bytes(address, bytes))
+            return; /* what stands before it can't be believed either */
+        memcpy(client, address, sizeof address);
+        if (!comma || !cvm_networks_hold(trusted, address))
+            return;
+        end = comma;
+    }
+}

@@ -1,0 +1,208 @@
+/* OpenSSL over a BIO of ours: OpenSSL's own socket BIO uses write(), which kills a program that leaves
+ * SIGPIPE as it is. */
+#include "stream.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+
+#include "core/error.h"
+#include "core/loop.h"
+
+/* --- The BIO ---------------------------------------------------------------------------------- */
+
+static int would_block(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+static int socket_of(BIO *bio)
+{
+    return (int)(intptr_t)BIO_get_data(bio);
+}
+
+static int bio_write(BIO *bio, const char *bytes, int length)
+{
+    ssize_t sent = send(socket_of(bio), bytes, (size_t)length, MSG_NOSIGNAL);
+    BIO_clear_retry_flags(bio);
+    if (sent < 0 && would_block())
+        BIO_set_retry_write(bio);
+    return (int)sent;
+}
+
+static int bio_read(BIO *bio, char *bytes, int size)
+{
+    ssize_t received = recv(socket_of(bio), bytes, (size_t)size, 0);
+    BIO_clear_retry_flags(bio);
+    if (received < 0 && would_block())
+        BIO_set_retry_read(bio);
+    return (int)received;
+}
+
+static long bio_control(BIO *bio, int command, long number, void *pointer)
+{
+    (void)bio;
+    (void)number;
+    (void)pointer;
+    return command == BIO_CTRL_FLUSH;
+}
+
+static BIO_METHOD *method;
+static pthread_once_t method_once = PTHREAD_ONCE_INIT;
+
+static void make_method(void)
+{
+    method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "socket without SIGPIPE");
+    if (method && (!BIO_meth_set_write(method, bio_write) || !BIO_meth_set_read(method, bio_read) ||
+                      !BIO_meth_set_ctrl(method, bio_control))) {
+        BIO_meth_free(method);
+        method = NULL;
+    }
+}
+
+/* --- The context ------------------------------------------------------------------------------ */
+
+/* Registers HTTP/1.1 where a client asks by ALPN; others go on without. */
+static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char *chosen_length,
+    const unsigned char *offered, unsigned int offered_length, void *argument)
+{
+    static const unsigned char HTTP_1_1[] = "\x08http/1.1";
+    unsigned char *protocol;
+    (void)ssl;
+    (void)argument;
+    if (SSL_select_next_proto(&protocol, chosen_length, HTTP_1_1, sizeof HTTP_1_1 - 1, offered,
+            offered_length) != OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *chosen = protocol;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+/* A device registers once: tickets and a session cache would only cost. */
+static void configure(SSL_CTX *context)
+{
+    (void)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
+    (void)SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
+                                           SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+    (void)SSL_CTX_set_num_tickets(context, 0);
+    (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
+    (void)SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
+                                        SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+}
+
+SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error)
+{
+    ERR_clear_error();
+    (void)pthread_once(&method_once, make_method);
+    SSL_CTX *context = method ? SSL_CTX_new(TLS_server_method()) : NULL;
+    if (!context) {
+        *error = cvm_error_out_of_memory();
+        return NULL;
+    }
+    configure(context);
+    const char *bad = NULL;
+    if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
+        bad = certificate;
+    else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
+             SSL_CTX_check_private_key(context) != 1)
+        bad = key;
+    if (bad) {
+        const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+        *error = cvm_error_new(REASON_configuration,
+            "%.120s: can't be used for TLS: %s", bad, reason ? reason : "unknown");
+        SSL_CTX_free(context);
+        context = NULL;
+    }
+    ERR_clear_error();
+    return context;
+}
+
+/* --- The stream ------------------------------------------------------------------------------- */
+
+int32_t cvm_stream_start_tls(struct cvm_stream *stream, SSL_CTX *context)
+{
+    BIO *bio = BIO_new(method);
+    stream->ssl = bio ? SSL_new(context) : NULL;
+    if (!stream->ssl) {
+        BIO_free(bio);
+        return -1;
+    }
+    BIO_set_data(bio, (void *)(intptr_t)stream->fd);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(stream->ssl, bio, bio);
+    SSL_set_accept_state(stream->ssl);
+    return 0;
+}
+
+/* What a call of OpenSSL's that did not succeed means. */
+static int32_t judge(struct cvm_stream *stream, int rc)
+{
+    switch (SSL_get_error(stream->ssl, rc)) {
+    case SSL_ERROR_WANT_READ:
+        stream->wants = CVM_READABLE;
+        return STREAM_AGAIN;
+    case SSL_ERROR_WANT_WRITE:
+        stream->wants = CVM_WRITABLE;
+        return STREAM_AGAIN;
+    case SSL_ERROR_ZERO_RETURN:
+        return STREAM_CLOSED;
+    default:
+        ERR_clear_error();
+        return STREAM_FAILED;
+    }
+}
+
+int32_t cvm_stream_handshake(struct cvm_stream *stream)
+{
+    ERR_clear_error();
+    int rc = SSL_do_handshake(stream->ssl);
+    return rc == 1 ? 1 : judge(stream, rc);
+}
+
+static int32_t plain_result(struct cvm_stream *stream, ssize_t count, uint32_t wants)
+{
+    if (count >= 0)
+        return (int32_t)count;
+    stream->wants = wants;
+    return would_block() ? STREAM_AGAIN : STREAM_FAILED;
+}
+
+int32_t cvm_stream_read(struct cvm_stream *stream, void *bytes, size_t size)
+{
+    if (!stream->ssl)
+        return plain_result(stream, recv(stream->fd, bytes, size, 0), CVM_READABLE);
+    ERR_clear_error();
+    int rc = SSL_read(stream->ssl, bytes, (int)size);
+    return rc > 0 ? rc : judge(stream, rc);
+}
+
+int32_t cvm_stream_write(struct cvm_stream *stream, const void *bytes, size_t length)
+{
+    if (!stream->ssl)
+        return plain_result(
+            stream, send(stream->fd, bytes, length, MSG_NOSIGNAL), CVM_WRITABLE);
+    ERR_clear_error();
+    int rc = SSL_write(stream->ssl, bytes, length > INT_MAX ? INT_MAX : (int)length);
+    return rc > 0 ? rc : judge(stream, rc);
+}
+
+void cvm_stream_shutdown(struct cvm_stream *stream)
+{
+    if (stream->ssl && SSL_is_init_finished(stream->ssl)) {
+        ERR_clear_error();
+        (void)SSL_shutdown(stream->ssl);
+        ERR_clear_error();
+    }
+    (void)shutdown(stream->fd, SHUT_WR);
+}
+
+void cvm_stream_close(struct cvm_stream *stream)
+{
+    SSL_free(stream->ssl);
+    stream->ssl = NULL;
+    (void)close(stream->fd);
+}

@@ -1,0 +1,35 @@
+/* The bytes of a connection: a socket, plain or under TLS. Never raises SIGPIPE. */
+#ifndef CVM_HTTP_STREAM_H
+#define CVM_HTTP_STREAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <openssl/ssl.h>
+
+#include "cvm/cvm.h"
+
+struct cvm_stream {
+    int32_t fd;
+    SSL *ssl; /* NULL: plain */
+    uint32_t wants; /* CVM_READABLE or CVM_WRITABLE, after AGAIN */
+};
+
+/* Instead of a count of bytes: */
+enum { STREAM_AGAIN = -1, STREAM_CLOSED = 0, STREAM_FAILED = -2 };
+
+/* A server's context for a certificate and its key. NULL and error. */
+SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error);
+/* Puts TLS on a socket. 0, or -1 without memory. */
+int32_t cvm_stream_start_tls(struct cvm_stream *stream, SSL_CTX *context);
+/* 1 when the handshake is done, else STREAM_AGAIN or STREAM_FAILED. */
+int32_t cvm_stream_handshake(struct cvm_stream *stream);
+/* A count of bytes, STREAM_CLOSED, STREAM_AGAIN or STREAM_FAILED. */
+int32_t cvm_stream_read(struct cvm_stream *stream, void *bytes, size_t size);
+int32_t cvm_stream_write(struct cvm_stream *stream, const void *bytes, size_t length);
+/* Says that nothing more comes from here. */
+void cvm_stream_shutdown(struct cvm_stream *stream);
+/* Closes the socket. */
+void cvm_stream_close(struct cvm_stream *stream);
+
+#endif

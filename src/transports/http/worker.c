@@ -1,0 +1,149 @@
+/* Workers: threads with a loop, that accept connections and serve them. */
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <unistd.h>
+
+#include "server.h"
+
+#define BACKOFF_MS   100 /* when there are no descriptors left */
+#define MOST_ACCEPTS 64  /* in a row */
+
+/* --- Accepting -------------------------------------------------------------------------------- */
+
+static void watch_all(struct worker *worker, uint32_t events)
+{
+    for (uint32_t i = 0; i < worker->server->fd_count; i++)
+        cvm_watch_set(worker->watches[i], events);
+}
+
+static void accept_again(void *argument)
+{
+    watch_all(argument, CVM_READABLE);
+}
+
+static void accept_some(struct worker *worker, int listener)
+{
+    int on = 1;
+    for (uint32_t i = 0; i < MOST_ACCEPTS; i++) {
+        struct sockaddr_storage address;
+        socklen_t size = sizeof address;
+        int fd = accept4(
+            listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd >= 0) {
+            (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+            cvm_connection_accept(worker, fd, &address);
+        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            cvm_log_message(cvm_log_of(worker->server->cvm), LOG_WARNING,
+                "no descriptor for a connection; waiting");
+            watch_all(worker, 0);
+            cvm_timer_start(worker->backoff, BACKOFF_MS);
+            return;
+        } else if (errno != ECONNABORTED && errno != EINTR) {
+            return;
+        }
+    }
+}
+
+static void listener_ready(void *argument, uint32_t events)
+{
+    struct worker *worker = argument;
+    (void)events;
+    for (uint32_t i = 0; i < worker->server->fd_count; i++)
+        accept_some(worker, worker->server->fds[i]);
+}
+
+/* --- Ending ----------------------------------------------------------------------------------- */
+
+/* On the instance's loop: a worker's thread is over. */
+static void ended(struct cvm_mail *mail)
+{
+    struct worker *worker = CVM_CONTAINER(mail, struct worker, ended);
+    struct server *server = worker->server;
+    (void)pthread_join(worker->thread, NULL);
+    if (--server->running == 0)
+        server->drained(server->drained_argument);
+}
+
+static void loop_closed(void *argument)
+{
+    (void)argument;
+}
+
+static void stop_accepting(struct worker *worker)
+{
+    for (uint32_t i = 0; i < CVM_MOST_ADDRESSES; i++) {
+        cvm_watch_free(worker->watches[i]);
+        worker->watches[i] = NULL;
+    }
+    cvm_timer_free(worker->backoff);
+    worker->backoff = NULL;
+}
+
+void cvm_worker_left(struct worker *worker)
+{
+    if (!worker->is_draining || worker->connections || worker->exchanges || worker->is_closing)
+        return;
+    worker->is_closing = 1;
+    cvm_loop_close(worker->loop, loop_closed, worker);
+}
+
+static void drain(struct cvm_mail *mail)
+{
+    struct worker *worker = CVM_CONTAINER(mail, struct worker, drain);
+    stop_accepting(worker);
+    for (struct connection *connection = worker->connections, *next; connection; connection = next) {
+        next = cvm_connection_next(connection);
+        cvm_connection_drain(connection);
+    }
+    worker->is_draining = 1;
+    cvm_worker_left(worker);
+}
+
+void cvm_worker_drain(struct worker *worker)
+{
+    worker->drain.open = drain;
+    cvm_loop_post(worker->loop, &worker->drain);
+}
+
+/* --- Starting --------------------------------------------------------------------------------- */
+
+static void *run(void *argument)
+{
+    struct worker *worker = argument;
+    cvm_loop_run(worker->loop);
+    worker->ended.open = ended;
+    cvm_loop_post(cvm_loop_of(worker->server->cvm), &worker->ended);
+    return NULL;
+}
+
+int32_t cvm_worker_start(struct worker *worker, struct server *server)
+{
+    sigset_t all, before;
+    worker->server = server;
+    worker->loop = cvm_loop_new(NULL);
+    if (!worker->loop)
+        return -1;
+    worker->backoff = cvm_timer_new(worker->loop, accept_again, worker);
+    int32_t failed = !worker->backoff;
+    for (uint32_t i = 0; i < server->fd_count && !failed; i++) {
+        worker->watches[i] =
+            cvm_watch_new(worker->loop, server->fds[i], listener_ready, worker);
+        failed = !worker->watches[i];
+    }
+    if (!failed) {
+        watch_all(worker, CVM_READABLE);
+        (void)sigfillset(&all); /* signals are the program's */
+        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+        failed = pthread_create(&worker->thread, NULL, run, worker);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    }
+    if (failed) {
+        stop_accepting(worker);
+        worker->is_closing = 1;
+        cvm_loop_close(worker->loop, loop_closed, worker);
+        cvm_loop_run(worker->loop);
+    }
+    return failed ? -1 : 0;
+}
