@@ -1,0 +1,78 @@
+/* What the command's verbs share: options, an instance to work with, errors as exit codes. */
+#ifndef CVM_CLI_CLI_H
+#define CVM_CLI_CLI_H
+
+#include <stdint.h>
+#include <sysexits.h>
+
+#include "cvm/cvm.h"
+
+/* How a verb ends besides 0: sysexits.h's EX_USAGE 64, EX_DATAERR 65, EX_UNAVAILABLE 69, EX_TEMPFAIL
+ * 75, EX_NOPERM 77 (refused), EX_CONFIG 78. */
+
+/* An option of a verb. Names are long ones, such as "--json". */
+struct cli_option {
+    const char *name;
+    int32_t takes_value;
+    /* One of these, by its kind: */
+    const char **value; /* the last one given */
+    int32_t *flag;
+    struct cli_list *list; /* all that are given */
+};
+
+#define CLI_MOST_LISTED 64
+
+struct cli_list {
+    const char *values[CLI_MOST_LISTED];
+    uint32_t count;
+};
+
+/* Sorts arguments into options and operands. options end with a NULL name; -c stands for "--config".
+ * operands: how many there must be at least and at most. 0, or EX_USAGE after saying why; -1 after
+ * `--help` was answered with usage. */
+int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const char *usage,
+    uint32_t least, uint32_t most, struct cli_list *operands);
+
+/* Prints "cvm: …" to standard error; returns code. */
+int32_t cli_fail(int32_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Prints an error with what it was about, frees it, and returns the exit code that fits; 0 for NULL. */
+int32_t cli_error(const char *subject, cvm_error_t *error);
+/* The same for an error that is borrowed. */
+int32_t cli_code_of(const cvm_error_t *error);
+
+/* Reads the configuration file, CVM_* and settings ("name=value"). 0 or an exit code. */
+int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **conf);
+
+/* An instance beside a possible server: it takes no lock, and does nothing by itself. 0 or an exit
+ * code, after saying why. */
+int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cvm);
+/* Runs the instance until *is_done. */
+void cli_run_until(cvm_t *cvm, const int32_t *is_done);
+/* Stops and frees. */
+void cli_close(cvm_t *cvm);
+
+/* What a cvm_done_cb leaves behind: user_data is a struct cli_outcome. */
+struct cli_outcome {
+    int32_t is_done;
+    int32_t code; /* exit code; what went wrong is printed already */
+    const char *subject;
+};
+void cli_done(void *user_data, const cvm_error_t *error);
+
+/* Reads a secret's file; one newline at its end is not part of it. Freed by cli_forget. 0 or an exit
+ * code. */
+int32_t cli_read_secret(const char *path, char **secret, size_t *length);
+void cli_forget(char *secret, size_t length);
+
+/* The verbs: main.c's table. argv[0] is the verb. */
+int32_t cli_init(int argc, char **argv);
+int32_t cli_serve(int argc, char **argv);
+int32_t cli_device(int argc, char **argv);
+int32_t cli_import(int argc, char **argv);
+int32_t cli_token(int argc, char **argv);
+int32_t cli_ca(int argc, char **argv);
+int32_t cli_backup(int argc, char **argv);
+int32_t cli_config(int argc, char **argv);
+int32_t cli_version(int argc, char **argv);
+
+#endif

@@ -1,0 +1,294 @@
+/* `cvm init`: an instance in a folder, with all that `cvm serve` and a mosquitto need. */
+#include <dirent.h>
+#include <errno.h>
+#include <grp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli.h"
+#include "local/files.h"
+#include "local/local.h"
+
+#define LONGEST_PATH 4096
+#define ERROR_SIZE   512
+#define MQTT_PORT    "8883"
+
+static const char USAGE[] =
+    "usage: cvm init DIR [--endpoint HOST:PORT] [--host NAME]... [--root-key-out FILE]\n"
+    "                [--root-passphrase-file FILE]\n"
+    "\n"
+    "Makes an instance in the new folder DIR: configuration, store, CA, the server's certificate for\n"
+    "localhost and each NAME (DNS name or address), and the configuration of a mosquitto.\n"
+    "  --endpoint              the broker that devices are told to connect to (localhost:8883)\n"
+    "  --host                  a name or address by which devices reach this server; with one, it\n"
+    "                          listens on all addresses, else on 127.0.0.1 alone\n"
+    "  --root-key-out          where the root's private key goes (DIR/ca/offline/root.key)\n"
+    "  --root-passphrase-file  encrypts that key with the passphrase in FILE\n";
+
+struct plan {
+    const char *folder, *endpoint, *root_key_out, *passphrase_file;
+    struct cli_list hosts;
+    char absolute[LONGEST_PATH], root_key[LONGEST_PATH];
+    char broker_host[256], broker_port[8];
+    char *passphrase;
+    size_t passphrase_length;
+};
+
+/* --- Files ------------------------------------------------------------------------------------ */
+
+static int32_t make_folder(const struct plan *plan, const char *name, mode_t mode)
+{
+    char path[LONGEST_PATH + 16];
+    (void)snprintf(path, sizeof path, "%s/%s", plan->absolute, name);
+    if ((mkdir(path, mode) && errno != EEXIST) || chmod(path, mode))
+        return cli_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
+    return 0;
+}
+
+static int32_t write_text(const struct plan *plan, const char *name, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static int32_t write_text(const struct plan *plan, const char *name, const char *format, ...)
+{
+    char path[LONGEST_PATH + 32], why[ERROR_SIZE], *text = NULL;
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vasprintf(&text, format, arguments);
+    va_end(arguments);
+    if (length < 0)
+        return cli_fail(EX_OSERR, "out of memory");
+    (void)snprintf(path, sizeof path, "%s/%s", plan->absolute, name);
+    int32_t failed = cvm_files_replace(
+        path, text, (size_t)length, 0644, (gid_t)-1, why, sizeof why);
+    free(text);
+    return failed ? cli_fail(EX_CANTCREAT, "%s", why) : 0;
+}
+
+/* A new folder, or an empty one: nothing of anybody's is overwritten. */
+static int32_t claim_folder(struct plan *plan)
+{
+    if (mkdir(plan->folder, 0755) && errno != EEXIST)
+        return cli_fail(EX_CANTCREAT, "%s: %s", plan->folder, strerror(errno));
+    DIR *folder = opendir(plan->folder);
+    if (!folder || !realpath(plan->folder, plan->absolute)) {
+        if (folder)
+            (void)closedir(folder);
+        return cli_fail(EX_CANTCREAT, "%s: %s", plan->folder, strerror(errno));
+    }
+    int32_t is_used = 0;
+    for (const struct dirent *entry; (entry = readdir(folder));)
+        is_used |= strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+    (void)closedir(folder);
+    if (is_used)
+        return cli_fail(EX_CANTCREAT, "%s is not empty; init makes a new instance in a new folder",
+            plan->folder);
+    return 0;
+}
+
+/* --- The endpoint ----------------------------------------------------------------------------- */
+
+/* "HOST", "HOST:PORT", "[ADDRESS]:PORT". */
+static int32_t split_endpoint(struct plan *plan)
+{
+    const char *endpoint = plan->endpoint ? plan->endpoint : "localhost";
+    const char *colon = strrchr(endpoint, ':');
+    size_t length = strlen(endpoint);
+    (void)snprintf(plan->broker_port, sizeof plan->broker_port, "%s", MQTT_PORT);
+    if (colon && !strchr(colon, ']')) {
+        size_t digits = strlen(colon + 1);
+        long port = strtol(colon + 1, NULL, 10);
+        if (!digits || digits > 5 || strspn(colon + 1, "0123456789") != digits || port < 1 ||
+            port > 65535)
+            return cli_fail(EX_USAGE, "--endpoint takes HOST or HOST:PORT, not '%s'", endpoint);
+        length = (size_t)(colon - endpoint);
+        (void)snprintf(plan->broker_port, sizeof plan->broker_port, "%s", colon + 1);
+    }
+    if (length >= 2 && *endpoint == '[' && endpoint[length - 1] == ']') {
+        endpoint++;
+        length -= 2;
+    }
+    if (!length || length >= sizeof plan->broker_host)
+        return cli_fail(EX_USAGE, "--endpoint takes HOST or HOST:PORT");
+    (void)snprintf(plan->broker_host, sizeof plan->broker_host, "%.*s", (int)length, endpoint);
+    return 0;
+}
+
+/* As devices are told it: the port only where it is not 8883. */
+static void print_endpoint(const struct plan *plan, char *text, size_t size)
+{
+    int32_t is_usual = strcmp(plan->broker_port, MQTT_PORT) == 0;
+    int32_t is_ipv6 = strchr(plan->broker_host, ':') != NULL;
+    (void)snprintf(text, size, "%s%s%s%s%s", is_ipv6 ? "[" : "", plan->broker_host,
+        is_ipv6 ? "]" : "", is_usual ? "" : ":", is_usual ? "" : plan->broker_port);
+}
+
+/* --- Parts ------------------------------------------------------------------------------------ */
+
+static int32_t make_ca(struct plan *plan)
+{
+    char folder[LONGEST_PATH + 16], why[ERROR_SIZE];
+    (void)snprintf(folder, sizeof folder, "%s/ca", plan->absolute);
+    if (plan->root_key_out)
+        (void)snprintf(plan->root_key, sizeof plan->root_key, "%s", plan->root_key_out);
+    else
+        (void)snprintf(plan->root_key, sizeof plan->root_key, "%.4000s/ca/offline/root.key",
+            plan->absolute);
+    if (cvm_files_exists(plan->root_key))
+        return cli_fail(EX_CANTCREAT, "%s exists already", plan->root_key);
+    if (cvm_local_init(folder, plan->root_key, plan->passphrase, why, sizeof why))
+        return cli_fail(EX_CANTCREAT, "%s", why);
+    return 0;
+}
+
+static int32_t make_server(
+    const struct plan *plan, const char *folder, const char *extra_name, int64_t group)
+{
+    const char *names[CLI_MOST_LISTED + 4] = {"localhost", "127.0.0.1", "::1"};
+    uint32_t count = 3;
+    char ca[LONGEST_PATH + 16], certificate[LONGEST_PATH + 32], key[LONGEST_PATH + 32];
+    char why[ERROR_SIZE];
+    for (uint32_t i = 0; i < plan->hosts.count; i++)
+        names[count++] = plan->hosts.values[i];
+    if (extra_name && strcmp(extra_name, "localhost") != 0)
+        names[count++] = extra_name;
+    (void)snprintf(ca, sizeof ca, "%s/ca", plan->absolute);
+    (void)snprintf(certificate, sizeof certificate, "%s/%s/server.pem", plan->absolute, folder);
+    (void)snprintf(key, sizeof key, "%s/%s/server.key", plan->absolute, folder);
+    const struct cvm_local_server server = {names, count, certificate, key, group};
+    if (cvm_local_server(ca, &server, why, sizeof why))
+        return cli_fail(EX_CANTCREAT, "%s", why);
+    return 0;
+}
+
+static int32_t make_broker(const struct plan *plan)
+{
+    const struct group *group = getgrnam("mosquitto");
+    int32_t code =
+        make_server(plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
+    if (!code)
+        code = write_text(plan, "mosquitto/acl",
+            "# A device may use its own topics, and no others. %%u is its thing's name.\n"
+            "pattern readwrite things/%%u/#\n");
+    if (!code)
+        code = write_text(plan, "mosquitto/mosquitto.conf",
+            "# mosquitto 2.0 for this instance's devices. It reads crlfile at its start and on SIGHUP\n"
+            "# only, and accepts revoked devices if it can't read it: let cvm-mosquitto-reload (in\n"
+            "# deploy/mosquitto) tell it of a new one.\n"
+            "listener %s\n"
+            "cafile %s/ca/chain.pem\n"
+            "certfile %s/mosquitto/server.pem\n"
+            "keyfile %s/mosquitto/server.key\n"
+            "crlfile %s/ca/crl.pem\n"
+            "tls_version tlsv1.2\n"
+            "require_certificate true\n"
+            "# The certificate's CN, which is the thing's name, is who a device is; its client id too,\n"
+            "# or one device could take over another's session.\n"
+            "use_identity_as_username true\n"
+            "use_username_as_clientid true\n"
+            "allow_anonymous false\n"
+            "acl_file %s/mosquitto/acl\n",
+            plan->broker_port, plan->absolute, plan->absolute, plan->absolute, plan->absolute,
+            plan->absolute);
+    return code;
+}
+
+static int32_t write_configuration(const struct plan *plan)
+{
+    char endpoint[300];
+    print_endpoint(plan, endpoint, sizeof endpoint);
+    return write_text(plan, "cvm.conf",
+        "# `cvm config` lists all properties. Paths are relative to this file.\n"
+        "store = file:devices.db\n"
+        "platform = local:ca\n"
+        "\n"
+        "# The broker, as devices are told it.\n"
+        "mqtt.endpoint = %s\n"
+        "\n"
+        "http.listen = %s:8443\n"
+        "http.tls_certificate = tls/server.pem\n"
+        "http.tls_private_key = tls/server.key\n"
+        "ops.listen = 127.0.0.1:9464\n"
+        "\n"
+        "audit.file = audit.log\n",
+        endpoint, plan->hosts.count ? "0.0.0.0" : "127.0.0.1");
+}
+
+/* Opening the store makes it. */
+static int32_t make_store(const struct plan *plan)
+{
+    char config[LONGEST_PATH + 16];
+    cvm_t *cvm = NULL;
+    (void)snprintf(config, sizeof config, "%s/cvm.conf", plan->absolute);
+    int32_t code = cli_open(config, NULL, &cvm);
+    if (!code)
+        cli_close(cvm);
+    return code;
+}
+
+/* --- The verb --------------------------------------------------------------------------------- */
+
+static void print_next(const struct plan *plan)
+{
+    (void)printf("A new instance is in %s. Next:\n"
+                 "\n"
+                 "  cvm device import FACTORY.csv -c %s/cvm.conf\n"
+                 "  cvm serve -c %s/cvm.conf\n"
+                 "  mosquitto -c %s/mosquitto/mosquitto.conf\n"
+                 "\n"
+                 "Devices trust %s/ca/root.pem.\n"
+                 "Move the root's private key off this machine; nothing but `init` needs it:\n"
+                 "\n"
+                 "  %s\n",
+        plan->folder, plan->folder, plan->folder, plan->folder, plan->folder, plan->root_key);
+}
+
+static int32_t make_instance(struct plan *plan)
+{
+    int32_t code = split_endpoint(plan);
+    if (!code && plan->passphrase_file)
+        code = cli_read_secret(
+            plan->passphrase_file, &plan->passphrase, &plan->passphrase_length);
+    if (!code && plan->passphrase)
+        plan->passphrase[plan->passphrase_length] = 0; /* there is room for it */
+    if (!code)
+        code = claim_folder(plan);
+    if (!code)
+        code = make_folder(plan, "ca", 0755);
+    if (!code && !plan->root_key_out)
+        code = make_folder(plan, "ca/offline", 0700);
+    if (!code)
+        code = make_folder(plan, "tls", 0755);
+    if (!code)
+        code = make_folder(plan, "mosquitto", 0755);
+    if (!code)
+        code = make_ca(plan);
+    if (!code)
+        code = make_server(plan, "tls", NULL, -1);
+    if (!code)
+        code = make_broker(plan);
+    if (!code)
+        code = write_configuration(plan);
+    return code ? code : make_store(plan);
+}
+
+int32_t cli_init(int argc, char **argv)
+{
+    struct plan plan = {.folder = NULL};
+    struct cli_list operands = {.count = 0};
+    const struct cli_option options[] = {{"--endpoint", 1, &plan.endpoint, NULL, NULL},
+        {"--host", 1, NULL, NULL, &plan.hosts}, {"--root-key-out", 1, &plan.root_key_out, NULL, NULL},
+        {"--root-passphrase-file", 1, &plan.passphrase_file, NULL, NULL},
+        {NULL, 0, NULL, NULL, NULL}};
+    int32_t code = cli_parse(argc, argv, options, USAGE, 1, 1, &operands);
+    if (code)
+        return code;
+    plan.folder = operands.values[0];
+    code = make_instance(&plan);
+    cli_forget(plan.passphrase, plan.passphrase_length);
+    if (!code)
+        print_next(&plan);
+    return code;
+}

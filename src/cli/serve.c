@@ -1,0 +1,227 @@
+/* `cvm serve`: the server. Signals are read from a descriptor beside the instance's own. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "local/local.h"
+
+#define RENEWAL_CHECK_S (6 * 3600)
+#define LONGEST_PATH    4096
+#define ERROR_SIZE      512
+
+static const char USAGE[] =
+    "usage: cvm serve -c CONFIG [--set name=value]... [--check-config]\n"
+    "\n"
+    "Serves registration. Prints one line for each listener with the address really bound. SIGTERM\n"
+    "and SIGINT drain and stop; SIGHUP reloads certificates, CRL and log files. --check-config opens\n"
+    "everything on ports of its own, and exits.\n";
+
+struct server {
+    cvm_t *cvm;
+    cvm_conf_t *conf;
+    int signals;
+    time_t next_check;
+    struct cli_outcome stopped;
+};
+
+/* --- The server's own certificates ------------------------------------------------------------ */
+
+/* The folder of the local CA; NULL on another platform. */
+static const char *ca_folder(const cvm_conf_t *conf)
+{
+    const char *platform = cvm_conf_get(conf, "platform");
+    return strncmp(platform, "local:", 6) == 0 ? platform + 6 : NULL;
+}
+
+/* 1 if the certificate was renewed. */
+static int32_t renew(const char *folder, const char *certificate, const char *key)
+{
+    char why[ERROR_SIZE];
+    if (!*certificate || access(certificate, F_OK))
+        return 0;
+    int32_t renewed = cvm_local_renew_server(folder, certificate, key, why, sizeof why);
+    if (renewed < 0)
+        (void)cli_fail(0, "%s could not be renewed: %s", certificate, why);
+    else if (renewed)
+        (void)fprintf(stderr, "cvm: %s is renewed\n", certificate);
+    return renewed > 0;
+}
+
+/* Renews the server's certificate and the broker's, which init put beside the CA. */
+static void renew_certificates(struct server *server)
+{
+    const char *folder = ca_folder(server->conf);
+    char certificate[LONGEST_PATH], key[LONGEST_PATH];
+    server->next_check = time(NULL) + RENEWAL_CHECK_S;
+    if (!folder)
+        return;
+    (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
+    (void)snprintf(key, sizeof key, "%s/../mosquitto/server.key", folder);
+    (void)renew(folder, certificate, key);
+    if (renew(folder, cvm_conf_get(server->conf, "http.tls_certificate"),
+            cvm_conf_get(server->conf, "http.tls_private_key")) &&
+        server->cvm)
+        cvm_error_free(cvm_reload(server->cvm)); /* it is logged */
+}
+
+static void warn_of_root_key(const cvm_conf_t *conf)
+{
+    char path[LONGEST_PATH];
+    if (!ca_folder(conf))
+        return;
+    (void)snprintf(path, sizeof path, "%s/offline/root.key", ca_folder(conf));
+    if (access(path, R_OK) == 0)
+        (void)fprintf(stderr,
+            "cvm: warning: %s is readable here; move the root's private key off this machine\n", path);
+}
+
+/* --- Signals ---------------------------------------------------------------------------------- */
+
+/* They are blocked in all threads and read from a descriptor. */
+static int open_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGHUP);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the server */
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+/* Who sends a second signal wants an end at once. */
+static void accept_default_signals(void)
+{
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static void take_signals(struct server *server)
+{
+    struct signalfd_siginfo info;
+    while (read(server->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGHUP) {
+            cvm_error_t *error = cvm_reload(server->cvm);
+            (void)cli_error("reload", error);
+        } else {
+            cvm_stop(server->cvm, cli_done, &server->stopped);
+            accept_default_signals();
+        }
+    }
+}
+
+/* --- Running ---------------------------------------------------------------------------------- */
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        (void)setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static void print_listeners(const cvm_t *cvm)
+{
+    for (uint32_t i = 0; cvm_listener(cvm, i); i++)
+        (void)printf("listening %s\n", cvm_listener(cvm, i));
+    (void)fflush(stdout);
+}
+
+static int wait_ms(const struct server *server)
+{
+    int32_t timeout_ms = cvm_timeout_ms(server->cvm);
+    time_t left = server->next_check - time(NULL);
+    int check_ms = left > 0 ? (int)left * 1000 : 0;
+    return timeout_ms < 0 || timeout_ms > check_ms ? check_ms : timeout_ms;
+}
+
+static void run(struct server *server)
+{
+    while (!server->stopped.is_done) {
+        struct pollfd ready[] = {{cvm_fd(server->cvm), POLLIN, 0}, {server->signals, POLLIN, 0}};
+        (void)poll(ready, 2, wait_ms(server));
+        if (ready[1].revents)
+            take_signals(server);
+        if (time(NULL) >= server->next_check)
+            renew_certificates(server);
+        cvm_process(server->cvm);
+    }
+}
+
+/* Starts and listens. 0 or an exit code. */
+static int32_t start(struct server *server)
+{
+    struct cli_outcome started = {0};
+    cvm_error_t *error = cvm_new(server->conf, &server->cvm);
+    if (!error)
+        error = cvm_start(server->cvm, cli_done, &started);
+    if (!error) {
+        cli_run_until(server->cvm, &started.is_done);
+        if (started.code)
+            return started.code;
+        error = cvm_listen(server->cvm);
+    }
+    return cli_error(NULL, error);
+}
+
+/* For --check-config: beside a server that may be running. */
+static cvm_error_t *stand_aside(cvm_conf_t *conf)
+{
+    static const char *const LISTENERS[] = {"http.listen", "ops.listen"};
+    cvm_error_t *error = cvm_conf_set(conf, "store.lock", "false");
+    if (!error)
+        error = cvm_conf_set(conf, "reconcile.interval", "0");
+    for (size_t i = 0; i < 2 && !error; i++)
+        if (strcmp(cvm_conf_get(conf, LISTENERS[i]), "off") != 0)
+            error = cvm_conf_set(conf, LISTENERS[i], "127.0.0.1:0");
+    return error;
+}
+
+int32_t cli_serve(int argc, char **argv)
+{
+    const char *config = NULL;
+    int32_t check = 0;
+    struct server server = {.signals = -1};
+    struct cli_list operands = {.count = 0}, settings = {.count = 0};
+    const struct cli_option options[] = {{"--config", 1, &config, NULL, NULL},
+        {"--set", 1, NULL, NULL, &settings}, {"--check-config", 0, NULL, &check, NULL},
+        {NULL, 0, NULL, NULL, NULL}};
+    int32_t code = cli_parse(argc, argv, options, USAGE, 0, 0, &operands);
+    if (!code)
+        code = cli_configure(config, &settings, &server.conf);
+    if (!code && check)
+        code = cli_error(NULL, stand_aside(server.conf));
+    if (code)
+        return code;
+    server.signals = open_signals();
+    raise_descriptor_limit();
+    warn_of_root_key(server.conf);
+    if (!check)
+        renew_certificates(&server);
+    code = start(&server);
+    if (!code && check) {
+        (void)printf("%s is fine\n", config);
+    } else if (!code) {
+        print_listeners(server.cvm);
+        run(&server);
+        code = server.stopped.code;
+    }
+    cvm_free(server.cvm);
+    cvm_conf_free(server.conf);
+    if (server.signals >= 0)
+        (void)close(server.signals);
+    return code;
+}
