@@ -51,9 +51,9 @@ static bool read_rss(uint64_t pid, uint64_t *rss_bytes)
     file = fopen(name, "r");
     if (!file)
         return false;
-    (void)fgets(line, sizeof line, file);
+    if (fgets(line, sizeof line, file))
+        resident = strchr(line, ' '); /* the second number, in pages */
     (void)fclose(file);
-    resident = strchr(line, ' '); /* the second number, in pages */
     if (!resident)
         return false;
     *rss_bytes = strtoull(resident, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE);

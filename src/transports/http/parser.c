@@ -1,6 +1,7 @@
 /* The parser. Strict: what can be read in two ways is refused (RFC 9112 §6.3, §11.2). */
 #include "parser.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -75,7 +76,7 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 
 static void take_media_type(struct cvm_parser *parser)
 {
-    (void)strncpy(parser->media_type, parser->value, sizeof parser->media_type - 1);
+    (void)snprintf(parser->media_type, sizeof parser->media_type, "%.63s", parser->value);
 }
 
 /* Several lines are one list. Only its end can be believed: a trusted proxy wrote it. */
