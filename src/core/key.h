@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <openssl/evp.h>
+
 #include "hex.h"
 
 enum cvm_key_type { KEY_P256, KEY_RSA2048 }; /* as server_key.type's choices */
@@ -27,6 +29,8 @@ int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why)
 int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type);
 /* Fills key->csr for a key that was made here, for platforms that want one. 0, or -1. */
 int32_t cvm_key_make_csr(struct cvm_key *key);
+/* Fills spki and sha256. 0, or -1. */
+int32_t cvm_key_set_public(struct cvm_key *key, const EVP_PKEY *pkey);
 /* Wipes it. */
 void cvm_key_clear(struct cvm_key *key);
 

@@ -1,0 +1,287 @@
+/*
+ * Reading a CSR (RFC 2986). Its DER is walked here, and only the public key and the signature are handed
+ * to OpenSSL: d2i_X509_REQ costs more than the verification, and decodes keys that nobody wants before
+ * one can look at them.
+ */
+#include <pthread.h>
+#include <string.h>
+
+#include <openssl/asn1.h>
+#include <openssl/bn.h>
+#include <openssl/core_names.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rsa.h>
+#include <openssl/x509.h>
+
+#include "key.h"
+
+#define CSR_BEGIN "-----BEGIN CERTIFICATE REQUEST-----"
+#define CSR_END   "-----END CERTIFICATE REQUEST-----"
+
+static int32_t refuse(const char **why, const char *text)
+{
+    *why = text;
+    return -1;
+}
+
+/* --- PEM -------------------------------------------------------------------------------------- */
+
+/* One object from the first byte to the last, but for line ends behind it. */
+static int32_t check_envelope(const char *pem, const char **why)
+{
+    size_t length = strnlen(pem, CVM_LONGEST_CSR + 1);
+    if (length > CVM_LONGEST_CSR)
+        return refuse(why, "the CSR is longer than 4096 bytes");
+    const char *end = strstr(pem, CSR_END);
+    if (strncmp(pem, CSR_BEGIN, strlen(CSR_BEGIN)) != 0 || !end)
+        return refuse(why, "the CSR must be one PEM CERTIFICATE REQUEST");
+    end += strlen(CSR_END);
+    return end[strspn(end, "\r\n")] ? refuse(why, "there are bytes behind the CSR") : 0;
+}
+
+/* The bytes in the PEM, freed with OPENSSL_free; NULL if it is none, or has headers. */
+static unsigned char *decode_pem(const char *pem, long *length)
+{
+    char *name = NULL, *header = NULL;
+    unsigned char *der = NULL;
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    if (bio && PEM_read_bio(bio, &name, &header, &der, length) == 1 && *header) {
+        OPENSSL_free(der);
+        der = NULL;
+    }
+    OPENSSL_free(name);
+    OPENSSL_free(header);
+    BIO_free(bio);
+    return der;
+}
+
+/* --- DER -------------------------------------------------------------------------------------- */
+
+struct span {
+    const unsigned char *bytes;
+    long length;
+};
+
+struct csr {
+    struct span info; /* what is signed */
+    struct span spki;
+    X509_ALGOR *signed_with;
+    ASN1_BIT_STRING *signature;
+};
+
+/* Takes one element of that tag off the front of rest; whole is all of it, content what is in it. */
+static int32_t take(
+    struct span *rest, int tag, int class, struct span *whole, struct span *content)
+{
+    const unsigned char *at = rest->bytes;
+    long length;
+    int found_tag, found_class;
+    int rc = ASN1_get_object(&at, &length, &found_tag, &found_class, rest->length);
+    /* Bit 7: an error; bit 0: a length that is not said, which DER does not have. */
+    if (rc & 0x81 || found_tag != tag || found_class != class)
+        return -1;
+    *content = (struct span){at, length};
+    *whole = (struct span){rest->bytes, at - rest->bytes + length};
+    rest->bytes += whole->length;
+    rest->length -= whole->length;
+    return 0;
+}
+
+/* version, subject, subjectPublicKeyInfo, attributes; broken writers leave empty attributes out */
+static int32_t parse_info(struct span info, struct csr *csr)
+{
+    struct span whole, content;
+    return take(&info, V_ASN1_INTEGER, V_ASN1_UNIVERSAL, &whole, &content) ||
+                   take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &content) ||
+                   take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->spki, &content) ||
+                   (info.length && take(&info, 0, V_ASN1_CONTEXT_SPECIFIC, &whole, &content)) || info.length
+               ? -1
+               : 0;
+}
+
+/* certificationRequestInfo, signatureAlgorithm, signature, and nothing behind it */
+static int32_t parse(struct span der, struct csr *csr)
+{
+    struct span whole, request, info;
+    if (take(&der, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &request) || der.length ||
+        take(&request, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->info, &info) ||
+        parse_info(info, csr))
+        return -1;
+    const unsigned char *at = request.bytes, *end = at + request.length;
+    csr->signed_with = d2i_X509_ALGOR(NULL, &at, end - at);
+    csr->signature = csr->signed_with ? d2i_ASN1_BIT_STRING(NULL, &at, end - at) : NULL;
+    return csr->signature && at == end ? 0 : -1;
+}
+
+/* --- The public key --------------------------------------------------------------------------- */
+
+/* Keys that carry only a curve; a point is put into a copy. Made once: fetching them costs more than a
+ * signature. */
+static EVP_PKEY *curve_keys[2];
+static pthread_once_t curve_keys_once = PTHREAD_ONCE_INIT;
+
+static EVP_PKEY *make_curve_key(const char *curve)
+{
+    EVP_PKEY *key = NULL;
+    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
+    if (!context || EVP_PKEY_paramgen_init(context) <= 0 ||
+        EVP_PKEY_CTX_set_group_name(context, curve) <= 0 ||
+        EVP_PKEY_paramgen(context, &key) <= 0)
+        key = NULL;
+    EVP_PKEY_CTX_free(context);
+    return key;
+}
+
+static void make_curve_keys(void)
+{
+    curve_keys[0] = make_curve_key("P-256");
+    curve_keys[1] = make_curve_key("P-384");
+}
+
+/* A named curve, and a point that lies on it: explicit parameters are not even looked at. */
+static EVP_PKEY *read_ec(const X509_ALGOR *algorithm, const ASN1_BIT_STRING *point, const char **why)
+{
+    int type;
+    const void *parameter;
+    X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
+    int nid = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : NID_undef;
+    (void)pthread_once(&curve_keys_once, make_curve_keys);
+    const EVP_PKEY *curve = NULL;
+    if (nid == NID_X9_62_prime256v1)
+        curve = curve_keys[0];
+    else if (nid == NID_secp384r1)
+        curve = curve_keys[1];
+    else
+        *why = "the CSR's curve must be P-256 or P-384, by its name";
+    EVP_PKEY *key = curve ? EVP_PKEY_new() : NULL;
+    if (!key)
+        return NULL;
+    if (EVP_PKEY_copy_parameters(key, curve) != 1 ||
+        EVP_PKEY_set1_encoded_public_key(key, ASN1_STRING_get0_data(point),
+            (size_t)ASN1_STRING_length(point)) != 1) {
+        *why = "the CSR's public key is not on its curve";
+        EVP_PKEY_free(key);
+        key = NULL;
+    }
+    return key;
+}
+
+static EVP_PKEY *read_rsa(const struct span *spki, const char **why)
+{
+    const unsigned char *at = spki->bytes;
+    BIGNUM *exponent = NULL;
+    EVP_PKEY *key = d2i_PUBKEY(NULL, &at, spki->length);
+    int bits = key && EVP_PKEY_is_a(key, "RSA") ? EVP_PKEY_get_bits(key) : 0;
+    if (bits < 2048 || bits > 4096)
+        *why = "the CSR's RSA key must have 2048 to 4096 bits";
+    else if (!EVP_PKEY_get_bn_param(key, OSSL_PKEY_PARAM_RSA_E, &exponent) ||
+             !BN_is_word(exponent, RSA_F4))
+        *why = "the CSR's RSA exponent must be 65537";
+    BN_free(exponent);
+    if (!*why)
+        return key;
+    EVP_PKEY_free(key);
+    return NULL;
+}
+
+/* What may be used is chosen before anything is decoded: that bounds what a CSR can cost. */
+static EVP_PKEY *read_key(const struct span *spki, int *algorithm_nid, const char **why)
+{
+    struct span rest = *spki, whole, content;
+    const ASN1_OBJECT *object;
+    EVP_PKEY *key = NULL;
+    (void)take(&rest, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &content); /* it was one before */
+    const unsigned char *at = content.bytes, *end = at + content.length;
+    X509_ALGOR *algorithm = d2i_X509_ALGOR(NULL, &at, end - at);
+    ASN1_BIT_STRING *bits = algorithm ? d2i_ASN1_BIT_STRING(NULL, &at, end - at) : NULL;
+    if (bits && at == end) {
+        X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+        *algorithm_nid = OBJ_obj2nid(object);
+        if (*algorithm_nid == NID_X9_62_id_ecPublicKey)
+            key = read_ec(algorithm, bits, why);
+        else if (*algorithm_nid == NID_rsaEncryption)
+            key = read_rsa(spki, why);
+        else
+            *why = "the CSR's key must be EC or RSA";
+    } else {
+        *why = "the CSR does not parse";
+    }
+    X509_ALGOR_free(algorithm);
+    ASN1_BIT_STRING_free(bits);
+    return key;
+}
+
+/* --- The signature ---------------------------------------------------------------------------- */
+
+static const EVP_MD *digest_of(const X509_ALGOR *algorithm, int key_nid)
+{
+    const ASN1_OBJECT *object;
+    int digest_nid, signing_nid;
+    X509_ALGOR_get0(&object, NULL, NULL, algorithm);
+    if (!OBJ_find_sigid_algs(OBJ_obj2nid(object), &digest_nid, &signing_nid) ||
+        signing_nid != key_nid)
+        return NULL;
+    switch (digest_nid) {
+    case NID_sha256:
+        return EVP_sha256();
+    case NID_sha384:
+        return EVP_sha384();
+    case NID_sha512:
+        return EVP_sha512();
+    default:
+        return NULL;
+    }
+}
+
+static int32_t check_signature(
+    const struct csr *csr, EVP_PKEY *key, int key_nid, const char **why)
+{
+    const EVP_MD *digest = digest_of(csr->signed_with, key_nid);
+    if (!digest)
+        return refuse(why, "the CSR must be signed by its key with SHA-256 or better");
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int verified = context && EVP_DigestVerifyInit(context, NULL, digest, NULL, key) == 1 &&
+                   EVP_DigestVerify(context, ASN1_STRING_get0_data(csr->signature),
+                       (size_t)ASN1_STRING_length(csr->signature), csr->info.bytes,
+                       (size_t)csr->info.length) == 1;
+    EVP_MD_CTX_free(context);
+    return verified ? 0 : refuse(why, "the CSR's signature does not verify");
+}
+
+/* --- The API ---------------------------------------------------------------------------------- */
+
+static int32_t read_der(struct cvm_key *key, struct span der, const char **why)
+{
+    struct csr csr = {.signature = NULL};
+    int nid = NID_undef;
+    EVP_PKEY *pkey = NULL;
+    int32_t failed = parse(der, &csr);
+    if (failed)
+        (void)refuse(why, "the CSR does not parse");
+    else
+        pkey = read_key(&csr.spki, &nid, why);
+    failed = !pkey || check_signature(&csr, pkey, nid, why) || cvm_key_set_public(key, pkey);
+    EVP_PKEY_free(pkey);
+    X509_ALGOR_free(csr.signed_with);
+    ASN1_BIT_STRING_free(csr.signature);
+    return failed ? -1 : 0;
+}
+
+int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why)
+{
+    long length = 0;
+    *why = NULL;
+    if (check_envelope(pem, why))
+        return -1;
+    ERR_clear_error();
+    unsigned char *der = decode_pem(pem, &length);
+    int32_t failed = der ? read_der(key, (struct span){der, length}, why)
+                         : refuse(why, "the CSR does not parse");
+    if (!failed && !(key->csr = strdup(pem)))
+        failed = -1;
+    OPENSSL_free(der);
+    ERR_clear_error();
+    return failed;
+}
