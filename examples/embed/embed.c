@@ -3,8 +3,8 @@
  *
  *   embed CONFIG UID TOKEN-FILE      CONFIG is what `cvm init` wrote
  *
- * Prints the certificate that the device would get. A real service has its own loop already, and asks
- * for many devices at a time.
+ * Prints the certificate that the device would get. A real service has its own loop already, and
+ * asks for many devices at a time.
  */
 #include <stdio.h>
 #include <string.h>
@@ -74,7 +74,8 @@ int main(int argc, char **argv)
     cvm_conf_t *conf = cvm_conf_new();
     uv_loop_t loop;
     char token[300];
-    if (argc != 4 || !conf || !program.request || uv_loop_init(&loop) || read_line(argv[3], token)) {
+    if (argc != 4 || !conf || !program.request || uv_loop_init(&loop) ||
+        read_line(argv[3], token)) {
         (void)fprintf(stderr, "usage: embed CONFIG UID TOKEN-FILE\n");
         return 64;
     }

@@ -1,7 +1,7 @@
 /*
- * The smallest HTTP server on libcvm: a service that has a server of its own hands it the payload by
- * cvm_handle() and sends back the answer, already rendered. One connection at a time, HTTP/1.0, no
- * TLS: an example of the call, not of a server.
+ * The smallest HTTP server on libcvm: a service that has a server of its own hands it the payload
+ * by cvm_handle() and sends back the answer, already rendered. One connection at a time, HTTP/1.0,
+ * no TLS: an example of the call, not of a server.
  *
  *   http_server CONFIG PORT
  */
@@ -88,7 +88,8 @@ static char *read_request(int fd, char buffer[LARGEST_REQUEST + 1], size_t *leng
 {
     size_t used = 0;
     ssize_t count;
-    while (used < LARGEST_REQUEST && (count = recv(fd, buffer + used, LARGEST_REQUEST - used, 0)) > 0) {
+    while (used < LARGEST_REQUEST &&
+           (count = recv(fd, buffer + used, LARGEST_REQUEST - used, 0)) > 0) {
         used += (size_t)count;
         buffer[used] = 0;
         char *body = strstr(buffer, "\r\n\r\n"), *field = strcasestr(buffer, "\r\nContent-Length:");

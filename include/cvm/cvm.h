@@ -94,8 +94,8 @@ CVM_API void cvm_conf_free(cvm_conf_t *conf);
 CVM_API cvm_error_t *cvm_conf_set(cvm_conf_t *conf, const char *name, const char *value);
 /** A property's text as set, or its default; NULL for an unknown name. */
 CVM_API const char *cvm_conf_get(const cvm_conf_t *conf, const char *name);
-/** A property as a number: milliseconds, a count, a rate by the minute, 0 and 1, or a choice's index. 0
- *  for a property without one, and for an unknown name. */
+/** A property as a number: milliseconds, a count, a rate by the minute, 0 and 1, or a choice's
+ * index. 0 for a property without one, and for an unknown name. */
 CVM_API int64_t cvm_conf_number(const cvm_conf_t *conf, const char *name);
 /** Reads "name = value" lines; paths in it are relative to the file. Errors name file and line. */
 CVM_API cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path);
@@ -163,8 +163,8 @@ CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data
 /** A new request; NULL when out of memory. It is copied where it is used. */
 CVM_API cvm_request_t *cvm_request_new(void);
 CVM_API void cvm_request_free(cvm_request_t *request);
-/* The setters copy their text. Errors: "invalid_request" when it is too long, or no memory. What the
- * text may hold is checked when the request is used. */
+/* The setters copy their text. Errors: "invalid_request" when it is too long, or no memory. What
+ * the text may hold is checked when the request is used. */
 /** The device's unique id: 1 to 128 of A-Z a-z 0-9 : _ -. */
 CVM_API cvm_error_t *cvm_request_set_uid(cvm_request_t *request, const char *uid);
 /** The registration token: 1 to 256 printable ASCII characters without ":". */
@@ -194,15 +194,16 @@ CVM_API cvm_error_t *cvm_register(cvm_t *cvm, const cvm_request_t *request, cvm_
 
 /**
  * Registers a device from a payload as it came in, and renders the answer.
- * @param request     what the transport knows (peer, id, deadline), or NULL; the payload fills the rest
+ * @param request     what the transport knows (peer, id, deadline), or NULL; the payload fills the
+ * rest
  * @param media_type  the payload's, such as "application/json"; NULL or "" counts as that
  * @param bytes       the payload; read before the call returns
  */
 CVM_API cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *media_type,
     const void *bytes, size_t length, cvm_result_cb callback, void *user_data, uint64_t *id);
 
-/** Completes a call at once with "unknown". What already has effects runs on until it is recorded or
- *  undone. An id that is done or was never given is ignored. */
+/** Completes a call at once with "unknown". What already has effects runs on until it is recorded
+ * or undone. An id that is done or was never given is ignored. */
 CVM_API void cvm_cancel(cvm_t *cvm, uint64_t id);
 
 /** Why it failed; NULL if the device is registered. Borrowed. */
@@ -242,10 +243,11 @@ CVM_API cvm_error_t *cvm_token(const void *secret, size_t secret_length, const c
 /* --- The operator's verbs --------------------------------------------------------------------- */
 
 /** Called once with a device; NULL with an error. */
-typedef void (*cvm_device_cb)(void *user_data, const cvm_error_t *error, const cvm_device_t *device);
+typedef void (*cvm_device_cb)(
+    void *user_data, const cvm_error_t *error, const cvm_device_t *device);
 /** Called once with a page of devices, in order of uid; count 0 at the end. */
-typedef void (*cvm_devices_cb)(void *user_data, const cvm_error_t *error,
-    const cvm_device_t *const *devices, uint32_t count);
+typedef void (*cvm_devices_cb)(
+    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count);
 /** Called once when a batch is written. The batch is the caller's again. */
 typedef void (*cvm_batch_cb)(void *user_data, const cvm_error_t *error, cvm_batch_t *batch);
 
@@ -263,7 +265,8 @@ CVM_API cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *tok
 /** Lets a device register and lifts the suspension of its certificates. */
 CVM_API cvm_error_t *cvm_device_enable(
     cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
-/** No registration, certificates suspended until enabled. Completes when the platform has done it. */
+/** No registration, certificates suspended until enabled. Completes when the platform has done it.
+ */
 CVM_API cvm_error_t *cvm_device_disable(
     cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
 /** Allows one new registration; the old certificate retires when the new one is recorded. */
@@ -328,8 +331,8 @@ CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
 CVM_API void cvm_batch_clear(cvm_batch_t *batch);
 /** Writes a batch in one transaction. The batch must not be touched until the callback.
  *  @param replace_tokens  1: existing rows get the new token; their state stays in any case */
-CVM_API cvm_error_t *cvm_import(cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens,
-    cvm_batch_cb callback, void *user_data);
+CVM_API cvm_error_t *cvm_import(
+    cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data);
 
 #ifdef __cplusplus
 }

@@ -1,14 +1,14 @@
 /*
- * What authors of stores and platforms read. A backend sees this file and nothing else of libcvm: it
- * is handed the host's table and needs neither a link to the library nor libuv.
+ * What authors of stores and platforms read. A backend sees this file and nothing else of libcvm:
+ * it is handed the host's table and needs neither a link to the library nor libuv.
  *
  * Tables start with their size and only grow at the end; whoever reads one copies min(size, sizeof)
  * into zeroes. A member that is NULL is not offered.
  *
  * Threads: the verbs of a backend are called on the instance's loop and must not block: what takes
- * time goes to a thread. An operation is completed once, by complete(), from any thread, also inside
- * the verb itself. Its arguments are borrowed until then. Completing is safe until `close` has been
- * completed.
+ * time goes to a thread. An operation is completed once, by complete(), from any thread, also
+ * inside the verb itself. Its arguments are borrowed until then. Completing is safe until `close`
+ * has been completed.
  */
 #ifndef CVM_PLUGIN_H
 #define CVM_PLUGIN_H
@@ -68,7 +68,7 @@ typedef struct cvm_host_s cvm_host_t;
     X(C_NOT_AFTER, not_after, NUMBER, 0)                                                           \
     X(C_REVOKE_AFTER, revoke_after, NUMBER, 0) /* of a retiring one */                             \
     X(C_REVOKED_AT, revoked_at, NUMBER, 0)                                                         \
-    X(C_REASON, reason, TEXT, 24)       /* RFC 5280 §5.3.1's name */                               \
+    X(C_REASON, reason, TEXT, 24)       /* RFC 5280 §5.3.1's name */                              \
     X(C_SUCCESSOR, successor, TEXT, 64) /* certificate_id */                                       \
     X(C_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64)                                            \
     X(C_PEM, pem, TEXT, 8192)
@@ -123,12 +123,14 @@ typedef enum {
 
 /** What scan() goes through, and in which order. */
 typedef enum {
-    CVM_SCAN_DEVICES = 0,      /**< all devices, by uid; after: a uid */
-    CVM_SCAN_CERTIFICATES = 1, /**< one device's certificates, newest first; after: its uid, no paging */
-    CVM_SCAN_DUE = 2,          /**< retiring certificates with revoke_after <= before_ms */
-    CVM_SCAN_UNSUSPENDED = 3,  /**< devices whose certificates' suspension is not as is_enabled says */
-    CVM_SCAN_REVOKED = 4,      /**< revoked and due certificates, unexpired, by id; after: an id */
-    CVM_SCAN_SUSPENDED = 5     /**< current and retiring certificates of disabled devices, by id */
+    CVM_SCAN_DEVICES = 0, /**< all devices, by uid; after: a uid */
+    CVM_SCAN_CERTIFICATES =
+        1,            /**< one device's certificates, newest first; after: its uid, no paging */
+    CVM_SCAN_DUE = 2, /**< retiring certificates with revoke_after <= before_ms */
+    CVM_SCAN_UNSUSPENDED =
+        3,                 /**< devices whose certificates' suspension is not as is_enabled says */
+    CVM_SCAN_REVOKED = 4,  /**< revoked and due certificates, unexpired, by id; after: an id */
+    CVM_SCAN_SUSPENDED = 5 /**< current and retiring certificates of disabled devices, by id */
 } cvm_scan_t;
 
 /** load(): existing rows get the new token. */
@@ -174,15 +176,16 @@ typedef struct cvm_store_ops_s {
 
 /* --- Platforms -------------------------------------------------------------------------------- */
 
-/** The platform's steps have effects outside the store: take a lease and record before activating. */
+/** The platform's steps have effects outside the store: take a lease and record before activating.
+ */
 #define CVM_PLATFORM_OUTSIDE_EFFECTS 1u
 /** The thing's name becomes a CN: at most 64 bytes (RFC 5280, ub-common-name). */
 #define CVM_PLATFORM_NAME_IS_CN 2u
 
 /** A step of the flow, or its undo. certificate is NULL before there is one. Steps and undoes are
  *  idempotent: they may be asked for again after an unknown outcome. */
-typedef void (*cvm_step_fn)(void *platform, cvm_op_t *op, const cvm_record_t *device,
-    const cvm_record_t *certificate);
+typedef void (*cvm_step_fn)(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);
 
 typedef struct cvm_platform_ops_s {
     uint32_t size;
@@ -190,7 +193,8 @@ typedef struct cvm_platform_ops_s {
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
         void **platform, char *error, size_t error_size);
     void (*open)(void *platform, cvm_op_t *op);
-    /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over quota. */
+    /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over
+     * quota. */
     cvm_step_fn prepare;
     /** Answers a certificate record for host->op_public_key() (or host->op_csr()). */
     cvm_step_fn create_certificate;
@@ -221,8 +225,7 @@ struct cvm_host_s {
     uint32_t size;
     /** Called by a plugin's entry function: makes a backend known by its name. */
     void (*add_store)(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops);
-    void (*add_platform)(
-        cvm_registry_t *registry, const char *name, const cvm_platform_ops_t *ops);
+    void (*add_platform)(cvm_registry_t *registry, const char *name, const cvm_platform_ops_t *ops);
 
     /* Any thread. */
     void (*log)(cvm_context_t *context, cvm_level_t level, const char *text);
@@ -241,24 +244,27 @@ struct cvm_host_s {
     int32_t (*set_number)(cvm_record_t *record, uint32_t field, int64_t value);
 
     /* By whoever works on the operation, before it completes. */
-    /** Answers a record, which is the host's from now on, also on failure. 0, or -1 without memory. */
+    /** Answers a record, which is the host's from now on, also on failure. 0, or -1 without memory.
+     */
     int32_t (*op_add_record)(cvm_op_t *op, cvm_record_t *record);
     int32_t (*op_set_text)(cvm_op_t *op, cvm_out_t out, const char *value);
     /** The public key to certify: SubjectPublicKeyInfo, DER. NULL outside create_certificate. */
     const uint8_t *(*op_public_key)(cvm_op_t *op, size_t *length);
-    /** A CSR for that key, PEM; made for the occasion if the device sent none. NULL without memory. */
+    /** A CSR for that key, PEM; made for the occasion if the device sent none. NULL without memory.
+     */
     const char *(*op_csr)(cvm_op_t *op);
     /** Completes the operation. text: one line for people, or NULL. Any thread, once. */
     void (*complete)(cvm_op_t *op, cvm_answer_t answer, const char *text);
 
     /* On the loop. */
-    /** Runs work(argument) in a thread, then done(argument) on the loop. 0, or -1 without memory. */
+    /** Runs work(argument) in a thread, then done(argument) on the loop. 0, or -1 without memory.
+     */
     int32_t (*run)(cvm_context_t *context, void (*work)(void *argument),
         void (*done)(void *argument), void *argument);
-    /** Calls function(argument) on the loop after delay_ms, or early when the instance stops. 0, or -1
-     *  without memory or when it stops already. */
-    int32_t (*after)(cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument),
-        void *argument);
+    /** Calls function(argument) on the loop after delay_ms, or early when the instance stops. 0, or
+     * -1 without memory or when it stops already. */
+    int32_t (*after)(
+        cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument), void *argument);
     /** A platform's view of the store: each calls done once. 0, or -1 without memory. */
     int32_t (*store_scan)(cvm_context_t *context, cvm_scan_t what, const char *after,
         int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument);

@@ -92,8 +92,8 @@ int32_t cli_ca(int argc, char **argv)
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++) {
         if (strcmp(VERBS[i].name, name) != 0)
             continue;
-        int32_t code = cli_parse(
-            argc - 1, argv + 1, options, USAGE, 0, VERBS[i].most, &arguments.operands);
+        int32_t code =
+            cli_parse(argc - 1, argv + 1, options, USAGE, 0, VERBS[i].most, &arguments.operands);
         return code ? code : VERBS[i].run(&arguments);
     }
     int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;

@@ -1,5 +1,5 @@
-/* What the verbs share. Errors name the thing and say what to do; a secret never stands on a command
- * line. */
+/* What the verbs share. Errors name the thing and say what to do; a secret never stands on a
+ * command line. */
 #include "cli.h"
 
 #include <errno.h>
@@ -32,7 +32,8 @@ static int32_t add(struct cli_list *list, const char *value)
     return 0;
 }
 
-/* Takes an option and its value. Returns how many more arguments it used, or -1 after saying why. */
+/* Takes an option and its value. Returns how many more arguments it used, or -1 after saying why.
+ */
 static int take_option(const struct cli_option *option, const char *argument, const char *next)
 {
     const char *equals = strncmp(argument, "--", 2) == 0 ? strchr(argument, '=') : NULL;

@@ -7,8 +7,8 @@
 
 #include "cvm/cvm.h"
 
-/* How a verb ends besides 0: sysexits.h's EX_USAGE 64, EX_DATAERR 65, EX_UNAVAILABLE 69, EX_TEMPFAIL
- * 75, EX_NOPERM 77 (refused), EX_CONFIG 78. */
+/* How a verb ends besides 0: sysexits.h's EX_USAGE 64, EX_DATAERR 65, EX_UNAVAILABLE 69,
+ * EX_TEMPFAIL 75, EX_NOPERM 77 (refused), EX_CONFIG 78. */
 
 /* An option of a verb. Names are long ones, such as "--json". */
 struct cli_option {
@@ -27,21 +27,23 @@ struct cli_list {
     uint32_t count;
 };
 
-/* Sorts arguments into options and operands. options end with a NULL name; -c stands for "--config".
- * operands: how many there must be at least and at most. 0, or EX_USAGE after saying why; -1 after
+/* Sorts arguments into options and operands. options end with a NULL name; -c stands for
+ * "--config". operands: how many there must be at least and at most. 0, or EX_USAGE after saying
+ * why; -1 after
  * `--help` was answered with usage. */
 int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const char *usage,
     uint32_t least, uint32_t most, struct cli_list *operands);
 
 /* Prints "cvm: …" to standard error; returns code. */
 int32_t cli_fail(int32_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Prints an error with what it was about, frees it, and returns the exit code that fits; 0 for NULL. */
+/* Prints an error with what it was about, frees it, and returns the exit code that fits; 0 for
+ * NULL. */
 int32_t cli_error(const char *subject, cvm_error_t *error);
 /* The same for an error that is borrowed. */
 int32_t cli_code_of(const cvm_error_t *error);
 
 /* Reads the configuration file, CVM_* and settings ("name=value"). 0 or an exit code. */
-int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **conf);
+int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **result);
 
 /* An instance beside a possible server: it takes no lock, and does nothing by itself. 0 or an exit
  * code, after saying why. */
@@ -59,8 +61,8 @@ struct cli_outcome {
 };
 void cli_done(void *user_data, const cvm_error_t *error);
 
-/* Reads a secret's file; one newline at its end is not part of it. Freed by cli_forget. 0 or an exit
- * code. */
+/* Reads a secret's file; one newline at its end is not part of it. Freed by cli_forget. 0 or an
+ * exit code. */
 int32_t cli_read_secret(const char *path, char **secret, size_t *length);
 void cli_forget(char *secret, size_t length);
 

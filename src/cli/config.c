@@ -4,9 +4,8 @@
 
 #include "cli.h"
 
-static const char CONFIG_USAGE[] =
-    "usage: cvm config [--markdown] [--json]\n"
-    "Every property with type, default, range and help.\n";
+static const char CONFIG_USAGE[] = "usage: cvm config [--markdown] [--json]\n"
+                                   "Every property with type, default, range and help.\n";
 
 static void print_text(uint32_t i)
 {
@@ -36,7 +35,8 @@ static void print_markdown(uint32_t i)
 static void print_json(uint32_t i)
 {
     /* No text in the table needs an escape; the unit tests see to that. */
-    (void)printf("{\"name\":\"%s\",\"type\":\"%s\",\"default\":\"%s\",\"range\":\"%s\",\"help\":\"%s\"}\n",
+    (void)printf(
+        "{\"name\":\"%s\",\"type\":\"%s\",\"default\":\"%s\",\"range\":\"%s\",\"help\":\"%s\"}\n",
         cvm_property_name(i), cvm_property_type(i), cvm_property_default(i), cvm_property_range(i),
         cvm_property_help(i));
 }

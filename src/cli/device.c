@@ -1,4 +1,5 @@
-/* `cvm device`: the operator's verbs. Import has files of its own, printing is in device_print.c. */
+/* `cvm device`: the operator's verbs. Import has files of its own, printing is in device_print.c.
+ */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,10 +19,13 @@ static const char USAGE[] =
     "\n"
     "enable   lets it register, and lifts the suspension of its certificates\n"
     "disable  no registration, certificates suspended until enable\n"
-    "reset    allows one new registration; the old certificate retires when the new one is recorded\n"
-    "revoke   revokes its certificates now and disables it; returns when the CRL that says so is on\n"
+    "reset    allows one new registration; the old certificate retires when the new one is "
+    "recorded\n"
+    "revoke   revokes its certificates now and disables it; returns when the CRL that says so is "
+    "on\n"
     "         disk. Sessions that are open already live on until the broker drops them.\n"
-    "         NAME: RFC 5280's, such as keyCompromise. `enable` alone does not undo it: `reset` too\n"
+    "         NAME: RFC 5280's, such as keyCompromise. `enable` alone does not undo it: `reset` "
+    "too\n"
     "remove   forgets it; a registered one needs --force, and its certificates are revoked\n"
     "All of them work beside a running server.\n";
 
@@ -58,8 +62,8 @@ static cvm_error_t *start_show(cvm_t *cvm, struct query *query)
     return cvm_device_get(cvm, query->arguments->operands.values[0], got_device, query);
 }
 
-static void got_page(void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices,
-    uint32_t count)
+static void got_page(
+    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count)
 {
     struct query *query = user_data;
     query->is_done = 1;
@@ -113,7 +117,8 @@ static int32_t put(cvm_t *cvm, const struct arguments *arguments)
     size_t length = 0;
     struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
     if (!arguments->token_file)
-        return cli_fail(EX_USAGE, "give the device's token by --token-file (\"-\" is standard input)");
+        return cli_fail(
+            EX_USAGE, "give the device's token by --token-file (\"-\" is standard input)");
     const char *path =
         strcmp(arguments->token_file, "-") == 0 ? "/dev/stdin" : arguments->token_file;
     int32_t code = cli_read_secret(path, &token, &length);
@@ -156,8 +161,9 @@ static int32_t revoke(cvm_t *cvm, const struct arguments *arguments)
     int32_t code = finish(cvm, &outcome,
         cvm_device_revoke(cvm, outcome.subject, arguments->reason, cli_done, &outcome));
     if (!code)
-        (void)fprintf(stderr, "%s is revoked and disabled. A session that is open already lives on "
-                              "until the broker drops it.\n",
+        (void)fprintf(stderr,
+            "%s is revoked and disabled. A session that is open already lives on "
+            "until the broker drops it.\n",
             outcome.subject);
     return code;
 }

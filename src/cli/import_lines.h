@@ -9,15 +9,15 @@
 #define IMPORT_LONGEST_LINE 4096
 
 struct import_lines {
-    char *next, *end;                     /* what is left of the block */
-    char carry[IMPORT_LONGEST_LINE + 1];  /* a line that began in an earlier block */
+    char *next, *end;                    /* what is left of the block */
+    char carry[IMPORT_LONGEST_LINE + 1]; /* a line that began in an earlier block */
     size_t carried;
     int32_t is_too_long, is_begun;
     uint64_t number;
 };
 
-/* A line without its end (LF or CRLF) and without a byte order mark, ended by NUL, in the block or the
- * carry: good until the next call, and the caller may write to it. */
+/* A line without its end (LF or CRLF) and without a byte order mark, ended by NUL, in the block or
+ * the carry: good until the next call, and the caller may write to it. */
 struct import_line {
     char *text;
     size_t length;

@@ -10,8 +10,8 @@
 
 struct import_sort;
 
-/* memory: bytes for rows, at least 64 KiB; directory: where the temporary file goes, if there is one.
- * NULL without memory. */
+/* memory: bytes for rows, at least 64 KiB; directory: where the temporary file goes, if there is
+ * one. NULL without memory. */
 struct import_sort *import_sort_new(size_t memory, const char *directory);
 void import_sort_free(struct import_sort *sort);
 /* Takes a copy of a row; duplicate_of is not kept. 0, or -1 with errno. */

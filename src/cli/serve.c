@@ -13,16 +13,17 @@
 #include "cli.h"
 #include "local/local.h"
 
-#define RENEWAL_CHECK_S (6 * 3600)
+#define RENEWAL_CHECK_S ((time_t)6 * 3600)
 #define LONGEST_PATH    4096
 #define ERROR_SIZE      512
 
-static const char USAGE[] =
-    "usage: cvm serve -c CONFIG [--set name=value]... [--check-config]\n"
-    "\n"
-    "Serves registration. Prints one line for each listener with the address really bound. SIGTERM\n"
-    "and SIGINT drain and stop; SIGHUP reloads certificates, CRL and log files. --check-config opens\n"
-    "everything on ports of its own, and exits.\n";
+static const char USAGE[] = "usage: cvm serve -c CONFIG [--set name=value]... [--check-config]\n"
+                            "\n"
+                            "Serves registration. Prints one line for each listener with the "
+                            "address really bound. SIGTERM\n"
+                            "and SIGINT drain and stop; SIGHUP reloads certificates, CRL and log "
+                            "files. --check-config opens\n"
+                            "everything on ports of its own, and exits.\n";
 
 struct server {
     cvm_t *cvm;
@@ -80,7 +81,8 @@ static void warn_of_root_key(const cvm_conf_t *conf)
     (void)snprintf(path, sizeof path, "%s/offline/root.key", ca_folder(conf));
     if (access(path, R_OK) == 0)
         (void)fprintf(stderr,
-            "cvm: warning: %s is readable here; move the root's private key off this machine\n", path);
+            "cvm: warning: %s is readable here; move the root's private key off this machine\n",
+            path);
 }
 
 /* --- Signals ---------------------------------------------------------------------------------- */

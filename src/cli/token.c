@@ -9,7 +9,8 @@ static const char USAGE[] =
     "usage: cvm token UID (--salt-file F | --salt-env NAME) [--hmac] [--second UID2]\n"
     "\n"
     "Prints the registration token: SHA-256(SALT \"//\" UID [\"+\" UID2]) in hex, or with --hmac\n"
-    "HMAC-SHA-256(key SALT, message UID). Whoever reads SALT out of one device's firmware can compute\n"
+    "HMAC-SHA-256(key SALT, message UID). Whoever reads SALT out of one device's firmware can "
+    "compute\n"
     "every device's token: prefer a random token for each device.\n";
 
 /* The secret from the file or the variable. 0 or an exit code. */

@@ -5,6 +5,10 @@
 
 #include "record.h"
 
+/* Clocks of several servers differ by less than this; a lease that ends later was taken by a clock
+ * that has been set back since, and would hold the device up as long. */
+#define LONGEST_LEASE_MS (10 * CVM_LEASE_MS)
+
 static uint32_t seconds_until(int64_t then_ms, int64_t now_ms)
 {
     return then_ms <= now_ms ? 1 : (uint32_t)((then_ms - now_ms + 999) / 1000);
@@ -45,7 +49,8 @@ enum cvm_again cvm_again(const cvm_record_t *device, const cvm_record_t *current
 {
     const char *lease = cvm_record_text(device, CVM_LEASE_OWNER);
     int64_t lease_until = cvm_record_number(device, CVM_LEASE_UNTIL);
-    if (*lease && strcmp(lease, owner) != 0 && lease_until > now_ms) {
+    if (*lease && strcmp(lease, owner) != 0 && lease_until > now_ms &&
+        lease_until <= now_ms + LONGEST_LEASE_MS) {
         *retry_after_s = seconds_until(lease_until, now_ms);
         return AGAIN_IN_PROGRESS;
     }

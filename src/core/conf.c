@@ -10,10 +10,10 @@
 #include "error.h"
 #include "properties.h"
 
-#define LONGEST_LINE  4096
-#define LARGEST_FILE  (1024 * 1024)
-#define ENV_PREFIX    "CVM_"
-#define LONGEST_NAME  64
+#define LONGEST_LINE 4096
+#define LARGEST_FILE ((size_t)1 << 20)
+#define ENV_PREFIX   "CVM_"
+#define LONGEST_NAME 64
 
 extern char **environ;
 
@@ -207,7 +207,8 @@ cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path)
     } else {
         size_t length = fread(bytes, 1, LARGEST_FILE + 1, file);
         if (ferror(file) || length > LARGEST_FILE)
-            error = cvm_error_new(REASON_configuration, "%.150s: can't be read, or too large", path);
+            error =
+                cvm_error_new(REASON_configuration, "%.150s: can't be read, or too large", path);
         else
             error = cvm_conf_parse(conf, bytes, length, path, folder);
     }

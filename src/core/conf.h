@@ -5,7 +5,8 @@
 #include "cvm/cvm.h"
 
 cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf);
-/* Reads a configuration file's bytes. file names it in errors; folder is put before relative paths. */
+/* Reads a configuration file's bytes. file names it in errors; folder is put before relative paths.
+ */
 cvm_error_t *cvm_conf_parse(
     cvm_conf_t *conf, const char *bytes, size_t length, const char *file, const char *folder);
 

@@ -1,7 +1,7 @@
 /*
- * Reading a CSR (RFC 2986). Its DER is walked here, and only the public key and the signature are handed
- * to OpenSSL: d2i_X509_REQ costs more than the verification, and decodes keys that nobody wants before
- * one can look at them.
+ * Reading a CSR (RFC 2986). Its DER is walked here, and only the public key and the signature are
+ * handed to OpenSSL: d2i_X509_REQ costs more than the verification, and decodes keys that nobody
+ * wants before one can look at them.
  */
 #include <pthread.h>
 #include <string.h>
@@ -71,9 +71,9 @@ struct csr {
     ASN1_BIT_STRING *signature;
 };
 
-/* Takes one element of that tag off the front of rest; whole is all of it, content what is in it. */
-static int32_t take(
-    struct span *rest, int tag, int class, struct span *whole, struct span *content)
+/* Takes one element of that tag off the front of rest; whole is all of it, content what is in it.
+ */
+static int32_t take(struct span *rest, int tag, int class, struct span *whole, struct span *content)
 {
     const unsigned char *at = rest->bytes;
     long length;
@@ -96,7 +96,8 @@ static int32_t parse_info(struct span info, struct csr *csr)
     return take(&info, V_ASN1_INTEGER, V_ASN1_UNIVERSAL, &whole, &content) ||
                    take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &content) ||
                    take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->spki, &content) ||
-                   (info.length && take(&info, 0, V_ASN1_CONTEXT_SPECIFIC, &whole, &content)) || info.length
+                   (info.length && take(&info, 0, V_ASN1_CONTEXT_SPECIFIC, &whole, &content)) ||
+                   info.length
                ? -1
                : 0;
 }
@@ -117,8 +118,8 @@ static int32_t parse(struct span der, struct csr *csr)
 
 /* --- The public key --------------------------------------------------------------------------- */
 
-/* Keys that carry only a curve; a point is put into a copy. Made once: fetching them costs more than a
- * signature. */
+/* Keys that carry only a curve; a point is put into a copy. Made once: fetching them costs more
+ * than a signature. */
 static EVP_PKEY *curve_keys[2];
 static pthread_once_t curve_keys_once = PTHREAD_ONCE_INIT;
 
@@ -127,8 +128,7 @@ static EVP_PKEY *make_curve_key(const char *curve)
     EVP_PKEY *key = NULL;
     EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
     if (!context || EVP_PKEY_paramgen_init(context) <= 0 ||
-        EVP_PKEY_CTX_set_group_name(context, curve) <= 0 ||
-        EVP_PKEY_paramgen(context, &key) <= 0)
+        EVP_PKEY_CTX_set_group_name(context, curve) <= 0 || EVP_PKEY_paramgen(context, &key) <= 0)
         key = NULL;
     EVP_PKEY_CTX_free(context);
     return key;
@@ -141,7 +141,8 @@ static void make_curve_keys(void)
 }
 
 /* A named curve, and a point that lies on it: explicit parameters are not even looked at. */
-static EVP_PKEY *read_ec(const X509_ALGOR *algorithm, const ASN1_BIT_STRING *point, const char **why)
+static EVP_PKEY *read_ec(
+    const X509_ALGOR *algorithm, const ASN1_BIT_STRING *point, const char **why)
 {
     int type;
     const void *parameter;
@@ -159,8 +160,8 @@ static EVP_PKEY *read_ec(const X509_ALGOR *algorithm, const ASN1_BIT_STRING *poi
     if (!key)
         return NULL;
     if (EVP_PKEY_copy_parameters(key, curve) != 1 ||
-        EVP_PKEY_set1_encoded_public_key(key, ASN1_STRING_get0_data(point),
-            (size_t)ASN1_STRING_length(point)) != 1) {
+        EVP_PKEY_set1_encoded_public_key(
+            key, ASN1_STRING_get0_data(point), (size_t)ASN1_STRING_length(point)) != 1) {
         *why = "the CSR's public key is not on its curve";
         EVP_PKEY_free(key);
         key = NULL;
@@ -189,7 +190,7 @@ static EVP_PKEY *read_rsa(const struct span *spki, const char **why)
 /* What may be used is chosen before anything is decoded: that bounds what a CSR can cost. */
 static EVP_PKEY *read_key(const struct span *spki, int *algorithm_nid, const char **why)
 {
-    struct span rest = *spki, whole, content;
+    struct span rest = *spki, whole, content = {NULL, 0};
     const ASN1_OBJECT *object;
     EVP_PKEY *key = NULL;
     (void)take(&rest, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &content); /* it was one before */
@@ -235,8 +236,7 @@ static const EVP_MD *digest_of(const X509_ALGOR *algorithm, int key_nid)
     }
 }
 
-static int32_t check_signature(
-    const struct csr *csr, EVP_PKEY *key, int key_nid, const char **why)
+static int32_t check_signature(const struct csr *csr, EVP_PKEY *key, int key_nid, const char **why)
 {
     const EVP_MD *digest = digest_of(csr->signed_with, key_nid);
     if (!digest)

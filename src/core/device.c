@@ -106,8 +106,7 @@ static void swapped(cvm_op_t *op)
 static void change(struct verb *verb)
 {
     const cvm_store_ops_t *store = &verb->cvm->store;
-    verb->wanted =
-        verb->device ? cvm_record_copy(verb->device) : cvm_record_new(CVM_RECORD_DEVICE);
+    verb->wanted = verb->device ? cvm_record_copy(verb->device) : cvm_record_new(CVM_RECORD_DEVICE);
     cvm_error_t *error = verb->wanted ? verb->kind->change(verb) : cvm_error_out_of_memory();
     if (error) {
         finish(verb, error);
@@ -117,8 +116,7 @@ static void change(struct verb *verb)
         recorded(verb);
         return;
     }
-    verb->change =
-        (cvm_change_t){verb->device, verb->wanted, verb->changed, verb->changed_count};
+    verb->change = (cvm_change_t){verb->device, verb->wanted, verb->changed, verb->changed_count};
     cvm_op_start(
         &verb->op, verb->cvm, SIDE_STORE, verb->kind->removes ? "remove" : "swap", swapped);
     (verb->kind->removes ? store->remove : store->swap)(
@@ -151,8 +149,8 @@ static void got_device(cvm_op_t *op)
         return;
     }
     cvm_op_start(op, verb->cvm, SIDE_STORE, "scan", got_certificates);
-    verb->cvm->store.scan(verb->cvm->store_context.self, op, CVM_SCAN_CERTIFICATES, verb->uid, 0,
-        MOST_CERTIFICATES);
+    verb->cvm->store.scan(
+        verb->cvm->store_context.self, op, CVM_SCAN_CERTIFICATES, verb->uid, 0, MOST_CERTIFICATES);
 }
 
 static void read_device(struct verb *verb)
@@ -161,32 +159,33 @@ static void read_device(struct verb *verb)
     verb->cvm->store.get(verb->cvm->store_context.self, &verb->op, verb->uid);
 }
 
-/* A verb that is ready to start, or why not. */
-static cvm_error_t *verb_new(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
-    cvm_done_cb callback, void *user_data, struct verb **result)
+/* A verb that is ready to start; NULL and error. */
+static struct verb *verb_new(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
+    cvm_done_cb callback, void *user_data, cvm_error_t **error)
 {
+    struct verb *verb = NULL;
     if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_overloaded, "the instance is not ready");
-    if (!cvm_uid_is_valid(uid))
-        return cvm_error_new(
+        *error = cvm_error_new(REASON_overloaded, "the instance is not ready");
+    else if (!cvm_uid_is_valid(uid))
+        *error = cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
-    struct verb *verb = calloc(1, sizeof *verb);
+    else if (!(verb = calloc(1, sizeof *verb)))
+        *error = cvm_error_out_of_memory();
     if (!verb)
-        return cvm_error_out_of_memory();
+        return NULL;
     verb->cvm = cvm;
     verb->kind = kind;
     memcpy(verb->uid, uid, strlen(uid) + 1);
     verb->waiter = (struct cvm_waiter){callback, user_data};
-    *result = verb;
-    return NULL;
+    return verb;
 }
 
 static cvm_error_t *start(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
     cvm_done_cb callback, void *user_data)
 {
-    struct verb *verb = NULL;
-    cvm_error_t *error = verb_new(cvm, kind, uid, callback, user_data, &verb);
-    if (!error)
+    cvm_error_t *error = NULL;
+    struct verb *verb = verb_new(cvm, kind, uid, callback, user_data, &error);
+    if (verb)
         read_device(verb);
     return error;
 }
@@ -279,14 +278,14 @@ static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1
 cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int32_t is_enabled,
     cvm_done_cb callback, void *user_data)
 {
-    struct verb *verb = NULL;
     if (!cvm_token_is_valid(token))
         return cvm_error_new(REASON_invalid_request,
             "device_token must be 1 to 256 printable ASCII characters without \":\"");
     cvm_error_t *error = cvm_check_uid(cvm, uid);
-    if (!error)
-        error = verb_new(cvm, &PUT, uid, callback, user_data, &verb);
     if (error)
+        return error;
+    struct verb *verb = verb_new(cvm, &PUT, uid, callback, user_data, &error);
+    if (!verb)
         return error;
     verb->is_enabled = is_enabled != 0;
     if (cvm_token_hash(token, verb->token_hash)) {
@@ -328,16 +327,17 @@ static int32_t is_reason(const char *name)
 cvm_error_t *cvm_device_revoke(
     cvm_t *cvm, const char *uid, const char *reason, cvm_done_cb callback, void *user_data)
 {
-    struct verb *verb = NULL;
+    cvm_error_t *error = NULL;
     if (!reason)
         reason = "unspecified";
     if (!is_reason(reason))
         return cvm_error_new(REASON_invalid_request,
-            "'%.40s' is no reason; take unspecified, keyCompromise, affiliationChanged, superseded, "
+            "'%.40s' is no reason; take unspecified, keyCompromise, affiliationChanged, "
+            "superseded, "
             "cessationOfOperation or privilegeWithdrawn",
             reason);
-    cvm_error_t *error = verb_new(cvm, &REVOKE, uid, callback, user_data, &verb);
-    if (error)
+    struct verb *verb = verb_new(cvm, &REVOKE, uid, callback, user_data, &error);
+    if (!verb)
         return error;
     memcpy(verb->reason, reason, strlen(reason) + 1);
     read_device(verb);
@@ -347,9 +347,9 @@ cvm_error_t *cvm_device_revoke(
 cvm_error_t *cvm_device_remove(
     cvm_t *cvm, const char *uid, int32_t force, cvm_done_cb callback, void *user_data)
 {
-    struct verb *verb = NULL;
-    cvm_error_t *error = verb_new(cvm, &REMOVE, uid, callback, user_data, &verb);
-    if (error)
+    cvm_error_t *error = NULL;
+    struct verb *verb = verb_new(cvm, &REMOVE, uid, callback, user_data, &error);
+    if (!verb)
         return error;
     verb->force = force;
     read_device(verb);

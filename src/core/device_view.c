@@ -102,31 +102,36 @@ static void got_device(cvm_op_t *op)
         return;
     }
     cvm_op_start(op, cvm, SIDE_STORE, "scan", got_certificates);
-    cvm->store.scan(cvm->store_context.self, op, CVM_SCAN_CERTIFICATES,
-        query->uid, 0, MOST_CERTIFICATES);
+    cvm->store.scan(
+        cvm->store_context.self, op, CVM_SCAN_CERTIFICATES, query->uid, 0, MOST_CERTIFICATES);
 }
 
-static cvm_error_t *query_new(
-    const cvm_t *cvm, const char *uid, void *user_data, struct query **query)
+/* NULL and error. */
+static struct query *query_new(
+    const cvm_t *cvm, const char *uid, void *user_data, cvm_error_t **error)
 {
-    if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_overloaded, "the instance is not ready");
-    *query = calloc(1, sizeof **query);
-    if (!*query)
-        return cvm_error_out_of_memory();
-    (*query)->user_data = user_data;
-    memcpy((*query)->uid, uid, strlen(uid) + 1);
-    return NULL;
+    if (!cvm_is_ready(cvm)) {
+        *error = cvm_error_new(REASON_overloaded, "the instance is not ready");
+        return NULL;
+    }
+    struct query *query = calloc(1, sizeof *query);
+    if (!query) {
+        *error = cvm_error_out_of_memory();
+        return NULL;
+    }
+    query->user_data = user_data;
+    memcpy(query->uid, uid, strlen(uid) + 1);
+    return query;
 }
 
 cvm_error_t *cvm_device_get(cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data)
 {
-    struct query *query = NULL;
+    cvm_error_t *error = NULL;
     if (!cvm_uid_is_valid(uid))
         return cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
-    cvm_error_t *error = query_new(cvm, uid, user_data, &query);
-    if (error)
+    struct query *query = query_new(cvm, uid, user_data, &error);
+    if (!query)
         return error;
     query->one = callback;
     cvm_op_start(&query->op, cvm, SIDE_STORE, "get", got_device);
@@ -172,16 +177,15 @@ static void got_page(cvm_op_t *op)
 cvm_error_t *cvm_device_list(
     cvm_t *cvm, const char *after, uint32_t limit, cvm_devices_cb callback, void *user_data)
 {
-    struct query *query = NULL;
+    cvm_error_t *error = NULL;
     if (!limit || limit > LARGEST_PAGE || strlen(after) > 128)
         return cvm_error_new(REASON_invalid_request, "a page is 1 to 1000 devices after a uid");
-    cvm_error_t *error = query_new(cvm, after, user_data, &query);
-    if (error)
+    struct query *query = query_new(cvm, after, user_data, &error);
+    if (!query)
         return error;
     query->many = callback;
     cvm_op_start(&query->op, cvm, SIDE_STORE, "scan", got_page);
-    cvm->store.scan(cvm->store_context.self, &query->op, CVM_SCAN_DEVICES,
-        query->uid, 0, limit);
+    cvm->store.scan(cvm->store_context.self, &query->op, CVM_SCAN_DEVICES, query->uid, 0, limit);
     return NULL;
 }
 

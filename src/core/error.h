@@ -13,7 +13,7 @@
     X(method_not_allowed, INVALID, 405, 0, "this path does not take this method")                  \
     X(request_timeout, INVALID, 408, 1, "the request did not arrive in time")                      \
     X(already_registered, CONFLICT, 409, 0, "the device is registered already")                    \
-    X(in_progress, BUSY, 409, 1, "the device is being registered, or was a moment ago; ask again")              \
+    X(in_progress, BUSY, 409, 1, "the device is being registered, or was a moment ago; ask again") \
     X(too_large, INVALID, 413, 0, "the request is too large")                                      \
     X(unsupported_media_type, INVALID, 415, 0, "send application/json")                            \
     X(invalid_csr, INVALID, 422, 0, "the certificate signing request is not acceptable")           \
@@ -44,10 +44,10 @@ struct cvm_error_s {
 /* A new error with a text of its own, or the reason's when format is NULL. Never NULL: without
  * memory it is the one static error, which cvm_error_free knows. */
 cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+    __attribute__((format(printf, 2, 3), returns_nonnull));
 /* Fills an error that lives in another object. */
 void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text);
-cvm_error_t *cvm_error_out_of_memory(void);
+cvm_error_t *cvm_error_out_of_memory(void) __attribute__((returns_nonnull));
 const char *cvm_reason_name(enum cvm_reason reason);
 const char *cvm_reason_text(enum cvm_reason reason);
 int32_t cvm_reason_http_status(enum cvm_reason reason);

@@ -71,8 +71,9 @@ static cvm_error_t *find(const struct named *list, uint32_t count, const char *p
         memcpy(context->kind, list[i].name, sizeof context->kind);
         return NULL;
     }
-    return cvm_error_new(REASON_configuration, "%s = %.64s: there is no '%.*s' here; the first is %s",
-        property, value, (int)kind, value, count ? list[0].name : "missing");
+    return cvm_error_new(REASON_configuration,
+        "%s = %.64s: there is no '%.*s' here; the first is %s", property, value, (int)kind, value,
+        count ? list[0].name : "missing");
 }
 
 static const char *location_of(const char *value)
@@ -236,8 +237,8 @@ static void delay_over(void *argument)
     cvm_release(cvm);
 }
 
-static int32_t host_after(cvm_context_t *context, int64_t delay_ms,
-    void (*function)(void *argument), void *argument)
+static int32_t host_after(
+    cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument), void *argument)
 {
     cvm_t *cvm = context->cvm;
     if (cvm->state >= STATE_STOPPING)
@@ -273,7 +274,8 @@ static void answered(cvm_op_t *op)
     free(question);
 }
 
-static cvm_op_t *ask(cvm_context_t *context, const char *call, cvm_host_done_fn done, void *argument)
+static cvm_op_t *ask(
+    cvm_context_t *context, const char *call, cvm_host_done_fn done, void *argument)
 {
     struct question *question = calloc(1, sizeof *question);
     if (!question)
@@ -308,8 +310,7 @@ static int32_t store_meta_swap(cvm_context_t *context, const char *name, const c
 {
     cvm_op_t *op = ask(context, "meta_swap", done, argument);
     if (op)
-        context->cvm->store.meta_swap(
-            context->cvm->store_context.self, op, name, as_read, wanted);
+        context->cvm->store.meta_swap(context->cvm->store_context.self, op, name, as_read, wanted);
     return op ? 0 : -1;
 }
 

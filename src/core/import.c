@@ -113,8 +113,8 @@ static void loaded(cvm_op_t *op)
     cvm_error_free(error);
 }
 
-cvm_error_t *cvm_import(cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens,
-    cvm_batch_cb callback, void *user_data)
+cvm_error_t *cvm_import(
+    cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data)
 {
     if (!cvm_is_ready(cvm))
         return cvm_error_new(REASON_overloaded, "the instance is not ready");

@@ -167,8 +167,9 @@ static void started(cvm_t *cvm, const cvm_op_t *op)
 {
     cvm_error_t *error = NULL;
     if (op->answer != CVM_ANSWER_OK)
-        error = cvm_error_new(op->answer == CVM_ANSWER_INVALID ? REASON_configuration : cvm_op_reason(op),
-            "%s: %s", op->side == SIDE_STORE ? "store" : "platform", op->text);
+        error = cvm_error_new(
+            op->answer == CVM_ANSWER_INVALID ? REASON_configuration : cvm_op_reason(op), "%s: %s",
+            op->side == SIDE_STORE ? "store" : "platform", op->text);
     if (cvm->state == STATE_STARTING)
         cvm->state = error ? STATE_NEW : STATE_READY;
     if (cvm->state == STATE_READY)

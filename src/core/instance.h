@@ -48,10 +48,10 @@ struct cvm_s {
     enum cvm_state state;
     cvm_op_t life; /* opening and closing, one after the other */
     struct cvm_waiter started, stopped;
-    cvm_error_t *failure;  /* why the start failed */
-    int32_t is_freed;      /* by the caller: goes when it has stopped */
-    int32_t is_closed;     /* the loop is */
-    uint32_t running;      /* operations and delayed calls that must end before it closes */
+    cvm_error_t *failure; /* why the start failed */
+    int32_t is_freed;     /* by the caller: goes when it has stopped */
+    int32_t is_closed;    /* the loop is */
+    uint32_t running;     /* operations and delayed calls that must end before it closes */
     struct cvm_delay *delays;
 
     struct registration *registrations;

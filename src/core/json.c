@@ -7,8 +7,9 @@
 
 #include <openssl/crypto.h>
 
-#define DEEPEST      16
-#define MOST_MEMBERS 64
+#define DEEPEST        16
+#define MOST_MEMBERS   64
+#define LONGEST_NUMBER 62 /* of which cJSON reads the whole */
 
 /* Each parse of cJSON writes a global. */
 static pthread_mutex_t parse_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -32,7 +33,8 @@ static int32_t peek(const struct reader *reader)
 
 static void skip_space(struct reader *reader)
 {
-    while (reader->at < reader->end && memchr(" \t\r\n", *reader->at, 4))
+    int32_t c;
+    while ((c = peek(reader)) == ' ' || c == '\t' || c == '\r' || c == '\n')
         reader->at++;
 }
 
@@ -79,7 +81,7 @@ static int32_t check_unicode_escape(struct reader *reader)
 static int32_t check_escape(struct reader *reader)
 {
     int32_t c = peek(reader);
-    if (c < 0 || !memchr("\"\\/bfnrtu", c, 9))
+    if (c <= 0 || !strchr("\"\\/bfnrtu", c))
         return refuse(reader, "bad escape");
     reader->at++;
     return c == 'u' ? check_unicode_escape(reader) : 0;
@@ -91,9 +93,14 @@ static int32_t check_utf8(struct reader *reader)
     static const struct {
         unsigned char first, last, second_least, second_most, more;
     } FORMS[] = {
-        {0xc2, 0xdf, 0x80, 0xbf, 1}, {0xe0, 0xe0, 0xa0, 0xbf, 2}, {0xe1, 0xec, 0x80, 0xbf, 2},
-        {0xed, 0xed, 0x80, 0x9f, 2}, {0xee, 0xef, 0x80, 0xbf, 2}, {0xf0, 0xf0, 0x90, 0xbf, 3},
-        {0xf1, 0xf3, 0x80, 0xbf, 3}, {0xf4, 0xf4, 0x80, 0x8f, 3},
+        {0xc2, 0xdf, 0x80, 0xbf, 1},
+        {0xe0, 0xe0, 0xa0, 0xbf, 2},
+        {0xe1, 0xec, 0x80, 0xbf, 2},
+        {0xed, 0xed, 0x80, 0x9f, 2},
+        {0xee, 0xef, 0x80, 0xbf, 2},
+        {0xf0, 0xf0, 0x90, 0xbf, 3},
+        {0xf1, 0xf3, 0x80, 0xbf, 3},
+        {0xf4, 0xf4, 0x80, 0x8f, 3},
     };
     const unsigned char *at = reader->at;
     for (size_t i = 0; i < sizeof FORMS / sizeof FORMS[0]; i++) {
@@ -146,7 +153,7 @@ static int32_t check_digits(struct reader *reader)
     return 0;
 }
 
-static int32_t check_number(struct reader *reader)
+static int32_t check_number_form(struct reader *reader)
 {
     (void)take(reader, '-');
     if (!take(reader, '0') && check_digits(reader))
@@ -159,6 +166,14 @@ static int32_t check_number(struct reader *reader)
         return check_digits(reader);
     }
     return 0;
+}
+
+static int32_t check_number(struct reader *reader)
+{
+    const unsigned char *start = reader->at;
+    if (check_number_form(reader))
+        return -1;
+    return reader->at - start <= LONGEST_NUMBER ? 0 : refuse(reader, "a number is too long");
 }
 
 static int32_t check_word(struct reader *reader)

@@ -1,5 +1,5 @@
-/* The key of a device: its public part in the one form that is hashed and certified, and keys that are
- * made here. Reading CSRs is in csr.c. */
+/* The key of a device: its public part in the one form that is hashed and certified, and keys that
+ * are made here. Reading CSRs is in csr.c. */
 #include "key.h"
 
 #include <stdlib.h>
@@ -15,19 +15,20 @@
 #include <openssl/x509.h>
 
 /*
- * OpenSSL 3.0's encoders need 110 to 145 µs for each of these, five times what making the key takes.
- * For P-256 all but the numbers is constant: SubjectPublicKeyInfo (RFC 5480 §2) is a prefix and the
- * uncompressed point, PKCS#8 (RFC 5958) around an ECPrivateKey (RFC 5915) has two holes.
+ * OpenSSL 3.0's encoders need 110 to 145 µs for each of these, five times what making the key
+ * takes. For P-256 all but the numbers is constant: SubjectPublicKeyInfo (RFC 5480 §2) is a prefix
+ * and the uncompressed point, PKCS#8 (RFC 5958) around an ECPrivateKey (RFC 5915) has two holes.
  */
-#define POINT_SIZE   65
-#define SCALAR_SIZE  32
-#define P256_PKCS8_SIZE (sizeof P256_PKCS8_HEAD + SCALAR_SIZE + sizeof P256_PKCS8_MIDDLE + POINT_SIZE)
+#define POINT_SIZE  65
+#define SCALAR_SIZE 32
+#define P256_PKCS8_SIZE                                                                            \
+    (sizeof P256_PKCS8_HEAD + SCALAR_SIZE + sizeof P256_PKCS8_MIDDLE + POINT_SIZE)
 
-static const uint8_t P256_SPKI[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d,
-    0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00};
-static const uint8_t P256_PKCS8_HEAD[] = {0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07,
-    0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01,
-    0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20};
+static const uint8_t P256_SPKI[] = {0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00};
+static const uint8_t P256_PKCS8_HEAD[] = {0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x30, 0x13, 0x06,
+    0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03,
+    0x01, 0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20};
 static const uint8_t P256_PKCS8_MIDDLE[] = {0xa1, 0x44, 0x03, 0x42, 0x00};
 
 /* --- The public part -------------------------------------------------------------------------- */
@@ -127,7 +128,8 @@ int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type)
     EVP_PKEY *pkey = type == KEY_RSA2048 ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
     int32_t failed = !pkey || cvm_key_set_public(key, pkey);
     if (!failed) {
-        key->private_pem = type == KEY_RSA2048 ? rsa_private_pem(pkey) : p256_private_pem(key, pkey);
+        key->private_pem =
+            type == KEY_RSA2048 ? rsa_private_pem(pkey) : p256_private_pem(key, pkey);
         key->public_pem = pem_of("PUBLIC KEY", key->spki, key->spki_length);
         failed = !key->private_pem || !key->public_pem;
     }

@@ -1,5 +1,5 @@
-/* The limiter. Sets of a few buckets, found by a keyed hash; a full set gives up its fullest bucket,
- * so that whoever failed most lately is remembered and memory stays bounded. */
+/* The limiter. Sets of a few buckets, found by a keyed hash; a full set gives up its fullest
+ * bucket, so that whoever failed most lately is remembered and memory stays bounded. */
 #include "limiter.h"
 
 #include <arpa/inet.h>
@@ -49,7 +49,8 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-/* The address's key, never 0. One /64 is one peer: a host has 2^64 addresses in it. */
+/* The address's key, never 0. One /64 is one peer: a host has 2^64 addresses in it. A mapped IPv4
+ * address (RFC 4291 §2.5.5.2) is the IPv4 address. */
 static uint64_t key_of(uint64_t seed, const char *address)
 {
     struct in6_addr six;
@@ -57,6 +58,8 @@ static uint64_t key_of(uint64_t seed, const char *address)
     uint64_t value = 0;
     if (inet_pton(AF_INET, address, &four) == 1)
         value = four.s_addr;
+    else if (inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_V4MAPPED(&six))
+        value = six.s6_addr32[3];
     else if (inet_pton(AF_INET6, address, &six) == 1)
         memcpy(&value, &six, sizeof value);
     return mix(mix(value ^ seed) + seed) | 1;
@@ -88,7 +91,7 @@ static struct bucket *find(struct cvm_limiter *limiter, uint64_t key, uint64_t n
 
 uint32_t cvm_limiter_fail(struct cvm_limiter *limiter, const char *address, uint64_t now_ms)
 {
-    if (limiter->most <= 0)
+    if (limiter->most <= 0 || !*address) /* who sets no address limits by himself */
         return 0;
     struct bucket *bucket = find(limiter, key_of(limiter->seed, address), now_ms);
     if (bucket->left >= 1) {

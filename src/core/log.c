@@ -15,6 +15,7 @@
 
 #define LONGEST_LINE  2048
 #define LONGEST_VALUE 512
+#define ROOM          (LONGEST_LINE - 2) /* the end of the line always fits */
 
 struct cvm_log {
     int fd;
@@ -32,7 +33,7 @@ struct line {
 
 static void append(struct line *line, const char *text, size_t length)
 {
-    size_t room = sizeof line->text - 2 - line->length; /* the end of the line always fits */
+    size_t room = ROOM - line->length;
     if (length > room)
         length = room;
     memcpy(line->text + line->length, text, length);
@@ -45,13 +46,14 @@ static void append_text(struct line *line, const char *text)
 }
 
 /* A JSON string; what is not printable ASCII is escaped, so that no byte of a device's reaches a
- * terminal. */
+ * terminal. It is cut by what it becomes, so that no device can push the other fields out. */
 static void append_quoted(struct line *line, const char *value)
 {
+    size_t start = line->length;
     append_text(line, "\"");
-    for (size_t i = 0; value[i] && i < LONGEST_VALUE; i++) {
+    for (; *value && line->length - start < LONGEST_VALUE; value++) {
         char escaped[8];
-        unsigned char c = (unsigned char)value[i];
+        unsigned char c = (unsigned char)*value;
         if (c == '"' || c == '\\')
             (void)snprintf(escaped, sizeof escaped, "\\%c", c);
         else if (c < 0x20 || c > 0x7e)
@@ -90,17 +92,30 @@ static void append_json_field(struct line *line, const struct cvm_log_field *fie
     append_quoted(line, field->value);
 }
 
-static void append_head(struct line *line, const struct cvm_log *log, enum cvm_log_level level,
-    const char *event)
+static void append_head(
+    struct line *line, const struct cvm_log *log, enum cvm_log_level level, const char *event)
 {
     char time[CVM_RFC3339_SIZE], head[160];
     (void)cvm_rfc3339_ms(cvm_now_ms(), time);
     if (log->format == LOG_JSON)
-        (void)snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", time,
-            LEVELS[level], event);
+        (void)snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"",
+            time, LEVELS[level], event);
     else
         (void)snprintf(head, sizeof head, "%s %-7s %s", time, LEVELS[level], event);
     append_text(line, head);
+}
+
+/* A field that does not fit is left out whole. */
+static void append_field(
+    struct line *line, enum cvm_log_format format, const struct cvm_log_field *field)
+{
+    size_t before = line->length;
+    if (format == LOG_JSON)
+        append_json_field(line, field);
+    else
+        append_text_field(line, field);
+    if (line->length == ROOM)
+        line->length = before;
 }
 
 void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *event,
@@ -113,10 +128,7 @@ void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *ev
     for (size_t i = 0; i < count; i++) {
         if (!fields[i].value || !*fields[i].value)
             continue;
-        if (log->format == LOG_JSON)
-            append_json_field(&line, &fields[i]);
-        else
-            append_text_field(&line, &fields[i]);
+        append_field(&line, log->format, &fields[i]);
     }
     if (log->format == LOG_JSON)
         line.text[line.length++] = '}';
@@ -142,8 +154,8 @@ static int open_file(const char *path)
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 }
 
-struct cvm_log *cvm_log_open(const char *path, enum cvm_log_level level,
-    enum cvm_log_format format, cvm_error_t **error)
+struct cvm_log *cvm_log_open(
+    const char *path, enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error)
 {
     struct cvm_log *log = calloc(1, sizeof *log);
     if (!log || !(log->path = strdup(path))) {

@@ -17,8 +17,8 @@ struct cvm_log_field {
 };
 
 /* path "" is standard error. On failure: NULL, and error receives why. */
-struct cvm_log *cvm_log_open(const char *path, enum cvm_log_level level,
-    enum cvm_log_format format, cvm_error_t **error);
+struct cvm_log *cvm_log_open(
+    const char *path, enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error);
 /* Opens the file again, for after it was moved away. What can't be opened stays as it was. */
 cvm_error_t *cvm_log_reopen(struct cvm_log *log);
 void cvm_log_close(struct cvm_log *log);

@@ -264,7 +264,8 @@ struct cvm_watch *cvm_watch_new(struct cvm_loop *loop, int32_t fd,
 
 void cvm_watch_set(struct cvm_watch *watch, uint32_t events)
 {
-    int wanted = (events & CVM_READABLE ? UV_READABLE : 0) | (events & CVM_WRITABLE ? UV_WRITABLE : 0);
+    int wanted =
+        (events & CVM_READABLE ? UV_READABLE : 0) | (events & CVM_WRITABLE ? UV_WRITABLE : 0);
     watch->loop->has_fresh_watch = 1;
     if (wanted)
         (void)uv_poll_start(&watch->handle, wanted, watch_happened);

@@ -116,8 +116,8 @@ void cvm_metrics_set(
     pthread_mutex_unlock(&metrics->lock);
 }
 
-void cvm_metrics_observe(struct cvm_metrics *metrics, enum cvm_metric metric,
-    const char *const *labels, double seconds)
+void cvm_metrics_observe(
+    struct cvm_metrics *metrics, enum cvm_metric metric, const char *const *labels, double seconds)
 {
     pthread_mutex_lock(&metrics->lock);
     struct series *series = find(metrics, metric, labels);
@@ -135,14 +135,28 @@ void cvm_metrics_observe(struct cvm_metrics *metrics, enum cvm_metric metric,
 
 /* --- Rendering -------------------------------------------------------------------------------- */
 
-/* "name="value",…" for a series, and le for a bucket; with braces unless there is nothing in them. */
+/* A label's value as the text form wants it. */
+static void print_escaped(FILE *out, const char *value)
+{
+    for (; *value; value++) {
+        if (*value == '\n')
+            (void)fputs("\\n", out);
+        else
+            (void)fprintf(out, *value == '"' || *value == '\\' ? "\\%c" : "%c", *value);
+    }
+}
+
+/* "name="value",…" for a series, and le for a bucket; with braces unless there is nothing in them.
+ */
 static void print_labels(
     FILE *out, enum cvm_metric metric, const struct series *series, const char *le)
 {
     const char *name = FAMILIES[metric].labels, *separator = "{";
     for (uint32_t i = 0; i < label_count(metric); i++) {
         int length = (int)strcspn(name, ",");
-        (void)fprintf(out, "%s%.*s=\"%s\"", separator, length, name, series->labels[i]);
+        (void)fprintf(out, "%s%.*s=\"", separator, length, name);
+        print_escaped(out, series->labels[i]);
+        (void)fputc('"', out);
         name += length + 1;
         separator = ",";
     }

@@ -47,8 +47,8 @@ void cvm_metrics_add(
     struct cvm_metrics *metrics, enum cvm_metric metric, const char *const *labels, double amount);
 void cvm_metrics_set(
     struct cvm_metrics *metrics, enum cvm_metric metric, const char *const *labels, double value);
-void cvm_metrics_observe(struct cvm_metrics *metrics, enum cvm_metric metric,
-    const char *const *labels, double seconds);
+void cvm_metrics_observe(
+    struct cvm_metrics *metrics, enum cvm_metric metric, const char *const *labels, double seconds);
 /* All of it, ended by NUL; freed by the caller. NULL without memory. */
 char *cvm_metrics_render(struct cvm_metrics *metrics, size_t *length);
 

@@ -142,7 +142,7 @@ struct unit {
 
 static const struct unit NO_UNITS[] = {{"", 1}, {NULL, 0}};
 static const struct unit COUNT_UNITS[] = {
-    {"", 1}, {"k", 1024}, {"M", 1024 * 1024}, {"G", 1024 * 1024 * 1024}, {NULL, 0}};
+    {"", 1}, {"k", 1024}, {"M", INT64_C(1) << 20}, {"G", INT64_C(1) << 30}, {NULL, 0}};
 static const struct unit DURATION_UNITS[] = {
     {"ms", MS}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}, {"d", DAY}, {"y", YEAR}, {NULL, 0}};
 static const struct unit RATE_UNITS[] = {{"/s", 60}, {"/min", 1}, {NULL, 0}};
@@ -257,7 +257,7 @@ const char *cvm_property_range(uint32_t i)
 {
     static const char *const RANGES[] = {
         [TYPE_BACKEND] = "KIND:LOCATION",
-        [TYPE_ADDRESSES] = "ADDRESS:PORT (such as 127.0.0.1:8443 or [::]:8443), several separated by commas, or off",
+        [TYPE_ADDRESSES] = "ADDRESS:PORT, [ADDRESS]:PORT, ... | off",
         [TYPE_NETWORKS] = "ADDRESS[/BITS], ...",
         [TYPE_BOOL] = "true | false",
         [TYPE_COUNT] = "a number, or with k, M, G",

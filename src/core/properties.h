@@ -22,8 +22,8 @@ struct cvm_property {
     const char *name;
     enum cvm_property_type type;
     const char *default_text;
-    int64_t least, most;  /* of numbers, in the type's unit */
-    const char *choices;  /* "a|b" */
+    int64_t least, most; /* of numbers, in the type's unit */
+    const char *choices; /* "a|b" */
     const char *help;
 };
 

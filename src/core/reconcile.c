@@ -27,8 +27,8 @@ struct cvm_reconciler {
     struct cvm_timer *timer;
     cvm_scan_t scanning;
     int32_t is_running, is_posted, is_stopped, found;
-    uint32_t items; /* in flight */
-    cvm_error_t *error;             /* the pass's first */
+    uint32_t items;                     /* in flight */
+    cvm_error_t *error;                 /* the pass's first */
     struct waiter *waiting, *next_time; /* for the pass that runs, for the one after it */
 };
 

@@ -1,5 +1,5 @@
-/* What the records say is due is carried out: certificates retired, suspensions put into effect. The
- * record is the intent, so that no crash can forget it. */
+/* What the records say is due is carried out: certificates retired, suspensions put into effect.
+ * The record is the intent, so that no crash can forget it. */
 #ifndef CVM_CORE_RECONCILE_H
 #define CVM_CORE_RECONCILE_H
 

@@ -44,8 +44,7 @@ static const struct field *field_of(const cvm_record_t *record, uint32_t field, 
 
 cvm_record_t *cvm_record_new(cvm_record_kind_t kind)
 {
-    cvm_record_t *record =
-        calloc(1, sizeof *record + KINDS[kind].count * sizeof record->values[0]);
+    cvm_record_t *record = calloc(1, sizeof *record + KINDS[kind].count * sizeof record->values[0]);
     if (record)
         record->kind = kind;
     return record;

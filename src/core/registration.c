@@ -1,15 +1,15 @@
 /*
  * The flow: one table of steps, each with its run and its undo. Read STEPS first.
  *
- * A step runs, is done (its operation completed), and the next one follows. A step that fails ends the
- * flow: what was done is undone backwards, and the caller is answered. A platform without outside
- * effects has nothing to undo: its certificate exists only once `update` is durable.
+ * A step runs, is done (its operation completed), and the next one follows. A step that fails ends
+ * the flow: what was done is undone backwards, and the caller is answered. A platform without
+ * outside effects has nothing to undo: its certificate exists only once `update` is durable.
  */
-#include <strings.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include <openssl/crypto.h>
 
@@ -25,10 +25,9 @@
 #include "thing.h"
 #include "token.h"
 
-#define MOST_ATTEMPTS      4     /* when others change the record at the same time */
-#define RETRY_AFTER_S      5     /* for what is unavailable */
-#define RACE_RETRY_AFTER_S 1     /* when another request won */
-#define LEASE_MS           60000 /* more than any deadline of a well-kept platform */
+#define MOST_ATTEMPTS      4 /* when others change the record at the same time */
+#define RETRY_AFTER_S      5 /* for what is unavailable */
+#define RACE_RETRY_AFTER_S 1 /* when another request won */
 #define OWNER_BYTES        16
 #define MOST_CERTIFICATES  64 /* of one device that are looked through */
 
@@ -45,9 +44,9 @@ struct registration {
     int32_t must_render, is_answered;
 
     const struct step *step;
-    ptrdiff_t undoing;    /* the step that is being undone */
-    uint32_t attempts;    /* that others spoiled */
-    int32_t has_effects;  /* outside the store, or an update under way */
+    ptrdiff_t undoing;   /* the step that is being undone */
+    uint32_t attempts;   /* that others spoiled */
+    int32_t has_effects; /* outside the store, or an update under way */
     int32_t must_issue, is_reissue;
     char owner[2 * OWNER_BYTES + 1]; /* of the lease */
     char taken_over[65];             /* certificate that the lease's last owner recorded */
@@ -64,9 +63,9 @@ struct registration {
 
 enum when {
     ALWAYS = 0,
-    ISSUE = 1,        /* a certificate is to be made */
-    OUTSIDE = 2,      /* the platform has effects outside the store */
-    HAS_EFFECT = 4    /* from here on it must end in the record, or be undone */
+    ISSUE = 1,     /* a certificate is to be made */
+    OUTSIDE = 2,   /* the platform has effects outside the store */
+    HAS_EFFECT = 4 /* from here on it must end in the record, or be undone */
 };
 
 struct step {
@@ -209,8 +208,8 @@ static int32_t failed(struct registration *r)
 static void log_attempt(const struct registration *r, const char *event)
 {
     char duration[32];
-    (void)snprintf(duration, sizeof duration, "%.1f",
-        (double)(cvm_monotonic_us() - r->started_us) / 1000.0);
+    (void)snprintf(
+        duration, sizeof duration, "%.1f", (double)(cvm_monotonic_us() - r->started_us) / 1000.0);
     const cvm_error_t *error = cvm_result_error(&r->result);
     const char *code = cvm_error_name(error);
     const struct cvm_log_field fields[] = {
@@ -358,13 +357,13 @@ static cvm_step_fn member(const struct registration *r, size_t offset)
     return function;
 }
 
-static void start_call(struct registration *r, cvm_step_fn function, const char *call,
-    void (*done)(cvm_op_t *op))
+static void start_call(
+    struct registration *r, cvm_step_fn function, const char *call, void (*done)(cvm_op_t *op))
 {
     cvm_op_start(&r->op, r->cvm, SIDE_PLATFORM, call, done);
     r->op.key = &r->key;
-    function(r->cvm->platform_context.self, &r->op, r->wanted ? r->wanted : r->device,
-        r->certificate);
+    function(
+        r->cvm->platform_context.self, &r->op, r->wanted ? r->wanted : r->device, r->certificate);
 }
 
 static void call_platform(struct registration *r)
@@ -481,8 +480,7 @@ static void refuse(struct registration *r, const char *why)
     cvm_t *cvm = r->cvm;
     cvm_metrics_add(cvm->metrics, METRIC_AUTH_FAILURES, &why, 1);
     (void)snprintf(r->op.text, sizeof r->op.text, "%s", why);
-    uint32_t wait_s =
-        cvm_limiter_fail(cvm->limiter, r->request->peer, cvm_loop_now_ms(cvm->loop));
+    uint32_t wait_s = cvm_limiter_fail(cvm->limiter, r->request->peer, cvm_loop_now_ms(cvm->loop));
     r->result.error.retry_after_s = wait_s;
     fail(r, wait_s ? REASON_too_many_requests : REASON_not_authorized, NULL);
 }
@@ -523,8 +521,8 @@ static void get_certificates(struct registration *r)
         return;
     }
     cvm_op_start(&r->op, r->cvm, SIDE_STORE, "scan", op_done);
-    r->cvm->store.scan(r->cvm->store_context.self, &r->op, CVM_SCAN_CERTIFICATES, r->request->uid, 0,
-        MOST_CERTIFICATES);
+    r->cvm->store.scan(r->cvm->store_context.self, &r->op, CVM_SCAN_CERTIFICATES, r->request->uid,
+        0, MOST_CERTIFICATES);
 }
 
 /* Takes the current certificate out of what was scanned. */
@@ -584,8 +582,8 @@ static void decide(struct registration *r)
     int64_t now_ms = cvm_now_ms();
     int32_t expired = cvm_record_number(r->current, CVM_C_NOT_AFTER) <= now_ms;
     uint32_t *retry_after_s = &r->result.error.retry_after_s;
-    switch (cvm_again(r->device, expired ? NULL : r->current, r->request->csr ? r->key.sha256 : NULL,
-        r->owner, &rules, now_ms, retry_after_s)) {
+    switch (cvm_again(r->device, expired ? NULL : r->current,
+        r->request->csr ? r->key.sha256 : NULL, r->owner, &rules, now_ms, retry_after_s)) {
     case AGAIN_REISSUE:
         r->is_reissue = 1;
         begin_issue(r);
@@ -602,9 +600,8 @@ static void decide(struct registration *r)
         fail(r, REASON_in_progress, NULL);
         break;
     case AGAIN_REGISTERED:
-        refuse_registered(r, !r->request->csr &&
-                                 strcmp(cvm_record_text(r->device, CVM_KEY_ORIGIN),
-                                     CVM_ORIGIN_CSR) == 0);
+        refuse_registered(r, !r->request->csr && strcmp(cvm_record_text(r->device, CVM_KEY_ORIGIN),
+                                                     CVM_ORIGIN_CSR) == 0);
         break;
     case AGAIN_OTHER_KEY:
         refuse_registered(r, 1);
@@ -680,7 +677,7 @@ static void claim(struct registration *r)
 {
     (void)snprintf(r->taken_over, sizeof r->taken_over, "%s",
         cvm_record_text(r->device, CVM_LEASE_CERTIFICATE_ID));
-    if (set_lease(r->wanted, r->owner, cvm_now_ms() + LEASE_MS, r->key.sha256, r->taken_over)) {
+    if (set_lease(r->wanted, r->owner, cvm_now_ms() + CVM_LEASE_MS, r->key.sha256, r->taken_over)) {
         r->has_effects = 0;
         fail(r, REASON_internal, "out of memory");
         return;
@@ -707,7 +704,8 @@ static void release_lease(struct registration *r)
     }
     /* By now its certificate is deleted. */
     r->changed[0] = r->certificate;
-    uint32_t count = r->certificate && !cvm_record_set_text(r->certificate, CVM_C_STATE, "revoked") &&
+    uint32_t count = r->certificate &&
+                     !cvm_record_set_text(r->certificate, CVM_C_STATE, "revoked") &&
                      !cvm_record_set_text(r->certificate, CVM_C_REASON, "cessationOfOperation");
     start_swap(r, count, "swap", undone);
 }
@@ -720,8 +718,8 @@ static void take_over(struct registration *r)
         return;
     }
     cvm_op_start(&r->op, r->cvm, SIDE_STORE, "scan", op_done);
-    r->cvm->store.scan(r->cvm->store_context.self, &r->op, CVM_SCAN_CERTIFICATES, r->request->uid, 0,
-        MOST_CERTIFICATES);
+    r->cvm->store.scan(r->cvm->store_context.self, &r->op, CVM_SCAN_CERTIFICATES, r->request->uid,
+        0, MOST_CERTIFICATES);
 }
 
 /* The fence: after this, an owner that wakes up can't activate its certificate. */
@@ -866,8 +864,8 @@ static void answer_success(struct registration *r)
         const char *platform = r->cvm->platform_context.kind;
         cvm_metrics_add(r->cvm->metrics, METRIC_CERTIFICATES_ISSUED, &platform, 1);
         cvm_audit(r->cvm, r->is_reissue ? "reissued" : "registered", r->request->uid,
-            r->request->id, r->request->peer,
-            cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID), NULL);
+            r->request->id, r->request->peer, cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID),
+            NULL);
     }
     fill_result(r);
     answer(r);
@@ -952,8 +950,8 @@ static cvm_error_t *admit(const cvm_t *cvm)
     return NULL;
 }
 
-cvm_error_t *cvm_register(cvm_t *cvm, const cvm_request_t *request, cvm_result_cb callback,
-    void *user_data, uint64_t *id)
+cvm_error_t *cvm_register(
+    cvm_t *cvm, const cvm_request_t *request, cvm_result_cb callback, void *user_data, uint64_t *id)
 {
     cvm_error_t *error = admit(cvm);
     if (error)

@@ -130,8 +130,8 @@ static cvm_error_t *read_member(cvm_request_t *request, const cJSON *member)
     const struct {
         const char *name;
         char **text;
-    } known[] = {{"device_uid", &request->uid}, {"device_token", &request->token},
-        {"csr", &request->csr}};
+    } known[] = {
+        {"device_uid", &request->uid}, {"device_token", &request->token}, {"csr", &request->csr}};
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         if (strcasecmp(member->string, known[i].name) != 0)
             continue;

@@ -8,7 +8,6 @@
 #include <cjson/cJSON.h>
 #include <openssl/crypto.h>
 
-
 /* --- Rendering -------------------------------------------------------------------------------- */
 
 static int32_t add_text(cJSON *object, const char *name, const char *text)
@@ -23,8 +22,8 @@ static int32_t add_head(cJSON *root, int32_t status, const char *word)
                : -1;
 }
 
-static int32_t add_error(cJSON *root, int32_t status, const cvm_error_t *error,
-    const char *request_id)
+static int32_t add_error(
+    cJSON *root, int32_t status, const cvm_error_t *error, const char *request_id)
 {
     cJSON *payload = NULL;
     if (add_head(root, status, "ERROR") || !(payload = cJSON_AddObjectToObject(root, "payload")) ||
@@ -78,9 +77,10 @@ static size_t length_of(const char *text)
 /* Room for the body: each byte may become an escape of two; PEM holds nothing that needs six. */
 static size_t size_for(const cvm_result_t *result)
 {
-    return 1024 + 2 * (length_of(result->device_certificate) + length_of(result->root_ca) +
-                          length_of(result->private_key) + length_of(result->public_key) +
-                          length_of(result->endpoint) + length_of(result->thing_name)) +
+    return 1024 +
+           2 * (length_of(result->device_certificate) + length_of(result->root_ca) +
+                   length_of(result->private_key) + length_of(result->public_key) +
+                   length_of(result->endpoint) + length_of(result->thing_name)) +
            6 * sizeof result->error.text;
 }
 

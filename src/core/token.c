@@ -1,6 +1,7 @@
 /* Tokens. Everything is compared as a SHA-256, in constant time. */
 #include "token.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <openssl/crypto.h>
@@ -47,8 +48,7 @@ int32_t cvm_token_is_valid(const char *token)
 
 int32_t cvm_token_hash(const char *token, char hash[CVM_TOKEN_HASH_SIZE])
 {
-    size_t prefix = strlen(CVM_TOKEN_HASH_PREFIX);
-    memcpy(hash, CVM_TOKEN_HASH_PREFIX, prefix);
+    int prefix = snprintf(hash, CVM_TOKEN_HASH_SIZE, CVM_TOKEN_HASH_PREFIX);
     return cvm_sha256_hex(token, strlen(token), hash + prefix);
 }
 
@@ -82,7 +82,8 @@ static int32_t digest_of(const void *secret, size_t secret_length, const char *u
     return ok ? 0 : -1;
 }
 
-static int32_t hmac_of(const void *secret, size_t secret_length, const char *uid, uint8_t digest[32])
+static int32_t hmac_of(
+    const void *secret, size_t secret_length, const char *uid, uint8_t digest[32])
 {
     return HMAC(EVP_sha256(), secret, (int)secret_length, (const unsigned char *)uid, strlen(uid),
                digest, NULL)

@@ -17,8 +17,7 @@ struct cvm_transport_ops {
     cvm_error_t *(*reload)(struct cvm_transport *transport);
     /* Takes no more requests, finishes those it has, then calls drained(argument) on the instance's
      * loop. */
-    void (*drain)(
-        struct cvm_transport *transport, void (*drained)(void *argument), void *argument);
+    void (*drain)(struct cvm_transport *transport, void (*drained)(void *argument), void *argument);
     /* Frees a drained one. */
     void (*close)(struct cvm_transport *transport);
 };

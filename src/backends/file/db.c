@@ -26,10 +26,11 @@ int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error,
         (void)sqlite3_extended_result_codes(db->sqlite, 1);
         (void)sqlite3_busy_handler(db->sqlite, wait_while_busy, NULL);
         rc = sqlite3_exec(db->sqlite,
-            mode == DB_WRITE ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                               "PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0;"
-                               "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY"
-                             : "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF",
+            mode == DB_WRITE
+                ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+                  "PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0;"
+                  "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY"
+                : "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF",
             NULL, NULL, NULL);
     }
     if (rc != SQLITE_OK)

@@ -1,5 +1,5 @@
-/* The schema: its migrations, one for each user_version, and the text of every statement. Column lists
- * come from the field tables in plugin.h, in their order. */
+/* The schema: its migrations, one for each user_version, and the text of every statement. Column
+ * lists come from the field tables in plugin.h, in their order. */
 #include <stdio.h>
 
 #include "cvm/plugin.h"
@@ -47,20 +47,23 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
     [GET_DEVICE] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid = ?1",
-    [INSERT_DEVICE] = "INSERT INTO devices (" DEVICE_NAMES ")"
-                      " VALUES (?" CVM_DEVICE_OTHER_FIELDS(MARK) ")"
-                      " ON CONFLICT(device_uid) DO NOTHING",
+    [INSERT_DEVICE] =
+        "INSERT INTO devices (" DEVICE_NAMES ")"
+        " VALUES (?" CVM_DEVICE_OTHER_FIELDS(MARK) ")"
+                                                   " ON CONFLICT(device_uid) DO NOTHING",
     /* The last of two values for a column counts: this revision only opens the list. */
-    [UPDATE_DEVICE] = "UPDATE devices SET revision = 0" CVM_DEVICE_OTHER_FIELDS(SET)
-                      " WHERE device_uid = ? AND revision = ?",
+    [UPDATE_DEVICE] = "UPDATE devices SET revision = 0" CVM_DEVICE_OTHER_FIELDS(
+        SET) " WHERE device_uid = ? AND revision = ?",
     [DELETE_DEVICE] = "DELETE FROM devices WHERE device_uid = ?1 AND revision = ?2",
-    [WRITE_CERTIFICATE] = "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
-                          " VALUES (?" CVM_CERTIFICATE_OTHER_FIELDS(MARK) ")"
-                          " ON CONFLICT(certificate_id) DO UPDATE SET state = excluded.state,"
-                          " revoke_after = excluded.revoke_after,"
-                          " revoked_at = excluded.revoked_at, reason = excluded.reason,"
-                          " successor = excluded.successor"
-                          " WHERE certificates.state <> 'revoked'",
+    [WRITE_CERTIFICATE] =
+        "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
+        " VALUES (?" CVM_CERTIFICATE_OTHER_FIELDS(
+            MARK) ")"
+                  " ON CONFLICT(certificate_id) DO UPDATE SET state = excluded.state,"
+                  " revoke_after = excluded.revoke_after,"
+                  " revoked_at = excluded.revoked_at, reason = excluded.reason,"
+                  " successor = excluded.successor"
+                  " WHERE certificates.state <> 'revoked'",
     [SCAN_DEVICES] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid > ?1"
                      " ORDER BY device_uid LIMIT ?3",
     [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"
@@ -73,18 +76,18 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                      " WHERE state IN ('revoked', 'retiring') AND certificate_id > ?1"
                      " AND (state = 'revoked' OR revoke_after <= ?2) AND not_after > ?2"
                      " ORDER BY certificate_id LIMIT ?3",
-    [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(QUALIFIED)
-                       " FROM devices d JOIN certificates c"
-                       " ON c.device_uid = d.device_uid WHERE d.is_enabled = 0"
-                       " AND d.certificate_id IS NOT NULL AND c.certificate_id > ?1"
-                       " AND c.state IN ('current', 'retiring') AND c.not_after > ?2"
-                       " ORDER BY c.certificate_id LIMIT ?3",
+    [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(
+        QUALIFIED) " FROM devices d JOIN certificates c"
+                   " ON c.device_uid = d.device_uid WHERE d.is_enabled = 0"
+                   " AND d.certificate_id IS NOT NULL AND c.certificate_id > ?1"
+                   " AND c.state IN ('current', 'retiring') AND c.not_after > ?2"
+                   " ORDER BY c.certificate_id LIMIT ?3",
     [LOAD_DEVICE] = "INSERT INTO devices (device_uid, device_token, is_enabled, is_registered,"
                     " is_revoked, is_suspended, revision) VALUES (?1, ?2, ?3, 0, 0, 0, 1)"
                     " ON CONFLICT(device_uid) DO NOTHING",
     [GET_TOKEN] = "SELECT device_token FROM devices WHERE device_uid = ?1",
-    [REPLACE_TOKEN] = "UPDATE devices SET device_token = ?2, revision = revision + 1"
-                      " WHERE device_uid = ?1",
+    [REPLACE_TOKEN] = ("UPDATE devices SET device_token = ?2, revision = revision + 1"
+                       " WHERE device_uid = ?1"),
     [GET_META] = "SELECT value FROM meta WHERE name = ?1",
     [INSERT_META] = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT(name) DO NOTHING",
     [UPDATE_META] = "UPDATE meta SET value = ?2 WHERE name = ?1 AND value = ?3",

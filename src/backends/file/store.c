@@ -40,8 +40,8 @@ static void destroy(void *self)
     free(store);
 }
 
-/* One server a file. SQLite's own locks would shut the commands out, and closing another descriptor of
- * the database would drop them. */
+/* One server a file. SQLite's own locks would shut the commands out, and closing another descriptor
+ * of the database would drop them. */
 static int take_lock(struct store *store, char *error)
 {
     char path[4096];
@@ -62,7 +62,8 @@ static int make_file(struct store *store, char *error)
     int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0) {
         (void)close(fd);
-        store->host->log(store->context, CVM_LEVEL_WARNING, "there was no store: made an empty one");
+        store->host->log(
+            store->context, CVM_LEVEL_WARNING, "there was no store: made an empty one");
         return 0;
     }
     if (errno == EEXIST)
@@ -98,7 +99,8 @@ static void close_all(struct store *store)
 static int run_open(struct store *store, struct job *job)
 {
     char error[ERROR_SIZE] = "out of memory";
-    int failed = take_lock(store, error) || make_file(store, error) || open_databases(store, error) ||
+    int failed = take_lock(store, error) || make_file(store, error) ||
+                 open_databases(store, error) ||
                  cvm_lane_start(&store->reads, store, cvm_store_read) ||
                  cvm_lane_start(&store->checkpoints, store, cvm_store_checkpoint);
     if (failed)
@@ -177,13 +179,15 @@ static void ready(void *self, cvm_op_t *op)
 static void get(void *self, cvm_op_t *op, const char *device_uid)
 {
     struct store *store = self;
-    put(store, &store->reads, &(struct job){.op = op, .run = cvm_store_run_get, .name = device_uid});
+    put(store, &store->reads,
+        &(struct job){.op = op, .run = cvm_store_run_get, .name = device_uid});
 }
 
 static void swap(void *self, cvm_op_t *op, const cvm_change_t *change)
 {
     struct store *store = self;
-    put(store, &store->writes, &(struct job){.op = op, .run = cvm_store_run_change, .change = change});
+    put(store, &store->writes,
+        &(struct job){.op = op, .run = cvm_store_run_change, .change = change});
 }
 
 static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
@@ -193,8 +197,8 @@ static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
         &(struct job){.op = op, .run = cvm_store_run_change, .change = change, .removes = 1});
 }
 
-static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms,
-    uint32_t limit)
+static void scan(
+    void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit)
 {
     static const struct {
         enum statement statement;
@@ -223,8 +227,11 @@ static void load(
 {
     struct store *store = self;
     put(store, &store->writes,
-        &(struct job){
-            .op = op, .run = cvm_store_run_load, .devices = devices, .count = count, .flags = flags});
+        &(struct job){.op = op,
+            .run = cvm_store_run_load,
+            .devices = devices,
+            .count = count,
+            .flags = flags});
 }
 
 static void meta_get(void *self, cvm_op_t *op, const char *name)

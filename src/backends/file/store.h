@@ -47,16 +47,17 @@ struct store {
     int lock_fd;
     struct db writer, reader, checkpointer;
     struct lane writes, reads, checkpoints;
-    atomic_int is_broken;    /* after an I/O error: the page cache may lie, a look at the disk is due */
-    atomic_int is_full;      /* the last write found no space */
-    atomic_int wal_pages;    /* after the last commit */
+    atomic_int
+        is_broken;      /* after an I/O error: the page cache may lie, a look at the disk is due */
+    atomic_int is_full; /* the last write found no space */
+    atomic_int wal_pages; /* after the last commit */
     cvm_op_t *closing;
     pthread_t closer;
 };
 
 /* lane.c */
-int cvm_lane_start(struct lane *lane, struct store *store,
-    void (*work)(struct store *store, struct job *first));
+int cvm_lane_start(
+    struct lane *lane, struct store *store, void (*work)(struct store *store, struct job *first));
 /* Any thread. */
 void cvm_lane_put(struct lane *lane, struct job *job);
 /* Ends when what waits is done. */
@@ -76,7 +77,7 @@ int cvm_store_run_scan(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job);
 
 /* checkpoint.c: the checkpointer's thread */
-int cvm_store_on_commit(void *store, sqlite3 *sqlite, const char *name, int pages);
+int cvm_store_on_commit(void *argument, sqlite3 *sqlite, const char *name, int pages);
 void cvm_store_checkpoint(struct store *store, struct job *first);
 
 #endif

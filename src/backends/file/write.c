@@ -1,6 +1,6 @@
 /*
- * The writer: takes what waits, at most 256 operations, and makes it one transaction, so that one sync
- * serves them all. Nothing is acknowledged before the commit, and a failed commit is in doubt.
+ * The writer: takes what waits, at most 256 operations, and makes it one transaction, so that one
+ * sync serves them all. Nothing is acknowledged before the commit, and a failed commit is in doubt.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -20,8 +20,9 @@ static int is_unique_violation(int rc)
 static int insert_device(struct store *store, struct db *db, const cvm_change_t *change)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, INSERT_DEVICE);
-    int last = prepared ? cvm_rows_bind(store->host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, 0)
-                        : 0;
+    int last = prepared
+                   ? cvm_rows_bind(store->host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, 0)
+                   : 0;
     if (prepared)
         (void)sqlite3_bind_int64(prepared, last, 1); /* the revision */
     return cvm_db_finish(db, prepared);
@@ -97,8 +98,8 @@ int cvm_store_run_change(struct store *store, struct db *db, struct job *job)
 enum { ROW_INSERTED = 0, ROW_UNCHANGED = 1, ROW_CONFLICT = 2, ROW_REPLACED = 3 }; /* cvm_row_t */
 
 /* What to do with a row that is there already. */
-static int load_existing(struct store *store, struct db *db, const struct job *job,
-    const char *uid, const char *token, int64_t *row)
+static int load_existing(struct store *store, struct db *db, const struct job *job, const char *uid,
+    const char *token, int64_t *row)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, GET_TOKEN);
     if (!prepared)

@@ -1,0 +1,79 @@
+/* The progress bar of an import, and messages that are capped. */
+#include "import_progress.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define REDRAW_MS 100
+#define BAR_WIDTH 30
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+void import_progress_init(struct import_progress *progress)
+{
+    *progress = (struct import_progress){.is_terminal = isatty(STDERR_FILENO), .phase = ""};
+}
+
+void import_progress_phase(struct import_progress *progress, const char *phase)
+{
+    import_progress_clear(progress);
+    progress->phase = phase;
+    progress->drawn_ms = 0;
+}
+
+static void draw_bar(uint64_t done, uint64_t total)
+{
+    uint64_t filled = done < total ? done * BAR_WIDTH / total : BAR_WIDTH;
+    uint64_t percent = done < total ? done * 100 / total : 100;
+    (void)fputc('[', stderr);
+    for (uint64_t i = 0; i < BAR_WIDTH; i++)
+        (void)fputc(i < filled ? '#' : '.', stderr);
+    (void)fprintf(stderr, "] %3" PRIu64 " %%, ", percent);
+}
+
+void import_progress_at(
+    struct import_progress *progress, uint64_t done, uint64_t total, uint64_t rows)
+{
+    int64_t now;
+    if (!progress->is_terminal || (now = now_ms()) < progress->drawn_ms + REDRAW_MS)
+        return;
+    progress->drawn_ms = now;
+    progress->is_drawn = 1;
+    (void)fprintf(stderr, "\r%-8s ", progress->phase);
+    if (total)
+        draw_bar(done, total);
+    (void)fprintf(stderr, "%" PRIu64 " rows ", rows);
+    (void)fflush(stderr);
+}
+
+void import_progress_clear(struct import_progress *progress)
+{
+    if (progress->is_drawn)
+        (void)fputs("\r\033[K", stderr);
+    progress->is_drawn = 0;
+}
+
+int32_t import_notes_next(struct import_notes *notes)
+{
+    if (notes->count++ >= notes->most)
+        return 0;
+    import_progress_clear(notes->progress);
+    return 1;
+}
+
+void import_notes_end(struct import_notes *notes)
+{
+    if (notes->count <= notes->most)
+        return;
+    import_progress_clear(notes->progress);
+    (void)cli_fail(0, "… and %" PRIu64 " more %s", notes->count - notes->most, notes->what);
+}

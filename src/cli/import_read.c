@@ -1,0 +1,189 @@
+/* Reads the input in blocks, line by line into the sorter; then looks for duplicates in its order.
+ */
+#include "import_read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <openssl/crypto.h>
+
+#include "cli.h"
+#include "import_csv.h"
+#include "import_json.h"
+#include "import_lines.h"
+
+#define BLOCK_SIZE ((size_t)1024 * 1024)
+
+struct reader {
+    struct import_input *input;
+    int fd;
+    uint64_t size, done; /* bytes; size 0: not known */
+    char *block;
+    struct import_lines lines;
+    struct import_csv csv;
+    int32_t is_json, has_header;
+};
+
+static void complain(struct import_input *input, uint64_t line, const char *complaint)
+{
+    if (import_notes_next(&input->bad))
+        (void)cli_fail(0, "%s:%" PRIu64 ": %s", input->name, line, complaint);
+}
+
+static int32_t sorting_failed(const struct import_input *input)
+{
+    return cli_fail(EX_TEMPFAIL, "the rows can't be sorted in %s: %s; TMPDIR names another folder",
+        input->folder, strerror(errno));
+}
+
+/* Without its header nothing in a file means anything. */
+static int32_t take_header(struct reader *reader, struct import_line *line)
+{
+    const char *complaint = line->complaint;
+    if (!complaint)
+        complaint =
+            import_csv_header(&reader->csv, line->text, reader->input->check->secret != NULL);
+    reader->has_header = 1;
+    if (!complaint)
+        return 0;
+    complain(reader->input, line->number, complaint);
+    return EX_DATAERR;
+}
+
+static int32_t take_row(struct reader *reader, struct import_line *line)
+{
+    struct import_fields fields;
+    struct import_row row = {.line = line->number};
+    struct cJSON *object = NULL;
+    const char *complaint = line->complaint;
+    int32_t code = 0;
+    if (!complaint)
+        complaint = reader->is_json ? import_json_line(line->text, line->length, &fields, &object)
+                                    : import_csv_line(&reader->csv, line->text, &fields);
+    if (!complaint)
+        complaint = import_check_row(reader->input->check, &fields, &row);
+    if (complaint)
+        complain(reader->input, line->number, complaint);
+    else if (import_sort_add(reader->input->sort, &row))
+        code = sorting_failed(reader->input);
+    else
+        reader->input->good++;
+    import_json_forget(object);
+    return code;
+}
+
+static int32_t take_line(struct reader *reader, struct import_line *line)
+{
+    return reader->has_header || reader->is_json ? take_row(reader, line)
+                                                 : take_header(reader, line);
+}
+
+/* The next block's length, 0 at the end, -1 after saying why. */
+static ssize_t read_block(struct reader *reader)
+{
+    ssize_t n;
+    do
+        n = read(reader->fd, reader->block, BLOCK_SIZE);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        (void)cli_fail(0, "%s: %s", reader->input->name, strerror(errno));
+    return n;
+}
+
+static int32_t read_lines(struct reader *reader)
+{
+    struct import_line line;
+    int32_t code = 0;
+    ssize_t n;
+    while (!code && (n = read_block(reader)) != 0) {
+        if (n < 0)
+            return EX_NOINPUT;
+        import_lines_feed(&reader->lines, reader->block, (size_t)n);
+        while (!code && import_lines_next(&reader->lines, &line))
+            code = take_line(reader, &line);
+        reader->done += (uint64_t)n;
+        import_progress_at(
+            reader->input->progress, reader->done, reader->size, reader->input->good);
+    }
+    if (!code && import_lines_last(&reader->lines, &line))
+        code = take_line(reader, &line);
+    if (!code && !reader->is_json && !reader->has_header)
+        code = cli_fail(EX_DATAERR, "%s: is empty; even a file without devices has a header",
+            reader->input->name);
+    return code;
+}
+
+/* The same uid twice, with whatever tokens: one of the lines is not what was meant. */
+static int32_t find_duplicates(struct import_input *input)
+{
+    struct import_row row;
+    int32_t found;
+    if (import_sort_rewind(input->sort))
+        return sorting_failed(input);
+    while ((found = import_sort_next(input->sort, &row)) > 0) {
+        if (!row.duplicate_of)
+            continue;
+        input->good--;
+        if (import_notes_next(&input->bad))
+            (void)cli_fail(0, "%s:%" PRIu64 ": %s is in line %" PRIu64 " already", input->name,
+                row.line, row.uid, row.duplicate_of);
+    }
+    return found ? sorting_failed(input) : 0;
+}
+
+static int32_t has_suffix(const char *path, const char *suffix)
+{
+    size_t length = strlen(path), end = strlen(suffix);
+    return length > end && strcmp(path + length - end, suffix) == 0;
+}
+
+static int32_t is_json_lines(const char *path)
+{
+    return has_suffix(path, ".jsonl") || has_suffix(path, ".ndjson") || has_suffix(path, ".json");
+}
+
+static int32_t open_input(struct reader *reader)
+{
+    const char *path = reader->input->path;
+    struct stat status;
+    reader->is_json = is_json_lines(path);
+    reader->fd = STDIN_FILENO;
+    if (strcmp(path, "-") != 0)
+        reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (reader->fd < 0)
+        return cli_fail(EX_NOINPUT, "%s: %s", path, strerror(errno));
+    if (fstat(reader->fd, &status) == 0 && S_ISREG(status.st_mode))
+        reader->size = (uint64_t)status.st_size;
+    return 0;
+}
+
+/* Blocks and lines held tokens. */
+static void close_input(struct reader *reader)
+{
+    if (reader->fd > STDIN_FILENO)
+        (void)close(reader->fd);
+    if (reader->block)
+        OPENSSL_cleanse(reader->block, BLOCK_SIZE);
+    free(reader->block);
+    OPENSSL_cleanse(reader, sizeof *reader);
+}
+
+int32_t import_read(struct import_input *input)
+{
+    struct reader reader = {.input = input, .fd = -1, .block = malloc(BLOCK_SIZE)};
+    int32_t code = reader.block ? open_input(&reader) : cli_fail(EX_OSERR, "out of memory");
+    import_progress_phase(input->progress, "checking");
+    if (!code)
+        code = read_lines(&reader);
+    if (!code)
+        code = find_duplicates(input);
+    import_notes_end(&input->bad);
+    import_progress_clear(input->progress);
+    close_input(&reader);
+    return code;
+}

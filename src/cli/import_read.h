@@ -1,0 +1,26 @@
+/* The import's first half: the whole input is read, checked and sorted; nothing is written. */
+#ifndef CVM_CLI_IMPORT_READ_H
+#define CVM_CLI_IMPORT_READ_H
+
+#include <stdint.h>
+
+#include "import_check.h"
+#include "import_progress.h"
+#include "import_sort.h"
+
+struct import_input {
+    const char *path; /* "-": CSV on standard input */
+    const char *name; /* in messages */
+    struct import_check *check;
+    struct import_sort *sort;
+    const char *folder; /* of the sorter's temporary file */
+    struct import_progress *progress;
+    struct import_notes bad; /* lines */
+    uint64_t good;           /* rows */
+};
+
+/* Reads the input into the sorter and reports its bad lines, duplicates among them. 0, or an exit
+ * code if it can't be read as a whole, after saying why. */
+int32_t import_read(struct import_input *input);
+
+#endif
