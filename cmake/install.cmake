@@ -1,5 +1,6 @@
 # What `cmake --install` puts where: the command, the library, its headers, and what others find it by.
 set(CVM_PC_REQUIRES "libuv sqlite3 libcjson libssl libcrypto")
+file(RELATIVE_PATH CVM_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/cvm.pc.in cvm.pc @ONLY)
 configure_package_config_file(cmake/cvm-config.cmake.in cvm-config.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cvm)
