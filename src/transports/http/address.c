@@ -24,7 +24,8 @@ static void print_bound(int fd, char bound[CVM_ADDRESS_SIZE])
     cvm_address_text(&address, text);
     /* The port stands at the same place for both families. */
     unsigned port = ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
-    (void)snprintf(bound, CVM_ADDRESS_SIZE, strchr(text, ':') ? "[%.45s]:%u" : "%.45s:%u", text, port);
+    (void)snprintf(
+        bound, CVM_ADDRESS_SIZE, strchr(text, ':') ? "[%.45s]:%u" : "%.45s:%u", text, port);
 }
 
 static int open_socket(const struct addrinfo *info)
@@ -63,15 +64,17 @@ static int32_t split(char *text, char **host, char **port)
 int32_t cvm_address_listen(
     const char *text, size_t length, char bound[CVM_ADDRESS_SIZE], cvm_error_t **error)
 {
-    const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-        .ai_socktype = SOCK_STREAM};
+    const struct addrinfo hints = {
+        .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
     struct addrinfo *info = NULL;
     char copy[CVM_ADDRESS_SIZE], *host, *port;
     int fd = -1;
     (void)snprintf(copy, sizeof copy, "%.*s", (int)length, text);
-    if (length >= sizeof copy || split(copy, &host, &port) || getaddrinfo(host, port, &hints, &info)) {
+    if (length >= sizeof copy || split(copy, &host, &port) ||
+        getaddrinfo(host, port, &hints, &info)) {
         *error = cvm_error_new(REASON_configuration,
-            "'%.*s' is no address to listen on; write 127.0.0.1:8443 or [::]:8443", (int)length, text);
+            "'%.*s' is no address to listen on; write 127.0.0.1:8443 or [::]:8443", (int)length,
+            text);
         return -1;
     }
     fd = open_socket(info);

@@ -1,6 +1,6 @@
 /*
- * A connection goes from phase to phase; PHASES says what each does when its socket is ready and how
- * long it may take. Deadlines are by phase, not by activity: a byte a second gains nothing.
+ * A connection goes from phase to phase; PHASES says what each does when its socket is ready and
+ * how long it may take. Deadlines are by phase, not by activity: a byte a second gains nothing.
  *
  *   PROXY → HANDSHAKE → IDLE → REQUEST → WAIT → ANSWER → IDLE …
  *   any → LINGER (the answer has left; what the peer still sends is thrown away) → closed
@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <openssl/crypto.h>
+#include <openssl/rand.h>
 
 #include "proxy.h"
 #include "server.h"
@@ -20,7 +21,7 @@
 #define LINGER_MS    2000
 #define LINGER_BYTES 65536
 #define HEAD_SIZE    512
-#define ERROR_SIZE   512
+#define ERROR_SIZE   768
 
 enum phase { PROXY, HANDSHAKE, IDLE, REQUEST, WAIT, ANSWER, LINGER, PHASE_COUNT };
 
@@ -32,6 +33,7 @@ struct connection {
     struct cvm_timer *deadline;
     enum phase phase;
     char peer[CVM_ADDRESS_SIZE], client[CVM_ADDRESS_SIZE];
+    char request_id[CVM_REQUEST_ID_SIZE]; /* "": none yet */
     int32_t is_counted_by_address, is_trusted, must_close;
     struct cvm_parser parser;
     const struct route *route;
@@ -40,6 +42,7 @@ struct connection {
     size_t unread_length;
     char *out;
     size_t out_length, out_sent;
+    ssize_t proxy_seen; /* bytes of a PROXY header that isn't complete */
     size_t lingered;
 };
 
@@ -81,8 +84,7 @@ static void connection_close(struct connection *connection)
     cvm_parser_clear(&connection->parser);
     forget_unread(connection);
     wipe_out(connection);
-    cvm_limits_leave(
-        server->limits, connection->is_counted_by_address ? connection->peer : NULL);
+    cvm_limits_leave(server->limits, connection->is_counted_by_address ? connection->peer : NULL);
     cvm_metrics_add(cvm_metrics_of(server->cvm), METRIC_CONNECTIONS, &server->label, -1);
     free(connection);
     cvm_worker_left(worker);
@@ -98,6 +100,15 @@ static void deadline_over(void *argument)
 }
 
 /* --- Phases ----------------------------------------------------------------------------------- */
+
+/* Nothing more to read or write for now. A worker that drains does not wait for a request. */
+static void wait_again(struct connection *connection, uint32_t events)
+{
+    if (connection->worker->is_draining && connection->phase <= IDLE)
+        connection_close(connection);
+    else
+        cvm_watch_set(connection->watch, events);
+}
 
 static void leave_handshake(struct connection *connection)
 {
@@ -121,21 +132,43 @@ static void begin_tls(struct connection *connection)
         enter(connection, HANDSHAKE);
 }
 
+/* Waits for more than was seen: what is only peeked at would wake it again and again. Not for more
+ * than there is if that is all that comes. */
+static void wait_for_proxy(struct connection *connection, ssize_t length)
+{
+    int least = (int)length + 1;
+    if (connection->proxy_seen == length || connection->worker->is_draining) {
+        connection_close(connection);
+        return;
+    }
+    connection->proxy_seen = length;
+    (void)setsockopt(connection->stream.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
+}
+
+static void leave_proxy(struct connection *connection)
+{
+    int least = 1;
+    (void)setsockopt(connection->stream.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
+    begin_tls(connection);
+}
+
 /* The header is looked at first: what follows it is not to be read here. */
 static void read_proxy(struct connection *connection)
 {
     uint8_t bytes[CVM_LONGEST_PROXY];
     ssize_t length = recv(connection->stream.fd, bytes, sizeof bytes, MSG_PEEK);
-    if (length < 0 && (errno == EAGAIN || errno == EINTR))
+    if (length < 0 && (errno == EAGAIN || errno == EINTR)) {
+        wait_again(connection, CVM_READABLE);
         return;
+    }
     int32_t used =
         length > 0 ? cvm_proxy_read(bytes, (size_t)length, connection->client) : PROXY_BAD;
     if (used == PROXY_MORE)
-        return;
-    if (used == PROXY_BAD || recv(connection->stream.fd, bytes, (size_t)used, 0) != used)
+        wait_for_proxy(connection, length);
+    else if (used == PROXY_BAD || recv(connection->stream.fd, bytes, (size_t)used, 0) != used)
         connection_close(connection);
     else
-        begin_tls(connection);
+        leave_proxy(connection);
 }
 
 static void shake_hands(struct connection *connection)
@@ -144,7 +177,7 @@ static void shake_hands(struct connection *connection)
     if (rc == 1)
         leave_handshake(connection);
     else if (rc == STREAM_AGAIN)
-        cvm_watch_set(connection->watch, connection->stream.wants);
+        wait_again(connection, connection->stream.wants);
     else
         connection_close(connection);
 }
@@ -152,9 +185,13 @@ static void shake_hands(struct connection *connection)
 static void read_request(struct connection *connection)
 {
     struct worker *worker = connection->worker;
+    if (connection->unread_length) {
+        take_bytes(connection, NULL, 0);
+        return;
+    }
     int32_t count = cvm_stream_read(&connection->stream, worker->scratch, sizeof worker->scratch);
     if (count == STREAM_AGAIN) {
-        cvm_watch_set(connection->watch, connection->stream.wants);
+        wait_again(connection, connection->stream.wants);
     } else if (count <= 0) {
         connection_close(connection);
     } else {
@@ -166,8 +203,8 @@ static void read_request(struct connection *connection)
 static void write_answer(struct connection *connection)
 {
     while (connection->out_sent < connection->out_length) {
-        int32_t count = cvm_stream_write(&connection->stream, connection->out + connection->out_sent,
-            connection->out_length - connection->out_sent);
+        int32_t count = cvm_stream_write(&connection->stream,
+            connection->out + connection->out_sent, connection->out_length - connection->out_sent);
         if (count == STREAM_AGAIN) {
             cvm_watch_set(connection->watch, connection->stream.wants);
             return;
@@ -184,11 +221,11 @@ static void write_answer(struct connection *connection)
         enter(connection, LINGER);
     } else {
         cvm_parser_next(&connection->parser);
+        connection->route = NULL;
+        connection->request_id[0] = 0;
         enter(connection, IDLE);
-        if (connection->unread_length)
-            take_bytes(connection, NULL, 0);
-        else
-            cvm_watch_set(connection->watch, CVM_READABLE);
+        if (connection->unread_length) /* at the loop's next turn: others are served in between */
+            cvm_watch_set(connection->watch, CVM_WRITABLE);
     }
 }
 
@@ -404,7 +441,9 @@ void cvm_connection_answer_error(
     struct connection *connection, const char *name, const char *message, const char *extra)
 {
     char body[ERROR_SIZE];
-    int32_t status = cvm_error_render(name, message, NULL, body, sizeof body);
+    const char *request_id = cvm_connection_request_id(connection);
+    int32_t status = cvm_error_render(name, message, request_id, body, sizeof body);
+    cvm_server_log_refusal(connection->worker->server, request_id, connection->client, name);
     connection->must_close = 1;
     cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
         "application/json", extra, body, strlen(body));
@@ -465,10 +504,11 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
         begin_tls(connection);
 }
 
+/* A request may be there that was not read yet: it is served, like those that were. */
 void cvm_connection_drain(struct connection *connection)
 {
     if (connection->phase <= IDLE)
-        connection_close(connection);
+        happened(connection, CVM_READABLE);
 }
 
 struct connection *cvm_connection_next(const struct connection *connection)
@@ -489,4 +529,19 @@ struct cvm_parser *cvm_connection_request(struct connection *connection)
 const char *cvm_connection_client(const struct connection *connection)
 {
     return connection->client;
+}
+
+const char *cvm_connection_request_id(struct connection *connection)
+{
+    static const char DIGITS[] = "0123456789abcdef";
+    unsigned char bytes[(CVM_REQUEST_ID_SIZE - 1) / 2];
+    char *id = connection->request_id;
+    if (!*id && RAND_bytes(bytes, sizeof bytes) == 1) {
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            id[2 * i] = DIGITS[bytes[i] >> 4];
+            id[2 * i + 1] = DIGITS[bytes[i] & 15];
+        }
+        id[CVM_REQUEST_ID_SIZE - 1] = 0;
+    }
+    return id;
 }

@@ -1,5 +1,5 @@
-/* Exchanges: a request goes to the instance's loop by its mailbox and comes back as an answer by the
- * worker's. It outlives its connection. */
+/* Exchanges: a request goes to the instance's loop by its mailbox and comes back as an answer by
+ * the worker's. It outlives its connection. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,13 +9,13 @@
 
 #include "server.h"
 
-#define ERROR_SIZE 512
+#define ERROR_SIZE 768
 
 struct exchange {
     struct cvm_mail mail;
     struct worker *worker;
     struct connection *connection; /* the worker's thread only; NULL once it is gone */
-    char client[CVM_ADDRESS_SIZE], media_type[64];
+    char request_id[CVM_REQUEST_ID_SIZE], client[CVM_ADDRESS_SIZE], media_type[64];
     uint8_t *body; /* the request's, then the answer's */
     size_t length;
     int32_t status;
@@ -42,8 +42,9 @@ static void come_back(struct cvm_mail *mail)
         if (exchange->body)
             cvm_connection_answer(exchange->connection, exchange->status, "application/json", extra,
                 (const char *)exchange->body, exchange->length);
-        else
-            cvm_connection_answer_error(exchange->connection, "overloaded", NULL, "Retry-After: 5\r\n");
+        else /* no memory for the answer, whatever it was */
+            cvm_connection_answer_error(
+                exchange->connection, "unknown", NULL, "Retry-After: 5\r\n");
     }
     struct worker *worker = exchange->worker;
     exchange_free(exchange);
@@ -65,6 +66,8 @@ static void send_to_instance(struct connection *connection, void (*open)(struct 
     exchange->worker->exchanges++;
     (void)snprintf(
         exchange->client, sizeof exchange->client, "%s", cvm_connection_client(connection));
+    (void)snprintf(exchange->request_id, sizeof exchange->request_id, "%s",
+        cvm_connection_request_id(connection));
     memcpy(exchange->media_type, request->media_type, sizeof exchange->media_type);
     exchange->body = request->body; /* moves */
     exchange->length = request->body_length;
@@ -109,8 +112,10 @@ static void take_answer(struct exchange *exchange, const char *body, size_t leng
 static void take_error(struct exchange *exchange, const cvm_error_t *error)
 {
     char body[ERROR_SIZE];
-    exchange->status =
-        cvm_error_render(cvm_error_name(error), cvm_error_text(error), NULL, body, sizeof body);
+    exchange->status = cvm_error_render(
+        cvm_error_name(error), cvm_error_text(error), exchange->request_id, body, sizeof body);
+    cvm_server_log_refusal(
+        exchange->worker->server, exchange->request_id, exchange->client, cvm_error_name(error));
     if (exchange->worker->server->legacy_status)
         exchange->status = 200;
     exchange->retry_after_s = cvm_error_retryable(error) ? 5 : 0;
@@ -139,6 +144,7 @@ static void register_device(struct cvm_mail *mail)
     if (request) {
         cvm_error_free(cvm_request_set_peer(request, exchange->client)); /* it fits */
         cvm_error_free(cvm_request_set_transport(request, "http"));
+        cvm_error_free(cvm_request_set_id(request, exchange->request_id));
     }
     error = cvm_handle(exchange->worker->server->cvm, request, exchange->media_type,
         exchange->body ? (const char *)exchange->body : "", exchange->length, registered, exchange,

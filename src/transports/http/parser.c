@@ -23,8 +23,7 @@ static int refuse(struct cvm_parser *parser, const char *refusal, const char *me
     return HPE_USER;
 }
 
-/* Appends to text, which stays ended by NUL. 0, or -1 when it is full: a header that is longer than
- * any that is looked at is not looked at. */
+/* Appends to text, which stays ended by NUL. 0, or -1 when it is full. */
 static int32_t append(char *text, size_t size, size_t *used, const char *at, size_t length)
 {
     if (length >= size - *used)
@@ -56,39 +55,74 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t length)
     return 0;
 }
 
+#if LLHTTP_VERSION_MAJOR > 9 || LLHTTP_VERSION_MINOR >= 3
+/* llhttp takes RTSP and ICE for some methods. The name may come in pieces. */
+static int on_protocol(llhttp_t *llhttp, const char *at, size_t length)
+{
+    for (size_t i = 0; i < length; i++)
+        if (!memchr("HTP", at[i], 3))
+            return refuse(of(llhttp), "invalid_request", "only HTTP is known");
+    return 0;
+}
+#endif
+
 /* --- Headers ---------------------------------------------------------------------------------- */
 
 static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct cvm_parser *parser = of(llhttp);
-    if (append(parser->name, sizeof parser->name, &parser->name_length, at, length))
-        parser->name_length = sizeof parser->name - 1; /* none of ours */
+    if (append(parser->name, sizeof parser->name, &parser->name_length, at, length)) {
+        parser->name_length = sizeof parser->name - 1; /* none of ours, however it begins */
+        parser->name[0] = 0;
+    }
     return count_head(parser, length);
+}
+
+/* Of a value that is too long its end is kept: that is what take_forwarded_for needs. */
+static void append_value(struct cvm_parser *parser, const char *at, size_t length)
+{
+    const size_t most = sizeof parser->value - 1;
+    if (length > most) {
+        at += length - most;
+        length = most;
+        parser->value_is_cut = 1;
+    }
+    if (length > most - parser->value_length) {
+        size_t kept = most - length;
+        memmove(parser->value, parser->value + parser->value_length - kept, kept);
+        parser->value_length = kept;
+        parser->value_is_cut = 1;
+    }
+    (void)append(parser->value, sizeof parser->value, &parser->value_length, at, length);
 }
 
 static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct cvm_parser *parser = of(llhttp);
-    if (append(parser->value, sizeof parser->value, &parser->value_length, at, length))
-        parser->value_length = sizeof parser->value - 1;
+    append_value(parser, at, length);
     return count_head(parser, length + 4); /* colon, space, line end */
 }
 
 static void take_media_type(struct cvm_parser *parser)
 {
-    (void)snprintf(parser->media_type, sizeof parser->media_type, "%.63s", parser->value);
+    /* What is too long has a media type that nothing takes. */
+    (void)snprintf(parser->media_type, sizeof parser->media_type, "%.63s",
+        parser->value_is_cut ? "?" : parser->value);
 }
 
 /* Several lines are one list. Only its end can be believed: a trusted proxy wrote it. */
 static void take_forwarded_for(struct cvm_parser *parser)
 {
     char *list = parser->forwarded_for;
-    size_t used = strlen(list), length = strlen(parser->value);
-    if (used + length + 2 > sizeof parser->forwarded_for)
+    const char *value = parser->value;
+    if (parser->value_is_cut) /* begin with a whole address, or with none */
+        value += strcspn(value, ",");
+    size_t used = strlen(list), length = strlen(value);
+    if (parser->value_is_cut || used + length + 2 > sizeof parser->forwarded_for)
         used = 0;
     if (used)
         list[used++] = ',';
-    memcpy(list + used, parser->value, length + 1);
+    memcpy(list + used, value, length + 1);
 }
 
 static int take_header(struct cvm_parser *parser)
@@ -102,7 +136,7 @@ static int take_header(struct cvm_parser *parser)
     else if (strcasecmp(parser->name, "expect") == 0)
         parser->expects_continue = strcasecmp(parser->value, "100-continue") == 0;
     else if (strcasecmp(parser->name, "transfer-encoding") == 0 &&
-             strcasecmp(parser->value, "chunked") != 0)
+             (parser->value_is_cut || strcasecmp(parser->value, "chunked") != 0))
         return refuse(parser, "invalid_request", "only the transfer coding chunked is known");
     return 0;
 }
@@ -112,6 +146,7 @@ static int on_header_value_complete(llhttp_t *llhttp)
     struct cvm_parser *parser = of(llhttp);
     int failed = parser->in_trailers ? 0 : take_header(parser);
     parser->name_length = parser->value_length = 0;
+    parser->value_is_cut = 0;
     parser->name[0] = parser->value[0] = 0;
     return failed;
 }
@@ -126,11 +161,25 @@ static int check_head(struct cvm_parser *parser)
         return refuse(parser, "invalid_request", "exactly one Host is needed");
     if (llhttp->http_minor == 0 && llhttp->flags & F_TRANSFER_ENCODING)
         return refuse(parser, "invalid_request", "HTTP/1.0 has no Transfer-Encoding");
-    if (llhttp->method == HTTP_CONNECT)
-        return refuse(parser, "method_not_allowed", NULL);
     if (llhttp->flags & F_CONTENT_LENGTH && llhttp->content_length > CVM_LARGEST_BODY)
         return refuse(parser, "too_large", "the body is larger than 8 KiB");
     return 0;
+}
+
+/* The absolute form is served like the usual one (RFC 9112 §3.2.2). */
+static void reduce_to_path(char *target)
+{
+    static const char *const SCHEMES[] = {"http://", "https://"};
+    target[strcspn(target, "?#")] = 0;
+    for (size_t i = 0; i < 2; i++) {
+        size_t length = strlen(SCHEMES[i]);
+        if (strncasecmp(target, SCHEMES[i], length) != 0)
+            continue;
+        const char *path = target + length;
+        path += strcspn(path, "/");
+        memmove(target, path, strlen(path) + 1);
+        return;
+    }
 }
 
 static int on_headers_complete(llhttp_t *llhttp)
@@ -138,10 +187,12 @@ static int on_headers_complete(llhttp_t *llhttp)
     struct cvm_parser *parser = of(llhttp);
     parser->method = llhttp_method_name((llhttp_method_t)llhttp->method);
     parser->is_head = llhttp->method == HTTP_HEAD;
-    parser->path[strcspn(parser->path, "?#")] = 0;
+    reduce_to_path(parser->path);
     if (check_head(parser))
         return HPE_USER;
     parser->has_body = llhttp->flags & F_CHUNKED || llhttp->content_length > 0;
+    if (llhttp->http_minor == 0)
+        parser->expects_continue = 0; /* RFC 9110 §10.1.1 */
     parser->keep_alive = llhttp->http_minor == 1 && llhttp_should_keep_alive(llhttp);
     parser->in_trailers = 1;
     llhttp->upgrade = 0; /* an Upgrade is ignored (RFC 9110 §7.8) */
@@ -188,6 +239,9 @@ static int on_message_complete(llhttp_t *llhttp)
 
 static const llhttp_settings_t SETTINGS = {
     .on_url = on_url,
+#if LLHTTP_VERSION_MAJOR > 9 || LLHTTP_VERSION_MINOR >= 3
+    .on_protocol = on_protocol,
+#endif
     .on_header_field = on_header_field,
     .on_header_value = on_header_value,
     .on_header_value_complete = on_header_value_complete,
@@ -201,7 +255,8 @@ static const llhttp_settings_t SETTINGS = {
 
 /* --- The API ---------------------------------------------------------------------------------- */
 
-void cvm_parser_init(struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner)
+void cvm_parser_init(
+    struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner)
 {
     memset(parser, 0, sizeof *parser);
     llhttp_init(&parser->llhttp, HTTP_REQUEST, &SETTINGS);

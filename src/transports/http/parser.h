@@ -1,5 +1,5 @@
-/* One HTTP/1.1 request after another from a connection's bytes: llhttp, and the rules that it leaves
- * to its user. Knows neither sockets nor paths. */
+/* One HTTP/1.1 request after another from a connection's bytes: llhttp, and the rules that it
+ * leaves to its user. Knows neither sockets nor paths. */
 #ifndef CVM_HTTP_PARSER_H
 #define CVM_HTTP_PARSER_H
 
@@ -16,7 +16,7 @@ struct cvm_parser {
     void (*on_head)(struct cvm_parser *parser); /* may refuse: set refusal */
     void *owner;
     /* The request, valid from on_head on; the body from the request's end on. */
-    char path[256];         /* without the query */
+    char path[256]; /* without the query, and without http://HOST of the absolute form */
     char media_type[64];
     char forwarded_for[256]; /* the end of it, if it is longer */
     const char *method;
@@ -27,7 +27,7 @@ struct cvm_parser {
     const char *refusal;
     const char *message; /* what is wrong with it, or NULL */
     /* While the head is read: */
-    int32_t in_trailers;
+    int32_t in_trailers, value_is_cut;
     uint32_t head_length, hosts;
     char name[32], value[256];
     size_t name_length, value_length;
@@ -40,7 +40,8 @@ enum cvm_parsed {
 };
 
 /* Ready for a connection's first byte. */
-void cvm_parser_init(struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner);
+void cvm_parser_init(
+    struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner);
 enum cvm_parsed cvm_parser_feed(
     struct cvm_parser *parser, const char *bytes, size_t length, size_t *used);
 /* Ready for the connection's next request. */

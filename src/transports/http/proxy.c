@@ -11,11 +11,29 @@
 static const uint8_t V2_SIGNATURE[12] = {
     0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
 
+/* 0, or -1 if it isn't all there. */
+static int32_t read_v1_addresses(const char *line, char client[CVM_ADDRESS_SIZE])
+{
+    char family, source[CVM_ADDRESS_SIZE], destination[CVM_ADDRESS_SIZE];
+    uint8_t bytes[sizeof(struct in6_addr)];
+    unsigned source_port, destination_port;
+    int length = 0;
+    if (sscanf(line, "PROXY TCP%c %63s %63s %5u %5u%n", &family, source, destination, &source_port,
+            &destination_port, &length) != 5 ||
+        line[length] || (family != '4' && family != '6'))
+        return -1;
+    int kind = family == '4' ? AF_INET : AF_INET6;
+    if (inet_pton(kind, source, bytes) != 1 || inet_pton(kind, destination, bytes) != 1 ||
+        source_port > UINT16_MAX || destination_port > UINT16_MAX)
+        return -1;
+    memcpy(client, source, sizeof source);
+    return 0;
+}
+
 /* "PROXY TCP4 source destination port port\r\n", or "PROXY UNKNOWN ...\r\n". */
 static int32_t read_v1(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE])
 {
-    char line[LONGEST_V1 + 1], family[8], source[CVM_ADDRESS_SIZE];
-    uint8_t address[16];
+    char line[LONGEST_V1 + 1];
     size_t seen = length < LONGEST_V1 ? length : LONGEST_V1;
     const uint8_t *end = memmem(bytes, seen, "\r\n", 2);
     if (!end)
@@ -25,11 +43,7 @@ static int32_t read_v1(const uint8_t *bytes, size_t length, char client[CVM_ADDR
     int32_t used = (int32_t)(end - bytes) + 2;
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0)
         return used;
-    if (sscanf(line, "PROXY %7s %63s", family, source) != 2 || strncmp(family, "TCP", 3) != 0 ||
-        cvm_address_bytes(source, address))
-        return PROXY_BAD;
-    memcpy(client, source, sizeof source);
-    return used;
+    return read_v1_addresses(line, client) ? PROXY_BAD : used;
 }
 
 static int32_t read_v2(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE])

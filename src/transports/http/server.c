@@ -27,8 +27,7 @@ static void serve_metrics(struct connection *connection)
     char *text =
         cvm_metrics_render(cvm_metrics_of(cvm_connection_worker(connection)->server->cvm), &length);
     if (text)
-        cvm_connection_answer(
-            connection, 200, "text/plain; version=0.0.4", NULL, text, length);
+        cvm_connection_answer(connection, 200, "text/plain; version=0.0.4", NULL, text, length);
     else
         cvm_connection_answer_error(connection, "internal", NULL, NULL);
     free(text);
@@ -37,10 +36,17 @@ static void serve_metrics(struct connection *connection)
 static const struct route REGISTRATION_ROUTES[] = {
     {"/registration", {"POST", NULL}, 1, cvm_exchange_register}, {NULL, {NULL}, 0, NULL}};
 
-static const struct route OPS_ROUTES[] = {
-    {"/livez", {"GET", "HEAD", NULL}, 0, serve_live},
+static const struct route OPS_ROUTES[] = {{"/livez", {"GET", "HEAD", NULL}, 0, serve_live},
     {"/readyz", {"GET", "HEAD", NULL}, 0, cvm_exchange_ready},
     {"/metrics", {"GET", "HEAD", NULL}, 0, serve_metrics}, {NULL, {NULL}, 0, NULL}};
+
+void cvm_server_log_refusal(
+    struct server *server, const char *request_id, const char *peer, const char *code)
+{
+    const struct cvm_log_field fields[] = {
+        {"request_id", request_id}, {"peer", peer}, {"transport", server->label}, {"code", code}};
+    cvm_log_write(cvm_log_of(server->cvm), LOG_INFO, "refused", fields, 4);
+}
 
 /* --- TLS -------------------------------------------------------------------------------------- */
 
@@ -67,8 +73,8 @@ static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
     if (!*certificate && !*key)
         return NULL;
     if (!*certificate || !*key)
-        return cvm_error_new(REASON_configuration,
-            "http.tls_certificate and http.tls_private_key belong together");
+        return cvm_error_new(
+            REASON_configuration, "http.tls_certificate and http.tls_private_key belong together");
     server->certificate = strdup(certificate);
     server->key = strdup(key);
     return server->certificate && server->key ? load_tls(server) : cvm_error_out_of_memory();
@@ -93,7 +99,8 @@ static void server_free(struct server *server)
 static cvm_error_t *listen_on_all(struct server *server, const char *addresses, const char *scheme)
 {
     cvm_error_t *error = NULL;
-    for (const char *at = addresses + strspn(addresses, ", "); *at && !error; at += strspn(at, ", ")) {
+    for (const char *at = addresses + strspn(addresses, ", "); *at && !error;
+         at += strspn(at, ", ")) {
         size_t length = strcspn(at, ", ");
         char bound[CVM_ADDRESS_SIZE];
         if (server->fd_count == CVM_MOST_ADDRESSES)
@@ -107,7 +114,8 @@ static cvm_error_t *listen_on_all(struct server *server, const char *addresses, 
         at += length;
     }
     if (!error && !server->fd_count)
-        error = cvm_error_new(REASON_configuration, "no address to listen on; \"off\" turns it off");
+        error =
+            cvm_error_new(REASON_configuration, "no address to listen on; \"off\" turns it off");
     return error;
 }
 
@@ -168,8 +176,7 @@ static cvm_error_t *finish_open(struct server *server, const cvm_conf_t *conf, u
 static cvm_error_t *open_registration(
     cvm_t *cvm, const cvm_conf_t *conf, struct cvm_transport **transport)
 {
-    struct server *server =
-        server_new(cvm, conf, &CVM_HTTP_TRANSPORT, REGISTRATION_ROUTES, "http");
+    struct server *server = server_new(cvm, conf, &CVM_HTTP_TRANSPORT, REGISTRATION_ROUTES, "http");
     if (!server)
         return cvm_error_out_of_memory();
     server->legacy_status = (int32_t)cvm_conf_number(conf, "http.legacy_status");
@@ -209,8 +216,7 @@ static cvm_error_t *reload(struct cvm_transport *transport)
     return load_tls(server_of(transport));
 }
 
-static void drain(
-    struct cvm_transport *transport, void (*drained)(void *argument), void *argument)
+static void drain(struct cvm_transport *transport, void (*drained)(void *argument), void *argument)
 {
     struct server *server = server_of(transport);
     server->drained = drained;

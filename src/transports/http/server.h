@@ -1,5 +1,5 @@
-/* The HTTP transport inside: a server has workers, a worker has connections, a connection has at most
- * one exchange with the instance at a time. */
+/* The HTTP transport inside: a server has workers, a worker has connections, a connection has at
+ * most one exchange with the instance at a time. */
 #ifndef CVM_HTTP_SERVER_H
 #define CVM_HTTP_SERVER_H
 
@@ -10,12 +10,13 @@
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/metrics.h"
+#include "core/transport.h"
 #include "limits.h"
 #include "parser.h"
 #include "stream.h"
-#include "core/transport.h"
 
-#define CVM_MOST_ADDRESSES 8
+#define CVM_MOST_ADDRESSES  8
+#define CVM_REQUEST_ID_SIZE 17
 
 struct connection;
 struct exchange;
@@ -36,14 +37,14 @@ struct timeouts {
 struct server {
     struct cvm_transport base;
     cvm_t *cvm;
-    const char *label; /* cvm_connections' */
+    const char *label;          /* cvm_connections' */
     const struct route *routes; /* ended by a path of NULL */
     struct timeouts timeouts;
     int32_t legacy_status, proxy_protocol;
     struct cvm_networks trusted;
     struct cvm_limits *limits;
     char *certificate, *key; /* paths; NULL: plain */
-    pthread_mutex_t lock; /* of context */
+    pthread_mutex_t lock;    /* of context */
     SSL_CTX *context;
     int32_t fds[CVM_MOST_ADDRESSES];
     char names[CVM_MOST_ADDRESSES][CVM_ADDRESS_SIZE + 8];
@@ -61,7 +62,7 @@ struct worker {
     struct cvm_watch *watches[CVM_MOST_ADDRESSES];
     struct cvm_timer *backoff; /* after EMFILE */
     struct connection *connections;
-    int32_t is_draining, is_closing;
+    int32_t is_draining, is_closing, is_starved;
     uint32_t exchanges; /* that have not come back */
     struct cvm_mail drain, ended;
     char scratch[16384]; /* what is read is parsed at once */
@@ -72,7 +73,8 @@ struct worker {
 void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_storage *address);
 /* Lets it finish what it does, then closes it. */
 void cvm_connection_drain(struct connection *connection);
-/* Answers the request and goes on. name: an error's, for the Allow of a 405; extra: more headers. */
+/* Answers the request and goes on. name: an error's, for the Allow of a 405; extra: more headers.
+ */
 void cvm_connection_answer(struct connection *connection, int32_t status, const char *media_type,
     const char *extra, const char *body, size_t length);
 /* Answers with an error of the library's. */
@@ -84,6 +86,13 @@ struct connection *cvm_connection_next(const struct connection *connection);
 struct worker *cvm_connection_worker(const struct connection *connection);
 struct cvm_parser *cvm_connection_request(struct connection *connection);
 const char *cvm_connection_client(const struct connection *connection);
+/* The id of the request that is being served, made when it is first asked for. */
+const char *cvm_connection_request_id(struct connection *connection);
+
+/* server.c */
+/* Any thread: the log's line for a request that did not reach the instance. */
+void cvm_server_log_refusal(
+    struct server *server, const char *request_id, const char *peer, const char *code);
 
 /* worker.c */
 /* 0, or -1. */

@@ -1,5 +1,5 @@
-/* OpenSSL over a BIO of ours: OpenSSL's own socket BIO uses write(), which kills a program that leaves
- * SIGPIPE as it is. */
+/* OpenSSL over a BIO of ours: OpenSSL's own socket BIO uses write(), which kills a program that
+ * leaves SIGPIPE as it is. */
 #include "stream.h"
 
 #include <errno.h>
@@ -81,6 +81,16 @@ static int choose_protocol(SSL *ssl, const unsigned char **chosen, unsigned char
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* Else OpenSSL asks for one on the terminal. */
+static int no_passphrase(char *text, int size, int is_write, void *argument)
+{
+    (void)text;
+    (void)size;
+    (void)is_write;
+    (void)argument;
+    return -1;
+}
+
 /* A device registers once: tickets and a session cache would only cost. */
 static void configure(SSL_CTX *context)
 {
@@ -92,6 +102,7 @@ static void configure(SSL_CTX *context)
     (void)SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
+    SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 }
 
 SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error)
@@ -112,8 +123,8 @@ SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_
         bad = key;
     if (bad) {
         const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-        *error = cvm_error_new(REASON_configuration,
-            "%.120s: can't be used for TLS: %s", bad, reason ? reason : "unknown");
+        *error = cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s", bad,
+            reason ? reason : "unknown");
         SSL_CTX_free(context);
         context = NULL;
     }
@@ -183,8 +194,7 @@ int32_t cvm_stream_read(struct cvm_stream *stream, void *bytes, size_t size)
 int32_t cvm_stream_write(struct cvm_stream *stream, const void *bytes, size_t length)
 {
     if (!stream->ssl)
-        return plain_result(
-            stream, send(stream->fd, bytes, length, MSG_NOSIGNAL), CVM_WRITABLE);
+        return plain_result(stream, send(stream->fd, bytes, length, MSG_NOSIGNAL), CVM_WRITABLE);
     ERR_clear_error();
     int rc = SSL_write(stream->ssl, bytes, length > INT_MAX ? INT_MAX : (int)length);
     return rc > 0 ? rc : judge(stream, rc);

@@ -11,7 +11,7 @@
 
 struct cvm_stream {
     int32_t fd;
-    SSL *ssl; /* NULL: plain */
+    SSL *ssl;       /* NULL: plain */
     uint32_t wants; /* CVM_READABLE or CVM_WRITABLE, after AGAIN */
 };
 

@@ -29,14 +29,17 @@ static void accept_some(struct worker *worker, int listener)
     for (uint32_t i = 0; i < MOST_ACCEPTS; i++) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;
-        int fd = accept4(
-            listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd =
+            accept4(listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            worker->is_starved = 0;
             (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
             cvm_connection_accept(worker, fd, &address);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            cvm_log_message(cvm_log_of(worker->server->cvm), LOG_WARNING,
-                "no descriptor for a connection; waiting");
+            if (!worker->is_starved) /* once, not ten times a second */
+                cvm_log_message(cvm_log_of(worker->server->cvm), LOG_WARNING,
+                    "no descriptor for a connection; waiting");
+            worker->is_starved = 1;
             watch_all(worker, 0);
             cvm_timer_start(worker->backoff, BACKOFF_MS);
             return;
@@ -92,12 +95,16 @@ void cvm_worker_left(struct worker *worker)
 static void drain(struct cvm_mail *mail)
 {
     struct worker *worker = CVM_CONTAINER(mail, struct worker, drain);
+    listener_ready(worker, CVM_READABLE); /* those that wait may have sent a request */
     stop_accepting(worker);
-    for (struct connection *connection = worker->connections, *next; connection; connection = next) {
+    for (uint32_t i = 0; i < worker->server->fd_count; i++)
+        (void)shutdown(worker->server->fds[i], SHUT_RD); /* who comes now is refused at once */
+    worker->is_draining = 1;
+    for (struct connection *connection = worker->connections, *next; connection;
+         connection = next) {
         next = cvm_connection_next(connection);
         cvm_connection_drain(connection);
     }
-    worker->is_draining = 1;
     cvm_worker_left(worker);
 }
 
@@ -128,8 +135,7 @@ int32_t cvm_worker_start(struct worker *worker, struct server *server)
     worker->backoff = cvm_timer_new(worker->loop, accept_again, worker);
     int32_t failed = !worker->backoff;
     for (uint32_t i = 0; i < server->fd_count && !failed; i++) {
-        worker->watches[i] =
-            cvm_watch_new(worker->loop, server->fds[i], listener_ready, worker);
+        worker->watches[i] = cvm_watch_new(worker->loop, server->fds[i], listener_ready, worker);
         failed = !worker->watches[i];
     }
     if (!failed) {
