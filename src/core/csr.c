@@ -120,8 +120,9 @@ static int32_t parse(struct span der, struct csr *csr)
 
 /* Keys that carry only a curve; a point is put into a copy. Made once: fetching them costs more
  * than a signature. */
+static const char *const CURVES[] = {"P-256", "P-384"};
 static EVP_PKEY *curve_keys[2];
-static pthread_once_t curve_keys_once = PTHREAD_ONCE_INIT;
+static pthread_mutex_t curve_keys_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static EVP_PKEY *make_curve_key(const char *curve)
 {
@@ -134,10 +135,15 @@ static EVP_PKEY *make_curve_key(const char *curve)
     return key;
 }
 
-static void make_curve_keys(void)
+/* NULL without memory; the next one tries again. */
+static const EVP_PKEY *curve_key(uint32_t i)
 {
-    curve_keys[0] = make_curve_key("P-256");
-    curve_keys[1] = make_curve_key("P-384");
+    (void)pthread_mutex_lock(&curve_keys_lock);
+    if (!curve_keys[i])
+        curve_keys[i] = make_curve_key(CURVES[i]);
+    const EVP_PKEY *key = curve_keys[i];
+    (void)pthread_mutex_unlock(&curve_keys_lock);
+    return key;
 }
 
 /* A named curve, and a point that lies on it: explicit parameters are not even looked at. */
@@ -148,12 +154,11 @@ static EVP_PKEY *read_ec(
     const void *parameter;
     X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
     int nid = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : NID_undef;
-    (void)pthread_once(&curve_keys_once, make_curve_keys);
     const EVP_PKEY *curve = NULL;
     if (nid == NID_X9_62_prime256v1)
-        curve = curve_keys[0];
+        curve = curve_key(0);
     else if (nid == NID_secp384r1)
-        curve = curve_keys[1];
+        curve = curve_key(1);
     else
         *why = "the CSR's curve must be P-256 or P-384, by its name";
     EVP_PKEY *key = curve ? EVP_PKEY_new() : NULL;
@@ -161,7 +166,10 @@ static EVP_PKEY *read_ec(
         return NULL;
     if (EVP_PKEY_copy_parameters(key, curve) != 1 ||
         EVP_PKEY_set1_encoded_public_key(
-            key, ASN1_STRING_get0_data(point), (size_t)ASN1_STRING_length(point)) != 1) {
+            key, ASN1_STRING_get0_data(point), (size_t)ASN1_STRING_length(point)) != 1 ||
+        /* The hash of a key must not depend on how its point was written. */
+        EVP_PKEY_set_utf8_string_param(
+            key, OSSL_PKEY_PARAM_EC_POINT_CONVERSION_FORMAT, "uncompressed") != 1) {
         *why = "the CSR's public key is not on its curve";
         EVP_PKEY_free(key);
         key = NULL;

@@ -32,6 +32,7 @@ static void instance_free(cvm_t *cvm)
     cvm_log_close(cvm->log);
     cvm_conf_free(cvm->conf);
     cvm_error_free(cvm->failure);
+    pthread_mutex_destroy(&cvm->post_lock);
     free(cvm);
 }
 
@@ -66,10 +67,12 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
 static void loop_closed(void *argument)
 {
     cvm_t *cvm = argument;
+    struct cvm_waiter stopped = cvm->stopped;
+    int32_t must_free = cvm->is_freed && !cvm->has_own_loop;
     cvm->is_closed = 1;
-    if (cvm->stopped.callback)
-        cvm->stopped.callback(cvm->stopped.user_data, NULL);
-    if (cvm->is_freed && !cvm_loop_is_own(cvm->loop))
+    if (stopped.callback)
+        stopped.callback(stopped.user_data, NULL); /* which may free the instance */
+    if (must_free)
         instance_free(cvm);
 }
 
@@ -79,6 +82,8 @@ cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t
     cvm_t *cvm = calloc(1, sizeof *cvm);
     if (!cvm)
         return cvm_error_out_of_memory();
+    (void)pthread_mutex_init(&cvm->post_lock, NULL); /* can't fail with default attributes */
+    cvm->has_own_loop = !loop;
     cvm->conf = cvm_conf_copy(conf);
     cvm_error_t *error = cvm->conf ? open_logs(cvm) : cvm_error_out_of_memory();
     if (!error)
@@ -105,9 +110,8 @@ void cvm_free(cvm_t *cvm)
         instance_free(cvm);
         return;
     }
-    int32_t is_own = cvm_loop_is_own(cvm->loop);
     cvm_stop(cvm, NULL, NULL);
-    if (is_own) {
+    if (cvm->has_own_loop) {
         cvm_loop_run(cvm->loop);
         instance_free(cvm);
     }
@@ -120,10 +124,21 @@ void cvm_hold(cvm_t *cvm)
     cvm->running++;
 }
 
-static void close_loop(cvm_t *cvm)
+static void close_loop(struct cvm_mail *mail)
+{
+    cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, closing);
+    cvm_loop_close(cvm->loop, loop_closed, cvm);
+}
+
+/* By mail: what was posted before it is run first. */
+static void close_loop_soon(cvm_t *cvm)
 {
     cvm->state = STATE_STOPPED;
-    cvm_loop_close(cvm->loop, loop_closed, cvm);
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    cvm->is_shut = 1;
+    (void)pthread_mutex_unlock(&cvm->post_lock);
+    cvm->closing.open = close_loop;
+    cvm_loop_post(cvm->loop, &cvm->closing);
 }
 
 static void side_closed(cvm_op_t *op)
@@ -152,7 +167,7 @@ static void close_next(cvm_t *cvm)
     }
     if (!close_side(cvm, SIDE_PLATFORM, &cvm->platform_context, cvm->platform.close) &&
         !close_side(cvm, SIDE_STORE, &cvm->store_context, cvm->store.close))
-        close_loop(cvm);
+        close_loop_soon(cvm);
 }
 
 void cvm_release(cvm_t *cvm)
@@ -287,15 +302,16 @@ void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 
 cvm_error_t *cvm_run(cvm_t *cvm)
 {
-    if (!cvm_loop_is_own(cvm->loop))
+    if (!cvm->has_own_loop)
         return cvm_error_new(REASON_conflict, "the loop is the caller's");
-    cvm_loop_run(cvm->loop);
+    if (!cvm->is_closed)
+        cvm_loop_run(cvm->loop);
     return NULL;
 }
 
 int32_t cvm_fd(const cvm_t *cvm)
 {
-    return cvm_loop_fd(cvm->loop);
+    return cvm->is_closed ? -1 : cvm_loop_fd(cvm->loop);
 }
 
 int32_t cvm_timeout_ms(cvm_t *cvm)
@@ -328,8 +344,15 @@ cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argume
     if (!posted)
         return cvm_error_out_of_memory();
     *posted = (struct posted){{NULL, run_posted}, function, argument};
-    cvm_loop_post(cvm->loop, &posted->mail);
-    return NULL;
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    int32_t is_shut = cvm->is_shut;
+    if (!is_shut)
+        cvm_loop_post(cvm->loop, &posted->mail);
+    (void)pthread_mutex_unlock(&cvm->post_lock);
+    if (!is_shut)
+        return NULL;
+    free(posted);
+    return cvm_error_new(REASON_conflict, "the instance has stopped");
 }
 
 /* --- Checking --------------------------------------------------------------------------------- */

@@ -2,6 +2,8 @@
 #ifndef CVM_CORE_INSTANCE_H
 #define CVM_CORE_INSTANCE_H
 
+#include <pthread.h>
+
 #include "conf.h"
 #include "cvm/plugin.h"
 #include "limiter.h"
@@ -34,7 +36,11 @@ struct cvm_waiter {
 #define CVM_MOST_LISTENERS 16
 
 struct cvm_s {
-    struct cvm_loop *loop;
+    struct cvm_loop *loop; /* gone when is_closed */
+    int32_t has_own_loop;
+    pthread_mutex_t post_lock; /* of the next one */
+    int32_t is_shut;           /* nothing more can be posted by others */
+    struct cvm_mail closing;
     struct cvm_threads *threads;
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;

@@ -47,6 +47,8 @@ struct registration {
     ptrdiff_t undoing;   /* the step that is being undone */
     uint32_t attempts;   /* that others spoiled */
     int32_t has_effects; /* outside the store, or an update under way */
+    int32_t is_recorded; /* our certificate, in the lease */
+    int32_t is_lease_lost;
     int32_t must_issue, is_reissue;
     char owner[2 * OWNER_BYTES + 1]; /* of the lease */
     char taken_over[65];             /* certificate that the lease's last owner recorded */
@@ -91,6 +93,7 @@ static void take_over(struct registration *r);
 static void taken_over(struct registration *r);
 static void take_certificate(struct registration *r);
 static void record_certificate(struct registration *r);
+static void recorded(struct registration *r);
 static void swapped(struct registration *r);
 static void update(struct registration *r);
 static void answer_success(struct registration *r);
@@ -99,6 +102,12 @@ static void call_platform(struct registration *r);
 static void called(struct registration *r);
 static void undo_platform(struct registration *r);
 static void fail(struct registration *r, enum cvm_reason reason, const char *text);
+static void keep_lease(struct registration *r);
+static void lease_read(cvm_op_t *op);
+static void lease_kept(cvm_op_t *op);
+static int32_t adopt_wanted(struct registration *r);
+static void start_swap(struct registration *r, uint32_t certificate_count, const char *call,
+    void (*done)(cvm_op_t *op));
 
 #define CALL(member) offsetof(cvm_platform_ops_t, member)
 #define UNDO(member) CALL(member), #member
@@ -113,7 +122,7 @@ static const struct step STEPS[] = {
     {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, claim,              claimed,          release_lease, 0, 0, NULL},
     {"take over",           ISSUE | OUTSIDE,              take_over,          taken_over,       NULL,          0, 0, NULL},
     {"create certificate",  ISSUE,                        call_platform,      take_certificate, undo_platform, CALL(create_certificate), UNDO(delete_certificate)},
-    {"record",              ISSUE | OUTSIDE,              record_certificate, swapped,          NULL,          0, 0, NULL},
+    {"record",              ISSUE | OUTSIDE,              record_certificate, recorded,         NULL,          0, 0, NULL},
     {"attach policy",       ISSUE,                        call_platform,      called,           undo_platform, CALL(attach_policy), UNDO(detach_policy)},
     {"create thing",        ISSUE,                        call_platform,      called,           NULL,          CALL(create_thing), 0, NULL},
     {"attach certificate",  ISSUE,                        call_platform,      called,           undo_platform, CALL(attach_certificate), UNDO(detach_certificate)},
@@ -301,7 +310,60 @@ static void fail(struct registration *r, enum cvm_reason reason, const char *tex
     /* A call with an unknown outcome may have happened: its undo is idempotent. */
     int32_t may_have_happened =
         r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_UNKNOWN && r->step->undo;
-    undo(r, r->step - STEPS - !may_have_happened);
+    r->undoing = r->step - STEPS - !may_have_happened;
+    if (is_outside(r) && r->has_effects)
+        keep_lease(r);
+    else
+        undo(r, r->undoing);
+}
+
+/*
+ * Only who holds the lease may undo: another request may have taken it over, and with it the
+ * certificate that is recorded in it. So the record is read again, and the lease prolonged, before
+ * anything is undone.
+ */
+static void keep_lease(struct registration *r)
+{
+    cvm_op_start(&r->op, r->cvm, SIDE_STORE, "get", lease_read);
+    r->cvm->store.get(r->cvm->store_context.self, &r->op, r->request->uid);
+}
+
+/* Nothing may be touched but a certificate that no record knows. */
+static void lease_lost(struct registration *r)
+{
+    r->is_lease_lost = 1;
+    undo(r, r->is_recorded ? -1 : r->undoing);
+}
+
+static void lease_read(cvm_op_t *op)
+{
+    struct registration *r = of(op);
+    cvm_record_t *now = cvm_op_take(op, 0);
+    if (!now || strcmp(cvm_record_text(now, CVM_LEASE_OWNER), r->owner) != 0) {
+        cvm_record_free(now);
+        lease_lost(r);
+        return;
+    }
+    cvm_record_free(r->device);
+    cvm_record_free(r->wanted);
+    r->device = now;
+    r->wanted = cvm_record_copy(now);
+    if (r->wanted &&
+        !cvm_record_set_number(r->wanted, CVM_LEASE_UNTIL, cvm_now_ms() + CVM_LEASE_MS))
+        start_swap(r, 0, "swap", lease_kept);
+    else
+        lease_lost(r);
+}
+
+static void lease_kept(cvm_op_t *op)
+{
+    struct registration *r = of(op);
+    if (op->answer == CVM_ANSWER_CONFLICT && ++r->attempts < MOST_ATTEMPTS)
+        keep_lease(r);
+    else if (op->answer == CVM_ANSWER_OK && !adopt_wanted(r))
+        undo(r, r->undoing);
+    else
+        lease_lost(r);
 }
 
 static void undone(cvm_op_t *op)
@@ -311,7 +373,7 @@ static void undone(cvm_op_t *op)
         undo(r, r->undoing - 1);
         return;
     }
-    /* The lease ends by itself, and whoever takes it over deletes what is recorded in it. */
+    /* The lease ends by itself: whoever takes it over deletes what is recorded in it. */
     cvm_log_message(
         r->cvm->log, LOG_WARNING, "undo of %s failed: %s", STEPS[r->undoing].name, op->text);
     undo(r, -1);
@@ -698,7 +760,7 @@ static void claimed(struct registration *r)
 
 static void release_lease(struct registration *r)
 {
-    if (set_lease(r->wanted, NULL, 0, NULL, NULL)) {
+    if (r->is_lease_lost || set_lease(r->wanted, NULL, 0, NULL, NULL)) {
         undo(r, -1);
         return;
     }
@@ -742,6 +804,7 @@ static void taken_over(struct registration *r)
             r->certificate = cvm_op_take(&r->op, i);
     int32_t same_key =
         strcmp(cvm_record_text(r->certificate, CVM_C_PUBLIC_KEY_SHA256), r->key.sha256) == 0;
+    r->is_recorded = r->certificate && same_key;
     cvm_step_fn delete_it = r->cvm->platform.delete_certificate;
     if (!r->certificate || same_key || !delete_it)
         next(r);
@@ -763,6 +826,12 @@ static void take_certificate(struct registration *r)
         fail(r, REASON_internal, "out of memory");
     else
         next(r);
+}
+
+static void recorded(struct registration *r)
+{
+    r->is_recorded = r->op.answer == CVM_ANSWER_OK || r->op.answer == CVM_ANSWER_UNKNOWN;
+    swapped(r);
 }
 
 static void record_certificate(struct registration *r)
