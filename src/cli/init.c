@@ -20,7 +20,8 @@ static const char USAGE[] =
     "usage: cvm init DIR [--endpoint HOST:PORT] [--host NAME]... [--root-key-out FILE]\n"
     "                [--root-passphrase-file FILE]\n"
     "\n"
-    "Makes an instance in the new folder DIR: configuration, store, CA, the server's certificate for\n"
+    "Makes an instance in the new folder DIR: configuration, store, CA, the server's certificate "
+    "for\n"
     "localhost and each NAME (DNS name or address), and the configuration of a mosquitto.\n"
     "  --endpoint              the broker that devices are told to connect to (localhost:8883)\n"
     "  --host                  a name or address by which devices reach this server; with one, it\n"
@@ -61,8 +62,8 @@ static int32_t write_text(const struct plan *plan, const char *name, const char 
     if (length < 0)
         return cli_fail(EX_OSERR, "out of memory");
     (void)snprintf(path, sizeof path, "%s/%s", plan->absolute, name);
-    int32_t failed = cvm_files_replace(
-        path, text, (size_t)length, 0644, (gid_t)-1, why, sizeof why);
+    int32_t failed =
+        cvm_files_replace(path, text, (size_t)length, 0644, (gid_t)-1, why, sizeof why);
     free(text);
     return failed ? cli_fail(EX_CANTCREAT, "%s", why) : 0;
 }
@@ -134,8 +135,8 @@ static int32_t make_ca(struct plan *plan)
     if (plan->root_key_out)
         (void)snprintf(plan->root_key, sizeof plan->root_key, "%s", plan->root_key_out);
     else
-        (void)snprintf(plan->root_key, sizeof plan->root_key, "%.4000s/ca/offline/root.key",
-            plan->absolute);
+        (void)snprintf(
+            plan->root_key, sizeof plan->root_key, "%.4000s/ca/offline/root.key", plan->absolute);
     if (cvm_files_exists(plan->root_key))
         return cli_fail(EX_CANTCREAT, "%s exists already", plan->root_key);
     if (cvm_local_init(folder, plan->root_key, plan->passphrase, why, sizeof why))
@@ -163,36 +164,60 @@ static int32_t make_server(
     return 0;
 }
 
+/* The broker reads a copy of its own; cvm-mosquitto-reload replaces it by what it has checked. */
+static int32_t copy_crl(const struct plan *plan)
+{
+    char path[LONGEST_PATH + 16], why[ERROR_SIZE];
+    size_t length;
+    (void)snprintf(path, sizeof path, "%s/ca/crl.pem", plan->absolute);
+    char *crl = cvm_files_read(path, &length, why, sizeof why);
+    int32_t code =
+        crl ? write_text(plan, "mosquitto/crl.pem", "%s", crl) : cli_fail(EX_CANTCREAT, "%s", why);
+    free(crl);
+    return code;
+}
+
+static int32_t write_broker_configuration(const struct plan *plan)
+{
+    return write_text(plan, "mosquitto/mosquitto.conf",
+        "# mosquitto 2.0 for this instance's devices. It reads crlfile and certfile at its start "
+        "and on\n"
+        "# SIGHUP only. A crlfile that it can't read makes it accept revoked devices, one that "
+        "has\n"
+        "# expired makes it refuse all. So it has a copy of ca/crl.pem: cvm-mosquitto-reload (in\n"
+        "# deploy/mosquitto) checks a new one, puts it here, and tells the broker.\n"
+        "listener %s\n"
+        "cafile %s/ca/chain.pem\n"
+        "certfile %s/mosquitto/server.pem\n"
+        "keyfile %s/mosquitto/server.key\n"
+        "crlfile %s/mosquitto/crl.pem\n"
+        "tls_version tlsv1.2\n"
+        "require_certificate true\n"
+        "# The certificate's CN, which is the thing's name, is who a device is; its client id "
+        "too,\n"
+        "# or one device could take over another's session.\n"
+        "use_identity_as_username true\n"
+        "use_username_as_clientid true\n"
+        "allow_anonymous false\n"
+        "acl_file %s/mosquitto/acl\n",
+        plan->broker_port, plan->absolute, plan->absolute, plan->absolute, plan->absolute,
+        plan->absolute);
+}
+
 static int32_t make_broker(const struct plan *plan)
 {
     const struct group *group = getgrnam("mosquitto");
-    int32_t code =
-        make_server(plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
+    int32_t code = make_folder(plan, "", 0755); /* the broker, another user, must get through */
+    if (!code)
+        code = make_server(
+            plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
+    if (!code)
+        code = copy_crl(plan);
     if (!code)
         code = write_text(plan, "mosquitto/acl",
             "# A device may use its own topics, and no others. %%u is its thing's name.\n"
             "pattern readwrite things/%%u/#\n");
-    if (!code)
-        code = write_text(plan, "mosquitto/mosquitto.conf",
-            "# mosquitto 2.0 for this instance's devices. It reads crlfile at its start and on SIGHUP\n"
-            "# only, and accepts revoked devices if it can't read it: let cvm-mosquitto-reload (in\n"
-            "# deploy/mosquitto) tell it of a new one.\n"
-            "listener %s\n"
-            "cafile %s/ca/chain.pem\n"
-            "certfile %s/mosquitto/server.pem\n"
-            "keyfile %s/mosquitto/server.key\n"
-            "crlfile %s/ca/crl.pem\n"
-            "tls_version tlsv1.2\n"
-            "require_certificate true\n"
-            "# The certificate's CN, which is the thing's name, is who a device is; its client id too,\n"
-            "# or one device could take over another's session.\n"
-            "use_identity_as_username true\n"
-            "use_username_as_clientid true\n"
-            "allow_anonymous false\n"
-            "acl_file %s/mosquitto/acl\n",
-            plan->broker_port, plan->absolute, plan->absolute, plan->absolute, plan->absolute,
-            plan->absolute);
-    return code;
+    return code ? code : write_broker_configuration(plan);
 }
 
 static int32_t write_configuration(const struct plan *plan)
@@ -249,8 +274,7 @@ static int32_t make_instance(struct plan *plan)
 {
     int32_t code = split_endpoint(plan);
     if (!code && plan->passphrase_file)
-        code = cli_read_secret(
-            plan->passphrase_file, &plan->passphrase, &plan->passphrase_length);
+        code = cli_read_secret(plan->passphrase_file, &plan->passphrase, &plan->passphrase_length);
     if (!code && plan->passphrase)
         plan->passphrase[plan->passphrase_length] = 0; /* there is room for it */
     if (!code)
@@ -279,7 +303,8 @@ int32_t cli_init(int argc, char **argv)
     struct plan plan = {.folder = NULL};
     struct cli_list operands = {.count = 0};
     const struct cli_option options[] = {{"--endpoint", 1, &plan.endpoint, NULL, NULL},
-        {"--host", 1, NULL, NULL, &plan.hosts}, {"--root-key-out", 1, &plan.root_key_out, NULL, NULL},
+        {"--host", 1, NULL, NULL, &plan.hosts},
+        {"--root-key-out", 1, &plan.root_key_out, NULL, NULL},
         {"--root-passphrase-file", 1, &plan.passphrase_file, NULL, NULL},
         {NULL, 0, NULL, NULL, NULL}};
     int32_t code = cli_parse(argc, argv, options, USAGE, 1, 1, &operands);

@@ -75,8 +75,7 @@ int32_t cvm_ca_add_extension(X509 *certificate, X509 *issuer, int nid, const cha
 
 /* --- Reading the folder ----------------------------------------------------------------------- */
 
-static char *read_in(
-    const char *folder, const char *name, char *error, size_t error_size)
+static char *read_in(const char *folder, const char *name, char *error, size_t error_size)
 {
     char path[LONGEST_PATH];
     size_t length;
@@ -92,6 +91,14 @@ static X509 *parse_certificate(const char *pem)
     return certificate;
 }
 
+int32_t cvm_ca_is_certificate(const char *pem)
+{
+    X509 *certificate = parse_certificate(pem);
+    X509_free(certificate);
+    ERR_clear_error();
+    return certificate != NULL;
+}
+
 static EVP_PKEY *parse_key(const char *pem)
 {
     BIO *bio = BIO_new_mem_buf(pem, -1);
@@ -103,11 +110,10 @@ static EVP_PKEY *parse_key(const char *pem)
 static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t error_size)
 {
     char *key_pem = NULL;
-    int32_t failed =
-        !(ca->root_pem = read_in(folder, "root.pem", error, error_size)) ||
-        !(ca->chain_pem = read_in(folder, "issuing.pem", error, error_size)) ||
-        !(ca->root_crl_pem = read_in(folder, "root.crl.pem", error, error_size)) ||
-        !(key_pem = read_in(folder, "issuing.key", error, error_size));
+    int32_t failed = !(ca->root_pem = read_in(folder, "root.pem", error, error_size)) ||
+                     !(ca->chain_pem = read_in(folder, "issuing.pem", error, error_size)) ||
+                     !(ca->root_crl_pem = read_in(folder, "root.crl.pem", error, error_size)) ||
+                     !(key_pem = read_in(folder, "issuing.key", error, error_size));
     if (!failed) {
         ca->root = parse_certificate(ca->root_pem);
         ca->issuing = parse_certificate(ca->chain_pem);
@@ -196,8 +202,8 @@ static int32_t set_spki(X509 *certificate, const uint8_t *spki, size_t length)
         X509_ALGOR_get0(&object, &type, &parameter, algorithm);
         void *copy = type == V_ASN1_OBJECT ? OBJ_dup(parameter) : NULL;
         key = OPENSSL_memdup(ASN1_STRING_get0_data(bits), (size_t)size);
-        if (key && X509_PUBKEY_set0_param(X509_get_X509_PUBKEY(certificate), OBJ_dup(object), type,
-                       copy, key, size))
+        if (key && X509_PUBKEY_set0_param(
+                       X509_get_X509_PUBKEY(certificate), OBJ_dup(object), type, copy, key, size))
             failed = 0;
         else
             OPENSSL_free(key);
@@ -256,7 +262,7 @@ static int32_t set_extensions(const struct ca *ca, X509 *certificate)
 
 static int32_t export_leaf(X509 *certificate, struct ca_leaf *leaf)
 {
-    uint8_t digest[32];
+    uint8_t digest[32] = {0};
     const ASN1_INTEGER *serial = X509_get0_serialNumber(certificate);
     BIO *bio = BIO_new(BIO_s_mem());
     if (bio && X509_digest(certificate, EVP_sha256(), digest, NULL) &&
@@ -275,13 +281,13 @@ int32_t cvm_ca_sign_leaf(const struct ca *ca, const uint8_t *spki, size_t spki_l
 {
     X509 *certificate = X509_new();
     memset(leaf, 0, sizeof *leaf);
-    int32_t failed =
-        !certificate || !X509_set_version(certificate, X509_VERSION_3) ||
-        cvm_ca_random_serial(X509_get_serialNumber(certificate)) ||
-        set_names(ca, certificate, common_name) ||
-        set_times(ca, certificate, backdate_ms, validity_ms, leaf) ||
-        set_spki(certificate, spki, spki_length) || set_extensions(ca, certificate) ||
-        !X509_sign(certificate, ca->key, EVP_sha256()) || export_leaf(certificate, leaf);
+    int32_t failed = !certificate || !X509_set_version(certificate, X509_VERSION_3) ||
+                     cvm_ca_random_serial(X509_get_serialNumber(certificate)) ||
+                     set_names(ca, certificate, common_name) ||
+                     set_times(ca, certificate, backdate_ms, validity_ms, leaf) ||
+                     set_spki(certificate, spki, spki_length) || set_extensions(ca, certificate) ||
+                     !X509_sign(certificate, ca->key, EVP_sha256()) ||
+                     export_leaf(certificate, leaf);
     X509_free(certificate);
     ERR_clear_error();
     return failed ? -1 : 0;

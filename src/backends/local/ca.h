@@ -12,10 +12,10 @@
 /* Read from the folder; not changed after. */
 struct ca {
     X509 *root, *issuing;
-    EVP_PKEY *key;         /* the issuing CA's */
+    EVP_PKEY *key;              /* the issuing CA's */
     char *root_pem, *chain_pem; /* the chain without the root */
-    char key_id[41];       /* of the issuing CA, hex */
-    char *root_crl_pem;    /* signed when the root key was at hand */
+    char key_id[41];            /* of the issuing CA, hex */
+    char *root_crl_pem;         /* signed when the root key was at hand */
     /* What every device's certificate has alike: */
     X509_EXTENSION *basic_constraints, *key_usage, *extended_key_usage, *authority_key_id;
 };
@@ -23,6 +23,8 @@ struct ca {
 /* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem. NULL and why. */
 struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size);
 void cvm_ca_free(struct ca *ca);
+/* 1 if the PEM text begins with a certificate. */
+int32_t cvm_ca_is_certificate(const char *pem);
 
 /* A device's certificate as the store keeps it. */
 struct ca_leaf {

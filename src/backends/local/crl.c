@@ -79,13 +79,17 @@ static X509_CRL *make_empty(X509 *issuer, int64_t number, int64_t this_update_ms
     return crl;
 }
 
-struct crl *cvm_crl_new(const struct ca *ca, int64_t number, int64_t validity_ms)
+int64_t cvm_crl_end_ms(const struct ca *ca, int64_t validity_ms)
 {
     int64_t now_ms = cvm_ca_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
-    if (validity_ms && now_ms + validity_ms < end_ms)
-        end_ms = now_ms + validity_ms;
+    return validity_ms && now_ms + validity_ms < end_ms ? now_ms + validity_ms : end_ms;
+}
+
+struct crl *cvm_crl_new(const struct ca *ca, int64_t number, int64_t validity_ms)
+{
     struct crl *crl = calloc(1, sizeof *crl);
-    if (crl && !(crl->crl = make_empty(ca->issuing, number, now_ms - BACKDATE_MS, end_ms))) {
+    if (crl && !(crl->crl = make_empty(ca->issuing, number, cvm_ca_now_ms() - BACKDATE_MS,
+                     cvm_crl_end_ms(ca, validity_ms)))) {
         free(crl);
         crl = NULL;
     }
@@ -114,7 +118,8 @@ static int32_t set_reason(X509_REVOKED *revoked, const char *reason)
     return 0;
 }
 
-int32_t cvm_crl_add(struct crl *crl, const char *serial_hex, int64_t revoked_at_ms, const char *reason)
+int32_t cvm_crl_add(
+    struct crl *crl, const char *serial_hex, int64_t revoked_at_ms, const char *reason)
 {
     X509_REVOKED *revoked = X509_REVOKED_new();
     ASN1_TIME *date = ASN1_TIME_set(NULL, revoked_at_ms / 1000);
@@ -164,40 +169,58 @@ char *cvm_crl_of_root(X509 *root, EVP_PKEY *key)
 
 /* --- The file --------------------------------------------------------------------------------- */
 
-/* mosquitto accepts revoked devices when it can't read the file: what is written must parse. */
-static int32_t check(const char *pem)
+/* The next CRL in bio, if it is the issuer's; NULL if not. */
+static X509_CRL *next_of(BIO *bio, X509 *issuer)
 {
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    uint32_t count = 0;
-    X509_CRL *crl;
-    while (bio && (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL))) {
+    X509_CRL *crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL);
+    if (crl && (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) != 0 ||
+                   X509_CRL_verify(crl, X509_get0_pubkey(issuer)) != 1)) {
         X509_CRL_free(crl);
-        count++;
+        crl = NULL;
     }
-    BIO_free(bio);
-    ERR_clear_error();
-    return count >= 2 ? 0 : -1; /* the issuing CA's and the root's */
+    return crl;
 }
 
-int32_t cvm_crl_write(const char *folder, const char *pem, char *error, size_t error_size)
+/* The issuing CA's CRL, if bio holds it and then the root's; NULL if not. mosquitto accepts revoked
+ * devices when it can't read the file: nothing less will do. */
+static X509_CRL *parse(const struct ca *ca, BIO *bio)
+{
+    X509_CRL *crl = bio ? next_of(bio, ca->issuing) : NULL;
+    X509_CRL *root_crl = crl ? next_of(bio, ca->root) : NULL;
+    if (!root_crl) {
+        X509_CRL_free(crl);
+        crl = NULL;
+    }
+    X509_CRL_free(root_crl);
+    ERR_clear_error();
+    return crl;
+}
+
+int32_t cvm_crl_write(
+    const struct ca *ca, const char *folder, const char *pem, char *error, size_t error_size)
 {
     char path[LONGEST_PATH];
-    if (check(pem)) {
-        (void)snprintf(error, error_size, "the new CRL does not parse; the old one stays");
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509_CRL *crl = parse(ca, bio);
+    BIO_free(bio);
+    if (!crl) {
+        (void)snprintf(error, error_size,
+            "what was made can't be verified (is root.crl.pem broken?); the old one stays");
         return -1;
     }
+    X509_CRL_free(crl);
     (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
     return cvm_files_replace(path, pem, strlen(pem), 0644, (gid_t)-1, error, error_size);
 }
 
-int64_t cvm_crl_read(const char *folder, int64_t *next_update_ms)
+int64_t cvm_crl_read(const struct ca *ca, const char *folder, int64_t *next_update_ms)
 {
     char path[LONGEST_PATH];
     int64_t number = 0;
     *next_update_ms = 0;
     (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
     BIO *bio = BIO_new_file(path, "re");
-    X509_CRL *crl = bio ? PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL) : NULL;
+    X509_CRL *crl = parse(ca, bio);
     ASN1_INTEGER *value = crl ? X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL) : NULL;
     if (value && ASN1_INTEGER_get_int64(&number, value))
         *next_update_ms = cvm_ca_time_ms(X509_CRL_get0_nextUpdate(crl));

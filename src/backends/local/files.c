@@ -9,8 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-
-#define LARGEST_FILE (1024 * 1024)
+#define LARGEST_FILE ((size_t)1024 * 1024)
 #define LONGEST_PATH 4096
 
 static int32_t complain(const char *path, char *error, size_t error_size)
@@ -56,8 +55,8 @@ static int32_t fill(int fd, const void *bytes, size_t length, mode_t mode, gid_t
     return write_all(fd, bytes, length) || fchmod(fd, mode) || fsync(fd) ? -1 : 0;
 }
 
-int32_t cvm_files_replace(const char *path, const void *bytes, size_t length, mode_t mode, gid_t group,
-    char *error, size_t error_size)
+int32_t cvm_files_replace(const char *path, const void *bytes, size_t length, mode_t mode,
+    gid_t group, char *error, size_t error_size)
 {
     char temporary[LONGEST_PATH];
     if ((size_t)snprintf(temporary, sizeof temporary, "%s.XXXXXX", path) >= sizeof temporary) {
@@ -85,6 +84,7 @@ char *cvm_files_read(const char *path, size_t *length, char *error, size_t error
         free(bytes);
         return NULL;
     }
+    (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of a key in stdio's buffer */
     *length = fread(bytes, 1, LARGEST_FILE + 1, file);
     int failed = ferror(file) || *length > LARGEST_FILE;
     (void)fclose(file);

@@ -14,13 +14,13 @@
 #include "files.h"
 #include "local.h"
 
-#define LONGEST_PATH   4096
-#define ROOT_YEARS     30
-#define ISSUING_YEARS  20
-#define SERVER_DAYS    365
-#define DAY_S          86400
-#define YEAR_S         (INT64_C(365) * DAY_S)
-#define LONGEST_NAMES  8192
+#define LONGEST_PATH  4096
+#define ROOT_YEARS    30
+#define ISSUING_YEARS 20
+#define SERVER_DAYS   365
+#define DAY_S         86400
+#define YEAR_S        (INT64_C(365) * DAY_S)
+#define LONGEST_NAMES 8192
 
 /* --- Certificates of the CA's own ------------------------------------------------------------- */
 
@@ -51,7 +51,8 @@ static int32_t set_validity(X509 *certificate, X509 *issuer, int64_t lifetime_s)
 
 static int32_t add_profile(X509 *certificate, X509 *issuer, const struct profile *profile)
 {
-    if (cvm_ca_add_extension(certificate, issuer, NID_basic_constraints, profile->basic_constraints) ||
+    if (cvm_ca_add_extension(
+            certificate, issuer, NID_basic_constraints, profile->basic_constraints) ||
         cvm_ca_add_extension(certificate, issuer, NID_key_usage, profile->key_usage) ||
         cvm_ca_add_extension(certificate, issuer, NID_subject_key_identifier, "hash") ||
         cvm_ca_add_extension(certificate, issuer, NID_authority_key_identifier, "keyid:always"))
@@ -59,12 +60,14 @@ static int32_t add_profile(X509 *certificate, X509 *issuer, const struct profile
     if (profile->extended_key_usage &&
         cvm_ca_add_extension(certificate, issuer, NID_ext_key_usage, profile->extended_key_usage))
         return -1;
-    return profile->names ? cvm_ca_add_extension(certificate, issuer, NID_subject_alt_name, profile->names)
-                          : 0;
+    return profile->names
+               ? cvm_ca_add_extension(certificate, issuer, NID_subject_alt_name, profile->names)
+               : 0;
 }
 
 /* A certificate for key; self-signed without an issuer. NULL on failure. */
-static X509 *certify(EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, const struct profile *profile)
+static X509 *certify(
+    EVP_PKEY *key, X509 *issuer, EVP_PKEY *issuer_key, const struct profile *profile)
 {
     X509 *certificate = X509_new();
     X509_NAME *subject = certificate ? X509_get_subject_name(certificate) : NULL;
@@ -155,7 +158,8 @@ static int32_t make_ca(struct new_ca *ca)
 static int32_t write_keys(const struct new_ca *ca, const char *folder, const char *root_key,
     const char *passphrase, char *error, size_t error_size)
 {
-    char *root_pem = key_pem(ca->root_key, passphrase), *issuing_pem = key_pem(ca->issuing_key, NULL);
+    char *root_pem = key_pem(ca->root_key, passphrase),
+         *issuing_pem = key_pem(ca->issuing_key, NULL);
     int32_t failed = -1;
     if (!root_pem || !issuing_pem)
         (void)snprintf(error, error_size, "the keys could not be written: out of memory");
@@ -189,15 +193,15 @@ static int32_t write_first_crl(const char *folder, char *error, size_t error_siz
     struct ca *ca = cvm_ca_load(folder, error, error_size);
     struct crl *crl = ca ? cvm_crl_new(ca, 1, 0) : NULL;
     char *pem = crl ? cvm_crl_sign(crl, ca) : NULL;
-    int32_t failed = !pem || cvm_crl_write(folder, pem, error, error_size);
+    int32_t failed = !pem || cvm_crl_write(ca, folder, pem, error, error_size);
     free(pem);
     cvm_crl_free(crl);
     cvm_ca_free(ca);
     return failed ? -1 : 0;
 }
 
-int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase, char *error,
-    size_t error_size)
+int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase,
+    char *error, size_t error_size)
 {
     struct new_ca ca = {0};
     int32_t failed = make_ca(&ca);
@@ -227,18 +231,20 @@ static int32_t is_dns_name(const char *name)
 {
     size_t length = strlen(name);
     return length && length <= 253 &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-*_") == length;
+           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-*_") ==
+               length;
 }
 
 /* "DNS:a,IP:b". 0, or -1 and why. */
-static int32_t list_names(const struct cvm_local_server *server, char *list, size_t size, char *error,
-    size_t error_size)
+static int32_t list_names(
+    const struct cvm_local_server *server, char *list, size_t size, char *error, size_t error_size)
 {
     size_t used = 0;
     for (uint32_t i = 0; i < server->name_count; i++) {
         const char *name = server->names[i];
         if (!is_address(name) && !is_dns_name(name)) {
-            (void)snprintf(error, error_size, "'%.100s' is neither a DNS name nor an address", name);
+            (void)snprintf(
+                error, error_size, "'%.100s' is neither a DNS name nor an address", name);
             return -1;
         }
         int length = snprintf(list + used, size - used, "%s%s:%s", i ? "," : "",
@@ -311,8 +317,8 @@ int32_t cvm_local_server(
     EVP_PKEY *key = ca ? server_key(server, error, error_size) : NULL;
     int32_t failed = -1;
     if (key)
-        failed = certify_server(
-            ca, key, "libcvm server", names, server->certificate, error, error_size);
+        failed =
+            certify_server(ca, key, "libcvm server", names, server->certificate, error, error_size);
     EVP_PKEY_free(key);
     cvm_ca_free(ca);
     return failed;
@@ -334,8 +340,7 @@ static char *names_of(X509 *certificate)
                 (const char *)ASN1_STRING_get0_data(name->d.dNSName));
         } else if (name->type == GEN_IPADD) {
             int family = ASN1_STRING_length(name->d.iPAddress) == 4 ? AF_INET : AF_INET6;
-            (void)inet_ntop(
-                family, ASN1_STRING_get0_data(name->d.iPAddress), text, sizeof text);
+            (void)inet_ntop(family, ASN1_STRING_get0_data(name->d.iPAddress), text, sizeof text);
             (void)fprintf(out, "%sIP:%s", separator, text);
         }
     }
@@ -345,12 +350,13 @@ static char *names_of(X509 *certificate)
     return list;
 }
 
-/* Less than a third of its time is left, and it is this CA's. */
+/* Less than a third of its time is left, it is this CA's, and a new one would last longer. */
 static int32_t must_renew(const struct ca *ca, X509 *certificate)
 {
     int64_t end_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
     int64_t lifetime_ms = INT64_C(1000) * SERVER_DAYS * DAY_S;
     return X509_check_issued(ca->issuing, certificate) == X509_V_OK &&
+           end_ms < cvm_ca_time_ms(X509_get0_notAfter(ca->issuing)) &&
            end_ms - cvm_ca_now_ms() < lifetime_ms / 3;
 }
 

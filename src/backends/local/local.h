@@ -10,14 +10,13 @@
 int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry);
 
 /* Makes a root and an issuing CA: DIR/root.pem, issuing.pem, chain.pem, crl.pem, root.crl.pem,
- * issuing.key, and the root's key at root_key (encrypted if passphrase is not NULL). DIR must exist.
- * 0, or -1 and why. */
-int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase, char *error,
-    size_t error_size);
+ * issuing.key, and the root's key at root_key (encrypted if passphrase is not NULL). DIR must
+ * exist. 0, or -1 and why. */
+int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase,
+    char *error, size_t error_size);
 
 /* Prints the CA's certificates and its CRL. 0, or -1 and why. */
-int32_t cvm_local_show(
-    const char *folder, int32_t json, FILE *out, char *error, size_t error_size);
+int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size);
 
 /* What a server certificate is for: DNS names or addresses. */
 struct cvm_local_server {

@@ -1,5 +1,5 @@
-/* The local platform's table of steps. It has no effects outside the store: it signs in memory, and a
- * certificate exists once the record says so. Only revocation leaves the store, as crl.pem. */
+/* The local platform's table of steps. It has no effects outside the store: it signs in memory, and
+ * a certificate exists once the record says so. Only revocation leaves the store, as crl.pem. */
 #include "platform.h"
 
 #include <stdio.h>
@@ -8,6 +8,8 @@
 
 #include "files.h"
 #include "local.h"
+
+#define LEAST_VALIDITY_MS 10000
 
 /* --- Open and close --------------------------------------------------------------------------- */
 
@@ -21,17 +23,30 @@ static void destroy(void *self)
     free(platform);
 }
 
+/* The broker's trust anchors; freed by the caller. NULL and why. */
+static char *read_root_ca(const struct platform *platform, char *error, size_t error_size)
+{
+    const char *path = platform->host->property(platform->context, "mqtt.root_ca");
+    size_t length;
+    if (!*path)
+        return strdup(platform->ca->root_pem);
+    char *pem = cvm_files_read(path, &length, error, error_size);
+    if (pem && !cvm_ca_is_certificate(pem)) {
+        (void)snprintf(error, error_size, "mqtt.root_ca: %.120s holds no certificate", path);
+        free(pem);
+        pem = NULL;
+    }
+    return pem;
+}
+
 /* What a device is told: the endpoint, and whom to trust there. */
 static int32_t load_endpoint(struct platform *platform, char *error, size_t error_size)
 {
-    const char *path = platform->host->property(platform->context, "mqtt.root_ca");
     const char *endpoint = platform->host->property(platform->context, "mqtt.endpoint");
-    size_t length;
-    char *root_ca =
-        *path ? cvm_files_read(path, &length, error, error_size) : strdup(platform->ca->root_pem);
+    char *root_ca = read_root_ca(platform, error, error_size);
     char *copy = strdup(endpoint);
     if (!root_ca || !copy || !*copy) {
-        if (copy && !*copy)
+        if (root_ca && copy)
             (void)snprintf(error, error_size, "mqtt.endpoint is empty");
         free(root_ca);
         free(copy);
@@ -42,6 +57,16 @@ static int32_t load_endpoint(struct platform *platform, char *error, size_t erro
     platform->root_ca = root_ca;
     platform->endpoint = copy;
     return 0;
+}
+
+/* A CRL's times are whole seconds, and it is renewed at half of its time. */
+static int32_t check_validity(const struct platform *platform, char *error, size_t error_size)
+{
+    int64_t validity_ms = platform->host->property_number(platform->context, "ca.crl_validity");
+    if (!validity_ms || validity_ms >= LEAST_VALIDITY_MS)
+        return 0;
+    (void)snprintf(error, error_size, "ca.crl_validity must be 0, or at least 10s");
+    return -1;
 }
 
 static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
@@ -55,7 +80,8 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
     platform->context = context;
     platform->folder = strdup(*location ? location : "ca");
     platform->ca = platform->folder ? cvm_ca_load(platform->folder, error, error_size) : NULL;
-    if (!platform->ca || load_endpoint(platform, error, error_size)) {
+    if (!platform->ca || check_validity(platform, error, error_size) ||
+        load_endpoint(platform, error, error_size)) {
         destroy(platform);
         return CVM_ANSWER_INVALID;
     }
@@ -88,23 +114,26 @@ static void close_platform(void *self, cvm_op_t *op)
 }
 
 /* A new crl.pem is part of it: the last one may have been lost or spoiled. */
-static void reload(void *self)
+void cvm_platform_reload(struct platform *platform)
 {
-    struct platform *platform = self;
     char error[200];
-    struct ca *ca = platform->publication ? NULL : cvm_ca_load(platform->folder, error, sizeof error);
+    platform->must_reload = platform->publication != NULL;
+    if (platform->must_reload)
+        return;
+    struct ca *ca = cvm_ca_load(platform->folder, error, sizeof error);
     if (ca) {
         cvm_ca_free(platform->ca);
         platform->ca = ca;
         report_expiry(platform);
-        if (!load_endpoint(platform, error, sizeof error)) {
-            cvm_publish(platform, NULL);
-            return;
-        }
-    } else if (platform->publication) {
-        return; /* it is being used; the next reload will read it */
+        cvm_publish_now(platform);
     }
-    platform->host->log(platform->context, CVM_LEVEL_ERROR, error);
+    if (!ca || load_endpoint(platform, error, sizeof error))
+        platform->host->log(platform->context, CVM_LEVEL_ERROR, error);
+}
+
+static void reload(void *self)
+{
+    cvm_platform_reload(self);
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */
@@ -116,6 +145,10 @@ static void prepare(
     const cvm_host_t *host = platform->host;
     (void)device;
     (void)certificate;
+    if (cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) <= cvm_ca_now_ms()) {
+        host->complete(op, CVM_ANSWER_UNAVAILABLE, "the issuing CA's certificate has expired");
+        return;
+    }
     int32_t failed = host->op_set_text(op, CVM_OUT_ENDPOINT, platform->endpoint) ||
                      host->op_set_text(op, CVM_OUT_ROOT_CA, platform->root_ca) ||
                      host->op_set_text(op, CVM_OUT_CHAIN, platform->ca->chain_pem);
@@ -147,9 +180,10 @@ static void create_certificate(
     size_t length;
     const uint8_t *spki = host->op_public_key(op, &length);
     (void)certificate;
-    int32_t failed = cvm_ca_sign_leaf(platform->ca, spki, length, host->text(device, CVM_THING_NAME),
-        host->property_number(platform->context, "certificate.not_before_backdate"),
-        host->property_number(platform->context, "certificate.validity"), &leaf);
+    int32_t failed =
+        cvm_ca_sign_leaf(platform->ca, spki, length, host->text(device, CVM_THING_NAME),
+            host->property_number(platform->context, "certificate.not_before_backdate"),
+            host->property_number(platform->context, "certificate.validity"), &leaf);
     cvm_record_t *record = failed ? NULL : record_of(platform, &leaf);
     failed = !record || host->op_add_record(op, record);
     free(leaf.pem);

@@ -22,13 +22,16 @@ struct platform {
     /* Publishing (publish.c): */
     struct waiting *waiting; /* for the next CRL */
     struct publication *publication;
-    int64_t published_at_ms;
-    int32_t is_scheduled;
+    int32_t must_reload; /* when the publication is done: it works with the CA as it is */
 };
 
-/* Completes op when a CRL that was begun after this call is on disk. op may be NULL. */
+/* Completes op when a CRL that was begun after this call is on disk. */
 void cvm_publish(struct platform *platform, cvm_op_t *op);
+/* Publishes without being asked, unless a publication runs. */
+void cvm_publish_now(struct platform *platform);
 /* Publishes what is missing or ends soon, now and from time to time. */
 void cvm_publish_when_due(struct platform *platform);
+/* Reads the CA and the endpoint again (platform.c). */
+void cvm_platform_reload(struct platform *platform);
 
 #endif

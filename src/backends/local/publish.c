@@ -1,53 +1,52 @@
 /*
- * Publishing the CRL: at most once a second, by one process at a time, under the lock of ca/.crl.lock:
- * lock, scan what is revoked and what is suspended, take the next number from the store, sign, write.
- * The scans run under the lock, so that no older view of the store can follow a newer one.
+ * Publishing the CRL: by one process at a time, under the lock of ca/.crl.lock, at most once a
+ * second: lock, scan what is revoked and what is suspended, take the next number from the store,
+ * sign, write. The scans run under the lock, so that no older view of the store can follow a newer
+ * one.
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "command.h"
 #include "crl.h"
 #include "platform.h"
 
 #define LEAST_INTERVAL_MS 1000
 #define CHECK_EVERY_MS    (INT64_C(3600) * 1000)
-#define LOCK_TRIES        3000
-#define LOCK_WAIT_NS      10000000L
-#define COMMAND_TRIES     3000 /* of 10 ms: 30 s */
+#define LOCK_TRIES        3000 /* 30 s */
+#define LOCK_WAIT_MS      10
 #define PAGE              1000
 #define NUMBER_NAME       "crl_number"
 #define MOST_SWAPS        5
 #define LONGEST_PATH      4096
 #define ERROR_SIZE        160
 
-extern char **environ;
-
 struct entry {
     char serial[41], reason[25];
+    int32_t is_held;
     int64_t revoked_at_ms;
 };
 
-/* One CRL in the making. */
+/* One CRL in the making, or a look at the one that there is. */
 struct publication {
     struct platform *platform;
     struct waiting *waiting; /* who is answered by it */
+    int32_t only_if_due, is_due;
     int lock_fd;
     cvm_scan_t scanning;
     int64_t now_ms;
     char after[65];
     struct entry *entries;
     uint32_t count, room, swaps;
-    char number[24], last_number[24];
-    int32_t is_first_number;
+    int64_t number_on_disk, number;
+    char last_number[24]; /* as the store has it */
     int64_t next_update_ms;
     const char *command;
     int64_t validity_ms;
@@ -55,87 +54,93 @@ struct publication {
     char error[ERROR_SIZE];
 };
 
-static void start(struct platform *platform);
+static void start(struct platform *platform, int32_t only_if_due);
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
-static void answer_all(struct platform *platform, struct waiting *waiting, cvm_answer_t answer,
-    const char *text)
+static void answer_all(
+    struct platform *platform, struct waiting *waiting, cvm_answer_t answer, const char *text)
 {
     while (waiting) {
         struct waiting *next = waiting->next;
-        if (waiting->op)
-            platform->host->complete(waiting->op, answer, text);
+        platform->host->complete(waiting->op, answer, text);
         free(waiting);
         waiting = next;
     }
 }
 
+static void unlock(struct publication *publication)
+{
+    if (publication->lock_fd >= 0)
+        (void)close(publication->lock_fd);
+    publication->lock_fd = -1;
+}
+
 static void finish(struct publication *publication)
 {
     struct platform *platform = publication->platform;
-    if (publication->lock_fd >= 0)
-        (void)close(publication->lock_fd);
+    const cvm_host_t *host = platform->host;
+    int32_t failed = publication->answer != CVM_ANSWER_OK;
+    unlock(publication);
     platform->publication = NULL;
-    platform->published_at_ms = cvm_ca_now_ms();
-    if (publication->answer == CVM_ANSWER_OK)
-        platform->host->gauge(platform->context, CVM_GAUGE_CRL_NEXT_UPDATE, "",
-            publication->next_update_ms / 1000);
-    else
-        platform->host->log(platform->context, CVM_LEVEL_ERROR, publication->error);
-    answer_all(platform, publication->waiting, publication->answer,
-        publication->answer == CVM_ANSWER_OK ? NULL : publication->error);
+    if (publication->next_update_ms)
+        host->gauge(
+            platform->context, CVM_GAUGE_CRL_NEXT_UPDATE, "", publication->next_update_ms / 1000);
+    if (failed)
+        host->log(platform->context, CVM_LEVEL_ERROR, publication->error);
+    answer_all(
+        platform, publication->waiting, publication->answer, failed ? publication->error : NULL);
     free(publication->entries);
     free(publication);
+    if (platform->must_reload)
+        cvm_platform_reload(platform);
     if (platform->waiting)
-        cvm_publish(platform, NULL);
+        cvm_publish_now(platform);
+}
+
+static void fail(struct publication *publication, const char *what, const char *why)
+{
+    publication->answer = CVM_ANSWER_UNAVAILABLE;
+    (void)snprintf(publication->error, sizeof publication->error, "%s%.120s", what, why);
 }
 
 static void give_up(struct publication *publication, const char *why)
 {
-    publication->answer = CVM_ANSWER_UNAVAILABLE;
-    (void)snprintf(publication->error, sizeof publication->error, "no new CRL: %s", why);
+    fail(publication, "no new CRL: ", why);
     finish(publication);
 }
 
 /* --- Signing and writing, in a thread --------------------------------------------------------- */
 
-static void nap(long ns)
+/* By serial; of two of one serial, the one that is for good comes first. */
+static int compare(const void *a, const void *b)
 {
-    const struct timespec wait = {0, ns};
-    (void)nanosleep(&wait, NULL);
+    const struct entry *one = a, *other = b;
+    int order = strcmp(one->serial, other->serial);
+    return order ? order : one->is_held - other->is_held;
 }
 
-/* Runs ca.crl_command; what hangs is killed. 0, or -1. */
-static int32_t run_command(const char *command)
+/* A serial stands in a CRL once; one that was revoked between the scans was found by both. */
+static int32_t add_entries(struct crl *crl, struct entry *entries, uint32_t count)
 {
-    char *const arguments[] = {"sh", "-c", (char *)(uintptr_t)command, NULL};
-    pid_t child;
-    int status = 0;
-    if (posix_spawn(&child, "/bin/sh", NULL, NULL, arguments, environ))
-        return -1;
-    for (int i = 0; i < COMMAND_TRIES; i++) {
-        pid_t ended = waitpid(child, &status, WNOHANG);
-        if (ended)
-            return ended == child && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
-        nap(LOCK_WAIT_NS);
+    if (count)
+        qsort(entries, count, sizeof *entries, compare);
+    for (uint32_t i = 0; i < count; i++) {
+        if (i && strcmp(entries[i].serial, entries[i - 1].serial) == 0)
+            continue;
+        if (cvm_crl_add(crl, entries[i].serial, entries[i].revoked_at_ms, entries[i].reason))
+            return -1;
     }
-    (void)kill(child, SIGKILL);
-    (void)waitpid(child, &status, 0);
-    return -1;
+    return 0;
 }
 
 static char *make_crl(const struct publication *publication)
 {
     const struct ca *ca = publication->platform->ca;
-    struct crl *crl =
-        cvm_crl_new(ca, strtoll(publication->number, NULL, 10), publication->validity_ms);
-    int32_t failed = !crl;
-    for (uint32_t i = 0; i < publication->count && !failed; i++) {
-        const struct entry *entry = &publication->entries[i];
-        failed = cvm_crl_add(crl, entry->serial, entry->revoked_at_ms, entry->reason);
-    }
-    char *pem = failed ? NULL : cvm_crl_sign(crl, ca);
+    struct crl *crl = cvm_crl_new(ca, publication->number, publication->validity_ms);
+    char *pem = crl && !add_entries(crl, publication->entries, publication->count)
+                    ? cvm_crl_sign(crl, ca)
+                    : NULL;
     cvm_crl_free(crl);
     return pem;
 }
@@ -143,19 +148,19 @@ static char *make_crl(const struct publication *publication)
 static void sign_and_write(void *argument)
 {
     struct publication *publication = argument;
+    const struct platform *platform = publication->platform;
     char *pem = make_crl(publication);
-    char why[ERROR_SIZE - 32] = "it could not be signed";
-    if (!pem || cvm_crl_write(publication->platform->folder, pem, why, sizeof why)) {
-        publication->answer = CVM_ANSWER_UNAVAILABLE;
-        (void)snprintf(publication->error, sizeof publication->error, "no new CRL: %s", why);
-    } else if (*publication->command && run_command(publication->command)) {
-        publication->answer = CVM_ANSWER_UNAVAILABLE;
-        (void)snprintf(publication->error, sizeof publication->error,
-            "crl.pem is new, but ca.crl_command failed");
-    } else {
-        (void)cvm_crl_read(publication->platform->folder, &publication->next_update_ms);
-    }
+    char why[ERROR_SIZE] = "it could not be signed";
+    int32_t failed = !pem || cvm_crl_write(platform->ca, platform->folder, pem, why, sizeof why);
     free(pem);
+    if (failed) {
+        fail(publication, "no new CRL: ", why);
+        return;
+    }
+    (void)cvm_crl_read(platform->ca, platform->folder, &publication->next_update_ms);
+    unlock(publication); /* the command may take its time, and reads what is newest */
+    if (*publication->command && cvm_command_run(publication->command))
+        fail(publication, "crl.pem is new, but ca.crl_command failed", "");
 }
 
 static void written(void *argument)
@@ -180,25 +185,35 @@ static void got_swap(void *argument, cvm_op_t *op, cvm_answer_t answer)
         give_up(publication, "out of memory");
 }
 
+/* More than the store's last one; than crl.pem's, which is ahead of a store that was restored from
+ * a backup; and than the seconds since 1970, which are ahead of all CRLs if both were restored. */
+static int64_t next_number(const struct publication *publication)
+{
+    int64_t last = strtoll(publication->last_number, NULL, 10);
+    if (last < publication->number_on_disk)
+        last = publication->number_on_disk;
+    if (last < publication->now_ms / 1000)
+        last = publication->now_ms / 1000;
+    return last < INT64_MAX ? last + 1 : last;
+}
+
 static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
 {
     struct publication *publication = argument;
     struct platform *platform = publication->platform;
     const char *last = platform->host->op_text(op, CVM_OUT_VALUE);
+    char number[24];
     if (answer != CVM_ANSWER_OK && answer != CVM_ANSWER_NOT_FOUND) {
         give_up(publication, "the store does not answer");
         return;
     }
-    /* crl.pem may be ahead of a store that was restored from a backup. */
-    int64_t next_update_ms, on_disk = cvm_crl_read(platform->folder, &next_update_ms);
-    int64_t stored = last ? strtoll(last, NULL, 10) : 0;
-    publication->is_first_number = answer == CVM_ANSWER_NOT_FOUND;
-    (void)snprintf(publication->last_number, sizeof publication->last_number, "%s", last ? last : "");
-    (void)snprintf(publication->number, sizeof publication->number, "%lld",
-        (long long)(stored > on_disk ? stored : on_disk) + 1);
+    (void)snprintf(
+        publication->last_number, sizeof publication->last_number, "%s", last ? last : "");
+    publication->number = next_number(publication);
+    (void)snprintf(number, sizeof number, "%lld", (long long)publication->number);
     if (platform->host->store_meta_swap(platform->context, NUMBER_NAME,
-            publication->is_first_number ? NULL : publication->last_number, publication->number,
-            got_swap, publication))
+            answer == CVM_ANSWER_OK ? publication->last_number : NULL, number, got_swap,
+            publication))
         give_up(publication, "out of memory");
 }
 
@@ -213,39 +228,52 @@ static void take_number(struct publication *publication)
 
 static void scan(struct publication *publication);
 
-static int32_t add_entry(struct publication *publication, const cvm_record_t *certificate)
+/* Room for one more; NULL without memory. */
+static struct entry *new_entry(struct publication *publication)
 {
-    const cvm_host_t *host = publication->platform->host;
-    int32_t is_held = publication->scanning == CVM_SCAN_SUSPENDED;
-    if (strcmp(host->text(certificate, CVM_C_ISSUER), publication->platform->ca->key_id) != 0)
-        return 0; /* another issuer's CRL lists it */
     if (publication->count == publication->room) {
         uint32_t room = publication->room ? 2 * publication->room : 64;
         struct entry *more = realloc(publication->entries, room * sizeof *more);
         if (!more)
-            return -1;
+            return NULL;
         publication->entries = more;
         publication->room = room;
     }
-    struct entry *entry = &publication->entries[publication->count++];
+    return &publication->entries[publication->count++];
+}
+
+static int32_t add_entry(struct publication *publication, const cvm_record_t *certificate)
+{
+    const cvm_host_t *host = publication->platform->host;
+    if (strcmp(host->text(certificate, CVM_C_ISSUER), publication->platform->ca->key_id) != 0)
+        return 0; /* another issuer's CRL lists it */
+    struct entry *entry = new_entry(publication);
+    if (!entry)
+        return -1;
     int64_t revoked_at_ms = host->number(certificate, CVM_C_REVOKED_AT);
     if (!revoked_at_ms)
         revoked_at_ms = host->number(certificate, CVM_C_REVOKE_AFTER);
-    entry->revoked_at_ms = revoked_at_ms && !is_held ? revoked_at_ms : publication->now_ms;
+    entry->is_held = publication->scanning == CVM_SCAN_SUSPENDED;
+    entry->revoked_at_ms = revoked_at_ms && !entry->is_held ? revoked_at_ms : publication->now_ms;
     (void)snprintf(
         entry->serial, sizeof entry->serial, "%s", host->text(certificate, CVM_C_SERIAL));
     (void)snprintf(entry->reason, sizeof entry->reason, "%s",
-        is_held ? "certificateHold" : host->text(certificate, CVM_C_REASON));
+        entry->is_held ? "certificateHold" : host->text(certificate, CVM_C_REASON));
     return 0;
 }
 
-/* A certificate that is revoked is not held too: a serial may stand in a CRL once. */
-static int32_t is_due(const struct publication *publication, const cvm_record_t *certificate)
+/* A page was full, or the last one of its kind: the next page, the next kind, or the number. */
+static void after_page(struct publication *publication, uint32_t count)
 {
-    const cvm_host_t *host = publication->platform->host;
-    int64_t revoke_after_ms = host->number(certificate, CVM_C_REVOKE_AFTER);
-    return strcmp(host->text(certificate, CVM_C_STATE), "retiring") == 0 &&
-           revoke_after_ms <= publication->now_ms;
+    if (count == PAGE) {
+        scan(publication);
+    } else if (publication->scanning == CVM_SCAN_REVOKED) {
+        publication->scanning = CVM_SCAN_SUSPENDED;
+        *publication->after = 0;
+        scan(publication);
+    } else {
+        take_number(publication);
+    }
 }
 
 static void scanned(void *argument, cvm_op_t *op, cvm_answer_t answer)
@@ -259,24 +287,14 @@ static void scanned(void *argument, cvm_op_t *op, cvm_answer_t answer)
         return;
     }
     for (; (certificate = host->op_record(op, count)); count++) {
-        int32_t skip =
-            publication->scanning == CVM_SCAN_SUSPENDED && is_due(publication, certificate);
-        if (!skip && add_entry(publication, certificate)) {
+        if (add_entry(publication, certificate)) {
             give_up(publication, "out of memory");
             return;
         }
         (void)snprintf(publication->after, sizeof publication->after, "%s",
             host->text(certificate, CVM_C_CERTIFICATE_ID));
     }
-    if (count == PAGE) {
-        scan(publication);
-    } else if (publication->scanning == CVM_SCAN_REVOKED) {
-        publication->scanning = CVM_SCAN_SUSPENDED;
-        *publication->after = 0;
-        scan(publication);
-    } else {
-        take_number(publication);
-    }
+    after_page(publication, count);
 }
 
 static void scan(struct publication *publication)
@@ -289,37 +307,93 @@ static void scan(struct publication *publication)
 
 /* --- The lock, in a thread -------------------------------------------------------------------- */
 
-static void lock(void *argument)
+static void nap(int64_t ms)
 {
-    struct publication *publication = argument;
+    const struct timespec wait = {ms / 1000, (long)(ms % 1000) * 1000000};
+    (void)nanosleep(&wait, NULL);
+}
+
+/* Whoever runs a command as root must not make a lock that the server can't take. */
+static int open_lock(const struct platform *platform, const char *path)
+{
+    struct stat folder;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && geteuid() == 0 && stat(platform->folder, &folder) == 0)
+        (void)!fchown(fd, folder.st_uid, folder.st_gid);
+    return fd;
+}
+
+static int32_t lock(struct publication *publication)
+{
     char path[LONGEST_PATH];
     (void)snprintf(path, sizeof path, "%s/.crl.lock", publication->platform->folder);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int fd = open_lock(publication->platform, path);
     for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             publication->lock_fd = fd;
-            return;
+            return 0;
         }
-        nap(LOCK_WAIT_NS);
+        nap(LOCK_WAIT_MS);
     }
-    (void)snprintf(publication->error, sizeof publication->error, "%.80s: %s", path,
+    char why[ERROR_SIZE];
+    (void)snprintf(why, sizeof why, "%.70s: %.40s", path,
         fd < 0 ? strerror(errno) : "another process does not let go of it");
+    fail(publication, "no new CRL: ", why);
     if (fd >= 0)
         (void)close(fd);
+    return -1;
 }
 
-static void locked(void *argument)
+/* At most one CRL a second, whoever writes them: a broker that reads each would do nothing else. */
+static void keep_distance(const struct platform *platform)
+{
+    char path[LONGEST_PATH];
+    struct stat file;
+    (void)snprintf(path, sizeof path, "%s/crl.pem", platform->folder);
+    if (stat(path, &file))
+        return;
+    int64_t written_ms = (int64_t)file.st_mtim.tv_sec * 1000 + file.st_mtim.tv_nsec / 1000000;
+    int64_t age_ms = cvm_ca_now_ms() - written_ms;
+    if (age_ms >= 0 && age_ms < LEAST_INTERVAL_MS)
+        nap(LEAST_INTERVAL_MS - age_ms);
+}
+
+/* It is missing or broken, half of its time is over, or another validity was configured. */
+static int32_t is_due(const struct publication *publication)
+{
+    const struct ca *ca = publication->platform->ca;
+    return !publication->number_on_disk ||
+           publication->next_update_ms < cvm_crl_end_ms(ca, publication->validity_ms / 2) ||
+           publication->next_update_ms > cvm_crl_end_ms(ca, publication->validity_ms);
+}
+
+static void prepare(void *argument)
 {
     struct publication *publication = argument;
-    if (publication->lock_fd < 0) {
-        char why[ERROR_SIZE - 32];
-        (void)snprintf(why, sizeof why, "%.120s", publication->error);
-        give_up(publication, why);
+    const struct platform *platform = publication->platform;
+    if (lock(publication))
+        return;
+    publication->number_on_disk =
+        cvm_crl_read(platform->ca, platform->folder, &publication->next_update_ms);
+    publication->is_due = is_due(publication);
+    if (publication->is_due || !publication->only_if_due)
+        keep_distance(platform);
+}
+
+static void prepared(void *argument)
+{
+    struct publication *publication = argument;
+    if (publication->lock_fd >= 0 && publication->only_if_due && !publication->is_due) {
+        finish(publication);
         return;
     }
     /* From now on: whoever asks later may have changed the store after this. */
     publication->waiting = publication->platform->waiting;
     publication->platform->waiting = NULL;
+    if (publication->lock_fd < 0) {
+        finish(publication);
+        return;
+    }
     publication->now_ms = cvm_ca_now_ms();
     publication->scanning = CVM_SCAN_REVOKED;
     scan(publication);
@@ -327,17 +401,20 @@ static void locked(void *argument)
 
 /* --- When ------------------------------------------------------------------------------------- */
 
-static void start(struct platform *platform)
+static void start(struct platform *platform, int32_t only_if_due)
 {
     const cvm_host_t *host = platform->host;
+    if (platform->publication)
+        return; /* the next one follows by itself */
     struct publication *publication = calloc(1, sizeof *publication);
     if (publication) {
         publication->platform = platform;
+        publication->only_if_due = only_if_due;
         publication->lock_fd = -1;
         publication->command = host->property(platform->context, "ca.crl_command");
         publication->validity_ms = host->property_number(platform->context, "ca.crl_validity");
         platform->publication = publication;
-        if (!host->run(platform->context, lock, locked, publication))
+        if (!host->run(platform->context, prepare, prepared, publication))
             return;
         platform->publication = NULL;
         free(publication);
@@ -347,43 +424,21 @@ static void start(struct platform *platform)
     answer_all(platform, waiting, CVM_ANSWER_UNAVAILABLE, "out of memory");
 }
 
-static void interval_over(void *argument)
+void cvm_publish_now(struct platform *platform)
 {
-    struct platform *platform = argument;
-    platform->is_scheduled = 0;
-    start(platform);
+    start(platform, 0);
 }
 
 void cvm_publish(struct platform *platform, cvm_op_t *op)
 {
-    if (op) {
-        struct waiting *waiting = malloc(sizeof *waiting);
-        if (!waiting) {
-            platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
-            return;
-        }
-        *waiting = (struct waiting){platform->waiting, op};
-        platform->waiting = waiting;
+    struct waiting *waiting = malloc(sizeof *waiting);
+    if (!waiting) {
+        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
     }
-    if (platform->publication || platform->is_scheduled)
-        return; /* the next one follows by itself */
-    int64_t wait_ms = platform->published_at_ms + LEAST_INTERVAL_MS - cvm_ca_now_ms();
-    if (wait_ms > LEAST_INTERVAL_MS)
-        wait_ms = LEAST_INTERVAL_MS; /* the clock was set back */
-    platform->is_scheduled = 1;
-    if (wait_ms <= 0 || platform->host->after(platform->context, wait_ms, interval_over, platform))
-        interval_over(platform);
-}
-
-/* --- Without being asked ---------------------------------------------------------------------- */
-
-static int32_t is_due_for_renewal(const struct platform *platform)
-{
-    int64_t validity_ms = platform->host->property_number(platform->context, "ca.crl_validity");
-    int64_t next_update_ms, number = cvm_crl_read(platform->folder, &next_update_ms);
-    platform->host->gauge(
-        platform->context, CVM_GAUGE_CRL_NEXT_UPDATE, "", next_update_ms / 1000);
-    return !number || (validity_ms && next_update_ms < cvm_ca_now_ms() + validity_ms / 2);
+    *waiting = (struct waiting){platform->waiting, op};
+    platform->waiting = waiting;
+    cvm_publish_now(platform);
 }
 
 static void check_again(void *argument)
@@ -394,9 +449,9 @@ static void check_again(void *argument)
 void cvm_publish_when_due(struct platform *platform)
 {
     int64_t validity_ms = platform->host->property_number(platform->context, "ca.crl_validity");
-    int64_t wait_ms = validity_ms && validity_ms / 8 < CHECK_EVERY_MS ? validity_ms / 8 : CHECK_EVERY_MS;
+    int64_t wait_ms =
+        validity_ms && validity_ms / 8 < CHECK_EVERY_MS ? validity_ms / 8 : CHECK_EVERY_MS;
     /* Refused when the instance stops: then there is nothing to do either. */
-    if (!platform->host->after(platform->context, wait_ms, check_again, platform) &&
-        is_due_for_renewal(platform))
-        cvm_publish(platform, NULL);
+    if (!platform->host->after(platform->context, wait_ms, check_again, platform))
+        start(platform, 1);
 }

@@ -37,18 +37,19 @@ static void print_certificate(FILE *out, const char *role, X509 *certificate, in
 
 int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size)
 {
-    int64_t next_update_ms, number = cvm_crl_read(folder, &next_update_ms);
+    int64_t next_update_ms, number;
     char next_update[32];
     struct ca *ca = cvm_ca_load(folder, error, error_size);
     if (!ca)
         return -1;
     print_certificate(out, "root", ca->root, json);
     print_certificate(out, "issuing", ca->issuing, json);
+    number = cvm_crl_read(ca, folder, &next_update_ms);
     cvm_ca_free(ca);
     print_time(next_update, next_update_ms);
     if (!number) {
-        (void)snprintf(error, error_size, "%s/crl.pem is missing or broken: `cvm ca crl` makes it anew",
-            folder);
+        (void)snprintf(error, error_size,
+            "%s/crl.pem is missing or broken: `cvm ca crl` makes it anew", folder);
         return -1;
     }
     (void)fprintf(out,
