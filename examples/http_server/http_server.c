@@ -125,7 +125,7 @@ static void serve(struct server *server)
 static int listen_on(const char *port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
-        .sin_port = htons((uint16_t)atoi(port)),
+        .sin_port = htons((uint16_t)strtol(port, NULL, 10)),
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
