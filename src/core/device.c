@@ -79,13 +79,14 @@ static void recorded(struct verb *verb)
 {
     if (!verb->is_unchanged)
         cvm_audit(verb->cvm, verb->kind->event, verb->uid, NULL, NULL, NULL, verb->reason);
-    cvm_error_t *error = NULL;
-    if (verb->kind->reconciles) {
-        error = cvm_reconcile(verb->cvm, reconciled, verb);
-        if (!error)
-            return;
+    if (!verb->kind->reconciles) {
+        finish(verb, NULL);
+        return;
     }
-    finish(verb, error);
+    cvm_error_t *error = cvm_reconcile(verb->cvm, reconciled, verb);
+    if (error)
+        reconciled(verb, error);
+    cvm_error_free(error);
 }
 
 /* --- Read, change, swap ----------------------------------------------------------------------- */
@@ -206,11 +207,24 @@ static cvm_error_t *change_put(struct verb *verb)
                     cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, verb->is_enabled));
 }
 
+/* A change is to be carried out even if the opposite was the last that is known to be: that one may
+ * be on its way to the platform still. 0, or -1. */
+static int32_t change_enabled(struct verb *verb, int32_t is_enabled)
+{
+    int32_t is_changed = cvm_record_number(verb->device, CVM_IS_ENABLED) != is_enabled;
+    int32_t has_certificate = *cvm_record_text(verb->device, CVM_CERTIFICATE_ID) != 0;
+    return cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, is_enabled) ||
+                   (is_changed && has_certificate &&
+                       cvm_record_set_number(verb->wanted, CVM_IS_SUSPENDED, is_enabled))
+               ? -1
+               : 0;
+}
+
 /* Enabling what is enabled changes nothing, but still waits for the platform to have done it. */
 static cvm_error_t *set_enabled(struct verb *verb, int32_t is_enabled)
 {
     verb->is_unchanged = cvm_record_number(verb->device, CVM_IS_ENABLED) == is_enabled;
-    return when_set(cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, is_enabled));
+    return when_set(change_enabled(verb, is_enabled));
 }
 
 static cvm_error_t *change_enable(struct verb *verb)
@@ -254,8 +268,7 @@ static cvm_error_t *retire_all(struct verb *verb, const char *reason)
 static cvm_error_t *change_revoke(struct verb *verb)
 {
     verb->is_unchanged = 0;
-    if (cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, 0) ||
-        cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 1))
+    if (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 1))
         return cvm_error_out_of_memory();
     return retire_all(verb, verb->reason);
 }

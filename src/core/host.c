@@ -169,7 +169,7 @@ static void complete(cvm_op_t *op, cvm_answer_t answer, const char *text)
 {
     if (atomic_exchange(&op->is_complete, 1))
         return; /* a backend's bug must not complete a caller twice */
-    op->answer = answer;
+    op->answer = (uint32_t)answer <= CVM_ANSWER_INVALID ? answer : CVM_ANSWER_BROKEN;
     (void)snprintf(op->text, sizeof op->text, "%s", text ? text : "");
     cvm_loop_post(op->cvm->loop, &op->mail);
 }

@@ -76,8 +76,8 @@ enum cvm_reason cvm_op_reason(const cvm_op_t *op)
     switch (op->answer) {
     case CVM_ANSWER_OK:
         return REASON_ok;
-    case CVM_ANSWER_NOT_FOUND:
-        return REASON_no_such_device;
+    case CVM_ANSWER_NOT_FOUND: /* on the platform: what the record says is there */
+        return is_store ? REASON_no_such_device : REASON_platform_error;
     case CVM_ANSWER_CONFLICT:
         return REASON_conflict;
     case CVM_ANSWER_KEY_IN_USE:

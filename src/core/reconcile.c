@@ -206,6 +206,8 @@ static void carry_out(struct cvm_reconciler *reconciler, cvm_record_t *record)
     struct item *item = item_new(reconciler, record);
     if (!item) {
         cvm_record_free(record);
+        if (!reconciler->error)
+            reconciler->error = cvm_error_out_of_memory();
         return;
     }
     reconciler->items++;

@@ -46,16 +46,18 @@ struct registration {
     const struct step *step;
     ptrdiff_t undoing;   /* the step that is being undone */
     uint32_t attempts;   /* that others spoiled */
+    uint32_t undo_attempts;
     int32_t has_effects; /* outside the store, or an update under way */
     int32_t is_recorded; /* our certificate, in the lease */
     int32_t is_lease_lost;
     int32_t must_issue, is_reissue;
     char owner[2 * OWNER_BYTES + 1]; /* of the lease */
-    char taken_over[65];             /* certificate that the lease's last owner recorded */
+    char taken_over[65];             /* what its last owner recorded, until that is dealt with */
     cvm_record_t *device;            /* as the store holds it; NULL: unknown */
     cvm_record_t *wanted;            /* as it is to be */
     cvm_record_t *current;           /* the device's current certificate */
     cvm_record_t *certificate;       /* the one that is answered */
+    cvm_record_t *abandoned;         /* the lease's last owner's, deleted now */
     cvm_change_t change;
     const cvm_record_t *changed[2];
     struct cvm_key key;
@@ -104,7 +106,11 @@ static void undo_platform(struct registration *r);
 static void fail(struct registration *r, enum cvm_reason reason, const char *text);
 static void keep_lease(struct registration *r);
 static void lease_read(cvm_op_t *op);
+static void released(cvm_op_t *op);
+static void release_again(cvm_op_t *op);
+static void undone(cvm_op_t *op);
 static void lease_kept(cvm_op_t *op);
+static int32_t set_abandoned(cvm_record_t *certificate, const char *state, int64_t revoke_after_ms);
 static int32_t adopt_wanted(struct registration *r);
 static void start_swap(struct registration *r, uint32_t certificate_count, const char *call,
     void (*done)(cvm_op_t *op));
@@ -167,6 +173,7 @@ static void registration_free(struct registration *r)
     cvm_record_free(r->wanted);
     cvm_record_free(r->current);
     cvm_record_free(r->certificate);
+    cvm_record_free(r->abandoned);
     cvm_key_clear(&r->key);
     for (uint32_t i = 0; i < CVM_OUT_COUNT; i++)
         free(r->outs[i]);
@@ -260,8 +267,10 @@ static void answer(struct registration *r)
     error->step = error->reason == REASON_ok ? "" : r->step->name;
     r->result.request_id = r->request->id;
     if (r->must_render &&
-        cvm_result_render(&r->result, (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status")))
+        cvm_result_render(&r->result, (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status"))) {
         cvm_error_set(error, REASON_internal, "out of memory");
+        r->result.http_status = cvm_reason_http_status(REASON_internal);
+    }
     count_attempt(r);
     log_attempt(r, "registration");
     r->callback(r->user_data, &r->result);
@@ -320,7 +329,8 @@ static void fail(struct registration *r, enum cvm_reason reason, const char *tex
 /*
  * Only who holds the lease may undo: another request may have taken it over, and with it the
  * certificate that is recorded in it. So the record is read again, and the lease prolonged, before
- * anything is undone.
+ * anything is undone. By the same write the certificate retires: from then on nobody adopts it, and
+ * should the undo fail, the reconciler revokes it.
  */
 static void keep_lease(struct registration *r)
 {
@@ -348,17 +358,21 @@ static void lease_read(cvm_op_t *op)
     cvm_record_free(r->wanted);
     r->device = now;
     r->wanted = cvm_record_copy(now);
-    if (r->wanted &&
-        !cvm_record_set_number(r->wanted, CVM_LEASE_UNTIL, cvm_now_ms() + CVM_LEASE_MS))
-        start_swap(r, 0, "swap", lease_kept);
-    else
+    int64_t until_ms = cvm_now_ms() + CVM_LEASE_MS;
+    r->changed[0] = r->certificate;
+    if (!r->wanted || cvm_record_set_number(r->wanted, CVM_LEASE_UNTIL, until_ms) ||
+        (r->is_recorded && set_abandoned(r->certificate, "retiring", until_ms)))
         lease_lost(r);
+    else
+        start_swap(r, r->is_recorded != 0, "swap", lease_kept);
 }
 
 static void lease_kept(cvm_op_t *op)
 {
     struct registration *r = of(op);
-    if (op->answer == CVM_ANSWER_CONFLICT && ++r->attempts < MOST_ATTEMPTS)
+    int32_t must_look =
+        op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
+    if (must_look && ++r->undo_attempts < MOST_ATTEMPTS)
         keep_lease(r);
     else if (op->answer == CVM_ANSWER_OK && !adopt_wanted(r))
         undo(r, r->undoing);
@@ -400,7 +414,8 @@ static void start_over(struct registration *r)
         fail(r, REASON_in_progress, NULL);
         return;
     }
-    cvm_record_t **records[] = {&r->device, &r->wanted, &r->current, &r->certificate};
+    cvm_record_t **records[] = {
+        &r->device, &r->wanted, &r->current, &r->certificate, &r->abandoned};
     for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
         cvm_record_free(*records[i]);
         *records[i] = NULL;
@@ -419,13 +434,13 @@ static cvm_step_fn member(const struct registration *r, size_t offset)
     return function;
 }
 
-static void start_call(
-    struct registration *r, cvm_step_fn function, const char *call, void (*done)(cvm_op_t *op))
+static void start_call(struct registration *r, cvm_step_fn function, const char *call,
+    const cvm_record_t *certificate, void (*done)(cvm_op_t *op))
 {
     cvm_op_start(&r->op, r->cvm, SIDE_PLATFORM, call, done);
     r->op.key = &r->key;
     function(
-        r->cvm->platform_context.self, &r->op, r->wanted ? r->wanted : r->device, r->certificate);
+        r->cvm->platform_context.self, &r->op, r->wanted ? r->wanted : r->device, certificate);
 }
 
 static void call_platform(struct registration *r)
@@ -436,7 +451,7 @@ static void call_platform(struct registration *r)
     if (!function || is_made)
         next(r);
     else
-        start_call(r, function, r->step->name, op_done);
+        start_call(r, function, r->step->name, r->certificate, op_done);
 }
 
 static void called(struct registration *r)
@@ -452,7 +467,7 @@ static void undo_platform(struct registration *r)
     if (!function || !r->certificate)
         undo(r, r->undoing - 1);
     else
-        start_call(r, function, step->undo_name, undone);
+        start_call(r, function, step->undo_name, r->certificate, undone);
 }
 
 /* --- Writing the record ----------------------------------------------------------------------- */
@@ -758,18 +773,59 @@ static void claimed(struct registration *r)
     (void)failed(r);
 }
 
+/* A certificate that nobody got. 0, or -1 without memory. */
+static int32_t set_abandoned(cvm_record_t *certificate, const char *state, int64_t revoke_after_ms)
+{
+    return cvm_record_set_text(certificate, CVM_C_STATE, state) ||
+                   cvm_record_set_text(certificate, CVM_C_REASON, "cessationOfOperation") ||
+                   cvm_record_set_number(certificate, CVM_C_REVOKE_AFTER, revoke_after_ms)
+               ? -1
+               : 0;
+}
+
+/* By now its certificate is deleted; but what was to be taken over and isn't stays recorded. */
 static void release_lease(struct registration *r)
 {
-    if (r->is_lease_lost || set_lease(r->wanted, NULL, 0, NULL, NULL)) {
+    uint32_t count = 0;
+    if (r->is_lease_lost || set_lease(r->wanted, NULL, 0, NULL, r->taken_over)) {
         undo(r, -1);
         return;
     }
-    /* By now its certificate is deleted. */
-    r->changed[0] = r->certificate;
-    uint32_t count = r->certificate &&
-                     !cvm_record_set_text(r->certificate, CVM_C_STATE, "revoked") &&
-                     !cvm_record_set_text(r->certificate, CVM_C_REASON, "cessationOfOperation");
-    start_swap(r, count, "swap", undone);
+    if (r->certificate && !set_abandoned(r->certificate, "revoked", 0))
+        r->changed[count++] = r->certificate;
+    if (r->abandoned && !*r->taken_over)
+        r->changed[count++] = r->abandoned;
+    start_swap(r, count, "swap", released);
+}
+
+static void released(cvm_op_t *op)
+{
+    struct registration *r = of(op);
+    int32_t must_look =
+        op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
+    if (!must_look || ++r->undo_attempts >= MOST_ATTEMPTS) {
+        undone(op);
+        return;
+    }
+    cvm_op_start(op, r->cvm, SIDE_STORE, "get", release_again);
+    r->cvm->store.get(r->cvm->store_context.self, op, r->request->uid);
+}
+
+/* Others changed the record meanwhile, or it is unknown whether it was written. */
+static void release_again(cvm_op_t *op)
+{
+    struct registration *r = of(op);
+    cvm_record_t *now = cvm_op_take(op, 0);
+    if (!now || strcmp(cvm_record_text(now, CVM_LEASE_OWNER), r->owner) != 0) {
+        cvm_record_free(now);
+        undo(r, -1);
+        return;
+    }
+    cvm_record_free(r->device);
+    cvm_record_free(r->wanted);
+    r->device = now;
+    r->wanted = cvm_record_copy(now);
+    release_lease(r);
 }
 
 /* The last owner of the lease recorded a certificate: it is looked up to be adopted or deleted. */
@@ -790,26 +846,56 @@ static void deleted(cvm_op_t *op)
     struct registration *r = of(op);
     if (op->answer != CVM_ANSWER_NOT_FOUND && failed(r))
         return;
-    cvm_record_free(r->certificate);
-    r->certificate = NULL;
-    next(r);
+    *r->taken_over = 0;
+    if (set_abandoned(r->abandoned, "revoked", 0))
+        fail(r, REASON_internal, "out of memory");
+    else
+        next(r);
+}
+
+/* What the lease's last owner recorded; made up if its row is gone. NULL without memory. */
+static cvm_record_t *find_taken_over(struct registration *r)
+{
+    for (uint32_t i = 0; i < r->op.record_count; i++)
+        if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), r->taken_over) == 0)
+            return cvm_op_take(&r->op, i);
+    cvm_record_t *certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    if (certificate &&
+        (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, r->taken_over) ||
+            cvm_record_set_text(certificate, CVM_C_DEVICE_UID, r->request->uid))) {
+        cvm_record_free(certificate);
+        certificate = NULL;
+    }
+    return certificate;
+}
+
+/* One that is being undone already is not adopted. */
+static int32_t can_be_adopted(const struct registration *r, const cvm_record_t *certificate)
+{
+    return strcmp(cvm_record_text(certificate, CVM_C_PUBLIC_KEY_SHA256), r->key.sha256) == 0 &&
+           strcmp(cvm_record_text(certificate, CVM_C_STATE), "pending") == 0;
 }
 
 static void taken_over(struct registration *r)
 {
     if (failed(r))
         return;
-    for (uint32_t i = 0; i < r->op.record_count && !r->certificate; i++)
-        if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), r->taken_over) == 0)
-            r->certificate = cvm_op_take(&r->op, i);
-    int32_t same_key =
-        strcmp(cvm_record_text(r->certificate, CVM_C_PUBLIC_KEY_SHA256), r->key.sha256) == 0;
-    r->is_recorded = r->certificate && same_key;
     cvm_step_fn delete_it = r->cvm->platform.delete_certificate;
-    if (!r->certificate || same_key || !delete_it)
+    cvm_record_t *found = find_taken_over(r);
+    if (!found) {
+        fail(r, REASON_internal, "out of memory");
+    } else if (can_be_adopted(r, found)) {
+        r->certificate = found;
+        r->is_recorded = 1;
+        *r->taken_over = 0;
         next(r);
-    else
-        start_call(r, delete_it, "delete_certificate", deleted);
+    } else if (!delete_it) {
+        cvm_record_free(found);
+        next(r);
+    } else {
+        r->abandoned = found;
+        start_call(r, delete_it, "delete_certificate", found, deleted);
+    }
 }
 
 static void take_certificate(struct registration *r)
@@ -842,7 +928,8 @@ static void record_certificate(struct registration *r)
         return;
     }
     r->changed[0] = r->certificate;
-    start_swap(r, 1, "swap", op_done);
+    r->changed[1] = r->abandoned;
+    start_swap(r, r->abandoned ? 2 : 1, "swap", op_done);
 }
 
 /* --- update ----------------------------------------------------------------------------------- */

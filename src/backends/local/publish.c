@@ -46,7 +46,7 @@ struct publication {
     struct entry *entries;
     uint32_t count, room, swaps;
     int64_t number_on_disk, number;
-    char last_number[24]; /* as the store has it */
+    char last_number[24], new_number[24]; /* as the store has them */
     int64_t next_update_ms;
     const char *command;
     int64_t validity_ms;
@@ -202,7 +202,6 @@ static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
     struct publication *publication = argument;
     struct platform *platform = publication->platform;
     const char *last = platform->host->op_text(op, CVM_OUT_VALUE);
-    char number[24];
     if (answer != CVM_ANSWER_OK && answer != CVM_ANSWER_NOT_FOUND) {
         give_up(publication, "the store does not answer");
         return;
@@ -210,10 +209,11 @@ static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
     (void)snprintf(
         publication->last_number, sizeof publication->last_number, "%s", last ? last : "");
     publication->number = next_number(publication);
-    (void)snprintf(number, sizeof number, "%lld", (long long)publication->number);
+    (void)snprintf(publication->new_number, sizeof publication->new_number, "%lld",
+        (long long)publication->number);
     if (platform->host->store_meta_swap(platform->context, NUMBER_NAME,
-            answer == CVM_ANSWER_OK ? publication->last_number : NULL, number, got_swap,
-            publication))
+            answer == CVM_ANSWER_OK ? publication->last_number : NULL, publication->new_number,
+            got_swap, publication))
         give_up(publication, "out of memory");
 }
 

@@ -17,15 +17,16 @@
 
 static void print_bound(int fd, char bound[CVM_ADDRESS_SIZE])
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = {0};
     socklen_t size = sizeof address;
     char text[CVM_ADDRESS_SIZE];
+    in_port_t port;
     (void)getsockname(fd, (struct sockaddr *)&address, &size);
     cvm_address_text(&address, text);
     /* The port stands at the same place for both families. */
-    unsigned port = ntohs(((const struct sockaddr_in *)(const void *)&address)->sin_port);
+    memcpy(&port, (const char *)&address + offsetof(struct sockaddr_in, sin_port), sizeof port);
     (void)snprintf(
-        bound, CVM_ADDRESS_SIZE, strchr(text, ':') ? "[%.45s]:%u" : "%.45s:%u", text, port);
+        bound, CVM_ADDRESS_SIZE, strchr(text, ':') ? "[%.45s]:%u" : "%.45s:%u", text, ntohs(port));
 }
 
 static int open_socket(const struct addrinfo *info)

@@ -8,6 +8,9 @@
 
 #include <openssl/crypto.h>
 
+#define HAS_ON_PROTOCOL                                                                            \
+    (LLHTTP_VERSION_MAJOR > 9 || (LLHTTP_VERSION_MAJOR == 9 && LLHTTP_VERSION_MINOR >= 3))
+
 static struct cvm_parser *of(llhttp_t *llhttp)
 {
     return llhttp->data;
@@ -55,12 +58,12 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t length)
     return 0;
 }
 
-#if LLHTTP_VERSION_MAJOR > 9 || LLHTTP_VERSION_MINOR >= 3
+#if HAS_ON_PROTOCOL
 /* llhttp takes RTSP and ICE for some methods. The name may come in pieces. */
 static int on_protocol(llhttp_t *llhttp, const char *at, size_t length)
 {
     for (size_t i = 0; i < length; i++)
-        if (!memchr("HTP", at[i], 3))
+        if (at[i] != 'H' && at[i] != 'T' && at[i] != 'P')
             return refuse(of(llhttp), "invalid_request", "only HTTP is known");
     return 0;
 }
@@ -239,7 +242,7 @@ static int on_message_complete(llhttp_t *llhttp)
 
 static const llhttp_settings_t SETTINGS = {
     .on_url = on_url,
-#if LLHTTP_VERSION_MAJOR > 9 || LLHTTP_VERSION_MINOR >= 3
+#if HAS_ON_PROTOCOL
     .on_protocol = on_protocol,
 #endif
     .on_header_field = on_header_field,

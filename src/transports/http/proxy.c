@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LONGEST_V1 107
@@ -11,20 +12,27 @@
 static const uint8_t V2_SIGNATURE[12] = {
     0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
 
+static int32_t is_port(const char *text)
+{
+    char *end;
+    unsigned long number = strtoul(text, &end, 10);
+    return *text >= '0' && *text <= '9' && !*end && number <= UINT16_MAX;
+}
+
 /* 0, or -1 if it isn't all there. */
 static int32_t read_v1_addresses(const char *line, char client[CVM_ADDRESS_SIZE])
 {
     char family, source[CVM_ADDRESS_SIZE], destination[CVM_ADDRESS_SIZE];
     uint8_t bytes[sizeof(struct in6_addr)];
-    unsigned source_port, destination_port;
+    char source_port[6], destination_port[6];
     int length = 0;
-    if (sscanf(line, "PROXY TCP%c %63s %63s %5u %5u%n", &family, source, destination, &source_port,
-            &destination_port, &length) != 5 ||
+    if (sscanf(line, "PROXY TCP%c %63s %63s %5s %5s%n", &family, source, destination, source_port,
+            destination_port, &length) != 5 ||
         line[length] || (family != '4' && family != '6'))
         return -1;
     int kind = family == '4' ? AF_INET : AF_INET6;
     if (inet_pton(kind, source, bytes) != 1 || inet_pton(kind, destination, bytes) != 1 ||
-        source_port > UINT16_MAX || destination_port > UINT16_MAX)
+        !is_port(source_port) || !is_port(destination_port))
         return -1;
     memcpy(client, source, sizeof source);
     return 0;

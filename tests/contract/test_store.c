@@ -1,0 +1,810 @@
+/*
+ * What every store must do, as one suite: each test runs for each store of the table below. A store
+ * is spoken to through an instance's table of verbs, as the core does.
+ */
+#include "support/faults.h"
+#include "support/harness.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "instance.h"
+#include "record.h"
+
+#define MOST_FOUND 512
+#define DAY_MS     INT64_C(86400000)
+#define NOW        INT64_C(1800000000000)
+
+/* A store under test: the value of its property, which may be one that the harness completes. */
+static const struct store_under_test {
+    const char *name, *value;
+} STORES[] = {
+    {"file", "file"},
+    {"file, behind a wrapper", "faulty"},
+};
+
+static const struct store_under_test *current_store;
+
+static cvm_t *start_store(void)
+{
+    const struct setting settings[] = {{"store", current_store->value}, {NULL, NULL}};
+    return instance_start(settings);
+}
+
+/* --- Calls ------------------------------------------------------------------------------------ */
+
+struct call {
+    cvm_op_t op;
+    int is_done;
+    cvm_answer_t answer;
+    cvm_record_t *found[MOST_FOUND];
+    uint32_t count;
+    char *value;
+};
+
+static void call_done(cvm_op_t *op)
+{
+    struct call *call = CVM_CONTAINER(op, struct call, op);
+    call->answer = op->answer;
+    call->count = 0;
+    for (uint32_t i = 0; i < op->record_count && i < MOST_FOUND; i++)
+        call->found[call->count++] = cvm_op_take(op, i);
+    free(call->value);
+    call->value = op->outs[CVM_OUT_VALUE] ? strdup(op->outs[CVM_OUT_VALUE]) : NULL;
+    cvm_op_clear(op);
+    call->is_done = 1;
+}
+
+static void forget(struct call *call)
+{
+    while (call->count)
+        cvm_record_free(call->found[--call->count]);
+    free(call->value);
+    call->value = NULL;
+}
+
+static struct call *begin(cvm_t *cvm, struct call *call)
+{
+    forget(call);
+    call->is_done = 0;
+    cvm_op_start(&call->op, cvm, SIDE_STORE, "test", call_done);
+    return call;
+}
+
+static cvm_answer_t wait_for(struct call *call)
+{
+    turn_until(&call->is_done, 1);
+    return call->answer;
+}
+
+static cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call)
+{
+    cvm->store.get(cvm->store_context.self, &begin(cvm, call)->op, uid);
+    return wait_for(call);
+}
+
+static cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_record_t *wanted,
+    const cvm_record_t *const *certificates, uint32_t count)
+{
+    struct call call = {.is_done = 0};
+    const cvm_change_t change = {as_read, wanted, certificates, count};
+    cvm->store.swap(cvm->store_context.self, &begin(cvm, &call)->op, &change);
+    return wait_for(&call);
+}
+
+static cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
+    const cvm_record_t *const *certificates, uint32_t count)
+{
+    struct call call = {.is_done = 0};
+    const cvm_change_t change = {as_read, NULL, certificates, count};
+    cvm->store.remove(cvm->store_context.self, &begin(cvm, &call)->op, &change);
+    return wait_for(&call);
+}
+
+static void scan(cvm_t *cvm, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit,
+    struct call *call)
+{
+    cvm->store.scan(
+        cvm->store_context.self, &begin(cvm, call)->op, what, after, before_ms, limit);
+    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
+}
+
+static cvm_answer_t meta_swap(
+    cvm_t *cvm, const char *name, const char *as_read, const char *wanted)
+{
+    struct call call = {.is_done = 0};
+    cvm->store.meta_swap(
+        cvm->store_context.self, &begin(cvm, &call)->op, name, as_read, wanted);
+    return wait_for(&call);
+}
+
+static cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
+{
+    cvm->store.meta_get(cvm->store_context.self, &begin(cvm, call)->op, name);
+    return wait_for(call);
+}
+
+/* --- Records ---------------------------------------------------------------------------------- */
+
+static cvm_record_t *device(const char *uid)
+{
+    cvm_record_t *record = cvm_record_new(CVM_RECORD_DEVICE);
+    assert_false(!record || cvm_record_set_text(record, CVM_DEVICE_UID, uid) ||
+                 cvm_record_set_text(record, CVM_DEVICE_TOKEN, "token") ||
+                 cvm_record_set_number(record, CVM_IS_ENABLED, 1));
+    return record;
+}
+
+static cvm_record_t *certificate(const char *id, const char *uid, const char *state)
+{
+    cvm_record_t *record = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    assert_false(!record || cvm_record_set_text(record, CVM_C_CERTIFICATE_ID, id) ||
+                 cvm_record_set_text(record, CVM_C_DEVICE_UID, uid) ||
+                 cvm_record_set_text(record, CVM_C_STATE, state) ||
+                 cvm_record_set_text(record, CVM_C_PEM, "PEM") ||
+                 cvm_record_set_number(record, CVM_C_NOT_AFTER, NOW + DAY_MS));
+    return record;
+}
+
+static void insert(cvm_t *cvm, const char *uid)
+{
+    cvm_record_t *record = device(uid);
+    assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
+    cvm_record_free(record);
+}
+
+/* Writes one certificate alone. */
+static void write_certificate(cvm_t *cvm, cvm_record_t *record)
+{
+    const cvm_record_t *one = record;
+    assert_int_equal(swap(cvm, NULL, NULL, &one, 1), CVM_ANSWER_OK);
+    cvm_record_free(record);
+}
+
+static const char *state_of(cvm_t *cvm, const char *uid, uint32_t i)
+{
+    static char state[16];
+    struct call call = {.is_done = 0};
+    scan(cvm, CVM_SCAN_CERTIFICATES, uid, 0, MOST_FOUND, &call);
+    (void)snprintf(state, sizeof state, "%s",
+        i < call.count ? cvm_record_text(call.found[i], CVM_C_STATE) : "none");
+    forget(&call);
+    return state;
+}
+
+#define ROW(id, name, kind, longest) {CVM_FIELD_##kind, longest},
+static const struct {
+    cvm_field_kind_t kind;
+    uint32_t longest;
+} DEVICE_FIELDS[] = {CVM_DEVICE_FIELDS(ROW)}, CERTIFICATE_FIELDS[] = {CVM_CERTIFICATE_FIELDS(ROW)};
+
+/* --- Reading and writing ---------------------------------------------------------------------- */
+
+static void an_unknown_device_is_not_found(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    assert_int_equal(get(cvm, "NOBODY", &call), CVM_ANSWER_NOT_FOUND);
+    assert_int_equal(get(cvm, "", &call), CVM_ANSWER_NOT_FOUND);
+    assert_int_equal(get(cvm, "'; DROP TABLE devices; --", &call), CVM_ANSWER_NOT_FOUND);
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* Every field comes back as it was written, also after the store was closed. */
+static void every_field_is_kept(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    cvm_record_t *written = cvm_record_new(CVM_RECORD_DEVICE);
+    cvm_record_t *row = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    char text[8193];
+    for (uint32_t i = 0; i < LENGTH(DEVICE_FIELDS); i++) {
+        memset(text, 'a' + (int)i, sizeof text);
+        text[DEVICE_FIELDS[i].longest] = 0;
+        assert_int_equal(DEVICE_FIELDS[i].kind == CVM_FIELD_TEXT
+                             ? cvm_record_set_text(written, i, text)
+                             : cvm_record_set_number(written, i, INT64_MAX - i),
+            0);
+    }
+    for (uint32_t i = 0; i < LENGTH(CERTIFICATE_FIELDS); i++) {
+        memset(text, 'b' + (int)i, sizeof text);
+        text[CERTIFICATE_FIELDS[i].longest] = 0;
+        assert_int_equal(CERTIFICATE_FIELDS[i].kind == CVM_FIELD_TEXT
+                             ? cvm_record_set_text(row, i, text)
+                             : cvm_record_set_number(row, i, INT64_MIN + i),
+            0);
+    }
+    char *uid = strdup(cvm_record_text(written, CVM_DEVICE_UID));
+    assert_int_equal(cvm_record_set_text(row, CVM_C_DEVICE_UID, uid), 0);
+    const cvm_record_t *rows[] = {row};
+    assert_int_equal(swap(cvm, NULL, written, rows, 1), CVM_ANSWER_OK);
+    instance_end(cvm);
+    cvm = start_store();
+    assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
+    for (uint32_t i = 0; i < CVM_REVISION; i++) {
+        assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(written, i));
+        assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(written, i));
+    }
+    assert_int_equal(cvm_record_number(call.found[0], CVM_REVISION), 1); /* the store's own */
+    scan(cvm, CVM_SCAN_CERTIFICATES, uid, 0, 10, &call);
+    assert_int_equal(call.count, 1);
+    for (uint32_t i = 0; i < CVM_CERTIFICATE_FIELD_COUNT; i++) {
+        assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(row, i));
+        assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(row, i));
+    }
+    forget(&call);
+    cvm_record_free(written);
+    cvm_record_free(row);
+    free(uid);
+    instance_end(cvm);
+}
+
+static void the_second_insert_conflicts(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    cvm_record_t *other = device("D");
+    assert_int_equal(cvm_record_set_text(other, CVM_DEVICE_TOKEN, "other"), 0);
+    insert(cvm, "D");
+    assert_int_equal(swap(cvm, NULL, other, NULL, 0), CVM_ANSWER_CONFLICT);
+    assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_DEVICE_TOKEN), "token");
+    cvm_record_free(other);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void a_swap_wants_the_record_as_it_was_read(void)
+{
+    struct call call = {.is_done = 0}, now = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "D");
+    assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
+    cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+    cvm_record_t *row = certificate("C1", "D", "current");
+    const cvm_record_t *rows[] = {row};
+    assert_int_equal(cvm_record_set_text(wanted, CVM_THING_NAME, "one"), 0);
+    assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(cvm_record_set_text(wanted, CVM_THING_NAME, "two"), 0);
+    assert_int_equal(swap(cvm, call.found[0], wanted, rows, 1), CVM_ANSWER_CONFLICT);
+    assert_int_equal(get(cvm, "D", &now), CVM_ANSWER_OK);
+    assert_string_equal(cvm_record_text(now.found[0], CVM_THING_NAME), "one");
+    assert_int_equal(cvm_record_number(now.found[0], CVM_REVISION),
+        cvm_record_number(call.found[0], CVM_REVISION) + 1);
+    assert_string_equal(state_of(cvm, "D", 0), "none"); /* nothing of a change that conflicts */
+    assert_int_equal(swap(cvm, now.found[0], wanted, rows, 1), CVM_ANSWER_OK);
+    assert_string_equal(state_of(cvm, "D", 0), "current");
+    cvm_record_free(wanted);
+    cvm_record_free(row);
+    forget(&call);
+    forget(&now);
+    instance_end(cvm);
+}
+
+static void a_swap_of_a_device_that_is_gone_conflicts(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "D");
+    assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
+    assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
+    cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+    assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
+    assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_CONFLICT);
+    assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_NOT_FOUND);
+    cvm_record_free(wanted);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static cvm_answer_t set_key(cvm_t *cvm, const char *uid, const char *key, const char *row_id)
+{
+    struct call call = {.is_done = 0};
+    assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
+    cvm_record_t *wanted = cvm_record_copy(call.found[0]), *row = certificate(row_id, uid, "current");
+    const cvm_record_t *rows[] = {row};
+    assert_int_equal(cvm_record_set_text(wanted, CVM_PUBLIC_KEY_SHA256, key), 0);
+    cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, 1);
+    cvm_record_free(wanted);
+    cvm_record_free(row);
+    forget(&call);
+    return answer;
+}
+
+static void a_public_key_belongs_to_one_device(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "D1");
+    insert(cvm, "D2");
+    assert_int_equal(set_key(cvm, "D1", "key", "C1"), CVM_ANSWER_OK);
+    assert_int_equal(set_key(cvm, "D2", "key", "C2"), CVM_ANSWER_KEY_IN_USE);
+    assert_string_equal(state_of(cvm, "D2", 0), "none");
+    assert_int_equal(set_key(cvm, "D1", "key", "C3"), CVM_ANSWER_OK); /* its own */
+    assert_int_equal(set_key(cvm, "D2", "", "C4"), CVM_ANSWER_OK);    /* no key is no key */
+    insert(cvm, "D3");
+    assert_int_equal(get(cvm, "D1", &call), CVM_ANSWER_OK);
+    assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(set_key(cvm, "D2", "key", "C5"), CVM_ANSWER_OK);
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* --- Certificates ----------------------------------------------------------------------------- */
+
+static void a_certificate_is_updated_by_its_id(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    write_certificate(cvm, certificate("C1", "D", "pending"));
+    cvm_record_t *changed = certificate("C1", "D", "retiring");
+    (void)cvm_record_set_text(changed, CVM_C_PEM, "another PEM");
+    (void)cvm_record_set_text(changed, CVM_C_REASON, "superseded");
+    (void)cvm_record_set_text(changed, CVM_C_SUCCESSOR, "C2");
+    (void)cvm_record_set_number(changed, CVM_C_REVOKE_AFTER, 17);
+    write_certificate(cvm, changed);
+    scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 10, &call);
+    assert_int_equal(call.count, 1);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_STATE), "retiring");
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_REASON), "superseded");
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_SUCCESSOR), "C2");
+    assert_int_equal(cvm_record_number(call.found[0], CVM_C_REVOKE_AFTER), 17);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_PEM), "PEM"); /* what it is stays */
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void nothing_is_ever_unrevoked(void)
+{
+    static const char *const STATES[] = {"pending", "current", "retiring", "revoked"};
+    cvm_t *cvm = start_store();
+    write_certificate(cvm, certificate("C1", "D", "revoked"));
+    for (size_t i = 0; i < LENGTH(STATES); i++) {
+        write_certificate(cvm, certificate("C1", "D", STATES[i]));
+        assert_string_equal(state_of(cvm, "D", 0), "revoked");
+    }
+    instance_end(cvm);
+}
+
+static void certificates_outlive_their_device(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "D");
+    write_certificate(cvm, certificate("C1", "D", "current"));
+    cvm_record_t *row = certificate("C1", "D", "retiring");
+    const cvm_record_t *rows[] = {row};
+    assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
+    assert_int_equal(remove_device(cvm, call.found[0], rows, 1), CVM_ANSWER_OK);
+    assert_string_equal(state_of(cvm, "D", 0), "retiring");
+    cvm_record_free(row);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void certificates_come_newest_first(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    for (int i = 0; i < 5; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "%c", "MAZBY"[i]);
+        write_certificate(cvm, certificate(id, "D", "current"));
+    }
+    write_certificate(cvm, certificate("OTHER", "D2", "current"));
+    scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 10, &call);
+    assert_int_equal(call.count, 5);
+    for (uint32_t i = 0; i < 5; i++)
+        assert_int_equal(
+            *cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID), "YBZAM"[i]);
+    scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 2, &call);
+    assert_int_equal(call.count, 2);
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* --- Scans ------------------------------------------------------------------------------------ */
+
+static void devices_come_in_pages_by_uid(void)
+{
+    enum { DEVICES = 23, PAGE = 5 };
+    struct call call = {.is_done = 0};
+    char after[129] = "";
+    uint32_t seen = 0;
+    cvm_t *cvm = start_store();
+    for (int i = 0; i < DEVICES; i++) {
+        char uid[16];
+        (void)snprintf(uid, sizeof uid, "D%02d", (i * 7) % DEVICES);
+        insert(cvm, uid);
+    }
+    do {
+        scan(cvm, CVM_SCAN_DEVICES, after, 0, PAGE, &call);
+        for (uint32_t i = 0; i < call.count; i++) {
+            const char *uid = cvm_record_text(call.found[i], CVM_DEVICE_UID);
+            assert_true(strcmp(uid, after) > 0);
+            (void)snprintf(after, sizeof after, "%s", uid);
+        }
+        seen += call.count;
+    } while (call.count == PAGE);
+    assert_int_equal(seen, DEVICES);
+    scan(cvm, CVM_SCAN_DEVICES, "Z", 0, PAGE, &call);
+    assert_int_equal(call.count, 0);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static cvm_record_t *retiring(const char *id, int64_t revoke_after_ms)
+{
+    cvm_record_t *record = certificate(id, "D", "retiring");
+    (void)cvm_record_set_number(record, CVM_C_REVOKE_AFTER, revoke_after_ms);
+    return record;
+}
+
+static void what_is_due_is_found_when_it_is_due(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    write_certificate(cvm, retiring("C3", NOW + 1));
+    write_certificate(cvm, retiring("C2", NOW));
+    write_certificate(cvm, retiring("C1", NOW - DAY_MS));
+    write_certificate(cvm, certificate("C4", "D", "current"));
+    write_certificate(cvm, certificate("C5", "D", "revoked"));
+    scan(cvm, CVM_SCAN_DUE, "", NOW, 10, &call);
+    assert_int_equal(call.count, 2);
+    scan(cvm, CVM_SCAN_DUE, "", NOW, 1, &call);
+    assert_int_equal(call.count, 1);
+    scan(cvm, CVM_SCAN_DUE, "", NOW + 1, 10, &call);
+    assert_int_equal(call.count, 3);
+    scan(cvm, CVM_SCAN_DUE, "", 0, 10, &call);
+    assert_int_equal(call.count, 0);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void what_a_crl_lists_comes_in_pages_by_id(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    cvm_record_t *expired = certificate("C0", "D", "revoked");
+    (void)cvm_record_set_number(expired, CVM_C_NOT_AFTER, NOW);
+    write_certificate(cvm, expired);
+    write_certificate(cvm, certificate("C3", "D", "revoked"));
+    write_certificate(cvm, certificate("C1", "GONE", "revoked"));
+    write_certificate(cvm, retiring("C2", NOW));
+    write_certificate(cvm, retiring("C4", NOW + 1));
+    write_certificate(cvm, certificate("C5", "D", "current"));
+    write_certificate(cvm, certificate("C6", "D", "pending"));
+    scan(cvm, CVM_SCAN_REVOKED, "", NOW, 2, &call);
+    assert_int_equal(call.count, 2);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C1");
+    assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "C2");
+    scan(cvm, CVM_SCAN_REVOKED, "C2", NOW, 2, &call);
+    assert_int_equal(call.count, 1);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C3");
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void insert_with(cvm_t *cvm, const char *uid, int32_t is_enabled, int32_t is_suspended,
+    const char *certificate_id)
+{
+    cvm_record_t *record = device(uid);
+    assert_false(cvm_record_set_number(record, CVM_IS_ENABLED, is_enabled) ||
+                 cvm_record_set_number(record, CVM_IS_SUSPENDED, is_suspended) ||
+                 cvm_record_set_text(record, CVM_CERTIFICATE_ID, certificate_id));
+    assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
+    cvm_record_free(record);
+}
+
+static void suspensions_that_are_due_are_found(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert_with(cvm, "FINE", 1, 0, "C1");
+    insert_with(cvm, "TO_SUSPEND", 0, 0, "C2");
+    insert_with(cvm, "SUSPENDED", 0, 1, "C3");
+    insert_with(cvm, "TO_RESUME", 1, 1, "C4");
+    insert_with(cvm, "NO_CERTIFICATE", 0, 0, "");
+    scan(cvm, CVM_SCAN_UNSUSPENDED, "", NOW, 10, &call);
+    assert_int_equal(call.count, 2);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_non_null(strstr(cvm_record_text(call.found[i], CVM_DEVICE_UID), "TO_"));
+
+    write_certificate(cvm, certificate("C1", "FINE", "current"));
+    write_certificate(cvm, certificate("C2", "TO_SUSPEND", "current"));
+    write_certificate(cvm, certificate("C3", "SUSPENDED", "retiring"));
+    write_certificate(cvm, certificate("C9", "SUSPENDED", "revoked"));
+    write_certificate(cvm, certificate("C4", "TO_RESUME", "current"));
+    scan(cvm, CVM_SCAN_SUSPENDED, "", NOW, 10, &call);
+    assert_int_equal(call.count, 2);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C2");
+    assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "C3");
+    scan(cvm, CVM_SCAN_SUSPENDED, "C2", NOW, 1, &call);
+    assert_int_equal(call.count, 1);
+    scan(cvm, CVM_SCAN_SUSPENDED, "", NOW + 2 * DAY_MS, 10, &call); /* expired by then */
+    assert_int_equal(call.count, 0);
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* --- Import ----------------------------------------------------------------------------------- */
+
+static void load(cvm_t *cvm, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+{
+    struct call call = {.is_done = 0};
+    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, devices, count, flags);
+    assert_int_equal(wait_for(&call), CVM_ANSWER_OK);
+}
+
+static void a_batch_says_what_became_of_each_row(void)
+{
+    struct call before = {.is_done = 0}, call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "SAME");
+    insert(cvm, "OTHER");
+    assert_int_equal(get(cvm, "OTHER", &before), CVM_ANSWER_OK);
+    cvm_record_t *rows[] = {device("NEW"), device("SAME"), device("OTHER"), device("NEW")};
+    assert_int_equal(cvm_record_set_text(rows[2], CVM_DEVICE_TOKEN, "another"), 0);
+    assert_int_equal(cvm_record_set_number(rows[0], CVM_IS_ENABLED, 0), 0);
+
+    load(cvm, rows, 4, 0);
+    assert_int_equal(cvm_record_number(rows[0], CVM_REVISION), CVM_ROW_INSERTED);
+    assert_int_equal(cvm_record_number(rows[1], CVM_REVISION), CVM_ROW_UNCHANGED);
+    assert_int_equal(cvm_record_number(rows[2], CVM_REVISION), CVM_ROW_CONFLICT);
+    assert_int_equal(cvm_record_number(rows[3], CVM_REVISION), CVM_ROW_UNCHANGED);
+    assert_int_equal(get(cvm, "OTHER", &call), CVM_ANSWER_OK);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_DEVICE_TOKEN), "token");
+    assert_int_equal(get(cvm, "NEW", &call), CVM_ANSWER_OK);
+    assert_int_equal(cvm_record_number(call.found[0], CVM_IS_ENABLED), 0);
+
+    load(cvm, rows, 4, CVM_LOAD_REPLACE_TOKENS);
+    assert_int_equal(cvm_record_number(rows[2], CVM_REVISION), CVM_ROW_REPLACED);
+    assert_int_equal(get(cvm, "OTHER", &call), CVM_ANSWER_OK);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_DEVICE_TOKEN), "another");
+    /* Who read the record before that must not write the old token back. */
+    cvm_record_t *wanted = cvm_record_copy(before.found[0]);
+    assert_int_equal(swap(cvm, before.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
+    cvm_record_free(wanted);
+    load(cvm, rows, 0, 0);
+    for (size_t i = 0; i < LENGTH(rows); i++)
+        cvm_record_free(rows[i]);
+    forget(&before);
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* --- Meta ------------------------------------------------------------------------------------- */
+
+static void small_values_are_swapped(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    char *large = malloc(100001);
+    assert_non_null(large);
+    memset(large, 'x', 100000);
+    large[100000] = 0;
+    assert_int_equal(meta_get(cvm, "a", &call), CVM_ANSWER_NOT_FOUND);
+    assert_int_equal(meta_swap(cvm, "a", "0", "1"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_swap(cvm, "a", NULL, "1"), CVM_ANSWER_OK);
+    assert_int_equal(meta_swap(cvm, "a", NULL, "2"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_swap(cvm, "a", "0", "2"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_swap(cvm, "a", "1", large), CVM_ANSWER_OK);
+    instance_end(cvm);
+    cvm = start_store();
+    assert_int_equal(meta_get(cvm, "a", &call), CVM_ANSWER_OK);
+    assert_string_equal(call.value, large);
+    assert_int_equal(meta_get(cvm, "A", &call), CVM_ANSWER_NOT_FOUND);
+    forget(&call);
+    free(large);
+    instance_end(cvm);
+}
+
+/* --- At the same time ------------------------------------------------------------------------- */
+
+static void of_many_swaps_one_wins(void)
+{
+    enum { MANY = 300 };
+    static struct call calls[MANY];
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "D");
+    for (int round = 0; round < 3; round++) {
+        uint32_t winners = 0;
+        assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
+        cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+        const cvm_change_t change = {call.found[0], wanted, NULL, 0};
+        for (int i = 0; i < MANY; i++)
+            cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &change);
+        for (int i = 0; i < MANY; i++) {
+            cvm_answer_t answer = wait_for(&calls[i]);
+            assert_true(answer == CVM_ANSWER_OK || answer == CVM_ANSWER_CONFLICT);
+            winners += answer == CVM_ANSWER_OK;
+        }
+        assert_int_equal(winners, 1);
+        cvm_record_free(wanted);
+    }
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* What one instance wrote, another one reads, and conflicts with. */
+static void two_instances_share_a_store(void)
+{
+    struct call one = {.is_done = 0}, other = {.is_done = 0};
+    cvm_t *first = start_store(), *second = start_store();
+    insert(first, "D");
+    assert_int_equal(get(second, "D", &other), CVM_ANSWER_OK);
+    assert_int_equal(get(first, "D", &one), CVM_ANSWER_OK);
+    cvm_record_t *wanted = cvm_record_copy(one.found[0]);
+    assert_int_equal(swap(second, other.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(swap(first, one.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
+    assert_int_equal(get(first, "D", &one), CVM_ANSWER_OK);
+    assert_int_equal(swap(first, one.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
+    cvm_record_free(wanted);
+    forget(&one);
+    forget(&other);
+    instance_end(first);
+    assert_int_equal(get(second, "D", &other), CVM_ANSWER_OK); /* the first one's end took nothing */
+    insert(second, "D2");
+    forget(&other);
+    instance_end(second);
+}
+
+/* What was begun before the end is done. */
+static void closing_finishes_what_was_begun(void)
+{
+    enum { MANY = 100 };
+    static struct call calls[MANY];
+    cvm_record_t *rows[MANY];
+    cvm_change_t changes[MANY];
+    int is_stopped = 0;
+    cvm_t *cvm = start_store();
+    for (int i = 0; i < MANY; i++) {
+        char uid[16];
+        (void)snprintf(uid, sizeof uid, "D%d", i);
+        rows[i] = device(uid);
+        changes[i] = (cvm_change_t){NULL, rows[i], NULL, 0};
+        cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &changes[i]);
+    }
+    instance_stop(cvm, &is_stopped);
+    turn_until(&is_stopped, 1);
+    for (int i = 0; i < MANY; i++) {
+        assert_true(calls[i].is_done);
+        assert_int_equal(calls[i].answer, CVM_ANSWER_OK);
+        cvm_record_free(rows[i]);
+    }
+    instance_free(cvm);
+}
+
+/* --- The file store's own --------------------------------------------------------------------- */
+
+static void a_second_server_is_refused(void **state)
+{
+    static const struct setting LOCK[] = {{"store.lock", "true"}, {NULL, NULL}};
+    char why[256];
+    (void)state;
+    cvm_t *server = instance_start(LOCK);
+    assert_null(instance_try(LOCK, why, sizeof why));
+    assert_non_null(strstr(why, "another server"));
+    cvm_t *command = instance_start(NULL); /* a command beside it is welcome */
+    instance_end(command);
+    assert_null(instance_try(LOCK, why, sizeof why)); /* and takes nothing away */
+    instance_end(server);
+    instance_end(instance_start(LOCK));
+}
+
+static void a_newer_schema_is_refused_and_left_alone(void **state)
+{
+    char why[256];
+    (void)state;
+    instance_end(instance_start(NULL));
+    sql("PRAGMA user_version = 999");
+    assert_null(instance_try(NULL, why, sizeof why));
+    assert_non_null(strstr(why, "newer"));
+    assert_int_equal(sql_number("PRAGMA user_version"), 999);
+}
+
+static void what_is_no_store_is_refused(void **state)
+{
+    char why[256];
+    (void)state;
+    FILE *file = fopen(harness_store(), "w");
+    assert_non_null(file);
+    for (int i = 0; i < 5000; i++)
+        (void)fputc('x', file);
+    (void)fclose(file);
+    assert_null(instance_try(NULL, why, sizeof why));
+    assert_non_null(strstr(why, "store"));
+}
+
+static void nobody_else_may_read_the_file(void **state)
+{
+    struct stat status;
+    (void)state;
+    instance_end(instance_start(NULL));
+    assert_int_equal(stat(harness_store(), &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+}
+
+/* In a process without the rights of root. Exits with 0 if the store was refused by its path. */
+static void try_without_rights(void)
+{
+    static const struct setting NO_LOGS[] = {{"log.file", ""}, {"audit.file", ""}, {NULL, NULL}};
+    char why[256] = "";
+    if (geteuid() == 0 && setuid(65534))
+        _exit(2);
+    cvm_t *cvm = instance_try(NO_LOGS, why, sizeof why);
+    _exit(cvm || !strstr(why, "devices.db") ? 1 : 0);
+}
+
+static void a_folder_that_can_not_be_written_is_named(void **state)
+{
+    int status = -1;
+    (void)state;
+    assert_int_equal(chmod(harness_folder(), 0555), 0);
+    pid_t child = fork();
+    if (child == 0)
+        try_without_rights();
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(chmod(harness_folder(), 0700), 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* --- The suite -------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+} SUITE[] = {
+#define RUN(test) {#test, test}
+    RUN(an_unknown_device_is_not_found),
+    RUN(every_field_is_kept),
+    RUN(the_second_insert_conflicts),
+    RUN(a_swap_wants_the_record_as_it_was_read),
+    RUN(a_swap_of_a_device_that_is_gone_conflicts),
+    RUN(a_public_key_belongs_to_one_device),
+    RUN(a_certificate_is_updated_by_its_id),
+    RUN(nothing_is_ever_unrevoked),
+    RUN(certificates_outlive_their_device),
+    RUN(certificates_come_newest_first),
+    RUN(devices_come_in_pages_by_uid),
+    RUN(what_is_due_is_found_when_it_is_due),
+    RUN(what_a_crl_lists_comes_in_pages_by_id),
+    RUN(suspensions_that_are_due_are_found),
+    RUN(a_batch_says_what_became_of_each_row),
+    RUN(small_values_are_swapped),
+    RUN(of_many_swaps_one_wins),
+    RUN(two_instances_share_a_store),
+    RUN(closing_finishes_what_was_begun),
+};
+
+static void the_suite_holds_for_every_store(void **state)
+{
+    for (size_t store = 0; store < LENGTH(STORES); store++) {
+        current_store = &STORES[store];
+        for (size_t i = 0; i < LENGTH(SUITE); i++) {
+            print_message("           %s: %s\n", STORES[store].name, SUITE[i].name);
+            SUITE[i].run();
+            (void)harness_tear_down(state);
+            (void)harness_set_up(state);
+        }
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(the_suite_holds_for_every_store),
+        TEST(a_second_server_is_refused),
+        TEST(a_newer_schema_is_refused_and_left_alone),
+        TEST(what_is_no_store_is_refused),
+        TEST(nobody_else_may_read_the_file),
+        TEST(a_folder_that_can_not_be_written_is_named),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,363 @@
+/* A store around the file store: it stands between the verbs and their completions. */
+#include "support/faulty_store.h"
+
+#include "support/faults.h"
+#include "support/test.h"
+
+#include <pthread.h>
+
+#include "backends/file/file.h"
+#include "instance.h"
+#include "record.h"
+
+#define MOST_ALTERED 64
+
+struct store {
+    const cvm_host_t *host; /* the real one */
+    cvm_context_t *context;
+    void *inner;
+};
+
+/* A verb with its arguments, which are the host's until the operation completes. */
+struct verb {
+    struct store *store;
+    cvm_op_t *op;
+    void (*run)(const struct verb *verb);
+    cvm_scan_t what;
+    const char *name, *as_read, *wanted;
+    const cvm_change_t *change;
+    cvm_record_t *const *devices;
+    int64_t before_ms;
+    uint32_t count, flags;
+};
+
+static cvm_store_ops_t inner_ops;
+static cvm_host_t inner_host;
+
+/* --- What the file store completes ------------------------------------------------------------ */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the next two */
+static struct {
+    cvm_op_t *op;
+    enum fault fault;
+} altered[MOST_ALTERED];
+static uint32_t altered_count;
+
+struct completion {
+    const cvm_host_t *host;
+    cvm_op_t *op;
+    cvm_answer_t answer;
+};
+
+static const cvm_host_t *real_host;
+
+static void complete_late(void *argument)
+{
+    struct completion *completion = argument;
+    real_host->complete(completion->op, completion->answer, NULL);
+    free(completion);
+}
+
+static enum fault take_altered(const cvm_op_t *op)
+{
+    enum fault fault = FAULT_NONE;
+    pthread_mutex_lock(&lock);
+    for (uint32_t i = 0; i < altered_count; i++) {
+        if (altered[i].op == op) {
+            fault = altered[i].fault;
+            altered[i] = altered[--altered_count];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return fault;
+}
+
+static void alter(cvm_op_t *op, enum fault fault)
+{
+    pthread_mutex_lock(&lock);
+    assert_true(altered_count < MOST_ALTERED);
+    altered[altered_count].op = op;
+    altered[altered_count++].fault = fault;
+    pthread_mutex_unlock(&lock);
+}
+
+static void inner_complete(cvm_op_t *op, cvm_answer_t answer, const char *text)
+{
+    struct completion *completion;
+    switch (take_altered(op)) {
+    case FAULT_UNKNOWN_DONE:
+        real_host->complete(op, CVM_ANSWER_UNKNOWN, "it happened");
+        break;
+    case FAULT_HOLD_AFTER:
+        completion = malloc(sizeof *completion);
+        if (completion) {
+            *completion = (struct completion){real_host, op, answer};
+            faults_hold(complete_late, completion);
+        }
+        break;
+    case FAULT_TWICE:
+        real_host->complete(op, answer, text);
+        break;
+    default:
+        real_host->complete(op, answer, text);
+    }
+}
+
+/* --- A write that happens after its outcome was unknown --------------------------------------- */
+
+struct late_write {
+    cvm_op_t op;
+    struct store *store;
+    cvm_record_t *as_read, *wanted;
+    cvm_record_t *certificates[2];
+    cvm_change_t change;
+};
+
+static void late_write_done(cvm_op_t *op)
+{
+    struct late_write *late = CVM_CONTAINER(op, struct late_write, op);
+    cvm_record_free(late->as_read);
+    cvm_record_free(late->wanted);
+    for (uint32_t i = 0; i < late->change.certificate_count; i++)
+        cvm_record_free(late->certificates[i]);
+    cvm_op_clear(op);
+    free(late);
+}
+
+static void write_late(void *argument)
+{
+    struct late_write *late = argument;
+    inner_ops.swap(late->store->inner, &late->op, &late->change);
+}
+
+static void keep_write(const struct verb *verb)
+{
+    const cvm_change_t *change = verb->change;
+    struct late_write *late = calloc(1, sizeof *late);
+    assert_non_null(late);
+    assert_true(change->certificate_count <= 2);
+    late->store = verb->store;
+    late->as_read = cvm_record_copy(change->as_read);
+    late->wanted = cvm_record_copy(change->wanted);
+    for (uint32_t i = 0; i < change->certificate_count; i++)
+        late->certificates[i] = cvm_record_copy(change->certificates[i]);
+    late->change = (cvm_change_t){late->as_read, late->wanted,
+        (const cvm_record_t *const *)late->certificates, change->certificate_count};
+    cvm_op_start(&late->op, verb->store->context->cvm, SIDE_STORE, "swap", late_write_done);
+    faults_hold(write_late, late);
+}
+
+/* --- Verbs ------------------------------------------------------------------------------------ */
+
+static void run_late(void *argument)
+{
+    struct verb *verb = argument;
+    verb->run(verb);
+    free(verb);
+}
+
+static void call(const char *name, const struct verb *verb)
+{
+    static const cvm_answer_t ANSWERS[FAULT_COUNT] = {[FAULT_UNAVAILABLE] = CVM_ANSWER_UNAVAILABLE,
+        [FAULT_BUSY] = CVM_ANSWER_BUSY,
+        [FAULT_BROKEN] = CVM_ANSWER_BROKEN,
+        [FAULT_INVALID] = CVM_ANSWER_INVALID,
+        [FAULT_NOT_FOUND] = CVM_ANSWER_NOT_FOUND,
+        [FAULT_CONFLICT] = CVM_ANSWER_CONFLICT,
+        [FAULT_UNKNOWN_NOT] = CVM_ANSWER_UNKNOWN,
+        [FAULT_UNKNOWN_LATE] = CVM_ANSWER_UNKNOWN};
+    enum fault fault = faults_next(name);
+    struct verb *later;
+    switch (fault) {
+    case FAULT_HOLD_BEFORE:
+        later = malloc(sizeof *later);
+        assert_non_null(later);
+        *later = *verb;
+        faults_hold(run_late, later);
+        return;
+    case FAULT_UNKNOWN_LATE:
+        keep_write(verb);
+        break;
+    case FAULT_UNKNOWN_DONE:
+    case FAULT_HOLD_AFTER:
+    case FAULT_TWICE:
+        alter(verb->op, fault);
+        break;
+    default:
+        break;
+    }
+    if (ANSWERS[fault])
+        verb->store->host->complete(verb->op, ANSWERS[fault], "the faulty store failed");
+    else
+        verb->run(verb);
+}
+
+static void run_open(const struct verb *verb)
+{
+    inner_ops.open(verb->store->inner, verb->op);
+}
+
+static void run_get(const struct verb *verb)
+{
+    inner_ops.get(verb->store->inner, verb->op, verb->name);
+}
+
+static void run_swap(const struct verb *verb)
+{
+    inner_ops.swap(verb->store->inner, verb->op, verb->change);
+}
+
+static void run_remove(const struct verb *verb)
+{
+    inner_ops.remove(verb->store->inner, verb->op, verb->change);
+}
+
+static void run_scan(const struct verb *verb)
+{
+    inner_ops.scan(
+        verb->store->inner, verb->op, verb->what, verb->name, verb->before_ms, verb->count);
+}
+
+static void run_load(const struct verb *verb)
+{
+    inner_ops.load(verb->store->inner, verb->op, verb->devices, verb->count, verb->flags);
+}
+
+static void run_meta_get(const struct verb *verb)
+{
+    inner_ops.meta_get(verb->store->inner, verb->op, verb->name);
+}
+
+static void run_meta_swap(const struct verb *verb)
+{
+    inner_ops.meta_swap(verb->store->inner, verb->op, verb->name, verb->as_read, verb->wanted);
+}
+
+static void open_store(void *self, cvm_op_t *op)
+{
+    call("open", &(struct verb){.store = self, .op = op, .run = run_open});
+}
+
+static void ready(void *self, cvm_op_t *op)
+{
+    const struct store *store = self;
+    inner_ops.ready(store->inner, op);
+}
+
+static void get(void *self, cvm_op_t *op, const char *device_uid)
+{
+    call("get", &(struct verb){.store = self, .op = op, .run = run_get, .name = device_uid});
+}
+
+static void swap(void *self, cvm_op_t *op, const cvm_change_t *change)
+{
+    call("swap", &(struct verb){.store = self, .op = op, .run = run_swap, .change = change});
+}
+
+static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
+{
+    call("remove", &(struct verb){.store = self, .op = op, .run = run_remove, .change = change});
+}
+
+static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms,
+    uint32_t limit)
+{
+    call("scan", &(struct verb){.store = self,
+                     .op = op,
+                     .run = run_scan,
+                     .what = what,
+                     .name = after,
+                     .before_ms = before_ms,
+                     .count = limit});
+}
+
+static void load(
+    void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+{
+    call("load", &(struct verb){.store = self,
+                     .op = op,
+                     .run = run_load,
+                     .devices = devices,
+                     .count = count,
+                     .flags = flags});
+}
+
+static void meta_get(void *self, cvm_op_t *op, const char *name)
+{
+    call("meta_get", &(struct verb){.store = self, .op = op, .run = run_meta_get, .name = name});
+}
+
+static void meta_swap(
+    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+{
+    call("meta_swap", &(struct verb){.store = self,
+                          .op = op,
+                          .run = run_meta_swap,
+                          .name = name,
+                          .as_read = as_read,
+                          .wanted = wanted});
+}
+
+static void close_store(void *self, cvm_op_t *op)
+{
+    const struct store *store = self;
+    inner_ops.close(store->inner, op);
+}
+
+static void destroy(void *self)
+{
+    struct store *store = self;
+    inner_ops.destroy(store->inner);
+    free(store);
+}
+
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
+    void **self, char *error, size_t error_size)
+{
+    struct store *store = calloc(1, sizeof *store);
+    assert_non_null(store);
+    store->host = host;
+    store->context = context;
+    cvm_answer_t answer =
+        inner_ops.create(&inner_host, context, location, &store->inner, error, error_size);
+    if (answer != CVM_ANSWER_OK)
+        free(store);
+    else
+        *self = store;
+    return answer;
+}
+
+static const cvm_store_ops_t FAULTY = {
+    .size = sizeof(cvm_store_ops_t),
+    .create = create,
+    .open = open_store,
+    .ready = ready,
+    .get = get,
+    .swap = swap,
+    .scan = scan,
+    .load = load,
+    .meta_get = meta_get,
+    .meta_swap = meta_swap,
+    .remove = remove_device,
+    .close = close_store,
+    .destroy = destroy,
+};
+
+static void capture(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops)
+{
+    (void)registry;
+    (void)name;
+    inner_ops = *ops;
+}
+
+int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry)
+{
+    real_host = host;
+    inner_host = *host;
+    inner_host.complete = inner_complete;
+    inner_host.add_store = capture;
+    (void)cvm_plugin_file(&inner_host, registry);
+    host->add_store(registry, "faulty", &FAULTY);
+    return 0;
+}

@@ -1,0 +1,795 @@
+"""The HTTP transport as a server: slow and rude peers, limits, ends, reloads, and what operators see."""
+
+import contextlib
+import itertools
+import json
+import os
+import random
+import re
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import sqlite3
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+import pytest
+
+from csr_tools import make_csr, openssl
+from cvm_server import Failed, Instance, scale, seed, token
+from raw_http import Wire, ask, post, registration
+
+SHORT = {"http.handshake_timeout": "1s", "http.request_timeout": "1s", "http.answer_timeout": "1s",
+         "http.idle_timeout": "1s", "limit.failures_per_address": "0/min"}
+CLOSED_WITHIN_S = 20  # a deadline of 1 s, on a machine that is busy
+COUNTER = itertools.count()
+
+
+@contextlib.contextmanager
+def running(folder, name, tls=True, devices=40, settings=None, **options):
+    instance = Instance(folder, name=name)
+    instance.import_csv([f"{name}{i}" for i in range(devices)])
+    instance.name = name
+    (instance.serve if tls else instance.serve_plain)(
+        {"limit.failures_per_address": "0/min", **(settings or {})}, **options)
+    try:
+        yield instance
+        instance.stop()
+    finally:
+        instance.kill()
+
+
+@pytest.fixture(scope="module")
+def plain(module_path):
+    with running(module_path, "plain", tls=False, devices=300, settings=SHORT) as instance:
+        yield instance
+
+
+@pytest.fixture(scope="module")
+def tls(module_path):
+    with running(module_path, "tls", devices=300, settings=SHORT) as instance:
+        yield instance
+
+
+def fresh(instance):
+    return f"{instance.name}{next(COUNTER)}"
+
+
+def eventually(true, what, within_s=CLOSED_WITHIN_S):
+    end = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def has_no_connections(instance):
+    return instance.metrics().get('cvm_connections{transport="http"}', 0) == 0
+
+
+def is_registered(instance, uid):
+    return instance.show(uid)["is_registered"]
+
+
+@contextlib.contextmanager
+def locked(instance):
+    """Registrations wait while this lasts: the store can't be written."""
+    database = sqlite3.connect(instance.folder / "devices.db", isolation_level=None, timeout=10)
+    database.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        database.execute("ROLLBACK")
+        database.close()
+
+
+# --- Slow peers ---
+
+
+class Dripping:
+    """Connections from addresses of their own that send a byte of data now and then, until closed."""
+
+    def __init__(self, port, count, data):
+        self.data, self.open = data, {}
+        self.lasted_s, self.since = [], {}
+        self.selector = selectors.DefaultSelector()
+        for i in range(count):
+            wire = socket.socket()
+            wire.bind((f"127.{10 + i // 250}.{1 + i % 250}.{1 + i % 200}", 0))
+            wire.connect(("127.0.0.1", port))
+            wire.setblocking(False)
+            self.open[wire], self.since[wire] = 0, time.monotonic()
+            self.selector.register(wire, selectors.EVENT_READ)
+
+    def drip(self):
+        """A byte on each; takes note of those that were closed."""
+        for wire in list(self.open):
+            with contextlib.suppress(BlockingIOError, ConnectionError):
+                wire.send(self.data[self.open[wire]:self.open[wire] + 1])
+            self.open[wire] = min(self.open[wire] + 1, len(self.data) - 1)
+        for key, _ in self.selector.select(0.2):
+            try:
+                is_over = not key.fileobj.recv(65536)
+            except ConnectionError:
+                is_over = True
+            if is_over:
+                self.selector.unregister(key.fileobj)
+                del self.open[key.fileobj]
+                self.lasted_s.append(time.monotonic() - self.since[key.fileobj])
+                key.fileobj.close()
+        time.sleep(0.05)
+
+    def close(self):
+        for wire in self.open:
+            wire.close()
+        self.selector.close()
+
+
+def client_hello():
+    """What a TLS client says first."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    wire = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        wire.do_handshake()
+    return outgoing.read()
+
+
+SLOW = {
+    "in the handshake": ("tls", client_hello()),
+    "in a header": ("plain", b"POST /registration HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 500),
+    "in the body": ("plain", b"POST /registration HTTP/1.1\r\nHost: a\r\nContent-Length: 8000\r\n\r\n" + b" " * 8000),
+    "in chunks": ("plain", b"POST /registration HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                  b"1\r\n \r\n" * 900),
+    "saying nothing": ("plain", b""),
+    "saying nothing to TLS": ("tls", b""),
+    "sending empty lines": ("plain", b"\r\n" * 2000),
+}
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_slow_peers_are_closed_and_others_served(plain, tls, name):
+    kind, data = SLOW[name]
+    instance = {"plain": plain, "tls": tls}[kind]
+    slow = Dripping(instance.port, 100 * scale(), data)
+    try:
+        end = time.monotonic() + CLOSED_WITHIN_S
+        served = 0
+        while slow.open:
+            assert time.monotonic() < end, f"{len(slow.open)} still open"
+            slow.drip()
+            if served < 5:
+                assert instance.register(fresh(instance))[0] == 200
+                served += 1
+        assert served and min(slow.lasted_s) > 0.8  # by the deadline, not at once
+    finally:
+        slow.close()
+    eventually(lambda: has_no_connections(instance), "connections that were not forgotten")
+
+
+def test_slow_request_is_told_so(plain):
+    with Wire(plain) as wire:
+        wire.send(post(registration("a"))[:-5])
+        answer = wire.answer()
+        assert (answer.status, answer.code) == (408, "request_timeout") and answer.closes
+        wire.send(post(registration("a"))[-5:])
+        assert wire.is_closed()
+
+
+def test_slow_reader_is_closed(plain):
+    """It asks for megabytes and reads nothing."""
+    ask_for_much = b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n" * 2000
+    with socket.socket() as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        wire.connect(("127.0.0.1", plain.ops_port))
+        wire.settimeout(CLOSED_WITHIN_S)
+        with contextlib.suppress(ConnectionError):
+            wire.sendall(ask_for_much)
+        time.sleep(2)
+        eventually(lambda: plain.metrics()['cvm_connections{transport="ops"}'] == 1, "not closed")
+
+
+def test_deep_pipeline_does_not_keep_others_waiting(plain):
+    with Wire(plain, port=plain.ops_port) as wire:
+        wire.send(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n" * 3000)
+        assert plain.ops("/livez")[0] == 200
+        assert all(wire.answer().status == 200 for _ in range(3000))
+
+
+# --- Rude peers ---
+
+
+def reset_at(instance, phase):
+    """Connects, goes as far as phase, resets."""
+    if phase.startswith("handshake"):
+        with socket.create_connection(("127.0.0.1", instance.port), 10) as wire:
+            if phase != "handshake: nothing":
+                wire.sendall(client_hello()[:50 if phase == "handshake: half a hello" else None])
+            if phase == "handshake: after the server's hello":
+                wire.recv(100)
+            wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        return
+    data = post(registration("nobody"))
+    wire = Wire(instance)
+    steps = {"nothing": b"", "head": data[:40], "body": data[:-5], "wait": data, "answer": data * 40}
+    wire.send(steps[phase])
+    if phase == "answer":
+        wire.socket.recv(10)
+    wire.reset()
+
+
+HANDSHAKE_PHASES = ["handshake: nothing", "handshake: half a hello", "handshake: a whole hello",
+                    "handshake: after the server's hello"]
+
+
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+def test_resets_in_every_phase(plain, tls, kind):
+    instance = {"plain": plain, "tls": tls}[kind]
+    phases = ["nothing", "head", "body", "wait", "answer"] + (HANDSHAKE_PHASES if kind == "tls" else [])
+    random_source = random.Random(seed())
+    for phase in phases * (10 * scale()):
+        reset_at(instance, phase)
+        if random_source.random() < 0.05:
+            assert instance.register(fresh(instance))[0] == 200
+    assert instance.register(fresh(instance))[0] == 200
+    eventually(lambda: has_no_connections(instance), "connections that were not forgotten")
+    eventually(lambda: instance.metrics()["cvm_queue_depth"] == 0, "requests that were not finished")
+
+
+def test_reset_while_it_waits_for_the_answer(plain):
+    """The registration runs on without its connection."""
+    uids = [fresh(plain) for _ in range(10)]
+    with locked(plain):
+        for uid in uids:
+            wire = Wire(plain)
+            wire.send(post(registration(uid)))
+            eventually(lambda: plain.metrics()["cvm_queue_depth"] >= 1, "it did not arrive")
+            wire.reset()
+    eventually(lambda: plain.metrics()["cvm_queue_depth"] == 0, "requests that were not finished")
+    assert all(is_registered(plain, uid) for uid in uids)
+
+
+def test_half_closed_peers(plain):
+    for data, statuses in [(b"", []), (post(registration("nobody"))[:30], []),
+                           (post(registration("nobody"))[:-5], []), (post(registration("nobody")), [403]),
+                           (post(registration("nobody")) * 2, [403, 403])]:
+        with Wire(plain) as wire:
+            wire.send(data)
+            wire.finish()
+            assert [answer.status for answer in wire.answers()] in (statuses, [408])
+    eventually(lambda: has_no_connections(plain), "connections that were not forgotten")
+
+
+def test_tls_rubbish(tls):
+    """Cut, changed and misplaced records: closed, and nothing worse."""
+    random_source = random.Random(seed())
+    hello = client_hello()
+    for _ in range(100 * scale()):
+        data = bytearray(hello)
+        for _ in range(random_source.randint(1, 8)):
+            data[random_source.randrange(len(data))] = random_source.randrange(256)
+        with socket.create_connection(("127.0.0.1", tls.port), 10) as wire:
+            wire.sendall(bytes(data[:random_source.randint(1, len(data))]))
+            with contextlib.suppress(OSError):  # it may have been reset by now
+                wire.shutdown(socket.SHUT_WR)
+                while wire.recv(65536):
+                    pass
+    for first in (b"GET / HTTP/1.1\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28" * 100, b"\x17\x03\x03\x00\x00" * 1000,
+                  b"\x80\x2e\x01\x00\x02", b"\0" * 5000):
+        with socket.create_connection(("127.0.0.1", tls.port), 10) as wire:
+            with contextlib.suppress(ConnectionError):
+                wire.sendall(first)
+                while wire.recv(65536):
+                    pass
+    assert tls.register(fresh(tls))[0] == 200
+
+
+def test_rubbish_after_the_handshake(tls):
+    """Bytes under TLS that are no records."""
+    for _ in range(5):
+        wire = Wire(tls)
+        socket.socket.sendall(wire.socket, b"POST /registration HTTP/1.1\r\n")
+        assert wire.is_closed()
+        wire.close()
+    assert tls.register(fresh(tls))[0] == 200
+
+
+# --- Limits ---
+
+
+def is_open(wire):
+    """True if the server answers on it."""
+    wire.send(post(registration("nobody")))
+    try:
+        return wire.answer() is not None
+    except (AssertionError, ConnectionError):
+        return False
+
+
+def test_connections_per_address(tmp_path):
+    settings = {"limit.connections_per_address": "5", "http.trusted_proxies": "127.0.0.9"}
+    with running(tmp_path, "caps", tls=False, devices=1, settings=settings) as instance:
+        wires = [Wire(instance, source="127.0.0.2") for _ in range(5)]
+        assert all(is_open(wire) for wire in wires)
+        assert not is_open(Wire(instance, source="127.0.0.2"))
+        assert is_open(Wire(instance, source="127.0.0.3"))
+        proxies = [Wire(instance, source="127.0.0.9") for _ in range(12)]
+        assert all(is_open(wire) for wire in proxies)
+        wires.pop().close()
+        eventually(lambda: is_open(Wire(instance, source="127.0.0.2")), "the place was not given back")
+
+
+def test_connections_in_total(tmp_path):
+    with running(tmp_path, "caps", tls=False, devices=1, settings={"limit.connections": "10"}) as instance:
+        wires = [Wire(instance, source=f"127.0.1.{i + 1}") for i in range(10)]
+        assert all(is_open(wire) for wire in wires)
+        assert not is_open(Wire(instance, source="127.0.2.1"))
+        assert instance.ops("/livez")[0] == 200  # it has places of its own
+        for wire in wires:
+            wire.close()
+        eventually(lambda: is_open(Wire(instance)), "the places were not given back")
+
+
+def test_out_of_descriptors_and_back(tmp_path):
+    limits = {resource.RLIMIT_NOFILE: (80, 80)}
+    settings = {"registration.reissue_after": "1s"}
+    with running(tmp_path, "few", tls=False, devices=2, limits=limits, settings=settings) as instance:
+        first = instance.register("few0")[2]["payload"]["certificate_id"]
+        early = Wire(instance)
+        assert is_open(early)
+        wires = [socket.create_connection(("127.0.0.1", instance.port), 10) for _ in range(120)]
+        instance.server.wait_for_log("no descriptor")
+        time.sleep(1)
+        assert instance.server.stderr.count("no descriptor") <= 3  # no flood
+        early.send(post(registration("few0")))
+        answer = early.answer()  # who is connected is served
+        assert answer.status == 200 and answer.json["payload"]["certificate_id"] != first
+        for wire in wires:
+            wire.close()
+        eventually(lambda: is_open(Wire(instance)), "it did not recover")
+        assert instance.register("few1")[0] == 200
+        serial = next(row["serial"] for row in instance.show("few0")["certificates"]
+                      if row["certificate_id"] == first)
+        eventually(lambda: serial.upper() in openssl("crl", "-noout", "-text", "-in", instance.folder / "ca/crl.pem")
+                   .decode(), "the old certificate was not revoked")
+
+
+def test_three_workers(tmp_path):
+    with running(tmp_path, "work", devices=60, settings={"workers": "3"}) as instance:
+        answers, lock = [], threading.Lock()
+
+        def register(uids):
+            for uid in uids:
+                status, _, body = instance.register(uid)
+                with lock:
+                    answers.append((status, body["payload"].get("thing_name")))
+        uids = [f"work{i}" for i in range(60)]
+        threads = [threading.Thread(target=register, args=(uids[i::12],)) for i in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(answers) == sorted((200, f"thing_{uid}") for uid in uids)
+        others = [Wire(instance) for _ in range(30)]
+        assert all(is_open(wire) for wire in others)
+        assert instance.metrics()['cvm_connections{transport="http"}'] == 30
+
+
+# --- The end ---
+
+
+def read_all(wire):
+    """The answers until the end, which must be a clean one: none is cut off."""
+    with wire:  # the server lingers until both sides are closed
+        return [answer.status for answer in wire.answers()]
+
+
+@pytest.mark.parametrize("kind", ["waiting connections", "TLS", "new connections", "three workers"])
+def test_what_was_sent_before_the_end_is_answered(tmp_path, kind):
+    count = 20
+    settings = {"workers": "3"} if kind == "three workers" else {}
+    with running(tmp_path, "end", tls=kind == "TLS", devices=count, settings=settings) as instance:
+        if kind == "new connections":
+            os.kill(instance.server.pid, signal.SIGSTOP)  # they wait in the listener's queue
+        wires = [Wire(instance) for _ in range(count)]
+        for i, wire in enumerate(wires):
+            wire.send(post(registration(f"end{i}")))
+        instance.server.send_signal(signal.SIGTERM)
+        if kind == "new connections":
+            os.kill(instance.server.pid, signal.SIGCONT)
+        assert [read_all(wire) for wire in wires] == [[200]] * count
+        instance.server.wait()
+
+
+def test_requests_under_way_are_finished(tmp_path):
+    with running(tmp_path, "end", tls=False, devices=2) as instance:
+        wire, idle = Wire(instance), Wire(instance)
+        with locked(instance):
+            wire.send(post(registration("end0")))
+            eventually(lambda: instance.metrics()["cvm_queue_depth"] == 1, "it did not arrive")
+            instance.server.send_signal(signal.SIGTERM)
+            assert idle.is_closed()
+            with pytest.raises(ConnectionRefusedError):
+                Wire(instance, timeout_s=5)  # nobody new is taken, nor kept waiting
+            assert instance.server.is_running()
+        answer = wire.answer()
+        assert answer.status == 200 and answer.closes and wire.is_closed()
+        wire.close()
+        instance.server.wait()
+        assert is_registered(instance, "end0")
+
+
+def test_half_a_request_may_be_finished(tmp_path):
+    with running(tmp_path, "end", tls=False, devices=1) as instance:
+        with Wire(instance) as wire:
+            data = post(registration("end0"))
+            wire.send(data[:-5])
+            eventually(lambda: not has_no_connections(instance), "it did not arrive")
+            time.sleep(0.2)
+            instance.server.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            wire.send(data[-5:])
+            answer = wire.answer()
+            assert answer.status == 200 and answer.closes
+        instance.server.wait()
+
+
+def test_slow_peers_do_not_keep_it_from_ending(tmp_path):
+    with running(tmp_path, "end", tls=False, devices=1, settings=SHORT) as instance:
+        wires = [Wire(instance) for _ in range(5)]
+        for wire in wires:
+            wire.send(post(registration("end0"))[:-5])
+        time.sleep(0.2)
+        instance.server.stop(signal.SIGINT, timeout_s=CLOSED_WITHIN_S)
+        assert [read_all(wire) for wire in wires] == [[408]] * 5
+
+
+def test_end_under_load_loses_nothing(tmp_path):
+    """Whoever got an answer got a whole one; whoever was answered 200 is registered."""
+    per_client, clients = 40, 8
+    with running(tmp_path, "load", devices=per_client * clients, settings={"workers": "2"}) as instance:
+        answered, cut, lock = set(), [], threading.Lock()
+        context = instance.tls_context()
+
+        def register(number):
+            for i in range(per_client):
+                uid = f"load{number * per_client + i}"
+                try:
+                    status, _, body = instance.register(uid, context=context, timeout_s=10)
+                except (ConnectionError, ssl.SSLError):
+                    return  # closed before it was read, or nobody listens
+                except Exception as problem:  # pylint: disable=broad-except
+                    with lock:
+                        cut.append(f"{type(problem).__name__}: {problem}")
+                    return
+                with lock:
+                    if status == 200:
+                        answered.add(uid)
+                    elif body["payload"]["code"] != "overloaded":
+                        cut.append(body)
+        threads = [threading.Thread(target=register, args=(i,)) for i in range(clients)]
+        for thread in threads:
+            thread.start()
+        eventually(lambda: len(answered) > 20, "no load")
+        instance.stop()
+        for thread in threads:
+            thread.join()
+        problems = [text for text in cut if "RemoteDisconnected" not in text]
+        assert not problems
+        lines = instance.cvm("device", "list", "--json").stdout.splitlines()
+        recorded = {row["device_uid"] for row in map(json.loads, lines) if row["is_registered"]}
+        assert answered <= recorded
+        # What was recorded and not answered would be a lost answer: none, since the end was clean.
+        assert recorded == answered
+
+
+def test_second_signal_ends_at_once(tmp_path):
+    with running(tmp_path, "end", tls=False, devices=1) as instance:
+        wire = Wire(instance)
+        wire.send(b"POST /registration HTTP/1.1\r\n")
+        time.sleep(0.2)
+        instance.server.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        assert instance.server.is_running()
+        instance.server.send_signal(signal.SIGTERM)
+        assert instance.server.process.wait(10) == -signal.SIGTERM
+        instance.server.process = None
+
+
+# --- Reloading ---
+
+
+def served_serial(instance):
+    with socket.create_connection(("127.0.0.1", instance.port), 10) as wire:
+        with instance.tls_context().wrap_socket(wire, server_hostname="127.0.0.1") as tls_wire:
+            der = tls_wire.getpeercert(binary_form=True)
+    return openssl("x509", "-inform", "DER", "-noout", "-serial", data=der).decode()
+
+
+def replace_certificate(instance, folder):
+    instance.cvm("ca", "server", "localhost", "127.0.0.1", "--out", folder)
+    for name in ("server.pem", "server.key"):
+        shutil.copy(next(folder.glob(f"*{name[-4:]}")), instance.folder / "tls" / name)
+
+
+def test_new_certificate_is_served(tmp_path):
+    with running(tmp_path, "reload", devices=2) as instance:
+        before = served_serial(instance)
+        with Wire(instance) as wire:
+            replace_certificate(instance, tmp_path / "new")
+            assert served_serial(instance) == before
+            instance.server.send_signal(signal.SIGHUP)
+            eventually(lambda: served_serial(instance) != before, "the new one is not served")
+            wire.send(post(registration("reload0")))  # connections go on with what they began with
+            assert wire.answer().status == 200
+        assert instance.register("reload1")[0] == 200
+
+
+BROKEN = {
+    "missing": lambda path: (path / "server.pem").unlink(),
+    "empty": lambda path: (path / "server.pem").write_text(""),
+    "rubbish": lambda path: (path / "server.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n"),
+    "half a chain": lambda path: (path / "server.pem").write_text((path / "server.pem").read_text()[:-200]),
+    "another key": lambda path: (path / "server.key").write_text(
+        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").decode()),
+    "encrypted key": lambda path: (path / "server.key").write_bytes(
+        openssl("pkcs8", "-topk8", "-passout", "pass:secret", data=(path / "server.key").read_bytes())),
+    "missing key": lambda path: (path / "server.key").unlink(),
+}
+
+
+def test_broken_certificates_are_not_served(tmp_path):
+    with running(tmp_path, "reload", devices=1) as instance:
+        good = served_serial(instance)
+        shutil.copytree(instance.folder / "tls", tmp_path / "kept")
+        for number, (name, break_it) in enumerate(BROKEN.items()):
+            break_it(instance.folder / "tls")
+            instance.server.send_signal(signal.SIGHUP)
+            instance.server.wait_for_log("error   message", count=number + 1)
+            assert served_serial(instance) == good, name
+            shutil.copytree(tmp_path / "kept", instance.folder / "tls", dirs_exist_ok=True)
+        assert "tls/server.pem" in instance.server.stderr and "tls/server.key" in instance.server.stderr
+        assert instance.register("reload0")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["another key", "rubbish", "encrypted key"])
+def test_start_with_a_broken_certificate_is_refused(tmp_path, name):
+    instance = Instance(tmp_path)
+    BROKEN[name](instance.folder / "tls")
+    with pytest.raises(Failed, match="(?s)78.*tls/server"):
+        instance.serve()
+
+
+def test_log_files_are_reopened(tmp_path):
+    log = tmp_path / "cvm.log"
+    with running(tmp_path, "rotate", tls=False, devices=4, settings={"log.file": log}) as instance:
+        audit = instance.folder / "audit.log"
+        instance.register("rotate0")
+        for path in (log, audit):
+            path.rename(path.with_suffix(".1"))
+        instance.register("rotate1")
+        instance.server.send_signal(signal.SIGHUP)
+        eventually(lambda: log.exists() and audit.exists(), "not opened again")
+        eventually(lambda: instance.register("rotate2")[0] != 403 and "rotate2" in log.read_text(),
+                   "not written to")
+        for path in (log, audit):
+            old, new = path.with_suffix(".1").read_text(), path.read_text()
+            assert "rotate0" in old and "rotate1" in old and "rotate2" not in old
+            assert "rotate2" in new and "rotate1" not in new
+        assert log.stat().st_mode & 0o007 == 0
+        assert "uid=" not in instance.server.stderr
+
+
+# --- Listeners ---
+
+
+def test_several_listeners(tmp_path):
+    listen = "127.0.0.1:0, [::1]:0, 127.0.0.2:0"
+    with running(tmp_path, "many", tls=False, devices=3, settings={"http.listen": listen, "ops.listen": "[::1]:0"}) \
+            as instance:
+        found = [(scheme, host) for scheme, host, _ in instance.server.listeners]
+        assert found == [("http", "127.0.0.1"), ("http", "::1"), ("http", "127.0.0.2"), ("ops", "::1")]
+        for i, (scheme, host, port) in enumerate(instance.server.listeners):
+            assert port > 0
+            if scheme == "http":
+                with Wire(instance, address=host, port=port) as wire:
+                    wire.send(post(registration(f"many{i}")))
+                    assert wire.answer().status == 200
+        assert "peer=::1 " in instance.server.stderr
+
+
+def test_ipv6_any_takes_ipv4_too(tmp_path):
+    with running(tmp_path, "any", tls=False, devices=1, settings={"http.listen": "[::]:0"}) as instance:
+        assert ask(instance, post(registration("any0"))).status == 200
+        assert "peer=127.0.0.1 " in instance.server.stderr
+
+
+@pytest.mark.parametrize("listen, code", [
+    ("127.0.0.1", 78), ("localhost:0", 78), ("127.0.0.1:99999", 78), ("::1:0", 78), ("127.0.0.1:x", 78), ("", 78),
+    (",".join(["127.0.0.1:0"] * 9), 78), ("192.0.2.1:0", 69)])
+def test_listeners_that_can_not_be(tmp_path, listen, code):
+    instance = Instance(tmp_path)
+    with pytest.raises(Failed, match=f"ended with {code}"):
+        instance.serve({"http.listen": listen})
+
+
+def test_port_in_use(tmp_path):
+    instance = Instance(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(Failed, match=f"(?s)69.*{address}"):
+            instance.serve({"http.listen": address})
+
+
+def test_second_listener_in_use(tmp_path):
+    """What was opened before it is closed again."""
+    instance = Instance(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"127.0.0.1:{other.getsockname()[1]}"
+        with pytest.raises(Failed, match=f"(?s)69.*{address}"):
+            instance.serve({"ops.listen": address})
+
+
+def test_http_off(tmp_path):
+    instance = Instance(tmp_path)
+    with instance.serve({"http.listen": "off"}) as server:
+        assert [scheme for scheme, _, _ in server.listeners] == ["ops"]
+
+
+# --- What operators see ---
+
+
+METRICS = {
+    "cvm_registrations_total": {"result", "reason", "transport"}, "cvm_registration_duration_seconds": {"le"},
+    "cvm_auth_failures_total": {"reason"}, "cvm_certificates_issued_total": {"platform"},
+    "cvm_certificates_revoked_total": {"reason"}, "cvm_store_operation_duration_seconds": {"store", "op", "le"},
+    "cvm_platform_requests_total": {"platform", "call", "result"}, "cvm_connections": {"transport"},
+    "cvm_queue_depth": set(), "cvm_ca_certificate_expiry_timestamp_seconds": {"ca"},
+    "cvm_crl_next_update_timestamp_seconds": set(), "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set()}
+
+
+def test_metrics(tmp_path):
+    with running(tmp_path, "seen", tls=False, devices=5) as instance:
+        serials = []
+        for i in range(2):
+            payload = instance.register(f"seen{i}")[2]["payload"]
+            serials.append(payload["certificate_id"])
+        instance.register("seen2", "wrong")
+        instance.register("nobody")
+        instance.post(b"{")
+        instance.register("seen3", csr="rubbish")
+        instance.register("seen0", csr=make_csr())
+        connection = Wire(instance, port=instance.ops_port)
+        connection.send(b"GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = connection.answer()
+        assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        text = answer.body.decode()
+        families = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.M))
+        assert set(families) == set(METRICS)
+        assert set(re.findall(r"^# HELP (\S+) .", text, re.M)) == set(METRICS)
+        for line in text.splitlines():
+            if line.startswith("#"):
+                continue
+            name, labels = re.fullmatch(r"([a-z_]+?)(?:_bucket|_sum|_count)?(?:\{(.*)\})? [-+0-9.e]+", line).groups()
+            assert set(re.findall(r'(\w+)="', labels or "")) <= METRICS[name]
+            assert "seen" not in line and "nobody" not in line
+        assert not any(serial in text for serial in serials)
+        metrics = instance.metrics()
+        assert metrics['cvm_registrations_total{result="success",reason="ok",transport="http"}'] == 2
+        expected = {"not_authorized": 2, "invalid_request": 1, "invalid_csr": 1, "already_registered": 1}
+        for reason, count in expected.items():
+            assert metrics[f'cvm_registrations_total{{result="error",reason="{reason}",transport="http"}}'] == count
+        assert metrics['cvm_auth_failures_total{reason="wrong_token"}'] == 1
+        assert metrics['cvm_auth_failures_total{reason="unknown_device"}'] == 1
+        assert metrics['cvm_certificates_issued_total{platform="local"}'] == 2
+        assert metrics["cvm_registration_duration_seconds_count"] == 7
+        assert metrics['cvm_registration_duration_seconds_bucket{le="+Inf"}'] == 7
+
+
+def test_operators_listener(plain):
+    assert plain.ops("/livez") == (200, '{"live":true}\n')
+    assert plain.ops("/readyz") == (200, '{"ready":true}\n')
+    for path in ("/", "/registration", "/metrics/"):
+        assert plain.ops(path)[0] == 404
+    with Wire(plain, port=plain.ops_port) as wire:
+        wire.send(b"HEAD /metrics HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert wire.answer(of_head=True).status == 200
+        wire.send(b"POST /livez HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+        answer = wire.answer()
+        assert answer.status == 405 and answer.headers["allow"] == "GET, HEAD"
+
+
+def log_lines(text, form):
+    """The fields of each line of the log."""
+    if form == "json":
+        return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    found = []
+    for line in text.splitlines():
+        match = re.fullmatch(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z) (\w+) +(\w[\w ]*?) ((?:\w+=\S+|\w+=\"[^\"]*\"| )*)",
+                             line)
+        if match:
+            fields = dict(re.findall(r'(\w+)=("[^"]*"|\S+)', match[4]))
+            found.append({"time": match[1], "level": match[2], "event": match[3], **fields})
+    return found
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_log_and_audit(tmp_path, form):
+    with running(tmp_path, "logged", tls=False, devices=3, settings={"log.format": form}) as instance:
+        identities = {}
+        for name, body in {"good": registration("logged0"), "wrong": registration("logged1", "wrong"),
+                           "unknown": registration("nobody"), "form": b"{", "state": registration("logged0")}.items():
+            payload = ask(instance, post(body)).json["payload"]
+            identities[name] = payload.get("request_id")
+        identities["path"] = ask(instance, post(b"{}", target="/x")).json["payload"]["request_id"]
+        lines = log_lines(instance.server.stderr, form)
+        by_id = {line.get("request_id"): line for line in lines}
+        for name, code, step, detail in [("wrong", "not_authorized", "verify", "wrong_token"),
+                                         ("unknown", "not_authorized", "verify", "unknown_device"),
+                                         ("form", "invalid_request", "verify", None),
+                                         ("state", "in_progress", None, None), ("path", "not_found", None, None)]:
+            line = by_id[identities[name]]
+            assert line["code"] == code and line["peer"] == "127.0.0.1" and line["transport"] == "http"
+            assert line["level"] == "info"
+            assert step is None or line["step"].strip('"') == step
+            assert detail is None or line["detail"] == detail
+            assert name == "path" or float(line["ms"]) >= 0
+        good = next(line for line in lines if line.get("code") == "ok")
+        assert good["uid"] == "logged0" and good["event"] == "registration"
+        audit = [json.loads(line) for line in (instance.folder / "audit.log").read_text().splitlines()]
+        registered = [line for line in audit if line["event"] == "registered"]
+        assert len(registered) == 1
+        assert registered[0]["uid"] == "logged0" and registered[0]["request_id"] == good["request_id"]
+        assert set(registered[0]) == {"time", "level", "event", "uid", "request_id", "peer", "certificate_id"}
+
+
+def test_no_secret_is_written_anywhere(tmp_path):
+    """Tokens and private keys: not in the log, the audit, the records or the core's files."""
+    settings = {"log.level": "debug", "log.file": tmp_path / "cvm.log"}
+    with running(tmp_path, "secret", devices=6, settings=settings) as instance:
+        secrets = [token(f"secret{i}") for i in range(6)] + ["WRONGTOKEN" * 4, token("nobody")]
+        for i in range(2):
+            key = instance.register(f"secret{i}")[2]["payload"]["keyPair"]["privateKey"]
+            secrets += [line for line in key.splitlines()[1:-1]]
+        instance.register("secret2", csr=make_csr())
+        instance.register("secret3", "WRONGTOKEN" * 4)
+        instance.register("nobody")
+        instance.register("secret4", csr="rubbish")
+        instance.register("secret4", token("secret4") + ":")
+        instance.register("secret0")
+        instance.post(registration("secret5")[:-1])
+        instance.post(registration("secret5") + b"x")
+        ask(instance, post(registration("secret5"), target=f"/registration/{token('secret5')}"))
+        ask(instance, post(registration("secret5"), f"X-Token: {token('secret5')}\0"))
+        ask(instance, post(json.dumps({"device_uid": token("secret5"), "device_token": "a b"}).encode()))
+        with locked(instance):
+            wire = Wire(instance)
+            wire.send(post(registration("secret5")))
+            time.sleep(0.2)
+            wire.reset()
+        instance.stop()
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and path.name not in
+               ("root.key", "issuing.key", "server.key")]
+    assert any(path.name == "devices.db" for path in written) and len(written) > 8
+    for path in written:
+        data = path.read_bytes()
+        for secret in secrets:
+            if secret.encode() in data:
+                # One that came as a uid is an identity by then.
+                lines = [line for line in data.splitlines() if secret.encode() in line]
+                assert all(b"uid=" + secret.encode() in line for line in lines), (path, secret)
+        assert b"PRIVATE KEY" not in data, path
+
+
+def test_client_of_curl(tls):
+    """The command that documents show."""
+    uid = fresh(tls)
+    done = subprocess.run(["curl", "-sS", "--cacert", tls.root_ca, "-d", registration(uid),
+                           "-H", "Content-Type: application/json", f"https://127.0.0.1:{tls.port}/registration"],
+                          capture_output=True, timeout=30) if shutil.which("curl") else None
+    if done is None:
+        pytest.skip("there is no curl")
+    assert json.loads(done.stdout)["status"] == "SUCCESS", done.stderr
