@@ -7,6 +7,7 @@
 Both return a list of problems, each one line.
 """
 
+import copy
 import hashlib
 import pathlib
 import re
@@ -95,25 +96,26 @@ class Checker:
 
     # --- The whole ---
 
-    def check(self, folder, journal, before_ns=None, begun_before_ns=None):
-        """before_ns: the moment of a power cut, in time.monotonic_ns(): only what was acknowledged before it counts,
-        and numbers may be older than those of another cut. begun_before_ns: the end of a backup that began at
-        before_ns; what was begun until then may be there; and what has become of crl.pem since is not looked at."""
+    def check(self, folder, journal, with_crl=True):
+        """with_crl: false for a copy of the store alone."""
         folder = pathlib.Path(folder)
         try:
             store = Store(folder / "devices.db")
         except sqlite3.Error as problem:
             return [f"the database: {problem}"]
-        problems = self._database(store) + self._certificates(store)
-        problems += self._modes(folder)
-        crl = None if begun_before_ns else Crl(folder / "ca/crl.pem", folder / "ca")
+        problems = self._database(store) + self._certificates(store) + self._modes(folder)
+        crl = Crl(folder / "ca/crl.pem", folder / "ca") if with_crl else None
         if crl:
-            problems += crl.problems + self._published(store, crl, before_ns)
-        end = before_ns if before_ns is not None else float("inf")
-        for uid, events in list(journal.events.items()):
-            known = [event for event in list(events) if event.begun_ns < (begun_before_ns or end)]
-            problems += self._device(store, crl, uid, known, end)
+            problems += crl.problems + self._published(store, crl)
+        for uid, events in journal.events.items():
+            problems += self._device(store, crl, uid, events)
         return problems + journal.violations
+
+    def for_cut(self):
+        """A checker of a folder as it was at an earlier time: numbers begin anew."""
+        other = copy.copy(self)
+        other.number = 0
+        return other
 
     def check_settled(self, folder, journal):
         """Waits until all that is due has been carried out, then looks for more than check() does."""
@@ -176,7 +178,7 @@ class Checker:
                 problems.append(f"{uid} is leased")
         return problems
 
-    def _published(self, store, crl, before_ns):
+    def _published(self, store, crl):
         """The record says that something is carried out only when it is."""
         problems = []
         now_ms = time.time() * 1000
@@ -190,10 +192,9 @@ class Checker:
                          if row["state"] == "current" and not crl.holds(row)]
         if crl.number > int(store.meta.get("crl_number", 0)) and "crl_number" in store.meta:
             problems.append(f"crl.pem's number {crl.number} is ahead of the store's {store.meta['crl_number']}")
-        if before_ns is None:
-            if crl.number < self.number:
-                problems.append(f"crl.pem's number went back from {self.number} to {crl.number}")
-            self.number = max(self.number, crl.number)
+        if crl.number < self.number:
+            problems.append(f"crl.pem's number went back from {self.number} to {crl.number}")
+        self.number = max(self.number, crl.number)
         return problems
 
     @staticmethod
@@ -210,20 +211,17 @@ class Checker:
                 problems.append(f"{name} may be read by others")
         return problems
 
-    def _device(self, store, crl, uid, events, end):
-        def is_acknowledged(event):
-            return event.done_ns is not None and event.done_ns < end
-
+    def _device(self, store, crl, uid, events):
         problems = []
-        for event in filter(is_acknowledged, events):
-            if event.certificate_id is None:
+        for event in events:
+            if event.done_ns is None or event.certificate_id is None:
                 continue
             row = store.by_id.get(event.certificate_id)
             if row is None:
                 problems.append(f"{uid}: acknowledged {event.certificate_id[:12]} is lost")
             elif row["device_uid"] != uid or row["pem"] != event.pem:
                 problems.append(f"{uid}: acknowledged {event.certificate_id[:12]} is another's")
-        if events and is_acknowledged(events[-1]):
+        if events and events[-1].done_ns is not None:
             what = self._last(store, crl, uid, events[-1])
             if what:
                 problems.append(f"{uid}: {events[-1].verb} was acknowledged, but {what}")

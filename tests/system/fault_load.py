@@ -122,8 +122,17 @@ class Journal:
 
     def copy(self):
         """For a copy of the folder that goes its own way."""
+        return self.until(float("inf"))
+
+    def until(self, acknowledged_ns, begun_ns=None):
+        """As it was at a moment of time.monotonic_ns(); for a backup, its begin and its end."""
         other = Journal()
-        other.events = {uid: list(events) for uid, events in self.events.items()}
+        for uid, events in list(self.events.items()):
+            begun = [event for event in list(events) if event.begun_ns < (begun_ns or acknowledged_ns)]
+            other.events[uid] = [
+                event if event.done_ns is not None and event.done_ns < acknowledged_ns else
+                Event(uid, event.verb, event.begun_ns, csr=event.csr) for event in begun]
+        other.events = {uid: events for uid, events in other.events.items() if events}
         return other
 
     def count(self, status, code):

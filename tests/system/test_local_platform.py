@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from broker import openssl, wait_until
+from broker import HastyInstance, openssl, wait_until
 from cvm_server import Instance, environment, program, scale
 
 USAGE, CANTCREAT, UNAVAILABLE, CONFIG = 64, 73, 69, 78
@@ -160,6 +160,9 @@ def hanging(module_path):
                            f"ca.crl_command={command}"], stderr=subprocess.PIPE, env=environment()) as process:
         yield instance, process
         process.kill()
+    group = instance.folder / "group"
+    if group.exists() and group_lives(int(group.read_text())):
+        os.killpg(int(group.read_text()), signal.SIGKILL)
 
 
 # --- Certificates -----------------------------------------------------------------------------------
@@ -294,7 +297,7 @@ def test_the_first_crl(served):
 
 
 def test_the_crl_lists_what_is_revoked_and_suspended_and_why(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     reasons = {"unspecified": None, "keyCompromise": "Key Compromise", "superseded": "Superseded",
                "cessationOfOperation": "Cessation Of Operation",
                "privilegeWithdrawn": "Privilege Withdrawn",
@@ -323,7 +326,7 @@ def test_the_crl_lists_what_is_revoked_and_suspended_and_why(tmp_path):
 
 
 def test_enable_takes_a_certificate_off_the_crl(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     serial = serial_of(registered(instance, "HELD")["HELD"])
     instance.cvm("device", "disable", "HELD")
     assert crl_entries(crl_path(instance)) == {serial: "Certificate Hold"}
@@ -357,7 +360,7 @@ def test_the_number_never_goes_back(tmp_path):
 
 @pytest.mark.parametrize("spoilt", ["missing", "empty", "junk", "cut", "foreign"])
 def test_a_broken_crl_is_repaired(tmp_path, spoilt):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     path = crl_path(instance)
     good = path.read_bytes()
 
@@ -380,7 +383,7 @@ def test_a_broken_crl_is_repaired(tmp_path, spoilt):
 
 
 def test_a_crl_that_could_not_be_verified_is_not_written(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     registered(instance, "DEVICE")
     (instance.folder / "ca/root.crl.pem").write_text("junk")
     before = crl_path(instance).read_bytes()
@@ -461,7 +464,7 @@ def test_one_writer_waits_for_another(tmp_path):
 def test_a_killed_writer_leaves_the_old_file(tmp_path, call):
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     path = crl_path(instance)
     before = path.read_bytes()
     script = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path.parent), "-e",
@@ -480,7 +483,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path, call):
 
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     registered(instance, "DEVICE")
     shutil.rmtree(instance.folder / "ca/offline")
     hidden = instance.folder / "ca/.crl.lock"
@@ -496,7 +499,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_a_command_of_roots_does_not_shut_the_server_out(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     user = 65534
     for path in (instance.folder, *instance.folder.rglob("*")):
         os.chown(path, user, user)
@@ -509,7 +512,7 @@ def test_a_command_of_roots_does_not_shut_the_server_out(tmp_path):
 
 
 def test_the_command_runs_after_each_change(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     registered(instance, "DEVICE")
     log = tmp_path / "log"
     settings = ("--set", f"ca.crl_command=sha256sum <{crl_path(instance)} >>{log}; echo said")
@@ -531,7 +534,7 @@ def test_the_command_runs_after_each_change(tmp_path):
 
 
 def test_a_failing_command_is_reported_and_run_again(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     registered(instance, "DEVICE")
     flag, log = tmp_path / "flag", tmp_path / "log"
     command = f"echo run >>{log}; test -e {flag}"
@@ -547,7 +550,7 @@ def test_a_failing_command_is_reported_and_run_again(tmp_path):
 
 
 def test_the_command_has_usual_signals(tmp_path):
-    instance = Instance(tmp_path)
+    instance = HastyInstance(tmp_path)
     registered(instance, "DEVICE")
     out = tmp_path / "status"
     instance.cvm("device", "revoke", "DEVICE", "--set",
@@ -563,7 +566,7 @@ def test_the_command_has_usual_signals(tmp_path):
 def test_a_reload_during_a_publication_is_not_lost(tmp_path):
     instance = Instance(tmp_path)
     started = tmp_path / "started"
-    with instance.serve(ca_crl_command=f"touch {started}; sleep 2") as server:
+    with instance.serve(ca_crl_command=f"touch {started}; sleep 1") as server:
         before = crl_number(crl_path(instance))
         server.send_signal(signal.SIGHUP)
         wait_until(started.exists, "the command")

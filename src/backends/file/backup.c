@@ -1,5 +1,5 @@
-/* `cvm backup`: VACUUM INTO reads one snapshot, beside whoever writes, into a temporary file that gets
- * its name when it is complete: what has the name is a backup. */
+/* `cvm backup`: VACUUM INTO reads one snapshot, beside whoever writes, into a temporary file that
+ * gets its name when it is complete: what has the name is a backup. */
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
