@@ -87,6 +87,7 @@ int main(int argc, char **argv)
     if (!program.failed && !complain(cvm_start(program.cvm, started, &program)))
         (void)uv_run(&loop, UV_RUN_DEFAULT);
     cvm_free(program.cvm);
+    (void)uv_run(&loop, UV_RUN_DEFAULT); /* what is being closed */
     cvm_request_free(program.request);
     cvm_conf_free(conf);
     (void)uv_loop_close(&loop);

@@ -5,7 +5,8 @@
  * functions, no struct layouts. Stores and platforms are written against cvm/plugin.h instead.
  *
  * Threads: an instance (cvm_t) lives on one loop; call its functions from the thread that runs that
- * loop. cvm_post() is the one call for any thread. Different instances share nothing.
+ * loop. cvm_post() is the one call for any thread. Different instances may live in different
+ * threads.
  *
  * Completion: an accepted call (it returned NULL) runs its callback exactly once, later, on the
  * loop, never inside the call that started it; also when it is cancelled, times out or the instance
@@ -77,8 +78,8 @@ CVM_API void cvm_error_free(cvm_error_t *error);
  * @param name        a stable name, such as "too_large"
  * @param message     one line, or NULL for the name's own text
  * @param request_id  the request's id, or NULL
- * @param body        where the text goes, ended by NUL
- * @param size        bytes at body; 512 are always enough
+ * @param body        where the text goes, ended by NUL; what does not fit is left out
+ * @param size        bytes at body; 768 are enough for any message of the library's own
  * @return the HTTP status that goes with the name, 500 for an unknown name
  */
 CVM_API int32_t cvm_error_render(
@@ -123,7 +124,8 @@ typedef void (*cvm_done_cb)(void *user_data, const cvm_error_t *error);
  * cvm_fd(), cvm_timeout_ms() and cvm_process(). The configuration is copied.
  */
 CVM_API cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm);
-/** The same on the caller's libuv loop, which must outlive the instance. */
+/** The same on the caller's libuv loop, which must outlive the instance. When it fails, the loop
+ * has to run once more before it can be closed. */
 CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm);
 /** Opens the store and the platform. Requests are refused until the callback has said success. */
 CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data);
@@ -136,10 +138,11 @@ CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
  *  be read stays as it was, and is logged and returned. */
 CVM_API cvm_error_t *cvm_reload(cvm_t *cvm);
 /** Stops: listeners drain, what was accepted completes, store and platform close; then the callback
- *  (which may be NULL) runs. A second call is ignored. */
+ *  (which may be NULL) runs. A second call is ignored, and its callback never runs. */
 CVM_API void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Frees an instance. One that still runs is stopped first: with a loop of its own inside this
- *  call, on a caller's loop as soon as that loop has run what is left. NULL is fine. */
+ *  call (so not from one of its callbacks), on a caller's loop as soon as that loop has run what is
+ *  left. NULL is fine. */
 CVM_API void cvm_free(cvm_t *cvm);
 
 /** Runs the instance's own loop until cvm_stop() is complete. Not with cvm_new_on_uv(). */
@@ -153,7 +156,7 @@ CVM_API int32_t cvm_timeout_ms(cvm_t *cvm);
 CVM_API void cvm_process(cvm_t *cvm);
 /** Runs function(argument) on the loop. From any thread, while the instance is not freed. */
 CVM_API cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument);
-/** 1 while requests are accepted: started, not stopping, and the store has not failed. */
+/** 1 while requests are accepted: started, and not stopping. cvm_check() asks the store too. */
 CVM_API int32_t cvm_is_ready(const cvm_t *cvm);
 /** Asks the store whether it works; the callback's error says why not. */
 CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data);
@@ -310,10 +313,11 @@ CVM_API const char *cvm_certificate_pem(const cvm_certificate_t *certificate);
 
 /** What became of a row of a batch. */
 typedef enum {
-    CVM_ROW_INSERTED = 0,
-    CVM_ROW_UNCHANGED = 1, /**< the same token was there already */
-    CVM_ROW_CONFLICT = 2,  /**< another token is there; it was kept */
-    CVM_ROW_REPLACED = 3   /**< another token was there; it was replaced */
+    CVM_ROW_NONE = 0, /**< it was not written */
+    CVM_ROW_INSERTED = 1,
+    CVM_ROW_UNCHANGED = 2, /**< the same token was there already */
+    CVM_ROW_CONFLICT = 3,  /**< another token is there; it was kept */
+    CVM_ROW_REPLACED = 4   /**< another token was there; it was replaced */
 } cvm_row_t;
 
 /** A batch for up to limit rows (1 to 10000); NULL when out of memory. */

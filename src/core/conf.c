@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,20 @@ static char *resolved(const struct cvm_property *property, const char *value, co
     return text;
 }
 
+/* Says what the property takes. A backend's location may hold a password: it is not repeated. */
+static cvm_error_t *refused(uint32_t i, const char *value)
+{
+    const struct cvm_property *property = &CVM_PROPERTIES[i];
+    const char *shown = property->type == TYPE_BACKEND ? "this" : value;
+    if (property->least == property->most)
+        return cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s",
+            property->name, shown, cvm_property_range(i));
+    return cvm_error_new(REASON_configuration,
+        "%s does not take '%.64s'; it takes %s, from %" PRId64 " to %" PRId64 "%s", property->name,
+        shown, cvm_property_range(i), property->least, property->most,
+        property->type == TYPE_DURATION ? " ms" : "");
+}
+
 static cvm_error_t *set_in(
     cvm_conf_t *conf, const char *name, const char *value, const char *folder)
 {
@@ -112,8 +127,7 @@ static cvm_error_t *set_in(
         return cvm_error_new(REASON_configuration,
             "there is no property '%.64s'; `cvm config` lists them all", name);
     if (cvm_property_parse(&CVM_PROPERTIES[i], value, &number))
-        return cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s%s", name,
-            value, cvm_property_range(i), number ? ", within its range" : "");
+        return refused(i, value);
     char *text = resolved(&CVM_PROPERTIES[i], value, folder);
     if (!text)
         return cvm_error_out_of_memory();
@@ -153,7 +167,7 @@ static cvm_error_t *parse_line(cvm_conf_t *conf, char *line, const char *folder)
 static cvm_error_t *at_line(cvm_error_t *error, const char *file, uint32_t line)
 {
     cvm_error_t *located =
-        cvm_error_new(REASON_configuration, "%.100s:%u: %.140s", file, line, cvm_error_text(error));
+        cvm_error_new(REASON_configuration, "%.80s:%u: %.160s", file, line, cvm_error_text(error));
     cvm_error_free(error);
     return located;
 }

@@ -3,6 +3,7 @@
  * handed to OpenSSL: d2i_X509_REQ costs more than the verification, and decodes keys that nobody
  * wants before one can look at them.
  */
+#include <ctype.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -37,6 +38,11 @@ static int32_t check_envelope(const char *pem, const char **why)
     const char *end = strstr(pem, CSR_END);
     if (strncmp(pem, CSR_BEGIN, strlen(CSR_BEGIN)) != 0 || !end)
         return refuse(why, "the CSR must be one PEM CERTIFICATE REQUEST");
+    /* OpenSSL passes over much that other readers of the same text may not: lines before the
+     * object, and what follows a '-' in it. */
+    for (const char *at = pem + strlen(CSR_BEGIN); at < end; at++)
+        if (!isalnum((unsigned char)*at) && !strchr("+/= \t\r\n", *at))
+            return refuse(why, "the CSR must be one PEM CERTIFICATE REQUEST");
     end += strlen(CSR_END);
     return end[strspn(end, "\r\n")] ? refuse(why, "there are bytes behind the CSR") : 0;
 }
@@ -164,7 +170,8 @@ static EVP_PKEY *read_ec(
     EVP_PKEY *key = curve ? EVP_PKEY_new() : NULL;
     if (!key)
         return NULL;
-    if (EVP_PKEY_copy_parameters(key, curve) != 1 ||
+    /* The point at infinity, one byte, verifies whatever anybody signs. */
+    if (ASN1_STRING_length(point) <= 1 || EVP_PKEY_copy_parameters(key, curve) != 1 ||
         EVP_PKEY_set1_encoded_public_key(
             key, ASN1_STRING_get0_data(point), (size_t)ASN1_STRING_length(point)) != 1 ||
         /* The hash of a key must not depend on how its point was written. */

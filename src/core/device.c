@@ -275,10 +275,12 @@ static cvm_error_t *change_revoke(struct verb *verb)
 
 static cvm_error_t *change_remove(struct verb *verb)
 {
-    if (cvm_record_number(verb->device, CVM_IS_REGISTERED) && !verb->force)
-        return cvm_error_new(REASON_device_registered,
-            "%s is registered; removing it revokes its certificate: use force", verb->uid);
-    return retire_all(verb, "cessationOfOperation");
+    cvm_error_t *error = retire_all(verb, "cessationOfOperation");
+    int32_t is_in_use = cvm_record_number(verb->device, CVM_IS_REGISTERED) || verb->changed_count;
+    if (!error && is_in_use && !verb->force)
+        error = cvm_error_new(REASON_device_registered,
+            "%s has a certificate, which removing it revokes: use force", verb->uid);
+    return error;
 }
 
 static const struct verb_kind PUT = {"device_added", change_put, 0, 0, 0, 0};

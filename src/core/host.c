@@ -71,9 +71,8 @@ static cvm_error_t *find(const struct named *list, uint32_t count, const char *p
         memcpy(context->kind, list[i].name, sizeof context->kind);
         return NULL;
     }
-    return cvm_error_new(REASON_configuration,
-        "%s = %.64s: there is no '%.*s' here; the first is %s", property, value, (int)kind, value,
-        count ? list[0].name : "missing");
+    return cvm_error_new(REASON_configuration, "%s: there is no '%.*s' here, but %s", property,
+        (int)kind, value, count ? list[0].name : "missing");
 }
 
 static const char *location_of(const char *value)
@@ -97,10 +96,10 @@ cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
             &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
     if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(store),
                       &cvm->store_context.self, why, sizeof why))
-        error = cvm_error_new(REASON_configuration, "store = %.80s: %s", store, why);
+        error = cvm_error_new(REASON_configuration, "store: %s", why);
     if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(platform),
                       &cvm->platform_context.self, why, sizeof why))
-        error = cvm_error_new(REASON_configuration, "platform = %.80s: %s", platform, why);
+        error = cvm_error_new(REASON_configuration, "platform: %s", why);
     return error;
 }
 
@@ -125,7 +124,8 @@ static int64_t host_property_number(cvm_context_t *context, const char *name)
 static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value)
 {
     static const enum cvm_metric METRICS[] = {METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE};
-    cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
+    if (gauge < sizeof METRICS / sizeof METRICS[0])
+        cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
 }
 
 /* --- Operations ------------------------------------------------------------------------------- */
@@ -144,7 +144,7 @@ static int32_t op_add_record(cvm_op_t *op, cvm_record_t *record)
 
 static int32_t op_set_text(cvm_op_t *op, cvm_out_t out, const char *value)
 {
-    char *copy = strdup(value);
+    char *copy = out < CVM_OUT_COUNT ? strdup(value) : NULL;
     if (!copy)
         return -1;
     free(op->outs[out]);
@@ -181,7 +181,7 @@ static const cvm_record_t *op_record(const cvm_op_t *op, uint32_t i)
 
 static const char *op_text(const cvm_op_t *op, cvm_out_t out)
 {
-    return op->outs[out];
+    return out < CVM_OUT_COUNT ? op->outs[out] : NULL;
 }
 
 /* --- Threads and delays ----------------------------------------------------------------------- */

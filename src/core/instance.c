@@ -231,6 +231,8 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
 {
     if (!cvm_is_ready(cvm))
         return cvm_error_new(REASON_conflict, "the instance is not started");
+    if (cvm->transport_count)
+        return cvm_error_new(REASON_conflict, "the instance listens already");
     for (uint32_t i = 0; i < CVM_BUILTIN_TRANSPORT_COUNT; i++) {
         const struct cvm_transport_ops *ops = CVM_BUILTIN_TRANSPORTS[i];
         if (strcmp(cvm_conf_get(cvm->conf, ops->property), "off") == 0)
@@ -256,6 +258,8 @@ const char *cvm_listener(const cvm_t *cvm, uint32_t i)
 
 cvm_error_t *cvm_reload(cvm_t *cvm)
 {
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_conflict, "the instance is not started");
     cvm_error_t *first = cvm_log_reopen(cvm->log);
     cvm_error_t *error = cvm_log_reopen(cvm->audit);
     for (uint32_t i = 0; i <= cvm->transport_count; i++) {

@@ -42,10 +42,11 @@ struct registration {
     void *user_data;
     struct cvm_timer *deadline;
     int32_t must_render, is_answered;
+    char detail[CVM_OP_TEXT]; /* for the log alone: what a backend said, why a proof was refused */
 
     const struct step *step;
-    ptrdiff_t undoing;   /* the step that is being undone */
-    uint32_t attempts;   /* that others spoiled */
+    ptrdiff_t undoing; /* the step that is being undone */
+    uint32_t attempts; /* that others spoiled */
     uint32_t undo_attempts;
     int32_t has_effects; /* outside the store, or an update under way */
     int32_t is_recorded; /* our certificate, in the lease */
@@ -215,7 +216,8 @@ static int32_t failed(struct registration *r)
     enum cvm_reason reason = cvm_op_reason(&r->op);
     if (reason == REASON_ok)
         return 0;
-    fail(r, reason, r->op.side == SIDE_PLATFORM && *r->op.text ? r->op.text : NULL);
+    (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
+    fail(r, reason, NULL);
     return 1;
 }
 
@@ -235,7 +237,7 @@ static void log_attempt(const struct registration *r, const char *event)
         {"transport", r->request->transport},
         {"step", r->step < STEPS + STEP_COUNT ? r->step->name : ""},
         {"code", code},
-        {"detail", error ? r->op.text : ""},
+        {"detail", r->detail},
         {"ms", duration},
     };
     enum cvm_log_level level = cvm_error_code(error) == CVM_INTERNAL ? LOG_ERROR : LOG_INFO;
@@ -266,8 +268,8 @@ static void answer(struct registration *r)
         error->retry_after_s = RETRY_AFTER_S;
     error->step = error->reason == REASON_ok ? "" : r->step->name;
     r->result.request_id = r->request->id;
-    if (r->must_render &&
-        cvm_result_render(&r->result, (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status"))) {
+    if (r->must_render && cvm_result_render(&r->result,
+                              (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status"))) {
         cvm_error_set(error, REASON_internal, "out of memory");
         r->result.http_status = cvm_reason_http_status(REASON_internal);
     }
@@ -370,8 +372,7 @@ static void lease_read(cvm_op_t *op)
 static void lease_kept(cvm_op_t *op)
 {
     struct registration *r = of(op);
-    int32_t must_look =
-        op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
+    int32_t must_look = op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
     if (must_look && ++r->undo_attempts < MOST_ATTEMPTS)
         keep_lease(r);
     else if (op->answer == CVM_ANSWER_OK && !adopt_wanted(r))
@@ -439,8 +440,7 @@ static void start_call(struct registration *r, cvm_step_fn function, const char 
 {
     cvm_op_start(&r->op, r->cvm, SIDE_PLATFORM, call, done);
     r->op.key = &r->key;
-    function(
-        r->cvm->platform_context.self, &r->op, r->wanted ? r->wanted : r->device, certificate);
+    function(r->cvm->platform_context.self, &r->op, r->wanted ? r->wanted : r->device, certificate);
 }
 
 static void call_platform(struct registration *r)
@@ -556,7 +556,7 @@ static void refuse(struct registration *r, const char *why)
 {
     cvm_t *cvm = r->cvm;
     cvm_metrics_add(cvm->metrics, METRIC_AUTH_FAILURES, &why, 1);
-    (void)snprintf(r->op.text, sizeof r->op.text, "%s", why);
+    (void)snprintf(r->detail, sizeof r->detail, "%s", why);
     uint32_t wait_s = cvm_limiter_fail(cvm->limiter, r->request->peer, cvm_loop_now_ms(cvm->loop));
     r->result.error.retry_after_s = wait_s;
     fail(r, wait_s ? REASON_too_many_requests : REASON_not_authorized, NULL);
@@ -801,8 +801,7 @@ static void release_lease(struct registration *r)
 static void released(cvm_op_t *op)
 {
     struct registration *r = of(op);
-    int32_t must_look =
-        op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
+    int32_t must_look = op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
     if (!must_look || ++r->undo_attempts >= MOST_ATTEMPTS) {
         undone(op);
         return;
@@ -860,9 +859,8 @@ static cvm_record_t *find_taken_over(struct registration *r)
         if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), r->taken_over) == 0)
             return cvm_op_take(&r->op, i);
     cvm_record_t *certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    if (certificate &&
-        (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, r->taken_over) ||
-            cvm_record_set_text(certificate, CVM_C_DEVICE_UID, r->request->uid))) {
+    if (certificate && (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, r->taken_over) ||
+                           cvm_record_set_text(certificate, CVM_C_DEVICE_UID, r->request->uid))) {
         cvm_record_free(certificate);
         certificate = NULL;
     }

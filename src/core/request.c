@@ -43,6 +43,8 @@ void cvm_request_free(cvm_request_t *request)
 
 static cvm_error_t *set(char **text, const char *name, const char *value)
 {
+    if (!value)
+        return cvm_error_new(REASON_invalid_request, "%s is missing", name);
     size_t length = strnlen(value, LONGEST_TEXT + 1);
     if (length > LONGEST_TEXT)
         return cvm_error_new(REASON_invalid_request, "%s is too long", name);
@@ -56,8 +58,9 @@ static cvm_error_t *set(char **text, const char *name, const char *value)
 
 static cvm_error_t *set_in(char *text, size_t size, const char *name, const char *value)
 {
-    if (strlen(value) >= size)
-        return cvm_error_new(REASON_invalid_request, "%s is too long", name);
+    if (!value || strlen(value) >= size)
+        return cvm_error_new(
+            REASON_invalid_request, "%s is %s", name, value ? "too long" : "missing");
     (void)snprintf(text, size, "%s", value);
     return NULL;
 }

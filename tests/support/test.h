@@ -14,6 +14,15 @@
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
+/* Zeroed memory that a test of failing memory never fails: it watches malloc() and calloc(). */
+static inline void *test_new(size_t size)
+{
+    void *memory = aligned_alloc(16, (size + 15) / 16 * 16);
+    assert_non_null(memory);
+    memset(memory, 0, size);
+    return memory;
+}
+
 /* How large a test that can be scaled is: CVM_TEST_SCALE, 1 if not set. */
 static inline uint32_t test_scale(void)
 {

@@ -15,7 +15,7 @@
 
 static int32_t complain(const char *path, char *error, size_t error_size)
 {
-    (void)snprintf(error, error_size, "%s: %s", path, strerror(errno));
+    cvm_db_explain(error, error_size, path, strerror(errno));
     return -1;
 }
 
@@ -76,7 +76,7 @@ static int copy(const char *path, const char *to, char *error, size_t error_size
             rc = cvm_db_finish(&db, prepared);
         }
         if (rc != SQLITE_OK)
-            (void)snprintf(error, error_size, "%s: %s", path, sqlite3_errmsg(db.sqlite));
+            cvm_db_explain(error, error_size, path, sqlite3_errmsg(db.sqlite));
     }
     (void)sqlite3_finalize(prepared);
     cvm_db_close(&db);

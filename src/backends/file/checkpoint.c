@@ -32,9 +32,7 @@ void cvm_store_checkpoint(struct store *store, struct job *first)
     int mode = atomic_load(&store->wal_pages) > FORCED_PAGES ? SQLITE_CHECKPOINT_RESTART
                                                              : SQLITE_CHECKPOINT_PASSIVE;
     int rc = sqlite3_wal_checkpoint_v2(store->checkpointer.sqlite, NULL, mode, NULL, NULL);
-    if ((rc & 0xff) == SQLITE_IOERR && rc != SQLITE_IOERR_NOMEM) {
-        atomic_store(&store->is_broken, 1);
-        store->host->log(store->context, CVM_LEVEL_ERROR,
-            "a checkpoint failed; nothing is written any more: look at the disk, then restart");
-    }
+    /* Busy, or no space in the file: the next one does it, and the log may still have room. */
+    if (rc != SQLITE_OK && rc != SQLITE_BUSY && !cvm_db_is_full(&store->checkpointer, rc))
+        (void)cvm_store_judge(store, &store->checkpointer, rc);
 }

@@ -1,6 +1,7 @@
 /* Connections: WAL, synchronous=FULL (NORMAL loses acknowledged commits), no mmap. */
 #include "db.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -34,9 +35,32 @@ int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error,
             NULL, NULL, NULL);
     }
     if (rc != SQLITE_OK)
-        (void)snprintf(error, error_size, "%s: %s", path,
-            db->sqlite ? sqlite3_errmsg(db->sqlite) : "out of memory");
+        cvm_db_explain(
+            error, error_size, path, db->sqlite ? sqlite3_errmsg(db->sqlite) : "out of memory");
     return rc;
+}
+
+int cvm_db_is_full(struct db *db, int rc)
+{
+    if (rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_SHMSIZE) {
+        int error = sqlite3_system_errno(db->sqlite);
+        return error == ENOSPC || error == EDQUOT;
+    }
+    return (rc & 0xff) == SQLITE_FULL;
+}
+
+void cvm_db_explain(char *error, size_t error_size, const char *path, const char *why)
+{
+    static const char CUT[] = "...";
+    size_t length = strlen(path), needed = strlen(": ") + strlen(why) + 1;
+    size_t room = needed < error_size ? error_size - needed : 0;
+    if (length <= room)
+        (void)snprintf(error, error_size, "%s: %s", path, why);
+    else if (room < sizeof CUT)
+        (void)snprintf(error, error_size, "%s", why);
+    else
+        (void)snprintf(
+            error, error_size, "%s%s: %s", CUT, path + length - (room - strlen(CUT)), why);
 }
 
 void cvm_db_close(struct db *db)

@@ -42,6 +42,11 @@ enum db_mode { DB_WRITE, DB_READ };
 /* Opens path, durable at each commit. SQLITE_OK, or the error, and why in error. */
 int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size);
 void cvm_db_close(struct db *db);
+/* Did a write find no space? A quota is as good as a full disk, and SQLite knows ENOSPC alone, and
+ * that not for its -shm. Ask before anything else is done with db. */
+int cvm_db_is_full(struct db *db, int rc);
+/* "path: why", without the beginning of a path that is too long. */
+void cvm_db_explain(char *error, size_t error_size, const char *path, const char *why);
 /* A statement, prepared once, reset and ready to be bound. NULL on failure. */
 sqlite3_stmt *cvm_db_statement(struct db *db, enum statement statement);
 /* Runs a statement without parameters or rows. SQLITE_OK or the error. */

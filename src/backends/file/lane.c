@@ -30,7 +30,9 @@ int cvm_lane_start(
     sigset_t all, before;
     lane->store = store;
     lane->work = work;
+    lane->first = NULL;
     lane->last = &lane->first;
+    lane->must_end = 0;
     (void)pthread_mutex_init(&lane->lock, NULL); /* these can't fail with default attributes */
     (void)pthread_cond_init(&lane->wanted, NULL);
     (void)sigfillset(&all); /* signals are the program's */

@@ -65,18 +65,31 @@ int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-/* One snapshot serves all that waits. */
+static void read_one(struct store *store, struct job *job)
+{
+    int rc = job->run(store, &store->reader, job);
+    const char *text = NULL;
+    if (rc != SQLITE_OK) {
+        job->answer = CVM_ANSWER_UNAVAILABLE;
+        text = cvm_store_judge(store, &store->reader, rc);
+    }
+    store->host->complete(job->op, job->answer, text);
+}
+
+/* One snapshot serves all that waits. After an I/O error what is read may not be on the disk. */
 void cvm_store_read(struct store *store, struct job *first)
 {
-    int rc = cvm_db_run(&store->reader, BEGIN_READ);
+    const char *failure = "the file failed";
+    if (!atomic_load(&store->is_broken)) {
+        int rc = cvm_db_run(&store->reader, BEGIN_READ);
+        failure = rc == SQLITE_OK ? NULL : cvm_store_judge(store, &store->reader, rc);
+    }
     while (first) {
         struct job *next = first->next;
-        int failed = rc != SQLITE_OK ? rc : first->run(store, &store->reader, first);
-        if (failed)
-            store->host->complete(
-                first->op, CVM_ANSWER_UNAVAILABLE, sqlite3_errmsg(store->reader.sqlite));
+        if (failure)
+            store->host->complete(first->op, CVM_ANSWER_UNAVAILABLE, failure);
         else
-            store->host->complete(first->op, first->answer, NULL);
+            read_one(store, first);
         free(first);
         first = next;
     }

@@ -98,15 +98,24 @@ const char *cvm_schema_statement(enum statement statement)
     return STATEMENTS[statement];
 }
 
-static int user_version(struct db *db)
+static int get_version(struct db *db, int *version)
 {
     sqlite3_stmt *prepared = NULL;
-    int version = -1;
-    if (sqlite3_prepare_v2(db->sqlite, "PRAGMA user_version", -1, &prepared, NULL) == SQLITE_OK &&
-        sqlite3_step(prepared) == SQLITE_ROW)
-        version = sqlite3_column_int(prepared, 0);
-    (void)sqlite3_finalize(prepared);
-    return version;
+    int rc = sqlite3_prepare_v2(db->sqlite, "PRAGMA user_version", -1, &prepared, NULL);
+    if (rc == SQLITE_OK && sqlite3_step(prepared) == SQLITE_ROW)
+        *version = sqlite3_column_int(prepared, 0);
+    return rc == SQLITE_OK ? sqlite3_finalize(prepared) : rc;
+}
+
+static void explain_version(char *error, size_t error_size, const char *path, int version)
+{
+    char why[96];
+    if (version > VERSION)
+        (void)snprintf(why, sizeof why, "written by a newer release (schema %d, this one knows %d)",
+            version, VERSION);
+    else
+        (void)snprintf(why, sizeof why, "not a store of ours (schema %d)", version);
+    cvm_db_explain(error, error_size, path, why);
 }
 
 static int migrate_from(struct db *db, int version)
@@ -119,23 +128,22 @@ static int migrate_from(struct db *db, int version)
 
 int cvm_schema_migrate(struct db *db, char *error, size_t error_size)
 {
-    int rc = cvm_db_run(db, BEGIN_WRITE);
-    int version = rc == SQLITE_OK ? user_version(db) : -1;
-    if (version > VERSION) {
-        (void)snprintf(error, error_size,
-            "the file was written by a newer release (schema %d, this one knows %d)", version,
-            VERSION);
+    const char *path = sqlite3_db_filename(db->sqlite, NULL);
+    int rc = cvm_db_run(db, BEGIN_WRITE), version = 0;
+    if (rc == SQLITE_OK)
+        rc = get_version(db, &version);
+    if (rc == SQLITE_OK && (version < 0 || version > VERSION)) {
+        explain_version(error, error_size, path, version);
         (void)cvm_db_run(db, ROLLBACK);
         return SQLITE_MISMATCH;
     }
-    for (; rc == SQLITE_OK && version >= 0 && version < VERSION; version++)
+    for (; rc == SQLITE_OK && version < VERSION; version++)
         rc = migrate_from(db, version);
     if (rc == SQLITE_OK)
         rc = cvm_db_run(db, COMMIT);
-    if (rc != SQLITE_OK || version < 0) {
-        (void)snprintf(error, error_size, "%s", sqlite3_errmsg(db->sqlite));
+    if (rc != SQLITE_OK) {
+        cvm_db_explain(error, error_size, path, sqlite3_errmsg(db->sqlite));
         (void)cvm_db_run(db, ROLLBACK);
-        return rc != SQLITE_OK ? rc : SQLITE_CORRUPT;
     }
-    return SQLITE_OK;
+    return rc;
 }

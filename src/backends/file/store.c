@@ -40,47 +40,93 @@ static void destroy(void *self)
     free(store);
 }
 
+/* A folder that is missing or closed is the configuration's fault. */
+static cvm_answer_t answer_of_errno(void)
+{
+    return errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EMFILE ||
+                   errno == ENFILE || errno == ENOMEM
+               ? CVM_ANSWER_UNAVAILABLE
+               : CVM_ANSWER_INVALID;
+}
+
 /* One server a file. SQLite's own locks would shut the commands out, and closing another descriptor
  * of the database would drop them. */
-static int take_lock(struct store *store, char *error)
+static cvm_answer_t take_lock(struct store *store, char *error)
 {
     char path[4096];
     if (!store->host->property_number(store->context, "store.lock"))
-        return 0;
+        return CVM_ANSWER_OK;
     (void)snprintf(path, sizeof path, "%s.lock", store->path);
     store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    (void)snprintf(error, ERROR_SIZE, "%.80s: %s", path,
-        errno == EWOULDBLOCK ? "another server has this store" : strerror(errno));
-    return -1;
+        return CVM_ANSWER_OK;
+    int is_taken = store->lock_fd >= 0 && errno == EWOULDBLOCK;
+    cvm_db_explain(
+        error, ERROR_SIZE, path, is_taken ? "another server has this store" : strerror(errno));
+    return is_taken ? CVM_ANSWER_BUSY : answer_of_errno();
 }
 
 /* A new file is readable by nobody else: it holds the tokens' hashes. */
-static int make_file(struct store *store, char *error)
+static cvm_answer_t make_file(struct store *store, char *error)
 {
     int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0) {
         (void)close(fd);
         store->host->log(
             store->context, CVM_LEVEL_WARNING, "there was no store: made an empty one");
-        return 0;
+        return CVM_ANSWER_OK;
     }
     if (errno == EEXIST)
-        return 0;
-    (void)snprintf(error, ERROR_SIZE, "%.100s: %s", store->path, strerror(errno));
-    return -1;
+        return CVM_ANSWER_OK;
+    cvm_db_explain(error, ERROR_SIZE, store->path, strerror(errno));
+    return answer_of_errno();
 }
 
-static int open_databases(struct store *store, char *error)
+/* What may be better later, and what stays as it is until somebody looks at it. */
+static cvm_answer_t answer_of(int rc)
 {
-    if (cvm_db_open(&store->writer, store->path, DB_WRITE, error, ERROR_SIZE) != SQLITE_OK ||
-        cvm_schema_migrate(&store->writer, error, ERROR_SIZE) != SQLITE_OK ||
-        cvm_db_open(&store->checkpointer, store->path, DB_WRITE, error, ERROR_SIZE) != SQLITE_OK ||
-        cvm_db_open(&store->reader, store->path, DB_READ, error, ERROR_SIZE) != SQLITE_OK)
-        return -1;
-    (void)sqlite3_wal_hook(store->writer.sqlite, cvm_store_on_commit, store);
-    return 0;
+    switch (rc & 0xff) {
+    case SQLITE_OK:
+        return CVM_ANSWER_OK;
+    case SQLITE_BUSY:
+        return CVM_ANSWER_BUSY;
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+    case SQLITE_NOMEM:
+        return CVM_ANSWER_UNAVAILABLE;
+    default:
+        return CVM_ANSWER_INVALID;
+    }
+}
+
+static cvm_answer_t open_databases(struct store *store, char *error)
+{
+    int rc = cvm_db_open(&store->writer, store->path, DB_WRITE, error, ERROR_SIZE);
+    if (rc == SQLITE_OK)
+        rc = cvm_schema_migrate(&store->writer, error, ERROR_SIZE);
+    if (rc == SQLITE_OK)
+        rc = cvm_db_open(&store->checkpointer, store->path, DB_WRITE, error, ERROR_SIZE);
+    if (rc == SQLITE_OK)
+        rc = cvm_db_open(&store->reader, store->path, DB_READ, error, ERROR_SIZE);
+    if (rc == SQLITE_OK)
+        (void)sqlite3_wal_hook(store->writer.sqlite, cvm_store_on_commit, store);
+    return answer_of(rc);
+}
+
+static cvm_answer_t open_all(struct store *store, char *error)
+{
+    cvm_answer_t answer = take_lock(store, error);
+    if (answer == CVM_ANSWER_OK)
+        answer = make_file(store, error);
+    if (answer == CVM_ANSWER_OK)
+        answer = open_databases(store, error);
+    if (answer == CVM_ANSWER_OK &&
+        (cvm_lane_start(&store->reads, store, cvm_store_read) ||
+            cvm_lane_start(&store->checkpoints, store, cvm_store_checkpoint))) {
+        (void)snprintf(error, ERROR_SIZE, "no more threads");
+        answer = CVM_ANSWER_UNAVAILABLE;
+    }
+    return answer;
 }
 
 static void close_all(struct store *store)
@@ -98,17 +144,14 @@ static void close_all(struct store *store)
 /* Runs in the writer's thread as its first job. */
 static int run_open(struct store *store, struct job *job)
 {
-    char error[ERROR_SIZE] = "out of memory";
-    int failed = take_lock(store, error) || make_file(store, error) ||
-                 open_databases(store, error) ||
-                 cvm_lane_start(&store->reads, store, cvm_store_read) ||
-                 cvm_lane_start(&store->checkpoints, store, cvm_store_checkpoint);
-    if (failed)
+    char error[ERROR_SIZE] = "";
+    cvm_answer_t answer = open_all(store, error);
+    if (answer != CVM_ANSWER_OK)
         close_all(store);
     cvm_op_t *op = job->op;
     free(job);
-    store->host->complete(op, failed ? CVM_ANSWER_INVALID : CVM_ANSWER_OK, failed ? error : NULL);
-    return failed;
+    store->host->complete(op, answer, *error ? error : NULL);
+    return answer != CVM_ANSWER_OK;
 }
 
 /* The writer's thread: opens, then writes. */

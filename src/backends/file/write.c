@@ -2,6 +2,7 @@
  * The writer: takes what waits, at most 256 operations, and makes it one transaction, so that one
  * sync serves them all. Nothing is acknowledged before the commit, and a failed commit is in doubt.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,7 +96,7 @@ int cvm_store_run_change(struct store *store, struct db *db, struct job *job)
     return write_certificates(store, db, change);
 }
 
-enum { ROW_INSERTED = 0, ROW_UNCHANGED = 1, ROW_CONFLICT = 2, ROW_REPLACED = 3 }; /* cvm_row_t */
+enum { ROW_INSERTED = 1, ROW_UNCHANGED = 2, ROW_CONFLICT = 3, ROW_REPLACED = 4 }; /* cvm_row_t */
 
 /* What to do with a row that is there already. */
 static int load_existing(struct store *store, struct db *db, const struct job *job, const char *uid,
@@ -180,17 +181,27 @@ int cvm_store_run_ready(struct store *store, struct db *db, struct job *job)
 
 /* --- Transactions ----------------------------------------------------------------------------- */
 
-static int is_out_of_memory(int rc)
+static int kind_of(struct db *db, int rc)
 {
-    return rc == SQLITE_NOMEM || rc == SQLITE_IOERR_NOMEM;
+    if (cvm_db_is_full(db, rc))
+        return SQLITE_FULL;
+    return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc & 0xff;
 }
 
-/* What a failed transaction means for the store, and for who waits for it. */
-static const char *judge(struct store *store, int rc)
+static void log_failure(struct store *store, struct db *db)
 {
-    atomic_store(&store->is_full, (rc & 0xff) == SQLITE_FULL);
-    switch (is_out_of_memory(rc) ? SQLITE_NOMEM : rc & 0xff) {
+    char why[160], line[320];
+    cvm_db_explain(why, sizeof why, store->path, sqlite3_errmsg(db->sqlite));
+    (void)snprintf(
+        line, sizeof line, "%s; all is refused from now on: look at the disk, then restart", why);
+    store->host->log(store->context, CVM_LEVEL_ERROR, line);
+}
+
+const char *cvm_store_judge(struct store *store, struct db *db, int rc)
+{
+    switch (kind_of(db, rc)) {
     case SQLITE_FULL:
+        atomic_store(&store->is_full, 1);
         return "the disk is full";
     case SQLITE_BUSY:
         return "another process holds the file's lock";
@@ -201,11 +212,10 @@ static const char *judge(struct store *store, int rc)
     case SQLITE_NOTADB:
     case SQLITE_READONLY:
         if (!atomic_exchange(&store->is_broken, 1))
-            store->host->log(store->context, CVM_LEVEL_ERROR,
-                "the file failed; nothing is written any more: look at the disk, then restart");
+            log_failure(store, db);
         return "the file failed";
     default:
-        return "the file can't be written";
+        return "the file can't be used";
     }
 }
 
@@ -245,7 +255,8 @@ static void write_batch(struct store *store, struct job *first)
         atomic_store(&store->is_full, 0);
         return;
     }
-    refuse_all(first, in_doubt ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_UNAVAILABLE, judge(store, rc));
+    refuse_all(first, in_doubt ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_UNAVAILABLE,
+        cvm_store_judge(store, db, rc));
     if (!sqlite3_get_autocommit(db->sqlite))
         (void)cvm_db_run(db, ROLLBACK);
 }

@@ -2,6 +2,7 @@
 #include "address.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -122,7 +123,7 @@ static int32_t parse_network(char *text, struct cvm_network *network)
         return -1;
     uint32_t most = strchr(text, ':') ? 128 : 32;
     unsigned long bits = slash ? strtoul(slash + 1, &end, 10) : most;
-    if (slash && (!slash[1] || *end || bits > most))
+    if (slash && (!isdigit((unsigned char)slash[1]) || *end || bits > most))
         return -1;
     network->bits = (uint32_t)bits + 128 - most;
     return 0;

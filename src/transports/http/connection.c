@@ -239,6 +239,8 @@ static void linger(struct connection *connection)
     connection->lingered += count > 0 ? (size_t)count : 0;
     if (count <= 0 || connection->lingered > LINGER_BYTES)
         connection_close(connection);
+    else /* anew: libuv stops a watch whose socket has an error pending, such as a reset */
+        cvm_watch_set(connection->watch, CVM_READABLE);
 }
 
 static const struct {

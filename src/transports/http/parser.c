@@ -103,7 +103,7 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct cvm_parser *parser = of(llhttp);
     append_value(parser, at, length);
-    return count_head(parser, length + 4); /* colon, space, line end */
+    return count_head(parser, length);
 }
 
 static void take_media_type(struct cvm_parser *parser)
@@ -151,7 +151,7 @@ static int on_header_value_complete(llhttp_t *llhttp)
     parser->name_length = parser->value_length = 0;
     parser->value_is_cut = 0;
     parser->name[0] = parser->value[0] = 0;
-    return failed;
+    return failed ? failed : count_head(parser, 4); /* colon, space, line end */
 }
 
 /* What llhttp leaves to its user. */
@@ -271,10 +271,14 @@ void cvm_parser_init(
 enum cvm_parsed cvm_parser_feed(
     struct cvm_parser *parser, const char *bytes, size_t length, size_t *used)
 {
-    *used = length;
-    llhttp_errno_t rc = llhttp_execute(&parser->llhttp, bytes, length);
-    if (rc == HPE_OK)
+    size_t room = CVM_LARGEST_REQUEST - parser->taken, taken = length < room ? length : room;
+    *used = taken;
+    llhttp_errno_t rc = llhttp_execute(&parser->llhttp, bytes, taken);
+    parser->taken += (uint32_t)taken;
+    if (rc == HPE_OK && taken == length)
         return PARSED_MORE;
+    if (rc == HPE_OK)
+        (void)refuse(parser, "too_large", "the request is too large");
     if (rc == HPE_PAUSED) {
         *used = (size_t)(llhttp_get_error_pos(&parser->llhttp) - bytes);
         return PARSED_REQUEST;

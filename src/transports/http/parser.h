@@ -10,6 +10,9 @@
 
 #define CVM_LARGEST_HEAD 16384
 #define CVM_LARGEST_BODY 8192
+/* Of all bytes, also those that mean nothing: spaces, leading zeros, the framing of small chunks.
+ */
+#define CVM_LARGEST_REQUEST (5 * CVM_LARGEST_HEAD)
 
 struct cvm_parser {
     llhttp_t llhttp;
@@ -28,7 +31,7 @@ struct cvm_parser {
     const char *message; /* what is wrong with it, or NULL */
     /* While the head is read: */
     int32_t in_trailers, value_is_cut;
-    uint32_t head_length, hosts;
+    uint32_t taken, head_length, hosts;
     char name[32], value[256];
     size_t name_length, value_length;
 };

@@ -14,27 +14,26 @@ static const uint8_t V2_SIGNATURE[12] = {
 
 static int32_t is_port(const char *text)
 {
-    char *end;
-    unsigned long number = strtoul(text, &end, 10);
-    return *text >= '0' && *text <= '9' && !*end && number <= UINT16_MAX;
+    size_t digits = strspn(text, "0123456789");
+    return digits && digits <= 5 && !text[digits] && strtol(text, NULL, 10) <= UINT16_MAX;
 }
 
-/* 0, or -1 if it isn't all there. */
-static int32_t read_v1_addresses(const char *line, char client[CVM_ADDRESS_SIZE])
+/* "TCP4 source destination port port", one space between: as strict as the protocol asks for (a
+ * line that sscanf takes may be another's). Cuts the line up. 0, or -1. */
+static int32_t read_v1_addresses(char *line, char client[CVM_ADDRESS_SIZE])
 {
-    char family, source[CVM_ADDRESS_SIZE], destination[CVM_ADDRESS_SIZE];
+    char *fields[5];
     uint8_t bytes[sizeof(struct in6_addr)];
-    char source_port[6], destination_port[6];
-    int length = 0;
-    if (sscanf(line, "PROXY TCP%c %63s %63s %5s %5s%n", &family, source, destination, source_port,
-            destination_port, &length) != 5 ||
-        line[length] || (family != '4' && family != '6'))
+    for (size_t i = 0; i < 5; i++)
+        if (!(fields[i] = strsep(&line, " ")))
+            return -1;
+    int32_t is_four = strcmp(fields[0], "TCP4") == 0;
+    int family = is_four ? AF_INET : AF_INET6;
+    if (line || (!is_four && strcmp(fields[0], "TCP6") != 0) ||
+        inet_pton(family, fields[1], bytes) != 1 || inet_pton(family, fields[2], bytes) != 1 ||
+        !is_port(fields[3]) || !is_port(fields[4]))
         return -1;
-    int kind = family == '4' ? AF_INET : AF_INET6;
-    if (inet_pton(kind, source, bytes) != 1 || inet_pton(kind, destination, bytes) != 1 ||
-        !is_port(source_port) || !is_port(destination_port))
-        return -1;
-    memcpy(client, source, sizeof source);
+    (void)snprintf(client, CVM_ADDRESS_SIZE, "%s", fields[1]);
     return 0;
 }
 
@@ -50,8 +49,10 @@ static int32_t read_v1(const uint8_t *bytes, size_t length, char client[CVM_ADDR
     line[end - bytes] = 0;
     int32_t used = (int32_t)(end - bytes) + 2;
     if (strncmp(line, "PROXY UNKNOWN", 13) == 0)
-        return used;
-    return read_v1_addresses(line, client) ? PROXY_BAD : used;
+        return !line[13] || line[13] == ' ' ? used : PROXY_BAD;
+    if (strlen(line) != (size_t)(end - bytes)) /* a NUL */
+        return PROXY_BAD;
+    return read_v1_addresses(line + strlen("PROXY "), client) ? PROXY_BAD : used;
 }
 
 static int32_t read_v2(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE])
@@ -95,7 +96,9 @@ void cvm_proxy_forwarded_for(
         begin += strspn(begin, " \t");
         size_t length = strcspn(begin, ", \t");
         (void)snprintf(address, sizeof address, "%.*s", (int)length, begin);
-        if (length >= sizeof address || cvm_address_bytes(address, bytes))
+        const char *behind = begin + length;
+        if (length >= sizeof address || behind + strspn(behind, " \t") != end ||
+            cvm_address_bytes(address, bytes))
             return; /* what stands before it can't be believed either */
         memcpy(client, address, sizeof address);
         if (!comma || !cvm_networks_hold(trusted, address))
