@@ -36,11 +36,13 @@ static void send_all(int fd, const char *bytes, size_t length)
 
 static void answer(int fd, int32_t status, uint32_t retry_after_s, const char *body, size_t length)
 {
-    char head[200];
+    char head[200], retry_after[40] = "";
+    if (retry_after_s)
+        (void)snprintf(retry_after, sizeof retry_after, "Retry-After: %u\r\n", retry_after_s);
     int size = snprintf(head, sizeof head,
         "HTTP/1.0 %d -\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-        "Retry-After: %u\r\nCache-Control: no-store\r\n\r\n",
-        (int)status, length, retry_after_s);
+        "%sCache-Control: no-store\r\n\r\n",
+        (int)status, length, retry_after);
     send_all(fd, head, (size_t)size);
     send_all(fd, body, length);
 }

@@ -209,8 +209,8 @@ static int32_t make_broker(const struct plan *plan)
     const struct group *group = getgrnam("mosquitto");
     int32_t code = make_folder(plan, "", 0755); /* the broker, another user, must get through */
     if (!code)
-        code = make_server(
-            plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
+        code =
+            make_server(plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
     if (!code)
         code = copy_crl(plan);
     if (!code)
@@ -270,9 +270,24 @@ static void print_next(const struct plan *plan)
         plan->folder, plan->folder, plan->folder, plan->folder, plan->folder, plan->root_key);
 }
 
+/* Before anything is made: a second try would find a folder that is not empty. */
+static int32_t check_names(const struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->hosts.count; i++)
+        if (!cvm_local_is_server_name(plan->hosts.values[i]))
+            return cli_fail(EX_USAGE, "--host '%s' is neither a DNS name nor an address",
+                plan->hosts.values[i]);
+    if (!cvm_local_is_server_name(plan->broker_host))
+        return cli_fail(
+            EX_USAGE, "--endpoint '%s' is neither a DNS name nor an address", plan->broker_host);
+    return 0;
+}
+
 static int32_t make_instance(struct plan *plan)
 {
     int32_t code = split_endpoint(plan);
+    if (!code)
+        code = check_names(plan);
     if (!code && plan->passphrase_file)
         code = cli_read_secret(plan->passphrase_file, &plan->passphrase, &plan->passphrase_length);
     if (!code && plan->passphrase)

@@ -268,7 +268,9 @@ static cvm_error_t *retire_all(struct verb *verb, const char *reason)
 static cvm_error_t *change_revoke(struct verb *verb)
 {
     verb->is_unchanged = 0;
-    if (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 1))
+    /* What is revoked need not be suspended too. */
+    if (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_IS_SUSPENDED, 1) ||
+        cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 1))
         return cvm_error_out_of_memory();
     return retire_all(verb, verb->reason);
 }

@@ -270,8 +270,9 @@ static void answer(struct registration *r)
     r->result.request_id = r->request->id;
     if (r->must_render && cvm_result_render(&r->result,
                               (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status"))) {
-        cvm_error_set(error, REASON_internal, "out of memory");
-        r->result.http_status = cvm_reason_http_status(REASON_internal);
+        cvm_result_clear(&r->result); /* it may be registered: who asks again is told */
+        cvm_error_set(error, REASON_unknown, "out of memory; ask again");
+        r->result.http_status = cvm_reason_http_status(REASON_unknown);
     }
     count_attempt(r);
     log_attempt(r, "registration");
@@ -1093,21 +1094,25 @@ static void start(struct registration *r, uint64_t *id)
 }
 
 /* NULL if another registration can be taken. */
-static cvm_error_t *admit(const cvm_t *cvm)
+static cvm_error_t *admit(const cvm_t *cvm, const cvm_request_t *request)
 {
     /* What a draining transport still has on its way is served too. */
     int32_t is_draining = cvm->state == STATE_STOPPING && cvm->transport_count && cvm->running;
-    if (!cvm_is_ready(cvm) && !is_draining)
-        return cvm_error_new(REASON_overloaded, "the server is not ready");
-    if (cvm->registration_count >= cvm_conf_number(cvm->conf, "limit.requests"))
-        return cvm_error_new(REASON_overloaded, NULL);
-    return NULL;
+    int32_t is_ready = cvm_is_ready(cvm) || is_draining;
+    if (is_ready && cvm->registration_count < cvm_conf_number(cvm->conf, "limit.requests"))
+        return NULL;
+    const char *labels[] = {"error", "overloaded", request ? request->transport : "api"};
+    cvm_metrics_add(cvm->metrics, METRIC_REGISTRATIONS, labels, 1);
+    cvm_error_t *error =
+        cvm_error_new(REASON_overloaded, is_ready ? NULL : "the server is not ready");
+    error->retry_after_s = RETRY_AFTER_S;
+    return error;
 }
 
 cvm_error_t *cvm_register(
     cvm_t *cvm, const cvm_request_t *request, cvm_result_cb callback, void *user_data, uint64_t *id)
 {
-    cvm_error_t *error = admit(cvm);
+    cvm_error_t *error = admit(cvm, request);
     if (error)
         return error;
     struct registration *r = registration_new(cvm, request, callback, user_data);
@@ -1127,7 +1132,7 @@ static int32_t is_json(const char *media_type)
 cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *media_type,
     const void *bytes, size_t length, cvm_result_cb callback, void *user_data, uint64_t *id)
 {
-    cvm_error_t *error = admit(cvm);
+    cvm_error_t *error = admit(cvm, request);
     if (error)
         return error;
     struct registration *r = registration_new(cvm, request, callback, user_data);

@@ -12,7 +12,11 @@
 
 static int32_t add_text(cJSON *object, const char *name, const char *text)
 {
-    return cJSON_AddItemToObject(object, name, cJSON_CreateStringReference(text)) ? 0 : -1;
+    cJSON *item = cJSON_CreateStringReference(text);
+    if (item && cJSON_AddItemToObject(object, name, item))
+        return 0;
+    cJSON_Delete(item);
+    return -1;
 }
 
 static int32_t add_head(cJSON *root, int32_t status, const char *word)

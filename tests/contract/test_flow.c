@@ -1,7 +1,7 @@
 /*
  * The flow on a platform with effects outside the store: every step failing with every answer, at
- * every moment. After each: what was done is undone, the record says so, and nothing was ever active
- * without a record that leads to it.
+ * every moment. After each: what was done is undone, the record says so, and nothing was ever
+ * active without a record that leads to it.
  */
 #include "support/fake_platform.h"
 #include "support/faults.h"
@@ -45,7 +45,8 @@ static cvm_t *start_with_device(void)
     return cvm;
 }
 
-/* --- What must be true -------------------------------------------------------------------------- */
+/* --- What must be true --------------------------------------------------------------------------
+ */
 
 /* Registered with exactly this certificate, and the world agrees. */
 static void expect_registered(cvm_t *cvm, const char *certificate_id)
@@ -91,8 +92,8 @@ static void expect_undone(cvm_t *cvm, uint32_t inactive)
 static void expect_name(const struct outcome *outcome, const char *name, const char *what)
 {
     if (strcmp(outcome->name, name) != 0)
-        fail_msg("%s: %s at '%s' (%s), not %s", what, outcome->name, outcome->step, outcome->text,
-            name);
+        fail_msg(
+            "%s: %s at '%s' (%s), not %s", what, outcome->name, outcome->step, outcome->text, name);
     assert_int_equal(outcome->calls, 1);
 }
 
@@ -208,7 +209,8 @@ static void a_step_that_fails_is_undone(void **state)
     }
 }
 
-/* A swap that happened though its outcome was unknown: the record is read again, and the flow goes on. */
+/* A swap that happened though its outcome was unknown: the record is read again, and the flow goes
+ * on. */
 static void an_unknown_swap_that_happened_is_found(void **state)
 {
     struct outcome outcome;
@@ -225,8 +227,8 @@ static void an_unknown_swap_that_happened_is_found(void **state)
     }
 }
 
-/* Neither the write's outcome nor the record can be learnt: nothing is undone that the record may lead
- * to, and the next attempt tidies up. */
+/* Neither the write's outcome nor the record can be learnt: nothing is undone that the record may
+ * lead to, and the next attempt tidies up. */
 static void what_can_not_be_learnt_is_left_to_the_next(void **state)
 {
     struct outcome outcome;
@@ -313,6 +315,85 @@ static void a_late_write_between_reading_and_undoing_does_no_harm(void **state)
     free(csr);
 }
 
+/* --- Without effects outside the store: one write decides ------------------------------------- */
+
+static const struct setting PLAIN[] = {{"store", "faulty"}, {"platform", "plain:"}, {NULL, NULL}};
+
+static void expect_current(cvm_t *cvm, const char *certificate_id)
+{
+    struct view view;
+    device_view(cvm, UID, &view);
+    assert_true(view.is_registered);
+    assert_false(view.has_lease);
+    assert_string_equal(view.certificate_id, certificate_id);
+    assert_int_equal(view.certificate_count, 1);
+    assert_string_equal(view.certificates[0].state, "current");
+}
+
+/* What the caller hears when the write fails; then the same CSR gets the one certificate there is.
+ */
+static void a_plain_write_fails_or_not(void **state)
+{
+    static const struct {
+        enum fault fault;
+        const char *name;
+    } CASES[] = {
+        {FAULT_UNAVAILABLE, "store_unavailable"}, {FAULT_BUSY, "overloaded"},
+        {FAULT_UNKNOWN_NOT, "store_unavailable"}, {FAULT_UNKNOWN_DONE, "ok"},
+        {FAULT_UNKNOWN_LATE, "store_unavailable"}, {FAULT_CONFLICT, "ok"}, /* looked at anew */
+    };
+    struct outcome outcome;
+    for (size_t i = 0; i < LENGTH(CASES); i++) {
+        cvm_t *cvm = instance_start(PLAIN);
+        char *csr = make_csr();
+        assert_string_equal(device_add(cvm, UID), "ok");
+        faults_plan("swap", 1, CASES[i].fault);
+        (void)register_now(cvm, UID, csr, &outcome);
+        expect_name(&outcome, CASES[i].name, "a plain write");
+        assert_int_equal(outcome.retryable, strcmp(outcome.name, "ok") != 0);
+        outcome_clear(&outcome);
+        faults_release();
+        turn_for(20);
+        (void)register_now(cvm, UID, csr, &outcome);
+        expect_name(&outcome, "ok", "asked again");
+        expect_current(cvm, outcome.certificate_id);
+        outcome_clear(&outcome);
+        instance_end(cvm);
+        free(csr);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
+/* Cancelled while its one write is under way: who asks again gets what was recorded. */
+static void a_plain_write_runs_on_detached(void **state)
+{
+    struct outcome outcome;
+    for (enum fault hold = FAULT_HOLD_BEFORE; hold <= FAULT_HOLD_AFTER; hold++) {
+        cvm_t *cvm = instance_start(PLAIN);
+        char *csr = make_csr();
+        assert_string_equal(device_add(cvm, UID), "ok");
+        faults_plan("swap", 1, hold);
+        register_start(cvm, UID, token_of(UID), csr, 0, &outcome);
+        turn_until_held(1);
+        cvm_cancel(cvm, outcome.id);
+        outcome_wait(&outcome);
+        expect_name(&outcome, "unknown", "cancelled");
+        faults_release();
+        turn_for(20);
+        assert_int_equal(outcome.calls, 1);
+        outcome_clear(&outcome);
+        (void)register_now(cvm, UID, csr, &outcome);
+        expect_name(&outcome, "ok", "asked again");
+        expect_current(cvm, outcome.certificate_id);
+        outcome_clear(&outcome);
+        instance_end(cvm);
+        free(csr);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
 /* --- The undo fails too ----------------------------------------------------------------------- */
 
 /* Whatever is left then is in the record, and goes: by the reconciler, or by the next attempt. */
@@ -350,7 +431,8 @@ static void an_undo_that_fails_leaves_a_record(void **state)
 
 /* --- Others change the record meanwhile ------------------------------------------------------- */
 
-/* An unrelated change in the middle: the flow gives way, tidies up, and may be asked again at once. */
+/* An unrelated change in the middle: the flow gives way, tidies up, and may be asked again at once.
+ */
 static void a_change_by_others_is_noticed(void **state)
 {
     struct outcome outcome;
@@ -557,7 +639,8 @@ static void a_platform_may_complete_from_any_thread_and_wrongly_twice(void **sta
     }
 }
 
-/* --- Suspension -------------------------------------------------------------------------------- */
+/* --- Suspension --------------------------------------------------------------------------------
+ */
 
 static void expect_state(const char *certificate_id, enum fake_state wanted)
 {
@@ -580,8 +663,8 @@ static void a_disabled_device_is_suspended_until_it_is_enabled(void **state)
     instance_end(cvm);
 }
 
-/* The suspension fails, or its record does, or the operator changes his mind meanwhile: in the end the
- * platform agrees with the record. */
+/* The suspension fails, or its record does, or the operator changes his mind meanwhile: in the end
+ * the platform agrees with the record. */
 static void suspensions_reach_the_platform_in_the_end(void **state)
 {
     struct outcome outcome;
@@ -668,6 +751,8 @@ int main(void)
         TEST(what_can_not_be_learnt_is_left_to_the_next),
         TEST(a_write_that_happens_late_does_no_harm),
         TEST(a_late_write_between_reading_and_undoing_does_no_harm),
+        TEST(a_plain_write_fails_or_not),
+        TEST(a_plain_write_runs_on_detached),
         TEST(an_undo_that_fails_leaves_a_record),
         TEST(a_change_by_others_is_noticed),
         TEST(the_operators_word_counts_in_the_middle),

@@ -1,7 +1,7 @@
 /*
- * Leases: two servers on one store. One is paused in the middle of a registration until its lease is
- * over, the other takes over, then the first one wakes up. Whatever each does, one certificate is
- * current and active, and nothing is active without a record.
+ * Leases: two servers on one store. One is paused in the middle of a registration until its lease
+ * is over, the other takes over, then the first one wakes up. Whatever each does, one certificate
+ * is current and active, and nothing is active without a record.
  */
 #include "support/fake_platform.h"
 #include "support/faults.h"
@@ -145,8 +145,8 @@ static void another_key_deletes_and_fences(void **state)
     }
 }
 
-/* The same key: the second adopts what the first recorded; when the first wakes up, it must not undo
- * what is the second's now. */
+/* The same key: the second adopts what the first recorded; when the first wakes up, it must not
+ * undo what is the second's now. */
 static void the_same_key_adopts(void **state)
 {
     struct pair pair;
@@ -233,8 +233,8 @@ static void two_with_one_key_at_once(void **state)
  * record, until somebody can. */
 static void what_could_not_be_deleted_stays_in_the_record(void **state)
 {
-    static const enum fault FAULTS[] = {FAULT_UNAVAILABLE, FAULT_BUSY, FAULT_BROKEN,
-        FAULT_UNKNOWN_NOT, FAULT_UNKNOWN_DONE};
+    static const enum fault FAULTS[] = {
+        FAULT_UNAVAILABLE, FAULT_BUSY, FAULT_BROKEN, FAULT_UNKNOWN_NOT, FAULT_UNKNOWN_DONE};
     static const char *const CALLS[] = {"delete_certificate", "scan"};
     struct pair pair;
     for (size_t call = 0; call < LENGTH(CALLS); call++) {

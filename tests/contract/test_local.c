@@ -1,6 +1,7 @@
 /*
  * The flow on the local platform, end to end: each line of "Asked again", the operator's verbs with
- * what they do to certificates, many at once, two servers, and what a crash leaves to be carried out.
+ * what they do to certificates, many at once, two servers, and what a crash leaves to be carried
+ * out.
  */
 #include "support/harness.h"
 
@@ -414,8 +415,8 @@ static uint32_t register_many(cvm_t *const *servers, uint32_t server_count, char
 {
     uint32_t winners = 0;
     for (uint32_t i = 0; i < MANY; i++)
-        register_start(servers[i % server_count], UID, token_of(UID), csrs ? csrs[i] : NULL, 0,
-            &outcomes[i]);
+        register_start(
+            servers[i % server_count], UID, token_of(UID), csrs ? csrs[i] : NULL, 0, &outcomes[i]);
     for (uint32_t i = 0; i < MANY; i++) {
         outcome_wait(&outcomes[i]);
         if (strcmp(outcomes[i].name, "ok") == 0) {
@@ -576,8 +577,8 @@ static const char *text_in(const cJSON *tree, const char *name)
 static void handle_token(cvm_t *cvm, const char *token, struct outcome *outcome)
 {
     char payload[200];
-    (void)snprintf(payload, sizeof payload, "{\"device_uid\":\"%s\",\"device_token\":\"%s\"}", UID,
-        token);
+    (void)snprintf(
+        payload, sizeof payload, "{\"device_uid\":\"%s\",\"device_token\":\"%s\"}", UID, token);
     handle_start(cvm, "application/json", payload, outcome);
     outcome_wait(outcome);
 }
@@ -588,8 +589,8 @@ static void payloads_are_answered_as_the_contract_says(void **state)
         const char *media_type, *payload, *code;
         int32_t status;
     } CASES[] = {
-        {"application/json", "{\"device_uid\":\"NOBODY\",\"device_token\":\"x\"}",
-            "not_authorized", 403},
+        {"application/json", "{\"device_uid\":\"NOBODY\",\"device_token\":\"x\"}", "not_authorized",
+            403},
         {"Application/JSON; charset=utf-8", "{\"device_uid\":\"NOBODY\",\"device_token\":\"x\"}",
             "not_authorized", 403},
         {NULL, "{\"device_uid\":\"NOBODY\"}", "invalid_request", 400},
@@ -598,8 +599,9 @@ static void payloads_are_answered_as_the_contract_says(void **state)
         {"", "", "invalid_request", 400},
         {"text/plain", "{}", "unsupported_media_type", 415},
         {"application/jsonx", "{}", "unsupported_media_type", 415},
-        {"application/json", "{\"device_uid\":\"DEVICE001\",\"device_token\":\"token-of-DEVICE001\","
-                             "\"csr\":\"nonsense\"}",
+        {"application/json",
+            "{\"device_uid\":\"DEVICE001\",\"device_token\":\"token-of-DEVICE001\","
+            "\"csr\":\"nonsense\"}",
             "invalid_csr", 422},
     };
     struct outcome outcome;
@@ -817,8 +819,8 @@ struct listing {
     char first[129], last[129];
 };
 
-static void listed(void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices,
-    uint32_t count)
+static void listed(
+    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count)
 {
     struct listing *listing = user_data;
     assert_null(error);

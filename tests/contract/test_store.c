@@ -105,17 +105,14 @@ static cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
 static void scan(cvm_t *cvm, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit,
     struct call *call)
 {
-    cvm->store.scan(
-        cvm->store_context.self, &begin(cvm, call)->op, what, after, before_ms, limit);
+    cvm->store.scan(cvm->store_context.self, &begin(cvm, call)->op, what, after, before_ms, limit);
     assert_int_equal(wait_for(call), CVM_ANSWER_OK);
 }
 
-static cvm_answer_t meta_swap(
-    cvm_t *cvm, const char *name, const char *as_read, const char *wanted)
+static cvm_answer_t meta_swap(cvm_t *cvm, const char *name, const char *as_read, const char *wanted)
 {
     struct call call = {.is_done = 0};
-    cvm->store.meta_swap(
-        cvm->store_context.self, &begin(cvm, &call)->op, name, as_read, wanted);
+    cvm->store.meta_swap(cvm->store_context.self, &begin(cvm, &call)->op, name, as_read, wanted);
     return wait_for(&call);
 }
 
@@ -303,7 +300,8 @@ static cvm_answer_t set_key(cvm_t *cvm, const char *uid, const char *key, const 
 {
     struct call call = {.is_done = 0};
     assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
-    cvm_record_t *wanted = cvm_record_copy(call.found[0]), *row = certificate(row_id, uid, "current");
+    cvm_record_t *wanted = cvm_record_copy(call.found[0]),
+                 *row = certificate(row_id, uid, "current");
     const cvm_record_t *rows[] = {row};
     assert_int_equal(cvm_record_set_text(wanted, CVM_PUBLIC_KEY_SHA256, key), 0);
     cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, 1);
@@ -397,8 +395,7 @@ static void certificates_come_newest_first(void)
     scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 10, &call);
     assert_int_equal(call.count, 5);
     for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(
-            *cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID), "YBZAM"[i]);
+        assert_int_equal(*cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID), "YBZAM"[i]);
     scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 2, &call);
     assert_int_equal(call.count, 2);
     forget(&call);
@@ -646,7 +643,8 @@ static void two_instances_share_a_store(void)
     forget(&one);
     forget(&other);
     instance_end(first);
-    assert_int_equal(get(second, "D", &other), CVM_ANSWER_OK); /* the first one's end took nothing */
+    assert_int_equal(
+        get(second, "D", &other), CVM_ANSWER_OK); /* the first one's end took nothing */
     insert(second, "D2");
     forget(&other);
     instance_end(second);
@@ -760,7 +758,10 @@ static const struct {
     const char *name;
     void (*run)(void);
 } SUITE[] = {
-#define RUN(test) {#test, test}
+#define RUN(test)                                                                                  \
+    {                                                                                              \
+#test, test                                                                                \
+    }
     RUN(an_unknown_device_is_not_found),
     RUN(every_field_is_kept),
     RUN(the_second_insert_conflicts),

@@ -5,12 +5,13 @@
  *   CVM_FAULT_DIR       the folder; must exist
  *   CVM_FAULT_CONTROL   the control file, outside the folder; it may come and go at any time
  *
- * The control file holds one fault a line:  CALL ERROR [after N] [times N] [on TEXT]
+ * The control file holds one fault a line: CALL ERROR [after N] [times N] [on TEXT] [end TEXT]
  *   CALL    fsync, fdatasync, write (writev too), pwrite (pwritev too), ftruncate
  *   ERROR   EIO, ENOSPC, EDQUOT
  *   after   the first N calls still succeed, counted since the control file was last changed
  *   times   only N calls fail
  *   on      only files whose path, relative to the folder, holds TEXT
+ *   end     only files whose path ends with TEXT
  * Nothing is written by a call that fails. Put the file in place by a rename, so that no half of it
  * is read.
  */
@@ -33,6 +34,7 @@
 struct fault {
     char call[16];
     char on[256];
+    char end[256];
     int error;
     uint64_t after;
     uint64_t times;
@@ -77,6 +79,8 @@ static void parse_option(struct fault *fault, const char *name, const char *valu
         fault->times = strtoull(value, NULL, 10);
     else if (strcmp(name, "on") == 0)
         snprintf(fault->on, sizeof(fault->on), "%s", value);
+    else if (strcmp(name, "end") == 0)
+        snprintf(fault->end, sizeof(fault->end), "%s", value);
     else
         bad_control(name);
 }
@@ -122,12 +126,19 @@ static bool same_content(const struct stat *a, const struct stat *b)
            a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
+static bool is_meant(const struct fault *fault, const char *call, const char *path)
+{
+    size_t length = strlen(path), end = strlen(fault->end);
+    return strcmp(fault->call, call) == 0 && strstr(path, fault->on) != NULL && end <= length &&
+           strcmp(path + length - end, fault->end) == 0;
+}
+
 /* Only under the mutex. */
 static int error_for(const char *call, const char *path)
 {
     for (size_t i = 0; i < fault_count; i++) {
         struct fault *fault = &faults[i];
-        if (strcmp(fault->call, call) != 0 || strstr(path, fault->on) == NULL)
+        if (!is_meant(fault, call, path))
             continue;
         uint64_t number = fault->calls++;
         if (number >= fault->after && number - fault->after < fault->times)

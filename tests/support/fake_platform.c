@@ -82,12 +82,17 @@ uint32_t fake_attached(const char *uid)
     return count;
 }
 
-/* Nothing active without a record, at any moment. */
-static void check_all(void)
+/* Nothing active without a record, at any moment: of the device that the call is about. */
+static void check_device(const char *uid, const char *certificate_id)
 {
-    for (uint32_t i = 0; check && i < world_count; i++)
-        if (!world[i]->is_deleted && world[i]->state == FAKE_ACTIVE && !check(world[i]->id))
+    for (uint32_t i = 0; check && i < world_count; i++) {
+        const struct fake_certificate *certificate = world[i];
+        if (strcmp(certificate->uid, uid) != 0 && strcmp(certificate->id, certificate_id) != 0)
+            continue;
+        if (!certificate->is_deleted && certificate->state == FAKE_ACTIVE &&
+            !check(certificate->id))
             violations++;
+    }
 }
 
 /* --- What the steps do ------------------------------------------------------------------------ */
@@ -198,6 +203,7 @@ static cvm_answer_t set_state(struct task *task, enum fake_state state)
     if (certificate->state == FAKE_REVOKED && state != FAKE_REVOKED)
         return CVM_ANSWER_INVALID;
     certificate->state = state;
+    certificate->is_suspended = 0;
     return CVM_ANSWER_OK;
 }
 
@@ -238,7 +244,7 @@ static cvm_answer_t suspend(struct task *task)
 static void perform(struct task *task)
 {
     task->answer = task->perform(task);
-    check_all();
+    check_device(task->uid, task->certificate_id);
 }
 
 static void answer(struct task *task)
@@ -247,8 +253,8 @@ static void answer(struct task *task)
         find(task->certificate_id)->is_deleted = 1;
         task->answer = CVM_ANSWER_UNAVAILABLE;
     }
-    task->host->complete(task->op, task->answer,
-        task->answer == CVM_ANSWER_OK ? NULL : "the fake platform failed");
+    task->host->complete(
+        task->op, task->answer, task->answer == CVM_ANSWER_OK ? NULL : "the fake platform failed");
 }
 
 static void answer_late(void *argument)

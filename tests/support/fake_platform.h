@@ -1,5 +1,6 @@
-/* The platform "fake:": it has effects outside the store, in a world of its own that all instances of
- * the process share, and fails as planned (faults.h). "plain:" is the same without outside effects. */
+/* The platform "fake:": it has effects outside the store, in a world of its own that all instances
+ * of the process share, and fails as planned (faults.h). "plain:" is the same without outside
+ * effects. */
 #ifndef CVM_TESTS_FAKE_PLATFORM_H
 #define CVM_TESTS_FAKE_PLATFORM_H
 
@@ -15,8 +16,8 @@ struct fake_certificate {
 
 int32_t plugin_fake(const cvm_host_t *host, cvm_registry_t *registry);
 
-/* An empty world. The check is asked after each effect, for each certificate that is active: whether
- * the store has a record that leads to it. NULL: no check. */
+/* An empty world. The check is asked after each effect, for each certificate that is active:
+ * whether the store has a record that leads to it. NULL: no check. */
 void fake_clear(int32_t (*is_recorded)(const char *certificate_id));
 /* How often the check said no. */
 uint32_t fake_violations(void);

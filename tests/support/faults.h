@@ -1,4 +1,5 @@
-/* Faults that a test plans for calls of the fake platform and of the faulty store, by their names. */
+/* Faults that a test plans for calls of the fake platform and of the faulty store, by their names.
+ */
 #ifndef CVM_TESTS_FAULTS_H
 #define CVM_TESTS_FAULTS_H
 

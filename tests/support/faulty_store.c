@@ -260,8 +260,8 @@ static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
     call("remove", &(struct verb){.store = self, .op = op, .run = run_remove, .change = change});
 }
 
-static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms,
-    uint32_t limit)
+static void scan(
+    void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit)
 {
     call("scan", &(struct verb){.store = self,
                      .op = op,

@@ -212,10 +212,9 @@ void instance_end(cvm_t *cvm)
     instance_free(cvm);
 }
 
-void turn(void)
+static void turn_at_most(int wait_ms)
 {
     struct pollfd fds[MOST_INSTANCES];
-    int wait_ms = 20;
     for (uint32_t i = 0; i < instance_count; i++) {
         int32_t timeout_ms = cvm_timeout_ms(instances[i]);
         if (timeout_ms >= 0 && timeout_ms < wait_ms)
@@ -225,6 +224,11 @@ void turn(void)
     (void)poll(fds, instance_count, wait_ms);
     for (uint32_t i = 0; i < instance_count; i++)
         cvm_process(instances[i]);
+}
+
+void turn(void)
+{
+    turn_at_most(20);
 }
 
 static int64_t now_ms(void)
@@ -256,10 +260,11 @@ void turn_until_held(uint32_t count)
 
 void turn_for(uint32_t ms)
 {
-    int64_t end_ms = now_ms() + ms;
-    do
-        turn();
-    while (now_ms() < end_ms);
+    int64_t end_ms = now_ms() + ms, left_ms = ms;
+    do {
+        turn_at_most(left_ms < 20 ? (int)left_ms : 20);
+        left_ms = end_ms - now_ms();
+    } while (left_ms > 0);
 }
 
 /* --- Registering ------------------------------------------------------------------------------ */
@@ -475,7 +480,8 @@ static void viewed(void *user_data, const cvm_error_t *error, const cvm_device_t
     view->has_lease = cvm_device_lease(device) != NULL;
     copy_text(view->certificate_id, sizeof view->certificate_id, cvm_device_certificate_id(device));
     copy_text(view->thing_name, sizeof view->thing_name, cvm_device_thing_name(device));
-    for (uint32_t i = 0; (certificate = cvm_device_certificate(device, i)) && i < MOST_VIEWED; i++) {
+    for (uint32_t i = 0; (certificate = cvm_device_certificate(device, i)) && i < MOST_VIEWED;
+         i++) {
         copy_text(view->certificates[i].id, sizeof view->certificates[i].id,
             cvm_certificate_id(certificate));
         copy_text(view->certificates[i].state, sizeof view->certificates[i].state,

@@ -1,6 +1,6 @@
 /*
- * Instances in a folder of the test's own, run together in one thread, and calls that wait for their
- * answer. Every callback is checked: it runs once, and never inside the call that started it.
+ * Instances in a folder of the test's own, run together in one thread, and calls that wait for
+ * their answer. Every callback is checked: it runs once, and never inside the call that started it.
  */
 #ifndef CVM_TESTS_HARNESS_H
 #define CVM_TESTS_HARNESS_H

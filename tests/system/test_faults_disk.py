@@ -129,9 +129,9 @@ def failing(tmp_path):
     served.end()
 
 
-def check_refused(answer):
+def check_refused(answer, *codes):
     status, headers, body = answer
-    assert status == 503 and body["payload"]["code"] == "store_unavailable", answer
+    assert status == 503 and body["payload"]["code"] in (codes or ("store_unavailable",)), answer
     assert body["payload"]["retryable"] is True and int(headers["Retry-After"]) >= 1
 
 
@@ -219,6 +219,7 @@ def test_an_error_of_the_disk_is_final(failing, fault):
     seems well again."""
     failing.register(20)
     failing.disk.set(fault)
+    check_refused(failing.register()[0], "unknown")  # its commit may be on the disk or not
     for answer in failing.register(3):
         check_refused(answer)
     failing.disk.free()
@@ -240,9 +241,7 @@ def test_an_error_of_the_disk_is_final(failing, fault):
 
 def test_an_error_in_a_checkpoint_is_final(failing):
     """The database itself is written by checkpoints alone."""
-    failing.disk.set("pwrite EIO on devices.db", "fdatasync EIO on devices.db")
-    failing.disk.set("pwrite EIO after 1000000 on devices.db-wal", "pwrite EIO on devices.db")
-    answer = None
+    failing.disk.set("pwrite EIO end devices.db", "fdatasync EIO end devices.db")
     for _ in range(900):
         answer = failing.register()[0]
         if answer[0] != 200:

@@ -117,8 +117,7 @@ static void a_message_can_not_break_the_body(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(MESSAGES); i++) {
         char body[512];
-        assert_int_equal(
-            cvm_error_render("conflict", MESSAGES[i], "\"\n", body, sizeof body), 409);
+        assert_int_equal(cvm_error_render("conflict", MESSAGES[i], "\"\n", body, sizeof body), 409);
         assert_null(strchr(body, '\n'));
         cJSON *tree = read_body(body, 409);
         assert_string_equal(payload_of(tree, "message")->valuestring, MESSAGES[i]);

@@ -175,7 +175,8 @@ static cJSON *read_members(int count)
     char text[2000];
     int used = snprintf(text, sizeof text, "{");
     for (int i = 0; i < count; i++)
-        used += snprintf(text + used, sizeof text - (size_t)used, "%s\"n%d\":%d", i ? "," : "", i, i);
+        used +=
+            snprintf(text + used, sizeof text - (size_t)used, "%s\"n%d\":%d", i ? "," : "", i, i);
     (void)snprintf(text + used, sizeof text - (size_t)used, "}");
     return read_text(text);
 }

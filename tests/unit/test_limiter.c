@@ -18,16 +18,18 @@ static void so_many_a_minute_are_let_through(void **state)
     struct cvm_limiter *limiter = cvm_limiter_new(60);
     assert_int_equal(fail_times(limiter, "192.0.2.1", 60, 1000), 0);
     assert_int_equal(fail_times(limiter, "192.0.2.1", 10, 1000), 10);
-    assert_int_equal(cvm_limiter_fail(limiter, "192.0.2.1", 1000), 2); /* in whole seconds, rounded up */
+    assert_int_equal(
+        cvm_limiter_fail(limiter, "192.0.2.1", 1000), 2); /* in whole seconds, rounded up */
     assert_int_equal(fail_times(limiter, "192.0.2.1", 5, 3000), 3); /* one a second comes back */
-    assert_int_equal(fail_times(limiter, "192.0.2.1", 70, 1000 + 600000), 10); /* never more than 60 */
+    assert_int_equal(
+        fail_times(limiter, "192.0.2.1", 70, 1000 + 600000), 10); /* never more than 60 */
     cvm_limiter_free(limiter);
 }
 
 static void addresses_count_apart(void **state)
 {
-    static const char *const ADDRESSES[] = {
-        "192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1", "::ffff:192.0.2.7", "::ffff:192.0.2.8"};
+    static const char *const ADDRESSES[] = {"192.0.2.1", "192.0.2.2", "2001:db8::1",
+        "2001:db8:0:1::1", "::ffff:192.0.2.7", "::ffff:192.0.2.8"};
     (void)state;
     struct cvm_limiter *limiter = cvm_limiter_new(3);
     for (size_t i = 0; i < LENGTH(ADDRESSES); i++) {

@@ -114,7 +114,8 @@ static void a_value_stays_in_its_line(void **state)
     }
 }
 
-/* However long a value is, and whatever it becomes when it is escaped: the fields behind it stay. */
+/* However long a value is, and whatever it becomes when it is escaped: the fields behind it stay.
+ */
 static void a_long_value_does_not_hide_the_rest(void **state)
 {
     static const char FILLS[] = {'x', '\x01', '"', '\xff', ' '};

@@ -111,7 +111,8 @@ static void mail_arrives_on_a_borrowed_loop(void **state)
     assert_int_equal(uv_loop_close(&uv), 0);
 }
 
-/* What a foreign event loop does with fd, timeout and process. A mail that is lost makes it hang. */
+/* What a foreign event loop does with fd, timeout and process. A mail that is lost makes it hang.
+ */
 static void turn_until(struct cvm_loop *loop, const int *is_done)
 {
     for (int silent = 0; !*is_done;) {
@@ -284,8 +285,7 @@ static void start_pipe(struct pipe_watch *pipe_watch)
 {
     *pipe_watch = (struct pipe_watch){.loop = cvm_loop_new(NULL)};
     assert_int_equal(pipe(pipe_watch->ends), 0);
-    pipe_watch->watch =
-        cvm_watch_new(pipe_watch->loop, pipe_watch->ends[0], readable, pipe_watch);
+    pipe_watch->watch = cvm_watch_new(pipe_watch->loop, pipe_watch->ends[0], readable, pipe_watch);
     assert_non_null(pipe_watch->watch);
     cvm_watch_set(pipe_watch->watch, CVM_READABLE);
     assert_int_equal(write(pipe_watch->ends[1], "x", 1), 1);
@@ -301,7 +301,8 @@ static void a_watch_tells_of_bytes(void **state)
     cvm_watch_free(NULL);
 }
 
-/* A watch that was set outside the loop's turn is not in its descriptor yet: the timeout says so. */
+/* A watch that was set outside the loop's turn is not in its descriptor yet: the timeout says so.
+ */
 static void a_fresh_watch_is_not_lost_by_a_foreign_loop(void **state)
 {
     struct pipe_watch pipe_watch;

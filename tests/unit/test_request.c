@@ -72,8 +72,8 @@ static void setters_copy_and_bound(void **state)
     longest[8193] = 0;
     cvm_request_t *request = cvm_request_new();
     cvm_error_t *(*const setters[])(cvm_request_t *, const char *) = {cvm_request_set_uid,
-        cvm_request_set_token, cvm_request_set_csr, cvm_request_set_peer,
-        cvm_request_set_transport, cvm_request_set_id};
+        cvm_request_set_token, cvm_request_set_csr, cvm_request_set_peer, cvm_request_set_transport,
+        cvm_request_set_id};
     for (size_t i = 0; i < LENGTH(setters); i++) {
         assert_null(setters[i](request, "before"));
         cvm_error_t *error = setters[i](request, longest);

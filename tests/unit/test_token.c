@@ -14,8 +14,8 @@ static cJSON *read_vectors(void)
 {
     char path[4096], text[8192];
     const char *slash = strrchr(__FILE__, '/');
-    (void)snprintf(path, sizeof path, "%.*s/../data/token-vectors.json", (int)(slash - __FILE__),
-        __FILE__);
+    (void)snprintf(
+        path, sizeof path, "%.*s/../data/token-vectors.json", (int)(slash - __FILE__), __FILE__);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
     size_t length = fread(text, 1, sizeof text, file);

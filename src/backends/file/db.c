@@ -34,19 +34,33 @@ int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error,
                 : "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF",
             NULL, NULL, NULL);
     }
-    if (rc != SQLITE_OK)
+    if (rc != SQLITE_OK) {
         cvm_db_explain(
             error, error_size, path, db->sqlite ? sqlite3_errmsg(db->sqlite) : "out of memory");
+    } else if (mode == DB_WRITE && sqlite3_db_readonly(db->sqlite, "main")) {
+        rc = SQLITE_READONLY; /* SQLite opens for reading what may not be written */
+        cvm_db_explain(error, error_size, path, "is read-only");
+    }
     return rc;
+}
+
+/* Why the last write to a file failed: the database's or the log's, each connection writes one. */
+static int is_over_quota(struct db *db, int which)
+{
+    sqlite3_file *file = NULL;
+    int error = 0;
+    if (sqlite3_file_control(db->sqlite, "main", which, &file) == SQLITE_OK && file &&
+        file->pMethods)
+        (void)file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &error);
+    return error == EDQUOT;
 }
 
 int cvm_db_is_full(struct db *db, int rc)
 {
-    if (rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_SHMSIZE) {
-        int error = sqlite3_system_errno(db->sqlite);
-        return error == ENOSPC || error == EDQUOT;
-    }
-    return (rc & 0xff) == SQLITE_FULL;
+    if (rc == SQLITE_IOERR_WRITE)
+        return is_over_quota(db, SQLITE_FCNTL_JOURNAL_POINTER) ||
+               is_over_quota(db, SQLITE_FCNTL_FILE_POINTER);
+    return (rc & 0xff) == SQLITE_FULL || rc == SQLITE_IOERR_SHMSIZE;
 }
 
 void cvm_db_explain(char *error, size_t error_size, const char *path, const char *why)

@@ -43,7 +43,7 @@ enum db_mode { DB_WRITE, DB_READ };
 int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size);
 void cvm_db_close(struct db *db);
 /* Did a write find no space? A quota is as good as a full disk, and SQLite knows ENOSPC alone, and
- * that not for its -shm. Ask before anything else is done with db. */
+ * that not for its -shm. */
 int cvm_db_is_full(struct db *db, int rc);
 /* "path: why", without the beginning of a path that is too long. */
 void cvm_db_explain(char *error, size_t error_size, const char *path, const char *why);

@@ -18,6 +18,9 @@ static int is_unique_violation(int rc)
     return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY;
 }
 
+/* The revision is bound behind all the others. */
+_Static_assert(CVM_REVISION + 1 == CVM_DEVICE_FIELD_COUNT, "revision is the last field");
+
 static int insert_device(struct store *store, struct db *db, const cvm_change_t *change)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, INSERT_DEVICE);

@@ -235,6 +235,11 @@ static int32_t is_dns_name(const char *name)
                length;
 }
 
+int32_t cvm_local_is_server_name(const char *name)
+{
+    return is_address(name) || is_dns_name(name);
+}
+
 /* "DNS:a,IP:b". 0, or -1 and why. */
 static int32_t list_names(
     const struct cvm_local_server *server, char *list, size_t size, char *error, size_t error_size)
@@ -242,7 +247,7 @@ static int32_t list_names(
     size_t used = 0;
     for (uint32_t i = 0; i < server->name_count; i++) {
         const char *name = server->names[i];
-        if (!is_address(name) && !is_dns_name(name)) {
+        if (!cvm_local_is_server_name(name)) {
             (void)snprintf(
                 error, error_size, "'%.100s' is neither a DNS name nor an address", name);
             return -1;

@@ -18,6 +18,9 @@ int32_t cvm_local_init(const char *folder, const char *root_key, const char *pas
 /* Prints the CA's certificates and its CRL. 0, or -1 and why. */
 int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size);
 
+/* The number of the CRL in crl.pem; 0 if it is missing or broken. */
+int64_t cvm_local_crl_number(const char *folder);
+
 /* What a server certificate is for: DNS names or addresses. */
 struct cvm_local_server {
     const char *const *names;
@@ -26,6 +29,8 @@ struct cvm_local_server {
     int64_t group;                 /* who may read the key beside its owner, or -1 */
 };
 
+/* 1 if a certificate can be made for it: a DNS name or an address. */
+int32_t cvm_local_is_server_name(const char *name);
 /* Makes a server's key (unless the file is there) and its certificate with chain, signed by the
  * issuing CA in folder. 0, or -1 and why. */
 int32_t cvm_local_server(
