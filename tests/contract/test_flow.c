@@ -461,6 +461,39 @@ static void a_change_by_others_is_noticed(void **state)
     }
 }
 
+/* The same while the flow undoes: its third swap keeps the lease, its fourth gives it back. */
+static void a_change_or_doubt_while_undoing_is_got_over(void **state)
+{
+    static const enum fault FAULTS[] = {FAULT_HOLD_BEFORE, FAULT_CONFLICT, FAULT_UNKNOWN_NOT,
+        FAULT_UNKNOWN_DONE, FAULT_UNKNOWN_LATE};
+    struct outcome outcome;
+    for (uint32_t nth = 3; nth <= 4; nth++) {
+        for (size_t i = 0; i < LENGTH(FAULTS); i++) {
+            cvm_t *cvm = start_with_device();
+            char *csr = make_csr();
+            faults_plan("activate", 1, FAULT_UNAVAILABLE);
+            faults_plan("swap", nth, FAULTS[i]);
+            register_start(cvm, UID, token_of(UID), csr, 0, &outcome);
+            if (FAULTS[i] == FAULT_HOLD_BEFORE) {
+                turn_until_held(1);
+                sql("UPDATE devices SET revision = revision + 1");
+                faults_release();
+            }
+            outcome_wait(&outcome);
+            expect_name(&outcome, "platform_unavailable", "undoing");
+            faults_release();
+            turn_for(20);
+            expect_undone(cvm, 0);
+            expect_next_succeeds(cvm, csr, 0);
+            outcome_clear(&outcome);
+            instance_end(cvm);
+            free(csr);
+            (void)harness_tear_down(state);
+            (void)harness_set_up(state);
+        }
+    }
+}
+
 /* The operator acts in the middle: his word counts. */
 static void the_operators_word_counts_in_the_middle(void **state)
 {
@@ -755,6 +788,7 @@ int main(void)
         TEST(a_plain_write_runs_on_detached),
         TEST(an_undo_that_fails_leaves_a_record),
         TEST(a_change_by_others_is_noticed),
+        TEST(a_change_or_doubt_while_undoing_is_got_over),
         TEST(the_operators_word_counts_in_the_middle),
         TEST(an_interrupted_flow_runs_on_detached),
         TEST(a_cancelled_flow_without_effects_ends),

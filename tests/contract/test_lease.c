@@ -294,6 +294,33 @@ static void a_taker_over_that_fails_leaves_nothing(void **state)
     }
 }
 
+/* The first is paused in the middle of its undo: what it is about to delete must not be adopted. */
+static void what_is_being_undone_is_not_adopted(void **state)
+{
+    static const char *const UNDOES[] = {
+        "detach_certificate", "detach_policy", "delete_certificate"};
+    struct pair pair;
+    for (int same_key = 0; same_key < 2; same_key++) {
+        for (size_t i = 0; i < LENGTH(UNDOES); i++) {
+            begin(&pair);
+            faults_plan("activate", 1, FAULT_UNAVAILABLE);
+            faults_plan(UNDOES[i], 1, FAULT_HOLD_BEFORE);
+            register_start(pair.first, UID, token_of(UID), pair.csr, 0, &pair.paused);
+            turn_until_held(1);
+            expire_lease(UID);
+            (void)register_now(
+                pair.second, UID, same_key ? pair.csr : pair.other_csr, &pair.outcome);
+            expect_name(&pair.outcome, "ok", "the second");
+            faults_release();
+            outcome_wait(&pair.paused);
+            turn_for(20);
+            expect_only(&pair, pair.outcome.certificate_id);
+            end(&pair);
+            again(state);
+        }
+    }
+}
+
 /* A re-issue whose server died after it activated: the old certificate is still the current one. */
 static void a_reissue_that_died_is_taken_over(void **state)
 {
@@ -376,6 +403,7 @@ int main(void)
         TEST(two_with_one_key_at_once),
         TEST(what_could_not_be_deleted_stays_in_the_record),
         TEST(a_taker_over_that_fails_leaves_nothing),
+        TEST(what_is_being_undone_is_not_adopted),
         TEST(a_reissue_that_died_is_taken_over),
         TEST(two_servers_share_the_work),
     };

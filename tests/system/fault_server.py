@@ -50,6 +50,11 @@ def strace(inject=None, output="/dev/null", calls=CALLS):
     return ["strace", "-f", "-qq", "-o", str(output), "-e", f"trace={calls}", *what]
 
 
+def traced():
+    """Environment of a traced program: leaks can't be looked for in one."""
+    return {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"}
+
+
 def points_of(trace):
     """(call, N) for each call of a trace: strace counts the calls of each thread for itself."""
     counts = {}
@@ -68,7 +73,8 @@ def sample(chance, points, most):
 
 def run_traced(arguments, inject=None, output="/dev/null"):
     """Runs a command until its end or its Nth call. True if it was killed."""
-    done = subprocess.run([*strace(inject, output), program(), *map(str, arguments)], env=environment(),
+    done = subprocess.run([*strace(inject, output), program(), *map(str, arguments)],
+                          env=environment(**traced()),
                           capture_output=True, timeout=120)
     killed = done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
     assert killed or done.returncode == 0, (arguments, inject, done.returncode, done.stderr)

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from cvm_server import Instance, scale, seed, token
+from cvm_server import Failed, Instance, scale, seed, token
 from fault_checker import Checker, Crl, Store, same_certificate_again
 from fault_load import SETTINGS, Client, CsrMaker, Journal, Load, numbered
 from fault_server import (copy_instance, kill_traced, points_of, preloaded, report, rng, run_traced, sample, strace,
-                          wait_killed)
+                          traced, wait_killed)
 
 RANDOM_KILLS = 6 * scale()
 SERVER_POINTS = 5 * scale()
@@ -82,7 +82,7 @@ def test_an_answer_before_the_commit_would_be_noticed(instance):
 def test_killed_at_a_system_call_under_load(instance):
     rounds = Rounds(instance, "calls", SERVER_POINTS + 2)
     trace = instance.folder / "trace"
-    server = instance.serve_plain(SETTINGS, wrapper=strace(output=trace))
+    server = instance.serve_plain(SETTINGS, wrapper=strace(output=trace), env=traced())
     load = rounds.load()
     load.start()
     time.sleep(1)
@@ -96,7 +96,7 @@ def test_killed_at_a_system_call_under_load(instance):
     for i in range(SERVER_POINTS):
         call = calls[i % len(calls)]
         point = (call, rounds.chance.choice([n for c, n in points if c == call]))
-        server = instance.serve_plain(SETTINGS, wrapper=strace(point)) if point[1] > 12 else start_or_die(instance, point)
+        server = start_or_die(instance, point)
         if server:
             load = rounds.load()
             load.start()
@@ -118,9 +118,8 @@ def test_killed_at_a_system_call_under_load(instance):
 
 def start_or_die(instance, point):
     """A server that may be killed before it listens; None then."""
-    from cvm_server import Failed
     try:
-        return instance.serve_plain(SETTINGS, wrapper=strace(point))
+        return instance.serve_plain(SETTINGS, wrapper=strace(point), env=traced())
     except Failed:
         instance.server = None
         return None
