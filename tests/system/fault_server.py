@@ -74,8 +74,7 @@ def sample(chance, points, most):
 def run_traced(arguments, inject=None, output="/dev/null"):
     """Runs a command until its end or its Nth call. True if it was killed."""
     done = subprocess.run([*strace(inject, output), program(), *map(str, arguments)],
-                          env=environment(**traced()),
-                          capture_output=True, timeout=120)
+                          env=environment(**traced()), capture_output=True, timeout=120)
     killed = done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL)
     assert killed or done.returncode == 0, (arguments, inject, done.returncode, done.stderr)
     return killed

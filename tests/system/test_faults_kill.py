@@ -120,7 +120,8 @@ def start_or_die(instance, point):
     """A server that may be killed before it listens; None then."""
     try:
         return instance.serve_plain(SETTINGS, wrapper=strace(point), env=traced())
-    except Failed:
+    except Failed as problem:
+        assert "ended with -9" in str(problem) or "ended with 137" in str(problem), problem
         instance.server = None
         return None
 
