@@ -80,11 +80,10 @@ int main(int argc, char **argv)
         return 64;
     }
     program.failed = complain(cvm_conf_load(conf, argv[1])) ||
-                     complain(cvm_conf_set(conf, "store.lock", "false")) || /* a server may run */
                      complain(cvm_request_set_uid(program.request, argv[2])) ||
                      complain(cvm_request_set_token(program.request, token)) ||
                      complain(cvm_new_on_uv(conf, &loop, &program.cvm));
-    if (!program.failed && !complain(cvm_start(program.cvm, started, &program)))
+    if (!program.failed && !complain(cvm_start_command(program.cvm, started, &program)))
         (void)uv_run(&loop, UV_RUN_DEFAULT);
     cvm_free(program.cvm);
     (void)uv_run(&loop, UV_RUN_DEFAULT); /* what is being closed */

@@ -46,19 +46,19 @@ CVM_API const char *cvm_version(void);
 
 /** What a caller can do about an error. Each error also has a stable name that says more. */
 typedef enum {
-    CVM_OK = 0,            /**< no error */
-    CVM_INVALID = 1,       /**< the input is wrong: mend it */
-    CVM_DENIED = 2,        /**< the proof was not accepted */
-    CVM_NOT_FOUND = 3,     /**< there is no such thing */
-    CVM_CONFLICT = 4,      /**< the present state forbids it */
-    CVM_BUSY = 5,          /**< too much at once: ask again after cvm_error_retry_after_s() */
-    CVM_UNAVAILABLE = 6,   /**< a store, platform or file fails for now */
-    CVM_UNKNOWN = 7,       /**< the outcome was not known in time: ask again */
-    CVM_CONFIGURATION = 8, /**< a property or a file that it names is wrong */
-    CVM_INTERNAL = 9       /**< out of memory, or a bug */
+    CVM_CODE_OK = 0,            /**< no error */
+    CVM_CODE_INVALID = 1,       /**< the input is wrong: mend it */
+    CVM_CODE_DENIED = 2,        /**< the proof was not accepted */
+    CVM_CODE_NOT_FOUND = 3,     /**< there is no such thing */
+    CVM_CODE_CONFLICT = 4,      /**< the present state forbids it */
+    CVM_CODE_BUSY = 5,          /**< too much at once: ask again after cvm_error_retry_after_s() */
+    CVM_CODE_UNAVAILABLE = 6,   /**< a store, platform or file fails for now */
+    CVM_CODE_UNKNOWN = 7,       /**< the outcome was not known in time: ask again */
+    CVM_CODE_CONFIGURATION = 8, /**< a property or a file that it names is wrong */
+    CVM_CODE_INTERNAL = 9       /**< out of memory, or a bug */
 } cvm_code_t;
 
-/** The error's code, a cvm_code_t; CVM_OK for NULL. */
+/** The error's code, a cvm_code_t; CVM_CODE_OK for NULL. */
 CVM_API int32_t cvm_error_code(const cvm_error_t *error);
 /** The stable name, such as "already_registered"; "ok" for NULL. */
 CVM_API const char *cvm_error_name(const cvm_error_t *error);
@@ -105,6 +105,14 @@ CVM_API cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path);
 CVM_API cvm_error_t *cvm_conf_load_environment(
     cvm_conf_t *conf, void (*warn)(void *user_data, const char *text), void *user_data);
 
+/** Called with each line of the log, or of the audit, without its end. From any thread; the calls
+ * of one instance come one at a time. It must not call the library. */
+typedef void (*cvm_log_cb)(void *user_data, const char *line);
+/** Has the log go to a function instead of log.file; NULL undoes that. */
+CVM_API void cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
+/** Likewise the audit, instead of audit.file. */
+CVM_API void cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
+
 /** How many properties there are. */
 CVM_API uint32_t cvm_property_count(void);
 /** The name of property i; NULL past the end. Likewise the rest. All static. */
@@ -127,18 +135,27 @@ CVM_API cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm);
 /** The same on the caller's libuv loop, which must outlive the instance. When it fails, the loop
  * has to run once more before it can be closed. */
 CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm);
-/** Opens the store and the platform. Requests are refused until the callback has said success. */
+/**
+ * Opens the store and the platform, to serve devices: makes a store that is missing, brings it up
+ * to date, and from then on sees to what is due. Requests are refused until the callback has said
+ * success; after a failure it may be called again.
+ */
 CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** The same for a program that comes by for a call or two, perhaps beside a server: it takes the
+ *  store as it is, and leaves what is due to the server but for what its own calls wait for. */
+CVM_API cvm_error_t *cvm_start_command(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Opens the configured listeners (http.listen, ops.listen). Call it after cvm_start succeeded.
  *  Their connections live in threads of the library's own. */
 CVM_API cvm_error_t *cvm_listen(cvm_t *cvm);
 /** Listener i as "https 127.0.0.1:8443", with the port really bound; NULL past the end. */
 CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
-/** Reads certificates again and reopens the log files (what SIGHUP means to a server). What can't
- *  be read stays as it was, and is logged and returned. */
-CVM_API cvm_error_t *cvm_reload(cvm_t *cvm);
+/** Reopens the log files, reads certificates again and has the platform renew what it publishes,
+ *  such as the CRL (what SIGHUP means to a server). What can't be had stays as it was; the callback
+ *  gets the first reason. */
+CVM_API cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Stops: listeners drain, what was accepted completes, store and platform close; then the callback
- *  (which may be NULL) runs. A second call is ignored, and its callback never runs. */
+ *  (which may be NULL) runs. What takes longer than request.deadline and 5 s is cut short. A second
+ *  call is ignored, and its callback never runs. */
 CVM_API void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Frees an instance. One that still runs is stopped first: with a loop of its own inside this
  *  call (so not from one of its callbacks), on a caller's loop as soon as that loop has run what is
@@ -160,6 +177,12 @@ CVM_API cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void
 CVM_API int32_t cvm_is_ready(const cvm_t *cvm);
 /** Asks the store whether it works; the callback's error says why not. */
 CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** The metrics in Prometheus' text form, as ops.listen serves them. Any thread.
+ *  @param text  where they go, ended by NUL; what does not fit is left out
+ *  @param size  bytes at text
+ *  @return bytes of the whole text with its NUL: if that is more than size, call again; 0 without
+ *          memory */
+CVM_API size_t cvm_metrics(cvm_t *cvm, char *text, size_t size);
 
 /* --- Registration ----------------------------------------------------------------------------- */
 
@@ -248,9 +271,9 @@ CVM_API cvm_error_t *cvm_token(const void *secret, size_t secret_length, const c
 /** Called once with a device; NULL with an error. */
 typedef void (*cvm_device_cb)(
     void *user_data, const cvm_error_t *error, const cvm_device_t *device);
-/** Called once with a page of devices, in order of uid; count 0 at the end. */
-typedef void (*cvm_devices_cb)(
-    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count);
+/** Called once with a page of devices. cursor is where the next page begins; NULL at the end. */
+typedef void (*cvm_devices_cb)(void *user_data, const cvm_error_t *error,
+    const cvm_device_t *const *devices, uint32_t count, const char *cursor);
 /** Called once when a batch is written. The batch is the caller's again. */
 typedef void (*cvm_batch_cb)(void *user_data, const cvm_error_t *error, cvm_batch_t *batch);
 
@@ -259,9 +282,11 @@ typedef void (*cvm_batch_cb)(void *user_data, const cvm_error_t *error, cvm_batc
 /** One device with its certificates. */
 CVM_API cvm_error_t *cvm_device_get(
     cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data);
-/** Devices with a uid greater than after ("" for the first page), at most limit (1 to 1000). */
+/** A page of devices in the store's order (the file store's is by uid).
+ *  @param cursor  from the page before; NULL or "" for the first
+ *  @param limit   1 to 1000 */
 CVM_API cvm_error_t *cvm_device_list(
-    cvm_t *cvm, const char *after, uint32_t limit, cvm_devices_cb callback, void *user_data);
+    cvm_t *cvm, const char *cursor, uint32_t limit, cvm_devices_cb callback, void *user_data);
 /** Adds a device. The token is stored as a hash. Error "device_exists". */
 CVM_API cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token,
     int32_t is_enabled, cvm_done_cb callback, void *user_data);

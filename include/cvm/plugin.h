@@ -3,12 +3,16 @@
  * it is handed the host's table and needs neither a link to the library nor libuv.
  *
  * Tables start with their size and only grow at the end; whoever reads one copies min(size, sizeof)
- * into zeroes. A member that is NULL is not offered.
+ * into zeroes. A member that is NULL is not offered; only those that say "may be NULL" may be.
  *
  * Threads: the verbs of a backend are called on the instance's loop and must not block: what takes
- * time goes to a thread. An operation is completed once, by complete(), from any thread, also
- * inside the verb itself. Its arguments are borrowed until then. Completing is safe until `close`
- * has been completed.
+ * time goes to a thread. An operation is completed exactly once, by complete(), from any thread,
+ * also inside the verb itself. Its arguments are borrowed until then.
+ *
+ * Time: the host waits for an operation as long as it takes, since what it may have done can't be
+ * guessed. So a backend has deadlines of its own for whatever it waits for, and answers UNKNOWN
+ * when one is over. `close` may be called while operations run: the backend cuts them short,
+ * completes them, and then completes `close`; that is the last that the host hears of it.
  */
 #ifndef CVM_PLUGIN_H
 #define CVM_PLUGIN_H
@@ -35,26 +39,26 @@ typedef struct cvm_host_s cvm_host_t;
 
 /* name, kind of value, longest text in bytes. Times are milliseconds since 1970. A text that was
  * never set reads as "", a number as 0. New fields come at the end. */
-#define CVM_DEVICE_FIELDS(X) X(DEVICE_UID, device_uid, TEXT, 128) CVM_DEVICE_OTHER_FIELDS(X)
+#define CVM_DEVICE_FIELDS(X) X(D_DEVICE_UID, device_uid, TEXT, 128) CVM_DEVICE_OTHER_FIELDS(X)
 #define CVM_DEVICE_OTHER_FIELDS(X)                                                                 \
-    X(DEVICE_TOKEN, device_token, TEXT, 256) /* "sha256:" and 64 hex digits, or literal */         \
-    X(IS_ENABLED, is_enabled, NUMBER, 0)                                                           \
-    X(IS_REGISTERED, is_registered, NUMBER, 0)                                                     \
-    X(IS_REVOKED, is_revoked, NUMBER, 0)     /* by the operator; reset lifts it */                 \
-    X(IS_SUSPENDED, is_suspended, NUMBER, 0) /* what the platform has carried out */               \
-    X(THING_NAME, thing_name, TEXT, 128)                                                           \
-    X(REGISTERED_ON, registered_on, TEXT, 40)                                                      \
-    X(CERTIFICATE_ID, certificate_id, TEXT, 64)       /* the current one */                        \
-    X(PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64) /* its key's SPKI; unique among devices */   \
-    X(KEY_ORIGIN, key_origin, TEXT, 8)                /* "csr" or "server" */                      \
-    X(FIRST_ISSUED_AT, first_issued_at, NUMBER, 0)                                                 \
-    X(LAST_ISSUED_AT, last_issued_at, NUMBER, 0)                                                   \
-    X(REISSUE_COUNT, reissue_count, NUMBER, 0)                                                     \
-    X(LEASE_OWNER, lease_owner, TEXT, 32)                                                          \
-    X(LEASE_UNTIL, lease_until, NUMBER, 0)                                                         \
-    X(LEASE_PUBLIC_KEY_SHA256, lease_public_key_sha256, TEXT, 64)                                  \
-    X(LEASE_CERTIFICATE_ID, lease_certificate_id, TEXT, 64)                                        \
-    X(REVISION, revision, NUMBER, 0) /* the store's: one more with each write */
+    X(D_DEVICE_TOKEN, device_token, TEXT, 256) /* "sha256:" and 64 hex digits, or literal */       \
+    X(D_IS_ENABLED, is_enabled, NUMBER, 0)                                                         \
+    X(D_IS_REGISTERED, is_registered, NUMBER, 0)                                                   \
+    X(D_IS_REVOKED, is_revoked, NUMBER, 0)     /* by the operator; reset lifts it */               \
+    X(D_IS_SUSPENDED, is_suspended, NUMBER, 0) /* what the platform has carried out */             \
+    X(D_THING_NAME, thing_name, TEXT, 128)                                                         \
+    X(D_REGISTERED_ON, registered_on, TEXT, 40)                                                    \
+    X(D_CERTIFICATE_ID, certificate_id, TEXT, 64)       /* the current one */                      \
+    X(D_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64) /* its key's SPKI; unique among devices */ \
+    X(D_KEY_ORIGIN, key_origin, TEXT, 8)                /* "csr" or "server" */                    \
+    X(D_FIRST_ISSUED_AT, first_issued_at, NUMBER, 0)                                               \
+    X(D_LAST_ISSUED_AT, last_issued_at, NUMBER, 0)                                                 \
+    X(D_REISSUE_COUNT, reissue_count, NUMBER, 0)                                                   \
+    X(D_LEASE_OWNER, lease_owner, TEXT, 32)                                                        \
+    X(D_LEASE_UNTIL, lease_until, NUMBER, 0)                                                       \
+    X(D_LEASE_PUBLIC_KEY_SHA256, lease_public_key_sha256, TEXT, 64)                                \
+    X(D_LEASE_CERTIFICATE_ID, lease_certificate_id, TEXT, 64)                                      \
+    X(D_REVISION, revision, NUMBER, 0) /* the store's: one more with each write */
 
 #define CVM_CERTIFICATE_FIELDS(X)                                                                  \
     X(C_CERTIFICATE_ID, certificate_id, TEXT, 64) /* lower-case hex SHA-256 of the DER */          \
@@ -103,7 +107,8 @@ typedef enum {
     CVM_OUT_ROOT_CA = 1,  /**< prepare: trust anchors for the endpoint, PEM */
     CVM_OUT_CHAIN = 2,    /**< prepare: issuing chain of the certificate, without the root, PEM */
     CVM_OUT_VALUE = 3,    /**< meta_get: the value */
-    CVM_OUT_COUNT = 4
+    CVM_OUT_CURSOR = 4,   /**< scan: where the next page begins; none on the last page */
+    CVM_OUT_COUNT = 5
 } cvm_out_t;
 
 typedef enum {
@@ -121,18 +126,35 @@ typedef enum {
 
 /* --- Stores ----------------------------------------------------------------------------------- */
 
-/** What scan() goes through, and in which order. */
+/** What scan() goes through, in an order of the store's own. */
 typedef enum {
-    CVM_SCAN_DEVICES = 0, /**< all devices, by uid; after: a uid */
-    CVM_SCAN_CERTIFICATES =
-        1,            /**< one device's certificates, newest first; after: its uid, no paging */
-    CVM_SCAN_DUE = 2, /**< retiring certificates with revoke_after <= before_ms */
-    CVM_SCAN_UNSUSPENDED =
-        3,                 /**< devices whose certificates' suspension is not as is_enabled says */
-    CVM_SCAN_REVOKED = 4,  /**< revoked and due certificates, unexpired, by id; after: an id */
-    CVM_SCAN_SUSPENDED = 5 /**< current and retiring certificates of disabled devices, by id */
+    CVM_SCAN_DEVICES = 0,      /**< all devices */
+    CVM_SCAN_DUE = 1,          /**< retiring certificates with revoke_after <= before_ms */
+    CVM_SCAN_UNSUSPENDED = 2,  /**< devices with is_suspended == is_enabled and a certificate_id */
+    CVM_SCAN_ENDED_LEASES = 3, /**< devices with a lease_owner or a lease_certificate_id, and
+                                    lease_until <= before_ms */
+    CVM_SCAN_REVOKED = 4,      /**< revoked and due certificates with not_after > before_ms */
+    CVM_SCAN_SUSPENDED = 5     /**< current and retiring certificates of disabled devices */
 } cvm_scan_t;
 
+/** What an instance is to its store and platform. */
+typedef enum {
+    CVM_ROLE_SERVER = 0, /**< makes a store that is missing, brings it up to date; where only one
+                              server can work with it, is that one; sees to what is due */
+    CVM_ROLE_COMMAND = 1 /**< comes by for a verb or two, perhaps beside a server: takes what is
+                              there as it is, and leaves what is due to the server */
+} cvm_role_t;
+
+#define CVM_CURSOR_SIZE 260
+
+/** What load() did with a device. */
+typedef enum {
+    CVM_LOAD_NONE = 0,
+    CVM_LOAD_INSERTED = 1,
+    CVM_LOAD_UNCHANGED = 2, /**< it is there already, with the same token */
+    CVM_LOAD_CONFLICT = 3,  /**< it is there already, with another token, which was kept */
+    CVM_LOAD_REPLACED = 4   /**< likewise, and its token was replaced */
+} cvm_load_t;
 /** load(): existing rows get the new token. */
 #define CVM_LOAD_REPLACE_TOKENS 1u
 
@@ -150,19 +172,24 @@ typedef struct cvm_store_ops_s {
      *  anything: that is open()'s. @param error one line on failure @return OK or INVALID */
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
         void **store, char *error, size_t error_size);
-    void (*open)(void *store, cvm_op_t *op);
+    void (*open)(void *store, cvm_op_t *op, cvm_role_t role);
     /** OK if a write could succeed now. */
     void (*ready)(void *store, cvm_op_t *op);
     /** Answers the device. */
     void (*get)(void *store, cvm_op_t *op, const char *device_uid);
     /** Compare and swap; durable when it completes. The store sets the new revision. */
     void (*swap)(void *store, cvm_op_t *op, const cvm_change_t *change);
-    /** Answers at most limit records. */
-    void (*scan)(void *store, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms,
+    /** Answers one device's certificates: first those that are not revoked, the newest first. */
+    void (*get_certificates)(void *store, cvm_op_t *op, const char *device_uid, uint32_t limit);
+    /** Answers at most limit records, and CURSOR (shorter than CVM_CURSOR_SIZE) if there may be
+     * more. cursor: "" for the first page. What changes meanwhile may be missed; what doesn't is
+     * answered once. */
+    void (*scan)(void *store, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
         uint32_t limit);
-    /** Inserts devices, all in one durable change; sets each record's REVISION to its cvm_row_t. */
-    void (*load)(
-        void *store, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count, uint32_t flags);
+    /** Inserts devices, all in one durable change. rows[i] receives what it
+     *  did with device i, a cvm_load_t. */
+    void (*load)(void *store, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
+        uint32_t flags, uint8_t *rows);
     void (*meta_get)(void *store, cvm_op_t *op, const char *name);
     /** as_read NULL: the value must not exist. */
     void (*meta_swap)(
@@ -192,12 +219,13 @@ typedef struct cvm_platform_ops_s {
     uint32_t flags;
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
         void **platform, char *error, size_t error_size);
-    void (*open)(void *platform, cvm_op_t *op);
+    void (*open)(void *platform, cvm_op_t *op, cvm_role_t role);
     /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over
      * quota. */
     cvm_step_fn prepare;
     /** Answers a certificate record for host->op_public_key() (or host->op_csr()). */
     cvm_step_fn create_certificate;
+    /* From here on to suspend each may be NULL: there is nothing to do then. */
     cvm_step_fn delete_certificate;
     cvm_step_fn attach_policy;
     cvm_step_fn detach_policy;
@@ -211,7 +239,7 @@ typedef struct cvm_platform_ops_s {
     /** Suspends or resumes a device's certificates, as device's is_enabled says. */
     cvm_step_fn suspend;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
-    void (*reload)(void *platform);
+    void (*reload)(void *platform, cvm_op_t *op);
     void (*close)(void *platform, cvm_op_t *op);
     void (*destroy)(void *platform);
 } cvm_platform_ops_t;
@@ -266,7 +294,7 @@ struct cvm_host_s {
     int32_t (*after)(
         cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument), void *argument);
     /** A platform's view of the store: each calls done once. 0, or -1 without memory. */
-    int32_t (*store_scan)(cvm_context_t *context, cvm_scan_t what, const char *after,
+    int32_t (*store_scan)(cvm_context_t *context, cvm_scan_t what, const char *cursor,
         int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument);
     int32_t (*store_meta_get)(
         cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument);

@@ -49,17 +49,19 @@ static int32_t show(const struct arguments *arguments)
 static int32_t write_crl(const struct arguments *arguments)
 {
     cvm_t *cvm = NULL;
+    struct cli_outcome outcome = {0};
     char folder[LONGEST_PATH];
     int32_t code = find_folder(arguments, folder);
     if (!code)
         code = cli_open(arguments->config, &arguments->settings, &cvm);
     if (code)
         return code;
-    int64_t before = cvm_local_crl_number(folder);
-    code = cli_error(NULL, cvm_reload(cvm));
-    cli_close(cvm); /* after the CRL is written, or was not */
-    if (!code && cvm_local_crl_number(folder) <= before)
-        code = cli_fail(EX_UNAVAILABLE, "%s/crl.pem is not new: see the reason above", folder);
+    code = cli_error(NULL, cvm_reload(cvm, cli_done, &outcome));
+    if (!code) {
+        cli_run_until(cvm, &outcome.is_done);
+        code = outcome.code;
+    }
+    cli_close(cvm);
     return code ? code : show(arguments);
 }
 

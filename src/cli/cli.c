@@ -98,20 +98,20 @@ int32_t cli_fail(int32_t code, const char *format, ...)
 int32_t cli_code_of(const cvm_error_t *error)
 {
     switch (cvm_error_code(error)) {
-    case CVM_OK:
+    case CVM_CODE_OK:
         return 0;
-    case CVM_INVALID:
-    case CVM_NOT_FOUND:
+    case CVM_CODE_INVALID:
+    case CVM_CODE_NOT_FOUND:
         return EX_DATAERR;
-    case CVM_DENIED:
-    case CVM_CONFLICT:
+    case CVM_CODE_DENIED:
+    case CVM_CODE_CONFLICT:
         return EX_NOPERM;
-    case CVM_BUSY:
-    case CVM_UNKNOWN:
+    case CVM_CODE_BUSY:
+    case CVM_CODE_UNKNOWN:
         return EX_TEMPFAIL;
-    case CVM_UNAVAILABLE:
+    case CVM_CODE_UNAVAILABLE:
         return EX_UNAVAILABLE;
-    case CVM_CONFIGURATION:
+    case CVM_CODE_CONFIGURATION:
         return EX_CONFIG;
     default:
         return EX_SOFTWARE;
@@ -186,14 +186,10 @@ int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_con
     return 0;
 }
 
-/* What a command beside a server must not do: take the server's lock, or the server's work. */
-static cvm_error_t *stand_beside(cvm_conf_t *conf)
+/* A command says on standard error what failed; the log is the server's. */
+static cvm_error_t *quiet_log(cvm_conf_t *conf)
 {
-    cvm_error_t *error = cvm_conf_set(conf, "store.lock", "false");
-    if (!error)
-        error = cvm_conf_set(conf, "reconcile.interval", "0");
-    if (!error)
-        error = cvm_conf_set(conf, "log.file", "");
+    cvm_error_t *error = cvm_conf_set(conf, "log.file", "");
     return error ? error : cvm_conf_set(conf, "log.level", "error");
 }
 
@@ -204,13 +200,13 @@ int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cv
     int32_t code = cli_configure(config, settings, &conf);
     if (code)
         return code;
-    cvm_error_t *error = stand_beside(conf);
+    cvm_error_t *error = quiet_log(conf);
     if (!error)
         error = cvm_new(conf, cvm);
     cvm_conf_free(conf);
     if (error)
         return cli_error(NULL, error);
-    error = cvm_start(*cvm, cli_done, &outcome);
+    error = cvm_start_command(*cvm, cli_done, &outcome);
     if (error)
         outcome.code = cli_error(NULL, error);
     else

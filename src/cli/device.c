@@ -38,8 +38,7 @@ struct arguments {
 struct query {
     int32_t is_done, code;
     const struct arguments *arguments;
-    char after[129];
-    uint32_t count;
+    char cursor[512];
 };
 
 /* --- Reading ---------------------------------------------------------------------------------- */
@@ -62,19 +61,17 @@ static cvm_error_t *start_show(cvm_t *cvm, struct query *query)
     return cvm_device_get(cvm, query->arguments->operands.values[0], got_device, query);
 }
 
-static void got_page(
-    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count)
+static void got_page(void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices,
+    uint32_t count, const char *cursor)
 {
     struct query *query = user_data;
     query->is_done = 1;
-    query->count = count;
     if (error)
         query->code = cli_fail(cli_code_of(error), "%s", cvm_error_text(error));
     for (uint32_t i = 0; i < count && !query->code; i++)
         if (device_print_line(devices[i], query->arguments->json))
             query->code = cli_fail(EX_OSERR, "out of memory");
-    if (count)
-        (void)snprintf(query->after, sizeof query->after, "%s", cvm_device_uid(devices[count - 1]));
+    (void)snprintf(query->cursor, sizeof query->cursor, "%s", cursor ? cursor : "");
 }
 
 static int32_t show(cvm_t *cvm, const struct arguments *arguments)
@@ -92,11 +89,11 @@ static int32_t list(cvm_t *cvm, const struct arguments *arguments)
     struct query query = {.arguments = arguments};
     do {
         query.is_done = 0;
-        cvm_error_t *error = cvm_device_list(cvm, query.after, PAGE, got_page, &query);
+        cvm_error_t *error = cvm_device_list(cvm, query.cursor, PAGE, got_page, &query);
         if (error)
             return cli_error(NULL, error);
         cli_run_until(cvm, &query.is_done);
-    } while (!query.code && query.count == PAGE);
+    } while (!query.code && *query.cursor);
     return query.code;
 }
 

@@ -56,6 +56,18 @@ static int32_t renew(const char *folder, const char *certificate, const char *ke
     return renewed > 0;
 }
 
+static void reloaded(void *user_data, const cvm_error_t *error)
+{
+    (void)user_data;
+    if (error)
+        (void)cli_fail(0, "reload: %s", cvm_error_text(error));
+}
+
+static void reload(struct server *server)
+{
+    (void)cli_error("reload", cvm_reload(server->cvm, reloaded, NULL));
+}
+
 /* Renews the server's certificate and the broker's, which init put beside the CA. */
 static void renew_certificates(struct server *server)
 {
@@ -70,7 +82,7 @@ static void renew_certificates(struct server *server)
     if (renew(folder, cvm_conf_get(server->conf, "http.tls_certificate"),
             cvm_conf_get(server->conf, "http.tls_private_key")) &&
         server->cvm)
-        cvm_error_free(cvm_reload(server->cvm)); /* it is logged */
+        reload(server);
 }
 
 static void warn_of_root_key(const cvm_conf_t *conf)
@@ -115,8 +127,7 @@ static void take_signals(struct server *server)
     struct signalfd_siginfo info;
     while (read(server->signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP) {
-            cvm_error_t *error = cvm_reload(server->cvm);
-            (void)cli_error("reload", error);
+            reload(server);
         } else {
             cvm_stop(server->cvm, cli_done, &server->stopped);
             accept_default_signals();
@@ -164,12 +175,12 @@ static void run(struct server *server)
 }
 
 /* Starts and listens. 0 or an exit code. */
-static int32_t start(struct server *server)
+static int32_t start(struct server *server, int32_t is_check)
 {
     struct cli_outcome started = {0};
     cvm_error_t *error = cvm_new(server->conf, &server->cvm);
     if (!error)
-        error = cvm_start(server->cvm, cli_done, &started);
+        error = (is_check ? cvm_start_command : cvm_start)(server->cvm, cli_done, &started);
     if (!error) {
         cli_run_until(server->cvm, &started.is_done);
         if (started.code)
@@ -183,9 +194,7 @@ static int32_t start(struct server *server)
 static cvm_error_t *stand_aside(cvm_conf_t *conf)
 {
     static const char *const LISTENERS[] = {"http.listen", "ops.listen"};
-    cvm_error_t *error = cvm_conf_set(conf, "store.lock", "false");
-    if (!error)
-        error = cvm_conf_set(conf, "reconcile.interval", "0");
+    cvm_error_t *error = NULL;
     for (size_t i = 0; i < 2 && !error; i++)
         if (strcmp(cvm_conf_get(conf, LISTENERS[i]), "off") != 0)
             error = cvm_conf_set(conf, LISTENERS[i], "127.0.0.1:0");
@@ -213,7 +222,7 @@ int32_t cli_serve(int argc, char **argv)
     warn_of_root_key(server.conf);
     if (!check)
         renew_certificates(&server);
-    code = start(&server);
+    code = start(&server, check);
     if (!code && check) {
         (void)printf("%s is fine\n", config);
     } else if (!code) {

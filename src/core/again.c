@@ -17,8 +17,8 @@ static uint32_t seconds_until(int64_t then_ms, int64_t now_ms)
 static enum cvm_again with_csr(
     const cvm_record_t *device, const cvm_record_t *current, const char *csr_sha256)
 {
-    int32_t same_key = strcmp(cvm_record_text(device, CVM_KEY_ORIGIN), CVM_ORIGIN_CSR) == 0 &&
-                       strcmp(cvm_record_text(device, CVM_PUBLIC_KEY_SHA256), csr_sha256) == 0;
+    int32_t same_key = strcmp(cvm_record_text(device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_CSR) == 0 &&
+                       strcmp(cvm_record_text(device, CVM_D_PUBLIC_KEY_SHA256), csr_sha256) == 0;
     if (!same_key)
         return AGAIN_OTHER_KEY;
     return current ? AGAIN_SAME : AGAIN_REGISTERED;
@@ -28,11 +28,11 @@ static enum cvm_again with_csr(
 static enum cvm_again without_csr(const cvm_record_t *device, const struct cvm_again_rules *rules,
     int64_t now_ms, uint32_t *retry_after_s)
 {
-    int64_t first = cvm_record_number(device, CVM_FIRST_ISSUED_AT);
-    int64_t last = cvm_record_number(device, CVM_LAST_ISSUED_AT);
-    if (strcmp(cvm_record_text(device, CVM_KEY_ORIGIN), CVM_ORIGIN_SERVER) != 0 ||
+    int64_t first = cvm_record_number(device, CVM_D_FIRST_ISSUED_AT);
+    int64_t last = cvm_record_number(device, CVM_D_LAST_ISSUED_AT);
+    if (strcmp(cvm_record_text(device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_SERVER) != 0 ||
         !rules->retry_window_ms || now_ms > first + rules->retry_window_ms ||
-        cvm_record_number(device, CVM_REISSUE_COUNT) >= rules->retry_max)
+        cvm_record_number(device, CVM_D_REISSUE_COUNT) >= rules->retry_max)
         return AGAIN_REGISTERED;
     if (last > now_ms)
         last = now_ms;
@@ -47,14 +47,14 @@ enum cvm_again cvm_again(const cvm_record_t *device, const cvm_record_t *current
     const char *csr_sha256, const char *owner, const struct cvm_again_rules *rules, int64_t now_ms,
     uint32_t *retry_after_s)
 {
-    const char *lease = cvm_record_text(device, CVM_LEASE_OWNER);
-    int64_t lease_until = cvm_record_number(device, CVM_LEASE_UNTIL);
+    const char *lease = cvm_record_text(device, CVM_D_LEASE_OWNER);
+    int64_t lease_until = cvm_record_number(device, CVM_D_LEASE_UNTIL);
     if (*lease && strcmp(lease, owner) != 0 && lease_until > now_ms &&
         lease_until <= now_ms + LONGEST_LEASE_MS) {
         *retry_after_s = seconds_until(lease_until, now_ms);
         return AGAIN_IN_PROGRESS;
     }
-    if (!cvm_record_number(device, CVM_IS_REGISTERED))
+    if (!cvm_record_number(device, CVM_D_IS_REGISTERED))
         return AGAIN_ISSUE;
     return csr_sha256 ? with_csr(device, current, csr_sha256)
                       : without_csr(device, rules, now_ms, retry_after_s);

@@ -25,6 +25,7 @@ struct value {
 
 struct cvm_conf_s {
     struct value values[CVM_MOST_PROPERTIES];
+    struct cvm_log_sink log, audit;
 };
 
 cvm_conf_t *cvm_conf_new(void)
@@ -46,6 +47,10 @@ void cvm_conf_free(cvm_conf_t *conf)
 cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf)
 {
     cvm_conf_t *copy = cvm_conf_new();
+    if (copy) {
+        copy->log = conf->log;
+        copy->audit = conf->audit;
+    }
     for (uint32_t i = 0; copy && i < CVM_PROPERTY_COUNT; i++) {
         copy->values[i].number = conf->values[i].number;
         if (conf->values[i].text && !(copy->values[i].text = strdup(conf->values[i].text))) {
@@ -54,6 +59,26 @@ cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf)
         }
     }
     return copy;
+}
+
+void cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data)
+{
+    conf->log = (struct cvm_log_sink){callback, user_data};
+}
+
+void cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data)
+{
+    conf->audit = (struct cvm_log_sink){callback, user_data};
+}
+
+const struct cvm_log_sink *cvm_conf_log(const cvm_conf_t *conf)
+{
+    return &conf->log;
+}
+
+const struct cvm_log_sink *cvm_conf_audit(const cvm_conf_t *conf)
+{
+    return &conf->audit;
 }
 
 /* The property's index, or CVM_PROPERTY_COUNT. */

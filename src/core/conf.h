@@ -3,11 +3,15 @@
 #define CVM_CORE_CONF_H
 
 #include "cvm/cvm.h"
+#include "log.h"
 
 cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf);
 /* Reads a configuration file's bytes. file names it in errors; folder is put before relative paths.
  */
 cvm_error_t *cvm_conf_parse(
     cvm_conf_t *conf, const char *bytes, size_t length, const char *file, const char *folder);
+/* Where log and audit go instead of a file. */
+const struct cvm_log_sink *cvm_conf_log(const cvm_conf_t *conf);
+const struct cvm_log_sink *cvm_conf_audit(const cvm_conf_t *conf);
 
 #endif

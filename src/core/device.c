@@ -7,14 +7,15 @@
 #include <string.h>
 
 #include "audit.h"
+#include "call.h"
 #include "clock.h"
 #include "instance.h"
+#include "reconcile.h"
 #include "record.h"
 #include "thing.h"
 #include "token.h"
 
-#define MOST_ATTEMPTS     8
-#define MOST_CERTIFICATES 64
+#define MOST_ATTEMPTS 8
 
 struct verb;
 
@@ -35,8 +36,8 @@ struct verb {
     char uid[129], token_hash[CVM_TOKEN_HASH_SIZE], reason[25];
     int32_t is_enabled, force, is_unchanged;
     cvm_record_t *device, *wanted;
-    cvm_record_t *certificates[MOST_CERTIFICATES];
-    const cvm_record_t *changed[MOST_CERTIFICATES];
+    cvm_record_t *certificates[CVM_MOST_CERTIFICATES];
+    const cvm_record_t *changed[CVM_MOST_CERTIFICATES];
     uint32_t certificate_count, changed_count;
     cvm_change_t change;
     struct cvm_waiter waiter;
@@ -83,7 +84,7 @@ static void recorded(struct verb *verb)
         finish(verb, NULL);
         return;
     }
-    cvm_error_t *error = cvm_reconcile(verb->cvm, reconciled, verb);
+    cvm_error_t *error = cvm_reconcile_device(verb->cvm, verb->uid, reconciled, verb);
     if (error)
         reconciled(verb, error);
     cvm_error_free(error);
@@ -98,7 +99,7 @@ static void swapped(cvm_op_t *op)
         forget_records(verb);
         read_device(verb);
     } else if (op->answer != CVM_ANSWER_OK) {
-        finish(verb, cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text));
+        finish(verb, cvm_op_error(op));
     } else {
         recorded(verb);
     }
@@ -106,7 +107,6 @@ static void swapped(cvm_op_t *op)
 
 static void change(struct verb *verb)
 {
-    const cvm_store_ops_t *store = &verb->cvm->store;
     verb->wanted = verb->device ? cvm_record_copy(verb->device) : cvm_record_new(CVM_RECORD_DEVICE);
     cvm_error_t *error = verb->wanted ? verb->kind->change(verb) : cvm_error_out_of_memory();
     if (error) {
@@ -118,20 +118,25 @@ static void change(struct verb *verb)
         return;
     }
     verb->change = (cvm_change_t){verb->device, verb->wanted, verb->changed, verb->changed_count};
-    cvm_op_start(
-        &verb->op, verb->cvm, SIDE_STORE, verb->kind->removes ? "remove" : "swap", swapped);
-    (verb->kind->removes ? store->remove : store->swap)(
-        verb->cvm->store_context.self, &verb->op, &verb->change);
+    (verb->kind->removes ? cvm_store_remove : cvm_store_swap)(
+        verb->cvm, &verb->op, &verb->change, swapped);
 }
 
 static void got_certificates(cvm_op_t *op)
 {
     struct verb *verb = CVM_CONTAINER(op, struct verb, op);
     if (op->answer != CVM_ANSWER_OK) {
-        finish(verb, cvm_error_new(cvm_op_reason(op), NULL));
+        finish(verb, cvm_op_error(op));
         return;
     }
-    for (uint32_t i = 0; i < op->record_count && i < MOST_CERTIFICATES; i++)
+    if (cvm_lacks_certificates(op)) {
+        finish(verb, cvm_error_new(REASON_conflict,
+                         "%s has more certificates to revoke than one change takes; let a server "
+                         "carry out what is due, and try again",
+                         verb->uid));
+        return;
+    }
+    for (uint32_t i = 0; i < op->record_count && i < CVM_MOST_CERTIFICATES; i++)
         verb->certificates[verb->certificate_count++] = cvm_op_take(op, i);
     change(verb);
 }
@@ -141,7 +146,7 @@ static void got_device(cvm_op_t *op)
     struct verb *verb = CVM_CONTAINER(op, struct verb, op);
     int32_t exists = op->answer == CVM_ANSWER_OK;
     if (!exists && (op->answer != CVM_ANSWER_NOT_FOUND || verb->kind->must_exist)) {
-        finish(verb, cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text));
+        finish(verb, cvm_op_error(op));
         return;
     }
     verb->device = cvm_op_take(op, 0);
@@ -149,15 +154,12 @@ static void got_device(cvm_op_t *op)
         change(verb);
         return;
     }
-    cvm_op_start(op, verb->cvm, SIDE_STORE, "scan", got_certificates);
-    verb->cvm->store.scan(
-        verb->cvm->store_context.self, op, CVM_SCAN_CERTIFICATES, verb->uid, 0, MOST_CERTIFICATES);
+    cvm_store_get_certificates(verb->cvm, op, verb->uid, CVM_MOST_CERTIFICATES, got_certificates);
 }
 
 static void read_device(struct verb *verb)
 {
-    cvm_op_start(&verb->op, verb->cvm, SIDE_STORE, "get", got_device);
-    verb->cvm->store.get(verb->cvm->store_context.self, &verb->op, verb->uid);
+    cvm_store_get(verb->cvm, &verb->op, verb->uid, got_device);
 }
 
 /* A verb that is ready to start; NULL and error. */
@@ -202,20 +204,20 @@ static cvm_error_t *change_put(struct verb *verb)
 {
     if (verb->device)
         return cvm_error_new(REASON_device_exists, "%s exists already", verb->uid);
-    return when_set(cvm_record_set_text(verb->wanted, CVM_DEVICE_UID, verb->uid) ||
-                    cvm_record_set_text(verb->wanted, CVM_DEVICE_TOKEN, verb->token_hash) ||
-                    cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, verb->is_enabled));
+    return when_set(cvm_record_set_text(verb->wanted, CVM_D_DEVICE_UID, verb->uid) ||
+                    cvm_record_set_text(verb->wanted, CVM_D_DEVICE_TOKEN, verb->token_hash) ||
+                    cvm_record_set_number(verb->wanted, CVM_D_IS_ENABLED, verb->is_enabled));
 }
 
 /* A change is to be carried out even if the opposite was the last that is known to be: that one may
  * be on its way to the platform still. 0, or -1. */
 static int32_t change_enabled(struct verb *verb, int32_t is_enabled)
 {
-    int32_t is_changed = cvm_record_number(verb->device, CVM_IS_ENABLED) != is_enabled;
-    int32_t has_certificate = *cvm_record_text(verb->device, CVM_CERTIFICATE_ID) != 0;
-    return cvm_record_set_number(verb->wanted, CVM_IS_ENABLED, is_enabled) ||
+    int32_t is_changed = cvm_record_number(verb->device, CVM_D_IS_ENABLED) != is_enabled;
+    int32_t has_certificate = *cvm_record_text(verb->device, CVM_D_CERTIFICATE_ID) != 0;
+    return cvm_record_set_number(verb->wanted, CVM_D_IS_ENABLED, is_enabled) ||
                    (is_changed && has_certificate &&
-                       cvm_record_set_number(verb->wanted, CVM_IS_SUSPENDED, is_enabled))
+                       cvm_record_set_number(verb->wanted, CVM_D_IS_SUSPENDED, is_enabled))
                ? -1
                : 0;
 }
@@ -223,7 +225,7 @@ static int32_t change_enabled(struct verb *verb, int32_t is_enabled)
 /* Enabling what is enabled changes nothing, but still waits for the platform to have done it. */
 static cvm_error_t *set_enabled(struct verb *verb, int32_t is_enabled)
 {
-    verb->is_unchanged = cvm_record_number(verb->device, CVM_IS_ENABLED) == is_enabled;
+    verb->is_unchanged = cvm_record_number(verb->device, CVM_D_IS_ENABLED) == is_enabled;
     return when_set(change_enabled(verb, is_enabled));
 }
 
@@ -240,13 +242,13 @@ static cvm_error_t *change_disable(struct verb *verb)
 /* The record keeps the certificate's id, so that the next registration retires it. */
 static cvm_error_t *change_reset(struct verb *verb)
 {
-    verb->is_unchanged = !cvm_record_number(verb->device, CVM_IS_REGISTERED) &&
-                         !cvm_record_number(verb->device, CVM_IS_REVOKED);
-    return when_set(cvm_record_set_number(verb->wanted, CVM_IS_REGISTERED, 0) ||
-                    cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 0) ||
-                    cvm_record_set_number(verb->wanted, CVM_FIRST_ISSUED_AT, 0) ||
-                    cvm_record_set_number(verb->wanted, CVM_LAST_ISSUED_AT, 0) ||
-                    cvm_record_set_number(verb->wanted, CVM_REISSUE_COUNT, 0));
+    verb->is_unchanged = !cvm_record_number(verb->device, CVM_D_IS_REGISTERED) &&
+                         !cvm_record_number(verb->device, CVM_D_IS_REVOKED);
+    return when_set(cvm_record_set_number(verb->wanted, CVM_D_IS_REGISTERED, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_D_IS_REVOKED, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_D_FIRST_ISSUED_AT, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_D_LAST_ISSUED_AT, 0) ||
+                    cvm_record_set_number(verb->wanted, CVM_D_REISSUE_COUNT, 0));
 }
 
 /* All certificates that are not revoked retire now; the reconciler carries that out. */
@@ -254,11 +256,9 @@ static cvm_error_t *retire_all(struct verb *verb, const char *reason)
 {
     for (uint32_t i = 0; i < verb->certificate_count; i++) {
         cvm_record_t *certificate = verb->certificates[i];
-        if (strcmp(cvm_record_text(certificate, CVM_C_STATE), "revoked") == 0)
+        if (cvm_record_is_state(certificate, "revoked"))
             continue;
-        if (cvm_record_set_text(certificate, CVM_C_STATE, "retiring") ||
-            cvm_record_set_number(certificate, CVM_C_REVOKE_AFTER, cvm_now_ms()) ||
-            cvm_record_set_text(certificate, CVM_C_REASON, reason))
+        if (cvm_record_set_state(certificate, "retiring", reason, cvm_now_ms()))
             return cvm_error_out_of_memory();
         verb->changed[verb->changed_count++] = certificate;
     }
@@ -269,8 +269,8 @@ static cvm_error_t *change_revoke(struct verb *verb)
 {
     verb->is_unchanged = 0;
     /* What is revoked need not be suspended too. */
-    if (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_IS_SUSPENDED, 1) ||
-        cvm_record_set_number(verb->wanted, CVM_IS_REVOKED, 1))
+    if (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_D_IS_SUSPENDED, 1) ||
+        cvm_record_set_number(verb->wanted, CVM_D_IS_REVOKED, 1))
         return cvm_error_out_of_memory();
     return retire_all(verb, verb->reason);
 }
@@ -278,7 +278,7 @@ static cvm_error_t *change_revoke(struct verb *verb)
 static cvm_error_t *change_remove(struct verb *verb)
 {
     cvm_error_t *error = retire_all(verb, "cessationOfOperation");
-    int32_t is_in_use = cvm_record_number(verb->device, CVM_IS_REGISTERED) || verb->changed_count;
+    int32_t is_in_use = cvm_record_number(verb->device, CVM_D_IS_REGISTERED) || verb->changed_count;
     if (!error && is_in_use && !verb->force)
         error = cvm_error_new(REASON_device_registered,
             "%s has a certificate, which removing it revokes: use force", verb->uid);

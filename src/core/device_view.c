@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "call.h"
 #include "clock.h"
 #include "instance.h"
 #include "record.h"
@@ -27,7 +28,7 @@ struct cvm_device_s {
 
 struct query {
     cvm_op_t op;
-    char uid[129]; /* that is asked for, or after which a page begins */
+    char name[CVM_CURSOR_SIZE]; /* the uid that is asked for, or the cursor */
     cvm_record_t *device;
     cvm_device_cb one;
     cvm_devices_cb many;
@@ -52,7 +53,7 @@ cvm_device_t *cvm_device_view(const cvm_record_t *record, cvm_op_t *certificates
         return NULL;
     device->record = record;
     device->certificate_count = count;
-    (void)cvm_rfc3339(cvm_record_number(record, CVM_LEASE_UNTIL), device->lease);
+    (void)cvm_rfc3339(cvm_record_number(record, CVM_D_LEASE_UNTIL), device->lease);
     for (uint32_t i = 0; i < count; i++)
         fill_certificate(&device->certificates[i], certificates->records[i]);
     return device;
@@ -78,7 +79,7 @@ static void answer_one(struct query *query)
     cvm_error_t *error = NULL;
     cvm_device_t *device = NULL;
     if (op->answer != CVM_ANSWER_OK)
-        error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+        error = cvm_op_error(op);
     else if (!(device = cvm_device_view(query->device, &query->op)))
         error = cvm_error_out_of_memory();
     query->one(query->user_data, error, device);
@@ -95,15 +96,12 @@ static void got_certificates(cvm_op_t *op)
 static void got_device(cvm_op_t *op)
 {
     struct query *query = CVM_CONTAINER(op, struct query, op);
-    cvm_t *cvm = op->cvm;
     query->device = cvm_op_take(op, 0);
     if (op->answer != CVM_ANSWER_OK) {
         answer_one(query);
         return;
     }
-    cvm_op_start(op, cvm, SIDE_STORE, "scan", got_certificates);
-    cvm->store.scan(
-        cvm->store_context.self, op, CVM_SCAN_CERTIFICATES, query->uid, 0, MOST_CERTIFICATES);
+    cvm_store_get_certificates(op->cvm, op, query->name, MOST_CERTIFICATES, got_certificates);
 }
 
 /* NULL and error. */
@@ -120,7 +118,7 @@ static struct query *query_new(
         return NULL;
     }
     query->user_data = user_data;
-    memcpy(query->uid, uid, strlen(uid) + 1);
+    memcpy(query->name, uid, strlen(uid) + 1);
     return query;
 }
 
@@ -134,8 +132,7 @@ cvm_error_t *cvm_device_get(cvm_t *cvm, const char *uid, cvm_device_cb callback,
     if (!query)
         return error;
     query->one = callback;
-    cvm_op_start(&query->op, cvm, SIDE_STORE, "get", got_device);
-    cvm->store.get(cvm->store_context.self, &query->op, query->uid);
+    cvm_store_get(cvm, &query->op, query->name, got_device);
     return NULL;
 }
 
@@ -162,11 +159,11 @@ static void got_page(cvm_op_t *op)
     cvm_error_t *error = NULL;
     cvm_device_t **devices = NULL;
     if (op->answer != CVM_ANSWER_OK)
-        error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+        error = cvm_op_error(op);
     else if (!(devices = views_of(op)))
         error = cvm_error_out_of_memory();
     query->many(query->user_data, error, (const cvm_device_t *const *)devices,
-        devices ? op->record_count : 0);
+        devices ? op->record_count : 0, devices ? op->outs[CVM_OUT_CURSOR] : NULL);
     for (uint32_t i = 0; devices && i < op->record_count; i++)
         cvm_device_view_free(devices[i]);
     free(devices);
@@ -175,17 +172,18 @@ static void got_page(cvm_op_t *op)
 }
 
 cvm_error_t *cvm_device_list(
-    cvm_t *cvm, const char *after, uint32_t limit, cvm_devices_cb callback, void *user_data)
+    cvm_t *cvm, const char *cursor, uint32_t limit, cvm_devices_cb callback, void *user_data)
 {
     cvm_error_t *error = NULL;
-    if (!limit || limit > LARGEST_PAGE || strlen(after) > 128)
-        return cvm_error_new(REASON_invalid_request, "a page is 1 to 1000 devices after a uid");
-    struct query *query = query_new(cvm, after, user_data, &error);
+    if (!cursor)
+        cursor = "";
+    if (!limit || limit > LARGEST_PAGE || strlen(cursor) > CVM_CURSOR_SIZE - 1)
+        return cvm_error_new(REASON_invalid_request, "a page is 1 to 1000 devices from a cursor");
+    struct query *query = query_new(cvm, cursor, user_data, &error);
     if (!query)
         return error;
     query->many = callback;
-    cvm_op_start(&query->op, cvm, SIDE_STORE, "scan", got_page);
-    cvm->store.scan(cvm->store_context.self, &query->op, CVM_SCAN_DEVICES, query->uid, 0, limit);
+    cvm_store_scan(cvm, &query->op, CVM_SCAN_DEVICES, query->name, 0, limit, got_page);
     return NULL;
 }
 
@@ -199,42 +197,42 @@ static const char *text_or_null(const cvm_record_t *record, uint32_t field)
 
 const char *cvm_device_uid(const cvm_device_t *device)
 {
-    return cvm_record_text(device->record, CVM_DEVICE_UID);
+    return cvm_record_text(device->record, CVM_D_DEVICE_UID);
 }
 
 int32_t cvm_device_is_enabled(const cvm_device_t *device)
 {
-    return cvm_record_number(device->record, CVM_IS_ENABLED) != 0;
+    return cvm_record_number(device->record, CVM_D_IS_ENABLED) != 0;
 }
 
 int32_t cvm_device_is_registered(const cvm_device_t *device)
 {
-    return cvm_record_number(device->record, CVM_IS_REGISTERED) != 0;
+    return cvm_record_number(device->record, CVM_D_IS_REGISTERED) != 0;
 }
 
 int32_t cvm_device_is_revoked(const cvm_device_t *device)
 {
-    return cvm_record_number(device->record, CVM_IS_REVOKED) != 0;
+    return cvm_record_number(device->record, CVM_D_IS_REVOKED) != 0;
 }
 
 const char *cvm_device_thing_name(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_THING_NAME);
+    return text_or_null(device->record, CVM_D_THING_NAME);
 }
 
 const char *cvm_device_registered_on(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_REGISTERED_ON);
+    return text_or_null(device->record, CVM_D_REGISTERED_ON);
 }
 
 const char *cvm_device_certificate_id(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_CERTIFICATE_ID);
+    return text_or_null(device->record, CVM_D_CERTIFICATE_ID);
 }
 
 const char *cvm_device_lease(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_LEASE_OWNER) ? device->lease : NULL;
+    return text_or_null(device->record, CVM_D_LEASE_OWNER) ? device->lease : NULL;
 }
 
 const cvm_certificate_t *cvm_device_certificate(const cvm_device_t *device, uint32_t i)

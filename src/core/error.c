@@ -12,7 +12,7 @@ struct reason {
     const char *text;
 };
 
-#define ROW(name, code, status, retryable, text) {#name, CVM_##code, status, retryable, text},
+#define ROW(name, code, status, retryable, text) {#name, CVM_CODE_##code, status, retryable, text},
 static const struct reason REASONS[REASON_COUNT] = {CVM_REASON_MAP(ROW)};
 #undef ROW
 
@@ -54,7 +54,7 @@ void cvm_error_free(cvm_error_t *error)
 
 int32_t cvm_error_code(const cvm_error_t *error)
 {
-    return error ? REASONS[error->reason].code : CVM_OK;
+    return error ? REASONS[error->reason].code : CVM_CODE_OK;
 }
 
 const char *cvm_error_name(const cvm_error_t *error)

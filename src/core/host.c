@@ -1,9 +1,11 @@
 /* What backends are handed: the host's table, and how they are found by name. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "builtin.h"
+#include "call.h"
 #include "instance.h"
 #include "key.h"
 #include "record.h"
@@ -75,6 +77,27 @@ static cvm_error_t *find(const struct named *list, uint32_t count, const char *p
         (int)kind, value, count ? list[0].name : "missing");
 }
 
+/* The members that a table must have, by their offsets. */
+#define STORE(member)    offsetof(cvm_store_ops_t, member)
+#define PLATFORM(member) offsetof(cvm_platform_ops_t, member)
+static const size_t STORE_NEEDS[] = {STORE(create), STORE(open), STORE(ready), STORE(get),
+    STORE(swap), STORE(get_certificates), STORE(scan), STORE(load), STORE(meta_get),
+    STORE(meta_swap), STORE(remove), STORE(close), STORE(destroy)};
+static const size_t PLATFORM_NEEDS[] = {PLATFORM(create), PLATFORM(open), PLATFORM(prepare),
+    PLATFORM(create_certificate), PLATFORM(close), PLATFORM(destroy)};
+
+/* NULL if ops has all of those. */
+static cvm_error_t *check_table(
+    const char *property, const void *ops, const size_t *needs, size_t count)
+{
+    static const char NOTHING[sizeof(void (*)(void))];
+    for (size_t i = 0; i < count; i++)
+        if (memcmp((const char *)ops + needs[i], NOTHING, sizeof NOTHING) == 0)
+            return cvm_error_new(REASON_configuration,
+                "%s: its table lacks a function that is needed (of another version?)", property);
+    return NULL;
+}
+
 static const char *location_of(const char *value)
 {
     return strchr(value, ':') + 1; /* conf took no value without */
@@ -94,6 +117,12 @@ cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
     if (!error)
         error = find(registry.platforms, registry.platform_count, "platform", platform,
             &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
+    if (!error)
+        error = check_table(
+            "store", &cvm->store, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
+    if (!error)
+        error = check_table("platform", &cvm->platform, PLATFORM_NEEDS,
+            sizeof PLATFORM_NEEDS / sizeof PLATFORM_NEEDS[0]);
     if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(store),
                       &cvm->store_context.self, why, sizeof why))
         error = cvm_error_new(REASON_configuration, "store: %s", why);
@@ -274,44 +303,44 @@ static void answered(cvm_op_t *op)
     free(question);
 }
 
-static cvm_op_t *ask(
-    cvm_context_t *context, const char *call, cvm_host_done_fn done, void *argument)
+static struct question *question_new(cvm_host_done_fn done, void *argument)
 {
     struct question *question = calloc(1, sizeof *question);
-    if (!question)
-        return NULL;
-    question->done = done;
-    question->argument = argument;
-    cvm_op_start(&question->op, context->cvm, SIDE_STORE, call, answered);
-    return &question->op;
+    if (question) {
+        question->done = done;
+        question->argument = argument;
+    }
+    return question;
 }
 
-static int32_t store_scan(cvm_context_t *context, cvm_scan_t what, const char *after,
+static int32_t store_scan(cvm_context_t *context, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument)
 {
-    cvm_op_t *op = ask(context, "scan", done, argument);
-    if (op)
-        context->cvm->store.scan(
-            context->cvm->store_context.self, op, what, after, before_ms, limit);
-    return op ? 0 : -1;
+    struct question *question = question_new(done, argument);
+    if (!question)
+        return -1;
+    cvm_store_scan(context->cvm, &question->op, what, cursor, before_ms, limit, answered);
+    return 0;
 }
 
 static int32_t store_meta_get(
     cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument)
 {
-    cvm_op_t *op = ask(context, "meta_get", done, argument);
-    if (op)
-        context->cvm->store.meta_get(context->cvm->store_context.self, op, name);
-    return op ? 0 : -1;
+    struct question *question = question_new(done, argument);
+    if (!question)
+        return -1;
+    cvm_store_meta_get(context->cvm, &question->op, name, answered);
+    return 0;
 }
 
 static int32_t store_meta_swap(cvm_context_t *context, const char *name, const char *as_read,
     const char *wanted, cvm_host_done_fn done, void *argument)
 {
-    cvm_op_t *op = ask(context, "meta_swap", done, argument);
-    if (op)
-        context->cvm->store.meta_swap(context->cvm->store_context.self, op, name, as_read, wanted);
-    return op ? 0 : -1;
+    struct question *question = question_new(done, argument);
+    if (!question)
+        return -1;
+    cvm_store_meta_swap(context->cvm, &question->op, name, as_read, wanted, answered);
+    return 0;
 }
 
 const cvm_host_t CVM_HOST = {

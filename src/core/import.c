@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "audit.h"
+#include "call.h"
 #include "hex.h"
 #include "instance.h"
 #include "record.h"
@@ -15,6 +16,7 @@
 struct cvm_batch_s {
     uint32_t limit, count;
     cvm_record_t **devices;
+    uint8_t *rows; /* what became of each, a cvm_load_t */
     /* While it is written: */
     cvm_op_t op;
     cvm_batch_cb callback;
@@ -26,8 +28,12 @@ cvm_batch_t *cvm_batch_new(uint32_t limit)
     if (!limit || limit > LARGEST_BATCH)
         return NULL;
     cvm_batch_t *batch = calloc(1, sizeof *batch);
-    if (!batch || !(batch->devices = calloc(limit, sizeof(cvm_record_t *)))) {
-        free(batch);
+    if (!batch)
+        return NULL;
+    batch->devices = calloc(limit, sizeof(cvm_record_t *));
+    batch->rows = calloc(limit, 1);
+    if (!batch->devices || !batch->rows) {
+        cvm_batch_free(batch);
         return NULL;
     }
     batch->limit = limit;
@@ -47,6 +53,7 @@ void cvm_batch_free(cvm_batch_t *batch)
     cvm_batch_clear(batch);
     cvm_op_clear(&batch->op);
     free(batch->devices);
+    free(batch->rows);
     free(batch);
 }
 
@@ -60,12 +67,13 @@ cvm_error_t *cvm_batch_add(
         return cvm_error_new(REASON_invalid_request, "a row is a device_uid and a SHA-256 in hex");
     (void)snprintf(hash, sizeof hash, CVM_TOKEN_HASH_PREFIX "%s", token_sha256);
     cvm_record_t *device = cvm_record_new(CVM_RECORD_DEVICE);
-    if (!device || cvm_record_set_text(device, CVM_DEVICE_UID, uid) ||
-        cvm_record_set_text(device, CVM_DEVICE_TOKEN, hash) ||
-        cvm_record_set_number(device, CVM_IS_ENABLED, is_enabled != 0)) {
+    if (!device || cvm_record_set_text(device, CVM_D_DEVICE_UID, uid) ||
+        cvm_record_set_text(device, CVM_D_DEVICE_TOKEN, hash) ||
+        cvm_record_set_number(device, CVM_D_IS_ENABLED, is_enabled != 0)) {
         cvm_record_free(device);
         return cvm_error_out_of_memory();
     }
+    batch->rows[batch->count] = CVM_LOAD_NONE;
     batch->devices[batch->count++] = device;
     return NULL;
 }
@@ -77,12 +85,19 @@ uint32_t cvm_batch_count(const cvm_batch_t *batch)
 
 const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i)
 {
-    return i < batch->count ? cvm_record_text(batch->devices[i], CVM_DEVICE_UID) : NULL;
+    return i < batch->count ? cvm_record_text(batch->devices[i], CVM_D_DEVICE_UID) : NULL;
 }
 
 int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i)
 {
-    return i < batch->count ? (int32_t)cvm_record_number(batch->devices[i], CVM_REVISION) : -1;
+    static const cvm_row_t ROWS[] = {[CVM_LOAD_NONE] = CVM_ROW_NONE,
+        [CVM_LOAD_INSERTED] = CVM_ROW_INSERTED,
+        [CVM_LOAD_UNCHANGED] = CVM_ROW_UNCHANGED,
+        [CVM_LOAD_CONFLICT] = CVM_ROW_CONFLICT,
+        [CVM_LOAD_REPLACED] = CVM_ROW_REPLACED};
+    if (i >= batch->count)
+        return -1;
+    return batch->rows[i] <= CVM_LOAD_REPLACED ? (int32_t)ROWS[batch->rows[i]] : CVM_ROW_NONE;
 }
 
 /* One line for what a batch inserted: the rows are the file's. A replaced token gets its own. */
@@ -104,10 +119,8 @@ static void audit(cvm_t *cvm, const cvm_batch_t *batch)
 static void loaded(cvm_op_t *op)
 {
     cvm_batch_t *batch = CVM_CONTAINER(op, cvm_batch_t, op);
-    cvm_error_t *error = NULL;
-    if (op->answer != CVM_ANSWER_OK)
-        error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
-    else
+    cvm_error_t *error = cvm_op_error(op);
+    if (!error)
         audit(op->cvm, batch);
     batch->callback(batch->user_data, error, batch);
     cvm_error_free(error);
@@ -120,8 +133,7 @@ cvm_error_t *cvm_import(
         return cvm_error_new(REASON_overloaded, "the instance is not ready");
     batch->callback = callback;
     batch->user_data = user_data;
-    cvm_op_start(&batch->op, cvm, SIDE_STORE, "load", loaded);
-    cvm->store.load(cvm->store_context.self, &batch->op, batch->devices, batch->count,
-        replace_tokens ? CVM_LOAD_REPLACE_TOKENS : 0);
+    cvm_store_load(cvm, &batch->op, batch->devices, batch->count,
+        replace_tokens ? CVM_LOAD_REPLACE_TOKENS : 0, batch->rows, loaded);
     return NULL;
 }

@@ -6,9 +6,13 @@
 #include <string.h>
 
 #include "builtin.h"
+#include "call.h"
 #include "reconcile.h"
 #include "thing.h"
 #include "version.h"
+
+#define MOST_KEYS_WAITING 32   /* 0.2 s of CPU each: no request waits in vain */
+#define STOP_GRACE_MS     5000 /* beyond request.deadline */
 
 const char *cvm_version(void)
 {
@@ -26,6 +30,7 @@ static void instance_free(cvm_t *cvm)
         cvm->store.destroy(cvm->store_context.self);
     cvm_reconciler_free(cvm->reconciler);
     cvm_threads_free(cvm->threads);
+    cvm_threads_free(cvm->key_makers);
     cvm_limiter_free(cvm->limiter);
     cvm_metrics_free(cvm->metrics);
     cvm_log_close(cvm->audit);
@@ -40,11 +45,11 @@ static cvm_error_t *open_logs(cvm_t *cvm)
 {
     cvm_error_t *error = NULL;
     const char *audit = cvm_conf_get(cvm->conf, "audit.file");
-    cvm->log = cvm_log_open(cvm_conf_get(cvm->conf, "log.file"),
+    cvm->log = cvm_log_open(cvm_conf_get(cvm->conf, "log.file"), cvm_conf_log(cvm->conf),
         (enum cvm_log_level)cvm_conf_number(cvm->conf, "log.level"),
         (enum cvm_log_format)cvm_conf_number(cvm->conf, "log.format"), &error);
-    if (!error && *audit)
-        cvm->audit = cvm_log_open(audit, LOG_INFO, LOG_JSON, &error);
+    if (!error && (*audit || cvm_conf_audit(cvm->conf)->callback))
+        cvm->audit = cvm_log_open(audit, cvm_conf_audit(cvm->conf), LOG_INFO, LOG_JSON, &error);
     return error;
 }
 
@@ -54,8 +59,10 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     cvm->metrics = cvm_metrics_new();
     cvm->limiter = cvm_limiter_new(cvm_conf_number(cvm->conf, "limit.failures_per_address"));
     cvm->reconciler = cvm_reconciler_new(cvm);
-    cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop) : NULL;
-    if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->threads)
+    cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop, UINT32_MAX) : NULL;
+    cvm->key_makers = cvm->loop ? cvm_threads_new(cvm->loop, MOST_KEYS_WAITING) : NULL;
+    if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->threads ||
+        !cvm->key_makers)
         return cvm_error_out_of_memory();
     const char *version = CVM_VERSION;
     cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
@@ -141,9 +148,13 @@ static void close_loop_soon(cvm_t *cvm)
     cvm_loop_post(cvm->loop, &cvm->closing);
 }
 
+static int32_t close_next_backend(cvm_t *cvm);
+
+/* The release that follows goes on, unless others run still. */
 static void side_closed(cvm_op_t *op)
 {
-    (void)op; /* the release that follows goes on */
+    if (op->cvm->is_cut_short)
+        (void)close_next_backend(op->cvm);
 }
 
 /* Closes one side of the instance. Returns 1 if there was something to close. */
@@ -158,16 +169,40 @@ static int32_t close_side(cvm_t *cvm, enum cvm_side side, struct cvm_context_s *
     return 1;
 }
 
-/* Nothing runs any more: close the platform, then the store it works with, then the loop. */
-static void close_next(cvm_t *cvm)
+/* The platform, then the store it works with. Returns 1 if there was one to close. */
+static int32_t close_next_backend(cvm_t *cvm)
+{
+    return close_side(cvm, SIDE_PLATFORM, &cvm->platform_context, cvm->platform.close) ||
+           close_side(cvm, SIDE_STORE, &cvm->store_context, cvm->store.close);
+}
+
+static void close_transports(cvm_t *cvm)
 {
     while (cvm->transport_count) {
         struct cvm_transport *transport = cvm->transports[--cvm->transport_count];
         transport->ops->close(transport);
     }
-    if (!close_side(cvm, SIDE_PLATFORM, &cvm->platform_context, cvm->platform.close) &&
-        !close_side(cvm, SIDE_STORE, &cvm->store_context, cvm->store.close))
-        close_loop_soon(cvm);
+}
+
+/* Nothing runs any more. */
+static void close_next(cvm_t *cvm)
+{
+    close_transports(cvm);
+    if (close_next_backend(cvm))
+        return;
+    cvm_timer_free(cvm->patience);
+    cvm->patience = NULL;
+    close_loop_soon(cvm);
+}
+
+/* A backend does not complete what it was asked: its close has to. */
+static void cut_short(void *argument)
+{
+    cvm_t *cvm = argument;
+    cvm_log_message(cvm->log, LOG_WARNING,
+        "%u operations did not end in time: closing the platform and the store", cvm->running);
+    cvm->is_cut_short = 1;
+    (void)close_next_backend(cvm);
 }
 
 void cvm_release(cvm_t *cvm)
@@ -187,7 +222,7 @@ static void started(cvm_t *cvm, const cvm_op_t *op)
             op->side == SIDE_STORE ? "store" : "platform", op->text);
     if (cvm->state == STATE_STARTING)
         cvm->state = error ? STATE_NEW : STATE_READY;
-    if (cvm->state == STATE_READY)
+    if (cvm->state == STATE_READY && cvm->role == CVM_ROLE_SERVER)
         cvm_reconcile_start(cvm);
     cvm->started.callback(cvm->started.user_data, error);
     cvm_error_free(error);
@@ -206,18 +241,29 @@ static void store_opened(cvm_op_t *op)
         return;
     }
     cvm_op_start(&cvm->life, cvm, SIDE_PLATFORM, "open", platform_opened);
-    cvm->platform.open(cvm->platform_context.self, &cvm->life);
+    cvm->platform.open(cvm->platform_context.self, &cvm->life, cvm->role);
 }
 
-cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, void *user_data)
 {
     if (cvm->state != STATE_NEW)
         return cvm_error_new(REASON_conflict, "the instance was started already");
     cvm->state = STATE_STARTING;
+    cvm->role = role;
     cvm->started = (struct cvm_waiter){callback, user_data};
     cvm_op_start(&cvm->life, cvm, SIDE_STORE, "open", store_opened);
-    cvm->store.open(cvm->store_context.self, &cvm->life);
+    cvm->store.open(cvm->store_context.self, &cvm->life, role);
     return NULL;
+}
+
+cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    return start(cvm, CVM_ROLE_SERVER, callback, user_data);
+}
+
+cvm_error_t *cvm_start_command(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    return start(cvm, CVM_ROLE_COMMAND, callback, user_data);
 }
 
 int32_t cvm_is_ready(const cvm_t *cvm)
@@ -226,6 +272,25 @@ int32_t cvm_is_ready(const cvm_t *cvm)
 }
 
 /* --- Listeners -------------------------------------------------------------------------------- */
+
+static void closed_again(void *argument)
+{
+    struct cvm_transport *transport = argument;
+    cvm_t *cvm = transport->cvm;
+    transport->ops->close(transport);
+    cvm_release(cvm);
+}
+
+/* All listeners or none. */
+static cvm_error_t *listen_failed(cvm_t *cvm, cvm_error_t *error)
+{
+    while (cvm->transport_count) {
+        struct cvm_transport *transport = cvm->transports[--cvm->transport_count];
+        cvm_hold(cvm);
+        transport->ops->drain(transport, closed_again, transport);
+    }
+    return error;
+}
 
 cvm_error_t *cvm_listen(cvm_t *cvm)
 {
@@ -239,8 +304,8 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
             continue;
         cvm_error_t *error = ops->open(cvm, cvm->conf, &cvm->transports[cvm->transport_count]);
         if (error)
-            return error;
-        cvm->transport_count++;
+            return listen_failed(cvm, error);
+        cvm->transports[cvm->transport_count++]->cvm = cvm;
     }
     return NULL;
 }
@@ -256,26 +321,65 @@ const char *cvm_listener(const cvm_t *cvm, uint32_t i)
     return NULL;
 }
 
-cvm_error_t *cvm_reload(cvm_t *cvm)
+/* --- Reloading and checking ------------------------------------------------------------------- */
+
+/* A question to a backend that somebody waits for. */
+struct inquiry {
+    cvm_op_t op;
+    struct cvm_waiter waiter;
+    cvm_error_t *error; /* the first */
+};
+
+static struct inquiry *inquiry_new(cvm_done_cb callback, void *user_data)
+{
+    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
+    if (inquiry)
+        inquiry->waiter = (struct cvm_waiter){callback, user_data};
+    return inquiry;
+}
+
+static void note(struct inquiry *inquiry, cvm_error_t *error)
+{
+    if (inquiry->error)
+        cvm_error_free(error);
+    else
+        inquiry->error = error;
+}
+
+static void answered(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    note(inquiry, cvm_op_error(op));
+    inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error);
+    cvm_error_free(inquiry->error);
+    cvm_op_clear(op);
+    free(inquiry);
+}
+
+cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     if (!cvm_is_ready(cvm))
         return cvm_error_new(REASON_conflict, "the instance is not started");
-    cvm_error_t *first = cvm_log_reopen(cvm->log);
-    cvm_error_t *error = cvm_log_reopen(cvm->audit);
-    for (uint32_t i = 0; i <= cvm->transport_count; i++) {
-        if (error) {
-            cvm_log_message(cvm->log, LOG_ERROR, "reload: %s", cvm_error_text(error));
-            if (first)
-                cvm_error_free(error);
-            else
-                first = error;
-        }
-        if (i < cvm->transport_count)
-            error = cvm->transports[i]->ops->reload(cvm->transports[i]);
-    }
-    if (cvm->platform.reload)
-        cvm->platform.reload(cvm->platform_context.self);
-    return first;
+    struct inquiry *inquiry = inquiry_new(callback, user_data);
+    if (!inquiry)
+        return cvm_error_out_of_memory();
+    note(inquiry, cvm_log_reopen(cvm->log));
+    note(inquiry, cvm_log_reopen(cvm->audit));
+    for (uint32_t i = 0; i < cvm->transport_count; i++)
+        note(inquiry, cvm->transports[i]->ops->reload(cvm->transports[i]));
+    cvm_platform_reload(cvm, &inquiry->op, answered);
+    return NULL;
+}
+
+cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the server is not ready");
+    struct inquiry *inquiry = inquiry_new(callback, user_data);
+    if (!inquiry)
+        return cvm_error_out_of_memory();
+    cvm_store_ready(cvm, &inquiry->op, answered);
+    return NULL;
 }
 
 /* --- Stop ------------------------------------------------------------------------------------- */
@@ -294,6 +398,10 @@ void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     if (cvm->state == STATE_READY)
         cvm_reconcile_stop(cvm);
     cvm->state = STATE_STOPPING;
+    cvm->patience = cvm_timer_new(cvm->loop, cut_short, cvm);
+    if (cvm->patience) /* else it waits for as long as it takes */
+        cvm_timer_start(cvm->patience,
+            (uint64_t)cvm_conf_number(cvm->conf, "request.deadline") + STOP_GRACE_MS);
     for (uint32_t i = 0; i < cvm->transport_count; i++) {
         cvm_hold(cvm);
         cvm->transports[i]->ops->drain(cvm->transports[i], drained, cvm);
@@ -357,38 +465,6 @@ cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argume
         return NULL;
     free(posted);
     return cvm_error_new(REASON_conflict, "the instance has stopped");
-}
-
-/* --- Checking --------------------------------------------------------------------------------- */
-
-struct check {
-    cvm_op_t op;
-    struct cvm_waiter waiter;
-};
-
-static void checked(cvm_op_t *op)
-{
-    struct check *check = CVM_CONTAINER(op, struct check, op);
-    cvm_error_t *error = op->answer == CVM_ANSWER_OK
-                             ? NULL
-                             : cvm_error_new(REASON_store_unavailable, "store: %s", op->text);
-    check->waiter.callback(check->waiter.user_data, error);
-    cvm_error_free(error);
-    cvm_op_clear(op);
-    free(check);
-}
-
-cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
-{
-    if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_overloaded, "the server is not ready");
-    struct check *check = calloc(1, sizeof *check);
-    if (!check)
-        return cvm_error_out_of_memory();
-    check->waiter = (struct cvm_waiter){callback, user_data};
-    cvm_op_start(&check->op, cvm, SIDE_STORE, "ready", checked);
-    cvm->store.ready(cvm->store_context.self, &check->op);
-    return NULL;
 }
 
 /* --- For transports --------------------------------------------------------------------------- */

@@ -41,7 +41,7 @@ struct cvm_s {
     pthread_mutex_t post_lock; /* of the next one */
     int32_t is_shut;           /* nothing more can be posted by others */
     struct cvm_mail closing;
-    struct cvm_threads *threads;
+    struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;
     struct cvm_metrics *metrics;
@@ -52,7 +52,10 @@ struct cvm_s {
     cvm_platform_ops_t platform;
 
     enum cvm_state state;
-    cvm_op_t life; /* opening and closing, one after the other */
+    cvm_role_t role;
+    cvm_op_t life;              /* opening and closing, one after the other */
+    struct cvm_timer *patience; /* while it stops */
+    int32_t is_cut_short;       /* it was over */
     struct cvm_waiter started, stopped;
     cvm_error_t *failure; /* why the start failed */
     int32_t is_freed;     /* by the caller: goes when it has stopped */

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,8 @@ struct cvm_log {
     enum cvm_log_level level;
     enum cvm_log_format format;
     char *path;
+    struct cvm_log_sink sink;
+    pthread_mutex_t lock; /* of the sink's calls */
 };
 
 static const char *const LEVELS[] = {"error", "warning", "info", "debug"};
@@ -118,6 +121,20 @@ static void append_field(
         line->length = before;
 }
 
+static void deliver(struct cvm_log *log, struct line *line)
+{
+    if (log->sink.callback) {
+        line->text[line->length] = 0;
+        (void)pthread_mutex_lock(&log->lock);
+        log->sink.callback(log->sink.user_data, line->text);
+        (void)pthread_mutex_unlock(&log->lock);
+        return;
+    }
+    line->text[line->length++] = '\n';
+    ssize_t written = write(log->fd, line->text, line->length);
+    (void)written; /* there is nowhere to say that the log is full */
+}
+
 void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *event,
     const struct cvm_log_field *fields, size_t count)
 {
@@ -132,9 +149,7 @@ void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *ev
     }
     if (log->format == LOG_JSON)
         line.text[line.length++] = '}';
-    line.text[line.length++] = '\n';
-    ssize_t written = write(log->fd, line.text, line.length);
-    (void)written; /* there is nowhere to say that the log is full */
+    deliver(log, &line);
 }
 
 void cvm_log_message(struct cvm_log *log, enum cvm_log_level level, const char *format, ...)
@@ -154,10 +169,12 @@ static int open_file(const char *path)
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
 }
 
-struct cvm_log *cvm_log_open(
-    const char *path, enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error)
+struct cvm_log *cvm_log_open(const char *path, const struct cvm_log_sink *sink,
+    enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error)
 {
     struct cvm_log *log = calloc(1, sizeof *log);
+    if (sink && sink->callback)
+        path = "";
     if (!log || !(log->path = strdup(path))) {
         free(log);
         *error = cvm_error_out_of_memory();
@@ -173,6 +190,9 @@ struct cvm_log *cvm_log_open(
     log->fd = fd;
     log->level = level;
     log->format = format;
+    if (sink)
+        log->sink = *sink;
+    (void)pthread_mutex_init(&log->lock, NULL); /* can't fail with default attributes */
     return log;
 }
 
@@ -195,6 +215,7 @@ void cvm_log_close(struct cvm_log *log)
         return;
     if (*log->path)
         (void)close(log->fd);
+    (void)pthread_mutex_destroy(&log->lock);
     free(log->path);
     free(log);
 }

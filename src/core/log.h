@@ -12,13 +12,20 @@ enum cvm_log_format { LOG_TEXT, LOG_JSON };                         /* as log.fo
 
 struct cvm_log;
 
+/* Takes the lines instead of a file. */
+struct cvm_log_sink {
+    cvm_log_cb callback; /* NULL: none */
+    void *user_data;
+};
+
 struct cvm_log_field {
     const char *name, *value; /* a NULL or empty value is left out */
 };
 
-/* path "" is standard error. On failure: NULL, and error receives why. */
-struct cvm_log *cvm_log_open(
-    const char *path, enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error);
+/* path "" is standard error; a sink, which may be NULL, goes before it. On failure: NULL, and error
+ * receives why. */
+struct cvm_log *cvm_log_open(const char *path, const struct cvm_log_sink *sink,
+    enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error);
 /* Opens the file again, for after it was moved away. What can't be opened stays as it was. */
 cvm_error_t *cvm_log_reopen(struct cvm_log *log);
 void cvm_log_close(struct cvm_log *log);

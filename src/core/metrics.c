@@ -193,6 +193,18 @@ static void print_histogram(FILE *out, enum cvm_metric metric, const struct seri
     (void)fprintf(out, " %llu\n", (unsigned long long)series->count);
 }
 
+size_t cvm_metrics(cvm_t *cvm, char *text, size_t size)
+{
+    size_t length;
+    char *whole = cvm_metrics_render(cvm_metrics_of(cvm), &length);
+    if (!whole)
+        return 0;
+    if (size)
+        (void)snprintf(text, size, "%s", whole);
+    free(whole);
+    return length + 1;
+}
+
 char *cvm_metrics_render(struct cvm_metrics *metrics, size_t *length)
 {
     static const char *const TYPES[] = {"counter", "gauge", "histogram"};

@@ -95,3 +95,10 @@ enum cvm_reason cvm_op_reason(const cvm_op_t *op)
     }
     return REASON_internal;
 }
+
+cvm_error_t *cvm_op_error(const cvm_op_t *op)
+{
+    if (op->answer == CVM_ANSWER_OK)
+        return NULL;
+    return cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+}

@@ -39,5 +39,7 @@ void cvm_op_clear(cvm_op_t *op);
 cvm_record_t *cvm_op_take(cvm_op_t *op, uint32_t i);
 /* What an answer means to a caller; REASON_ok for CVM_ANSWER_OK. */
 enum cvm_reason cvm_op_reason(const cvm_op_t *op);
+/* The same as an error with what the backend said; NULL for CVM_ANSWER_OK. */
+cvm_error_t *cvm_op_error(const cvm_op_t *op);
 
 #endif

@@ -21,8 +21,6 @@
 const struct cvm_property CVM_PROPERTIES[] = {
     {"store", TYPE_BACKEND, "file:devices.db", 0, 0, NULL,
      "Where the device records are: file:PATH (SQLite)."},
-    {"store.lock", TYPE_BOOL, "true", 0, 0, NULL,
-     "Whether this instance is the file's one server; the commands beside it are not."},
     {"store.plain_tokens", TYPE_BOOL, "false", 0, 0, NULL,
      "Whether a literal token in a record is accepted; else only hashes (sha256:...)."},
     {"platform", TYPE_BACKEND, "local:ca", 0, 0, NULL,

@@ -1,4 +1,5 @@
-/* What the records say is due is carried out: certificates retired, suspensions put into effect.
+/* What the records say is due is carried out: certificates retired, suspensions put into effect,
+ * leases cleared away that their owners left behind.
  * The record is the intent, so that no crash can forget it. */
 #ifndef CVM_CORE_RECONCILE_H
 #define CVM_CORE_RECONCILE_H
@@ -14,6 +15,10 @@ void cvm_reconciler_free(struct cvm_reconciler *reconciler);
 void cvm_reconcile_start(cvm_t *cvm);
 /* Looks now rather than at the next interval. */
 void cvm_reconcile_soon(cvm_t *cvm);
+/* Looks now, and calls back when what is due of that device is carried out; error says if it could
+ * not be. */
+cvm_error_t *cvm_reconcile_device(
+    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
 /* Looks no more; who waits is told. */
 void cvm_reconcile_stop(cvm_t *cvm);
 

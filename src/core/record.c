@@ -116,3 +116,29 @@ int32_t cvm_record_set_number(cvm_record_t *record, uint32_t field, int64_t valu
     record->values[field].number = value;
     return 0;
 }
+
+int32_t cvm_record_set_state(
+    cvm_record_t *certificate, const char *state, const char *reason, int64_t revoke_after_ms)
+{
+    return cvm_record_set_text(certificate, CVM_C_STATE, state) ||
+                   cvm_record_set_text(certificate, CVM_C_REASON, reason) ||
+                   cvm_record_set_number(certificate, CVM_C_REVOKE_AFTER, revoke_after_ms)
+               ? -1
+               : 0;
+}
+
+int32_t cvm_record_set_lease(cvm_record_t *device, const char *owner, int64_t until_ms,
+    const char *public_key_sha256, const char *certificate_id)
+{
+    return cvm_record_set_text(device, CVM_D_LEASE_OWNER, owner) ||
+                   cvm_record_set_number(device, CVM_D_LEASE_UNTIL, until_ms) ||
+                   cvm_record_set_text(device, CVM_D_LEASE_PUBLIC_KEY_SHA256, public_key_sha256) ||
+                   cvm_record_set_text(device, CVM_D_LEASE_CERTIFICATE_ID, certificate_id)
+               ? -1
+               : 0;
+}
+
+int32_t cvm_record_is_state(const cvm_record_t *certificate, const char *state)
+{
+    return strcmp(cvm_record_text(certificate, CVM_C_STATE), state) == 0;
+}

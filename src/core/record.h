@@ -15,4 +15,14 @@ int64_t cvm_record_number(const cvm_record_t *record, uint32_t field);
 int32_t cvm_record_set_text(cvm_record_t *record, uint32_t field, const char *value);
 int32_t cvm_record_set_number(cvm_record_t *record, uint32_t field, int64_t value);
 
+/* What several change in the same way; 0 or -1 as above. */
+/* A certificate's way: pending, current, retiring (revoke_after_ms says until when), revoked. */
+int32_t cvm_record_set_state(
+    cvm_record_t *certificate, const char *state, const char *reason, int64_t revoke_after_ms);
+/* A device's lease; all NULL and 0 ends it. */
+int32_t cvm_record_set_lease(cvm_record_t *device, const char *owner, int64_t until_ms,
+    const char *public_key_sha256, const char *certificate_id);
+/* Is it in that state? */
+int32_t cvm_record_is_state(const cvm_record_t *certificate, const char *state);
+
 #endif

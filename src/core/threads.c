@@ -23,17 +23,18 @@ struct cvm_threads {
     pthread_mutex_t lock;
     pthread_cond_t wanted;
     struct work *first, **last;
-    uint32_t idle, started;
+    uint32_t idle, started, waiting, most_waiting;
     int32_t must_end;
     pthread_t threads[MOST_THREADS];
 };
 
-struct cvm_threads *cvm_threads_new(struct cvm_loop *loop)
+struct cvm_threads *cvm_threads_new(struct cvm_loop *loop, uint32_t most_waiting)
 {
     struct cvm_threads *threads = calloc(1, sizeof *threads);
     if (!threads)
         return NULL;
     threads->loop = loop;
+    threads->most_waiting = most_waiting;
     threads->last = &threads->first;
     (void)pthread_mutex_init(&threads->lock, NULL); /* these can't fail with default attributes */
     (void)pthread_cond_init(&threads->wanted, NULL);
@@ -60,6 +61,7 @@ static void *worker(void *argument)
         struct work *work = threads->first;
         if (!work)
             break;
+        threads->waiting--;
         threads->first = work->next;
         if (!threads->first)
             threads->last = &threads->first;
@@ -93,19 +95,19 @@ int32_t cvm_threads_run(struct cvm_threads *threads, void (*work)(void *argument
         return -1;
     *item = (struct work){{NULL, done}, NULL, work, done_function, argument};
     pthread_mutex_lock(&threads->lock);
-    int32_t failed = 0;
-    if (!threads->idle && threads->started < MOST_THREADS)
-        failed = start(threads);
-    if (!failed || threads->started) {
+    int32_t failed = threads->waiting >= threads->most_waiting;
+    if (!failed && threads->waiting >= threads->idle && threads->started < MOST_THREADS)
+        failed = start(threads) && !threads->started;
+    if (!failed) {
+        threads->waiting++;
         *threads->last = item;
         threads->last = &item->next;
         pthread_cond_signal(&threads->wanted);
-        failed = 0;
     }
     pthread_mutex_unlock(&threads->lock);
     if (failed)
         free(item);
-    return failed;
+    return failed ? -1 : 0;
 }
 
 void cvm_threads_free(struct cvm_threads *threads)

@@ -25,6 +25,7 @@ struct cvm_transport_ops {
 /* Every transport object begins with this. */
 struct cvm_transport {
     const struct cvm_transport_ops *ops;
+    cvm_t *cvm; /* the core's, once it is open */
 };
 
 /* The instance's loop, to post requests to. */

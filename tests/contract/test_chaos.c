@@ -16,9 +16,9 @@
 static const struct setting SETTINGS[] = {
     {"store", "faulty"}, {"registration.reissue_after", "0"}, {NULL, NULL}};
 
-static const char *const CALLS[] = {"get", "swap", "scan", "prepare", "create_certificate",
-    "delete_certificate", "attach_policy", "detach_policy", "create_thing", "attach_certificate",
-    "detach_certificate", "activate", "deactivate", "revoke", "suspend"};
+static const char *const CALLS[] = {"get", "swap", "get_certificates", "scan", "prepare",
+    "create_certificate", "delete_certificate", "attach_policy", "detach_policy", "create_thing",
+    "attach_certificate", "detach_certificate", "activate", "deactivate", "revoke", "suspend"};
 
 static uint64_t random_state;
 

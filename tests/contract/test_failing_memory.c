@@ -199,11 +199,12 @@ static void on_device(void *user_data, const cvm_error_t *error, const cvm_devic
     settle(user_data, error);
 }
 
-static void on_devices(
-    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count)
+static void on_devices(void *user_data, const cvm_error_t *error,
+    const cvm_device_t *const *devices, uint32_t count, const char *cursor)
 {
     (void)devices;
     (void)count;
+    (void)cursor;
     settle(user_data, error);
 }
 

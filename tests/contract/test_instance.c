@@ -302,7 +302,9 @@ static void the_store_is_checked(void **state)
     assert_null(cvm_check(cvm, started_or_not, &calls));
     assert_int_equal(calls, 0);
     turn_until(&calls, 1);
-    assert_null(cvm_reload(cvm));
+    assert_null(cvm_reload(cvm, started_or_not, &calls));
+    assert_int_equal(calls, 1);
+    turn_until(&calls, 2);
     instance_end(cvm);
 }
 

@@ -235,7 +235,7 @@ static void what_could_not_be_deleted_stays_in_the_record(void **state)
 {
     static const enum fault FAULTS[] = {
         FAULT_UNAVAILABLE, FAULT_BUSY, FAULT_BROKEN, FAULT_UNKNOWN_NOT, FAULT_UNKNOWN_DONE};
-    static const char *const CALLS[] = {"delete_certificate", "scan"};
+    static const char *const CALLS[] = {"delete_certificate", "get_certificates"};
     struct pair pair;
     for (size_t call = 0; call < LENGTH(CALLS); call++) {
         for (size_t i = 0; i < LENGTH(FAULTS); i++) {

@@ -27,6 +27,16 @@ static cvm_t *start_with(const char *name, const char *value)
     return instance_start(settings);
 }
 
+/* A server, on the store that there is. */
+static cvm_t *start_server_with(const char *name, const char *value)
+{
+    char platform[128];
+    (void)snprintf(platform, sizeof platform, "local:%s/ca", harness_folder());
+    const struct setting settings[] = {
+        {"role", "server"}, {"platform", platform}, {name, value}, {NULL, NULL}};
+    return instance_start(settings);
+}
+
 static cvm_t *start(void)
 {
     return start_with(NULL, NULL);
@@ -529,7 +539,7 @@ static void what_is_due_is_carried_out_by_the_next(void **state)
     before = crl_bytes();
     sql("UPDATE certificates SET state = 'retiring', revoke_after = 1, reason = 'superseded'");
     sql("UPDATE devices SET is_enabled = 0"); /* and so is a suspension */
-    cvm = start_with("reconcile.interval", "10ms");
+    cvm = start_server_with("reconcile.interval", "10ms");
     for (int i = 0; i < 500 && sql_number("SELECT is_suspended FROM devices") == 0; i++)
         turn_for(10);
     assert_string_equal(state_of(cvm, id), "revoked");
@@ -816,16 +826,17 @@ static void a_batch_is_imported(void **state)
 struct listing {
     int calls;
     uint32_t count;
-    char first[129], last[129];
+    char first[129], last[129], cursor[257];
 };
 
-static void listed(
-    void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices, uint32_t count)
+static void listed(void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices,
+    uint32_t count, const char *cursor)
 {
     struct listing *listing = user_data;
     assert_null(error);
     listing->calls++;
     listing->count = count;
+    (void)snprintf(listing->cursor, sizeof listing->cursor, "%s", cursor ? cursor : "");
     if (count) {
         (void)snprintf(listing->first, sizeof listing->first, "%s", cvm_device_uid(devices[0]));
         (void)snprintf(
@@ -846,12 +857,13 @@ static void devices_are_listed_in_pages(void **state)
     assert_int_equal(listing.count, 3);
     assert_string_equal(listing.first, "A");
     assert_string_equal(listing.last, "C");
-    assert_null(cvm_device_list(cvm, "C", 3, listed, &listing));
+    assert_null(cvm_device_list(cvm, listing.cursor, 3, listed, &listing));
     turn_until(&listing.calls, 2);
     assert_int_equal(listing.count, 2);
-    assert_null(cvm_device_list(cvm, "E", 3, listed, &listing));
+    assert_string_equal(listing.cursor, "");
+    assert_null(cvm_device_list(cvm, NULL, 5, listed, &listing));
     turn_until(&listing.calls, 3);
-    assert_int_equal(listing.count, 0);
+    assert_int_equal(listing.count, 5);
     cvm_error_t *error = cvm_device_list(cvm, "", 1001, listed, &listing);
     assert_string_equal(cvm_error_name(error), "invalid_request");
     cvm_error_free(error);

@@ -41,6 +41,7 @@ struct call {
     cvm_record_t *found[MOST_FOUND];
     uint32_t count;
     char *value;
+    char cursor[CVM_CURSOR_SIZE]; /* of the next page */
 };
 
 static void call_done(cvm_op_t *op)
@@ -51,6 +52,8 @@ static void call_done(cvm_op_t *op)
     for (uint32_t i = 0; i < op->record_count && i < MOST_FOUND; i++)
         call->found[call->count++] = cvm_op_take(op, i);
     free(call->value);
+    const char *cursor = op->outs[CVM_OUT_CURSOR];
+    (void)snprintf(call->cursor, sizeof call->cursor, "%s", cursor ? cursor : "");
     call->value = op->outs[CVM_OUT_VALUE] ? strdup(op->outs[CVM_OUT_VALUE]) : NULL;
     cvm_op_clear(op);
     call->is_done = 1;
@@ -102,10 +105,18 @@ static cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
     return wait_for(&call);
 }
 
-static void scan(cvm_t *cvm, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit,
+static void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call)
+{
+    cvm->store.get_certificates(cvm->store_context.self, &begin(cvm, call)->op, uid, limit);
+    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
+}
+
+static void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,
     struct call *call)
 {
-    cvm->store.scan(cvm->store_context.self, &begin(cvm, call)->op, what, after, before_ms, limit);
+    char from[CVM_CURSOR_SIZE];
+    (void)snprintf(from, sizeof from, "%s", cursor); /* it may be the call's own */
+    cvm->store.scan(cvm->store_context.self, &begin(cvm, call)->op, what, from, before_ms, limit);
     assert_int_equal(wait_for(call), CVM_ANSWER_OK);
 }
 
@@ -127,9 +138,9 @@ static cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
 static cvm_record_t *device(const char *uid)
 {
     cvm_record_t *record = cvm_record_new(CVM_RECORD_DEVICE);
-    assert_false(!record || cvm_record_set_text(record, CVM_DEVICE_UID, uid) ||
-                 cvm_record_set_text(record, CVM_DEVICE_TOKEN, "token") ||
-                 cvm_record_set_number(record, CVM_IS_ENABLED, 1));
+    assert_false(!record || cvm_record_set_text(record, CVM_D_DEVICE_UID, uid) ||
+                 cvm_record_set_text(record, CVM_D_DEVICE_TOKEN, "token") ||
+                 cvm_record_set_number(record, CVM_D_IS_ENABLED, 1));
     return record;
 }
 
@@ -163,7 +174,7 @@ static const char *state_of(cvm_t *cvm, const char *uid, uint32_t i)
 {
     static char state[16];
     struct call call = {.is_done = 0};
-    scan(cvm, CVM_SCAN_CERTIFICATES, uid, 0, MOST_FOUND, &call);
+    get_certificates(cvm, uid, MOST_FOUND, &call);
     (void)snprintf(state, sizeof state, "%s",
         i < call.count ? cvm_record_text(call.found[i], CVM_C_STATE) : "none");
     forget(&call);
@@ -213,19 +224,19 @@ static void every_field_is_kept(void)
                              : cvm_record_set_number(row, i, INT64_MIN + i),
             0);
     }
-    char *uid = strdup(cvm_record_text(written, CVM_DEVICE_UID));
+    char *uid = strdup(cvm_record_text(written, CVM_D_DEVICE_UID));
     assert_int_equal(cvm_record_set_text(row, CVM_C_DEVICE_UID, uid), 0);
     const cvm_record_t *rows[] = {row};
     assert_int_equal(swap(cvm, NULL, written, rows, 1), CVM_ANSWER_OK);
     instance_end(cvm);
     cvm = start_store();
     assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
-    for (uint32_t i = 0; i < CVM_REVISION; i++) {
+    for (uint32_t i = 0; i < CVM_D_REVISION; i++) {
         assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(written, i));
         assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(written, i));
     }
-    assert_int_equal(cvm_record_number(call.found[0], CVM_REVISION), 1); /* the store's own */
-    scan(cvm, CVM_SCAN_CERTIFICATES, uid, 0, 10, &call);
+    assert_int_equal(cvm_record_number(call.found[0], CVM_D_REVISION), 1); /* the store's own */
+    get_certificates(cvm, uid, 10, &call);
     assert_int_equal(call.count, 1);
     for (uint32_t i = 0; i < CVM_CERTIFICATE_FIELD_COUNT; i++) {
         assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(row, i));
@@ -243,11 +254,11 @@ static void the_second_insert_conflicts(void)
     struct call call = {.is_done = 0};
     cvm_t *cvm = start_store();
     cvm_record_t *other = device("D");
-    assert_int_equal(cvm_record_set_text(other, CVM_DEVICE_TOKEN, "other"), 0);
+    assert_int_equal(cvm_record_set_text(other, CVM_D_DEVICE_TOKEN, "other"), 0);
     insert(cvm, "D");
     assert_int_equal(swap(cvm, NULL, other, NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_DEVICE_TOKEN), "token");
+    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_TOKEN), "token");
     cvm_record_free(other);
     forget(&call);
     instance_end(cvm);
@@ -262,14 +273,14 @@ static void a_swap_wants_the_record_as_it_was_read(void)
     cvm_record_t *wanted = cvm_record_copy(call.found[0]);
     cvm_record_t *row = certificate("C1", "D", "current");
     const cvm_record_t *rows[] = {row};
-    assert_int_equal(cvm_record_set_text(wanted, CVM_THING_NAME, "one"), 0);
+    assert_int_equal(cvm_record_set_text(wanted, CVM_D_THING_NAME, "one"), 0);
     assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
-    assert_int_equal(cvm_record_set_text(wanted, CVM_THING_NAME, "two"), 0);
+    assert_int_equal(cvm_record_set_text(wanted, CVM_D_THING_NAME, "two"), 0);
     assert_int_equal(swap(cvm, call.found[0], wanted, rows, 1), CVM_ANSWER_CONFLICT);
     assert_int_equal(get(cvm, "D", &now), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(now.found[0], CVM_THING_NAME), "one");
-    assert_int_equal(cvm_record_number(now.found[0], CVM_REVISION),
-        cvm_record_number(call.found[0], CVM_REVISION) + 1);
+    assert_string_equal(cvm_record_text(now.found[0], CVM_D_THING_NAME), "one");
+    assert_int_equal(cvm_record_number(now.found[0], CVM_D_REVISION),
+        cvm_record_number(call.found[0], CVM_D_REVISION) + 1);
     assert_string_equal(state_of(cvm, "D", 0), "none"); /* nothing of a change that conflicts */
     assert_int_equal(swap(cvm, now.found[0], wanted, rows, 1), CVM_ANSWER_OK);
     assert_string_equal(state_of(cvm, "D", 0), "current");
@@ -303,7 +314,7 @@ static cvm_answer_t set_key(cvm_t *cvm, const char *uid, const char *key, const 
     cvm_record_t *wanted = cvm_record_copy(call.found[0]),
                  *row = certificate(row_id, uid, "current");
     const cvm_record_t *rows[] = {row};
-    assert_int_equal(cvm_record_set_text(wanted, CVM_PUBLIC_KEY_SHA256, key), 0);
+    assert_int_equal(cvm_record_set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
     cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, 1);
     cvm_record_free(wanted);
     cvm_record_free(row);
@@ -343,7 +354,7 @@ static void a_certificate_is_updated_by_its_id(void)
     (void)cvm_record_set_text(changed, CVM_C_SUCCESSOR, "C2");
     (void)cvm_record_set_number(changed, CVM_C_REVOKE_AFTER, 17);
     write_certificate(cvm, changed);
-    scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 10, &call);
+    get_certificates(cvm, "D", 10, &call);
     assert_int_equal(call.count, 1);
     assert_string_equal(cvm_record_text(call.found[0], CVM_C_STATE), "retiring");
     assert_string_equal(cvm_record_text(call.found[0], CVM_C_REASON), "superseded");
@@ -382,6 +393,26 @@ static void certificates_outlive_their_device(void)
     instance_end(cvm);
 }
 
+/* However many are revoked: what is not comes first. */
+static void certificates_that_are_not_revoked_come_first(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    write_certificate(cvm, certificate("OLD", "D", "current"));
+    for (int i = 0; i < 70; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "R%02d", i);
+        write_certificate(cvm, certificate(id, "D", i == 40 ? "retiring" : "revoked"));
+    }
+    get_certificates(cvm, "D", 10, &call);
+    assert_int_equal(call.count, 10);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "R40");
+    assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "OLD");
+    assert_string_equal(cvm_record_text(call.found[2], CVM_C_CERTIFICATE_ID), "R69");
+    forget(&call);
+    instance_end(cvm);
+}
+
 static void certificates_come_newest_first(void)
 {
     struct call call = {.is_done = 0};
@@ -392,11 +423,11 @@ static void certificates_come_newest_first(void)
         write_certificate(cvm, certificate(id, "D", "current"));
     }
     write_certificate(cvm, certificate("OTHER", "D2", "current"));
-    scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 10, &call);
+    get_certificates(cvm, "D", 10, &call);
     assert_int_equal(call.count, 5);
     for (uint32_t i = 0; i < 5; i++)
         assert_int_equal(*cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID), "YBZAM"[i]);
-    scan(cvm, CVM_SCAN_CERTIFICATES, "D", 0, 2, &call);
+    get_certificates(cvm, "D", 2, &call);
     assert_int_equal(call.count, 2);
     forget(&call);
     instance_end(cvm);
@@ -404,12 +435,12 @@ static void certificates_come_newest_first(void)
 
 /* --- Scans ------------------------------------------------------------------------------------ */
 
-static void devices_come_in_pages_by_uid(void)
+static void devices_come_in_pages(void)
 {
     enum { DEVICES = 23, PAGE = 5 };
     struct call call = {.is_done = 0};
-    char after[129] = "";
     uint32_t seen = 0;
+    uint8_t times[DEVICES] = {0};
     cvm_t *cvm = start_store();
     for (int i = 0; i < DEVICES; i++) {
         char uid[16];
@@ -417,17 +448,15 @@ static void devices_come_in_pages_by_uid(void)
         insert(cvm, uid);
     }
     do {
-        scan(cvm, CVM_SCAN_DEVICES, after, 0, PAGE, &call);
-        for (uint32_t i = 0; i < call.count; i++) {
-            const char *uid = cvm_record_text(call.found[i], CVM_DEVICE_UID);
-            assert_true(strcmp(uid, after) > 0);
-            (void)snprintf(after, sizeof after, "%s", uid);
-        }
+        scan(cvm, CVM_SCAN_DEVICES, call.cursor, 0, PAGE, &call);
+        assert_true(call.count <= PAGE);
+        for (uint32_t i = 0; i < call.count; i++)
+            times[atoi(cvm_record_text(call.found[i], CVM_D_DEVICE_UID) + 1)]++;
         seen += call.count;
-    } while (call.count == PAGE);
+    } while (*call.cursor);
     assert_int_equal(seen, DEVICES);
-    scan(cvm, CVM_SCAN_DEVICES, "Z", 0, PAGE, &call);
-    assert_int_equal(call.count, 0);
+    for (int i = 0; i < DEVICES; i++)
+        assert_int_equal(times[i], 1);
     forget(&call);
     instance_end(cvm);
 }
@@ -452,6 +481,9 @@ static void what_is_due_is_found_when_it_is_due(void)
     assert_int_equal(call.count, 2);
     scan(cvm, CVM_SCAN_DUE, "", NOW, 1, &call);
     assert_int_equal(call.count, 1);
+    scan(cvm, CVM_SCAN_DUE, call.cursor, NOW, 5, &call);
+    assert_int_equal(call.count, 1);
+    assert_string_equal(call.cursor, "");
     scan(cvm, CVM_SCAN_DUE, "", NOW + 1, 10, &call);
     assert_int_equal(call.count, 3);
     scan(cvm, CVM_SCAN_DUE, "", 0, 10, &call);
@@ -460,7 +492,34 @@ static void what_is_due_is_found_when_it_is_due(void)
     instance_end(cvm);
 }
 
-static void what_a_crl_lists_comes_in_pages_by_id(void)
+static void insert_lease(
+    cvm_t *cvm, const char *uid, const char *owner, int64_t until_ms, const char *certificate_id)
+{
+    cvm_record_t *record = device(uid);
+    assert_int_equal(cvm_record_set_lease(record, owner, until_ms, NULL, certificate_id), 0);
+    assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
+    cvm_record_free(record);
+}
+
+static void leases_that_ended_are_found(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "NONE");
+    insert_lease(cvm, "ENDED", "owner", NOW, NULL);
+    insert_lease(cvm, "HELD", "owner", NOW + 1, "C1");
+    insert_lease(cvm, "LEFT", NULL, 0, "C2");
+    scan(cvm, CVM_SCAN_ENDED_LEASES, "", NOW, 1, &call);
+    assert_int_equal(call.count, 1);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_UID), "ENDED");
+    scan(cvm, CVM_SCAN_ENDED_LEASES, call.cursor, NOW, 5, &call);
+    assert_int_equal(call.count, 1);
+    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_UID), "LEFT");
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void what_a_crl_lists_comes_in_pages(void)
 {
     struct call call = {.is_done = 0};
     cvm_t *cvm = start_store();
@@ -477,7 +536,7 @@ static void what_a_crl_lists_comes_in_pages_by_id(void)
     assert_int_equal(call.count, 2);
     assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C1");
     assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "C2");
-    scan(cvm, CVM_SCAN_REVOKED, "C2", NOW, 2, &call);
+    scan(cvm, CVM_SCAN_REVOKED, call.cursor, NOW, 2, &call);
     assert_int_equal(call.count, 1);
     assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C3");
     forget(&call);
@@ -488,9 +547,9 @@ static void insert_with(cvm_t *cvm, const char *uid, int32_t is_enabled, int32_t
     const char *certificate_id)
 {
     cvm_record_t *record = device(uid);
-    assert_false(cvm_record_set_number(record, CVM_IS_ENABLED, is_enabled) ||
-                 cvm_record_set_number(record, CVM_IS_SUSPENDED, is_suspended) ||
-                 cvm_record_set_text(record, CVM_CERTIFICATE_ID, certificate_id));
+    assert_false(cvm_record_set_number(record, CVM_D_IS_ENABLED, is_enabled) ||
+                 cvm_record_set_number(record, CVM_D_IS_SUSPENDED, is_suspended) ||
+                 cvm_record_set_text(record, CVM_D_CERTIFICATE_ID, certificate_id));
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
     cvm_record_free(record);
 }
@@ -507,7 +566,7 @@ static void suspensions_that_are_due_are_found(void)
     scan(cvm, CVM_SCAN_UNSUSPENDED, "", NOW, 10, &call);
     assert_int_equal(call.count, 2);
     for (uint32_t i = 0; i < 2; i++)
-        assert_non_null(strstr(cvm_record_text(call.found[i], CVM_DEVICE_UID), "TO_"));
+        assert_non_null(strstr(cvm_record_text(call.found[i], CVM_D_DEVICE_UID), "TO_"));
 
     write_certificate(cvm, certificate("C1", "FINE", "current"));
     write_certificate(cvm, certificate("C2", "TO_SUSPEND", "current"));
@@ -518,7 +577,8 @@ static void suspensions_that_are_due_are_found(void)
     assert_int_equal(call.count, 2);
     assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C2");
     assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "C3");
-    scan(cvm, CVM_SCAN_SUSPENDED, "C2", NOW, 1, &call);
+    scan(cvm, CVM_SCAN_SUSPENDED, "", NOW, 1, &call);
+    scan(cvm, CVM_SCAN_SUSPENDED, call.cursor, NOW, 1, &call);
     assert_int_equal(call.count, 1);
     scan(cvm, CVM_SCAN_SUSPENDED, "", NOW + 2 * DAY_MS, 10, &call); /* expired by then */
     assert_int_equal(call.count, 0);
@@ -528,10 +588,12 @@ static void suspensions_that_are_due_are_found(void)
 
 /* --- Import ----------------------------------------------------------------------------------- */
 
+static uint8_t loaded[8];
+
 static void load(cvm_t *cvm, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
 {
     struct call call = {.is_done = 0};
-    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, devices, count, flags);
+    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, devices, count, flags, loaded);
     assert_int_equal(wait_for(&call), CVM_ANSWER_OK);
 }
 
@@ -543,23 +605,23 @@ static void a_batch_says_what_became_of_each_row(void)
     insert(cvm, "OTHER");
     assert_int_equal(get(cvm, "OTHER", &before), CVM_ANSWER_OK);
     cvm_record_t *rows[] = {device("NEW"), device("SAME"), device("OTHER"), device("NEW")};
-    assert_int_equal(cvm_record_set_text(rows[2], CVM_DEVICE_TOKEN, "another"), 0);
-    assert_int_equal(cvm_record_set_number(rows[0], CVM_IS_ENABLED, 0), 0);
+    assert_int_equal(cvm_record_set_text(rows[2], CVM_D_DEVICE_TOKEN, "another"), 0);
+    assert_int_equal(cvm_record_set_number(rows[0], CVM_D_IS_ENABLED, 0), 0);
 
     load(cvm, rows, 4, 0);
-    assert_int_equal(cvm_record_number(rows[0], CVM_REVISION), CVM_ROW_INSERTED);
-    assert_int_equal(cvm_record_number(rows[1], CVM_REVISION), CVM_ROW_UNCHANGED);
-    assert_int_equal(cvm_record_number(rows[2], CVM_REVISION), CVM_ROW_CONFLICT);
-    assert_int_equal(cvm_record_number(rows[3], CVM_REVISION), CVM_ROW_UNCHANGED);
+    assert_int_equal(loaded[0], CVM_LOAD_INSERTED);
+    assert_int_equal(loaded[1], CVM_LOAD_UNCHANGED);
+    assert_int_equal(loaded[2], CVM_LOAD_CONFLICT);
+    assert_int_equal(loaded[3], CVM_LOAD_UNCHANGED);
     assert_int_equal(get(cvm, "OTHER", &call), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_DEVICE_TOKEN), "token");
+    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_TOKEN), "token");
     assert_int_equal(get(cvm, "NEW", &call), CVM_ANSWER_OK);
-    assert_int_equal(cvm_record_number(call.found[0], CVM_IS_ENABLED), 0);
+    assert_int_equal(cvm_record_number(call.found[0], CVM_D_IS_ENABLED), 0);
 
     load(cvm, rows, 4, CVM_LOAD_REPLACE_TOKENS);
-    assert_int_equal(cvm_record_number(rows[2], CVM_REVISION), CVM_ROW_REPLACED);
+    assert_int_equal(loaded[2], CVM_LOAD_REPLACED);
     assert_int_equal(get(cvm, "OTHER", &call), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_DEVICE_TOKEN), "another");
+    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_TOKEN), "another");
     /* Who read the record before that must not write the old token back. */
     cvm_record_t *wanted = cvm_record_copy(before.found[0]);
     assert_int_equal(swap(cvm, before.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
@@ -680,7 +742,7 @@ static void closing_finishes_what_was_begun(void)
 
 static void a_second_server_is_refused(void **state)
 {
-    static const struct setting LOCK[] = {{"store.lock", "true"}, {NULL, NULL}};
+    static const struct setting LOCK[] = {{"role", "server"}, {NULL, NULL}};
     char why[256];
     (void)state;
     cvm_t *server = instance_start(LOCK);
@@ -772,9 +834,13 @@ static const struct {
     RUN(nothing_is_ever_unrevoked),
     RUN(certificates_outlive_their_device),
     RUN(certificates_come_newest_first),
-    RUN(devices_come_in_pages_by_uid),
+    RUN(certificates_that_are_not_revoked_come_first),
+    RUN(leases_that_ended_are_found),
+    RUN(certificates_that_are_not_revoked_come_first),
+    RUN(leases_that_ended_are_found),
+    RUN(devices_come_in_pages),
     RUN(what_is_due_is_found_when_it_is_due),
-    RUN(what_a_crl_lists_comes_in_pages_by_id),
+    RUN(what_a_crl_lists_comes_in_pages),
     RUN(suspensions_that_are_due_are_found),
     RUN(a_batch_says_what_became_of_each_row),
     RUN(small_values_are_swapped),

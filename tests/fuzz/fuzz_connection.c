@@ -59,6 +59,12 @@ static void stub_destroy(void *self)
     (void)self;
 }
 
+static void stub_open(void *self, cvm_op_t *op, cvm_role_t role)
+{
+    (void)role;
+    stub_ok(self, op);
+}
+
 static void stub_get(void *self, cvm_op_t *op, const char *uid)
 {
     char hash[CVM_TOKEN_HASH_SIZE];
@@ -68,9 +74,10 @@ static void stub_get(void *self, cvm_op_t *op, const char *uid)
         return;
     }
     cvm_record_t *device = host->record_new(CVM_RECORD_DEVICE);
-    CHECK(device && !cvm_token_hash(TOKEN, hash) && !host->set_text(device, CVM_DEVICE_UID, UID) &&
-          !host->set_text(device, CVM_DEVICE_TOKEN, hash) &&
-          !host->set_number(device, CVM_IS_ENABLED, 1) && !host->op_add_record(op, device));
+    CHECK(device && !cvm_token_hash(TOKEN, hash) &&
+          !host->set_text(device, CVM_D_DEVICE_UID, UID) &&
+          !host->set_text(device, CVM_D_DEVICE_TOKEN, hash) &&
+          !host->set_number(device, CVM_D_IS_ENABLED, 1) && !host->op_add_record(op, device));
     host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
@@ -106,7 +113,7 @@ static void stub_certify(
 
 static const cvm_store_ops_t STORE = {.size = sizeof STORE,
     .create = stub_create,
-    .open = stub_ok,
+    .open = stub_open,
     .ready = stub_ok,
     .get = stub_get,
     .swap = stub_swap,
@@ -114,7 +121,7 @@ static const cvm_store_ops_t STORE = {.size = sizeof STORE,
     .destroy = stub_destroy};
 static const cvm_platform_ops_t PLATFORM = {.size = sizeof PLATFORM,
     .create = stub_create,
-    .open = stub_ok,
+    .open = stub_open,
     .prepare = stub_prepare,
     .create_certificate = stub_certify,
     .close = stub_ok,

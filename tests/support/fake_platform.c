@@ -329,11 +329,11 @@ static void call(const struct platform *platform, const char *name,
     task->host = host;
     task->op = op;
     task->perform = perform_it;
-    task->is_enabled = device && host->number(device, CVM_IS_ENABLED) != 0;
+    task->is_enabled = device && host->number(device, CVM_D_IS_ENABLED) != 0;
     (void)snprintf(
-        task->uid, sizeof task->uid, "%s", device ? host->text(device, CVM_DEVICE_UID) : "");
+        task->uid, sizeof task->uid, "%s", device ? host->text(device, CVM_D_DEVICE_UID) : "");
     (void)snprintf(
-        task->thing, sizeof task->thing, "%s", device ? host->text(device, CVM_THING_NAME) : "");
+        task->thing, sizeof task->thing, "%s", device ? host->text(device, CVM_D_THING_NAME) : "");
     (void)snprintf(task->certificate_id, sizeof task->certificate_id, "%s",
         certificate ? host->text(certificate, CVM_C_CERTIFICATE_ID) : "");
     carry_out(task, faults_next(name));
@@ -377,11 +377,17 @@ static void complete_ok(void *self, cvm_op_t *op)
     platform->host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
+static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
+{
+    (void)role;
+    complete_ok(self, op);
+}
+
 static const cvm_platform_ops_t FAKE = {
     .size = sizeof(cvm_platform_ops_t),
     .flags = CVM_PLATFORM_OUTSIDE_EFFECTS,
     .create = create,
-    .open = complete_ok,
+    .open = open_platform,
     .prepare = prepare_step,
     .create_certificate = create_certificate_step,
     .delete_certificate = delete_certificate_step,
@@ -401,7 +407,7 @@ static const cvm_platform_ops_t FAKE = {
 static const cvm_platform_ops_t PLAIN = {
     .size = sizeof(cvm_platform_ops_t),
     .create = create,
-    .open = complete_ok,
+    .open = open_platform,
     .prepare = prepare_step,
     .create_certificate = create_certificate_step,
     .revoke = revoke_step,

@@ -29,6 +29,8 @@ struct verb {
     cvm_record_t *const *devices;
     int64_t before_ms;
     uint32_t count, flags;
+    uint8_t *rows;
+    cvm_role_t role;
 };
 
 static cvm_store_ops_t inner_ops;
@@ -195,7 +197,7 @@ static void call(const char *name, const struct verb *verb)
 
 static void run_open(const struct verb *verb)
 {
-    inner_ops.open(verb->store->inner, verb->op);
+    inner_ops.open(verb->store->inner, verb->op, verb->role);
 }
 
 static void run_get(const struct verb *verb)
@@ -219,9 +221,15 @@ static void run_scan(const struct verb *verb)
         verb->store->inner, verb->op, verb->what, verb->name, verb->before_ms, verb->count);
 }
 
+static void run_get_certificates(const struct verb *verb)
+{
+    inner_ops.get_certificates(verb->store->inner, verb->op, verb->name, verb->count);
+}
+
 static void run_load(const struct verb *verb)
 {
-    inner_ops.load(verb->store->inner, verb->op, verb->devices, verb->count, verb->flags);
+    inner_ops.load(
+        verb->store->inner, verb->op, verb->devices, verb->count, verb->flags, verb->rows);
 }
 
 static void run_meta_get(const struct verb *verb)
@@ -234,9 +242,9 @@ static void run_meta_swap(const struct verb *verb)
     inner_ops.meta_swap(verb->store->inner, verb->op, verb->name, verb->as_read, verb->wanted);
 }
 
-static void open_store(void *self, cvm_op_t *op)
+static void open_store(void *self, cvm_op_t *op, cvm_role_t role)
 {
-    call("open", &(struct verb){.store = self, .op = op, .run = run_open});
+    call("open", &(struct verb){.store = self, .op = op, .run = run_open, .role = role});
 }
 
 static void ready(void *self, cvm_op_t *op)
@@ -260,27 +268,37 @@ static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
     call("remove", &(struct verb){.store = self, .op = op, .run = run_remove, .change = change});
 }
 
-static void scan(
-    void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit)
+static void get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
+{
+    call("get_certificates", &(struct verb){.store = self,
+                                 .op = op,
+                                 .run = run_get_certificates,
+                                 .name = device_uid,
+                                 .count = limit});
+}
+
+static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
+    uint32_t limit)
 {
     call("scan", &(struct verb){.store = self,
                      .op = op,
                      .run = run_scan,
                      .what = what,
-                     .name = after,
+                     .name = cursor,
                      .before_ms = before_ms,
                      .count = limit});
 }
 
-static void load(
-    void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+static void load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
+    uint32_t flags, uint8_t *rows)
 {
     call("load", &(struct verb){.store = self,
                      .op = op,
                      .run = run_load,
                      .devices = devices,
                      .count = count,
-                     .flags = flags});
+                     .flags = flags,
+                     .rows = rows});
 }
 
 static void meta_get(void *self, cvm_op_t *op, const char *name)
@@ -335,6 +353,7 @@ static const cvm_store_ops_t FAULTY = {
     .ready = ready,
     .get = get,
     .swap = swap,
+    .get_certificates = get_certificates,
     .scan = scan,
     .load = load,
     .meta_get = meta_get,

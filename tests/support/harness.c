@@ -115,13 +115,14 @@ cvm_conf_t *harness_conf(const struct setting *settings)
     cvm_conf_t *conf = cvm_conf_new();
     assert_non_null(conf);
     set(conf, "store", "file:%s", store_path);
-    set(conf, "store.lock", "%s", "false");
     set(conf, "platform", "%s", "fake:");
     set(conf, "http.listen", "%s", "off");
     set(conf, "reconcile.interval", "%s", "0");
     set(conf, "log.file", "%s/log", folder);
     set(conf, "audit.file", "%s/audit", folder);
     for (; settings && settings->name; settings++) {
+        if (strcmp(settings->name, "role") == 0)
+            continue;
         if (strcmp(settings->name, "store") == 0 && !strchr(settings->value, ':'))
             set(conf, "store", strcmp(settings->value, "faulty") == 0 ? "faulty:%s" : "file:%s",
                 store_path);
@@ -145,6 +146,15 @@ static void started(void *user_data, const cvm_error_t *error)
         (void)snprintf(start->why, sizeof start->why, "%s", cvm_error_text(error));
 }
 
+/* A store that is missing needs a server; else there may be one. */
+static int is_server(const struct setting *settings)
+{
+    for (; settings && settings->name; settings++)
+        if (strcmp(settings->name, "role") == 0)
+            return strcmp(settings->value, "server") == 0;
+    return access(store_path, F_OK) != 0;
+}
+
 cvm_t *instance_try(const struct setting *settings, char *why, size_t size)
 {
     cvm_conf_t *conf = harness_conf(settings);
@@ -161,7 +171,7 @@ cvm_t *instance_try(const struct setting *settings, char *why, size_t size)
     instances[instance_count++] = cvm;
     struct started start = {0, ""};
     inside_call = 1;
-    error = cvm_start(cvm, started, &start);
+    error = (is_server(settings) ? cvm_start : cvm_start_command)(cvm, started, &start);
     inside_call = 0;
     assert_null(error);
     turn_until(&start.is_done, 1);

@@ -23,7 +23,8 @@ const char *harness_store(void);
 const char *harness_make_ca(void);
 
 /* A configuration for the folder: store file:, platform fake:, no reconciling by itself, logs to
- * files; then the settings, which end with a NULL name. */
+ * files; then the settings, which end with a NULL name. "role" is none, but says "server" or
+ * "command"; without it an instance is a server where there is no store yet. */
 cvm_conf_t *harness_conf(const struct setting *settings);
 /* A started instance; fails the test if it does not start. settings may be NULL. */
 cvm_t *instance_start(const struct setting *settings);

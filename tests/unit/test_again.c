@@ -123,14 +123,14 @@ static cvm_record_t *record_of(const struct device *device)
 {
     cvm_record_t *record = cvm_record_new(CVM_RECORD_DEVICE);
     assert_non_null(record);
-    (void)cvm_record_set_number(record, CVM_IS_REGISTERED, device->is_registered);
-    (void)cvm_record_set_text(record, CVM_KEY_ORIGIN, device->origin);
-    (void)cvm_record_set_text(record, CVM_PUBLIC_KEY_SHA256, device->key);
-    (void)cvm_record_set_number(record, CVM_FIRST_ISSUED_AT, NOW - device->first);
-    (void)cvm_record_set_number(record, CVM_LAST_ISSUED_AT, NOW - device->last);
-    (void)cvm_record_set_number(record, CVM_REISSUE_COUNT, device->count);
-    (void)cvm_record_set_text(record, CVM_LEASE_OWNER, device->lease);
-    (void)cvm_record_set_number(record, CVM_LEASE_UNTIL, NOW + device->lease_left);
+    (void)cvm_record_set_number(record, CVM_D_IS_REGISTERED, device->is_registered);
+    (void)cvm_record_set_text(record, CVM_D_KEY_ORIGIN, device->origin);
+    (void)cvm_record_set_text(record, CVM_D_PUBLIC_KEY_SHA256, device->key);
+    (void)cvm_record_set_number(record, CVM_D_FIRST_ISSUED_AT, NOW - device->first);
+    (void)cvm_record_set_number(record, CVM_D_LAST_ISSUED_AT, NOW - device->last);
+    (void)cvm_record_set_number(record, CVM_D_REISSUE_COUNT, device->count);
+    (void)cvm_record_set_text(record, CVM_D_LEASE_OWNER, device->lease);
+    (void)cvm_record_set_number(record, CVM_D_LEASE_UNTIL, NOW + device->lease_left);
     return record;
 }
 

@@ -61,13 +61,13 @@ static const struct {
     {"limit.failures_per_address", "0", 0},
     {"limit.failures_per_address", "60", REFUSED},
     {"limit.failures_per_address", "60/h", REFUSED},
-    {"store.lock", "true", 1},
-    {"store.lock", "on", 1},
-    {"store.lock", "false", 0},
-    {"store.lock", "off", 0},
-    {"store.lock", "True", REFUSED},
-    {"store.lock", "1", REFUSED},
-    {"store.lock", "", REFUSED},
+    {"store.plain_tokens", "true", 1},
+    {"store.plain_tokens", "on", 1},
+    {"store.plain_tokens", "false", 0},
+    {"store.plain_tokens", "off", 0},
+    {"store.plain_tokens", "True", REFUSED},
+    {"store.plain_tokens", "1", REFUSED},
+    {"store.plain_tokens", "", REFUSED},
     {"server_key.type", "p256", 0},
     {"server_key.type", "rsa2048", 1},
     {"server_key.type", "rsa", REFUSED},
@@ -102,7 +102,7 @@ static void values_are_taken_or_refused(void **state)
         if ((error != NULL) != (VALUES[i].number == REFUSED))
             fail_msg("%s = '%s': %s", VALUES[i].name, VALUES[i].value, cvm_error_text(error));
         if (error) {
-            assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+            assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
             assert_non_null(strstr(cvm_error_text(error), VALUES[i].name));
             assert_string_equal(cvm_conf_get(conf, VALUES[i].name), before);
         } else {
@@ -144,7 +144,7 @@ static void an_unknown_name_is_an_error(void **state)
     (void)state;
     cvm_conf_t *conf = cvm_conf_new();
     cvm_error_t *error = cvm_conf_set(conf, "http.lisden", "off");
-    assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+    assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
     assert_non_null(strstr(cvm_error_text(error), "http.lisden"));
     cvm_error_free(error);
     assert_null(cvm_conf_get(conf, "http.lisden"));
@@ -202,7 +202,7 @@ static void a_bad_line_is_named(void **state)
         cvm_conf_t *conf = cvm_conf_new();
         size_t length = FILES[i].length ? FILES[i].length : strlen(FILES[i].text);
         cvm_error_t *error = parse(conf, FILES[i].text, length);
-        assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+        assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
         if (strncmp(cvm_error_text(error), FILES[i].place, strlen(FILES[i].place)) != 0)
             fail_msg("'%s' does not begin with '%s'", cvm_error_text(error), FILES[i].place);
         assert_null(strchr(cvm_error_text(error), '\n'));
@@ -267,7 +267,7 @@ static void a_file_that_can_not_be_read_is_named(void **state)
     for (size_t i = 0; i < LENGTH(PATHS); i++) {
         cvm_conf_t *conf = cvm_conf_new();
         cvm_error_t *error = cvm_conf_load(conf, PATHS[i]);
-        assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+        assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
         assert_non_null(strstr(cvm_error_text(error), PATHS[i]));
         cvm_error_free(error);
         cvm_conf_free(conf);
@@ -342,7 +342,7 @@ static void a_variable_with_a_bad_value_is_an_error(void **state)
     (void)state;
     cvm_conf_t *conf = cvm_conf_new();
     cvm_error_t *error = load(conf, VARIABLES, NULL);
-    assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+    assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
     assert_non_null(strstr(cvm_error_text(error), "workers"));
     cvm_error_free(error);
     cvm_conf_free(conf);

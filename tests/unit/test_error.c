@@ -64,7 +64,8 @@ static void each_reason_is_whole(void **state)
     (void)state;
     for (enum cvm_reason i = REASON_invalid_request; i < REASON_COUNT; i++) {
         cvm_error_t *error = cvm_error_new(i, NULL);
-        assert_true(cvm_error_code(error) > CVM_OK && cvm_error_code(error) <= CVM_INTERNAL);
+        assert_true(
+            cvm_error_code(error) > CVM_CODE_OK && cvm_error_code(error) <= CVM_CODE_INTERNAL);
         assert_string_equal(cvm_error_name(error), cvm_reason_name(i));
         assert_string_equal(cvm_error_text(error), cvm_reason_text(i));
         assert_true(*cvm_error_text(error) && !strchr(cvm_error_text(error), '\n'));
@@ -80,7 +81,7 @@ static void each_reason_is_whole(void **state)
 static void null_is_success(void **state)
 {
     (void)state;
-    assert_int_equal(cvm_error_code(NULL), CVM_OK);
+    assert_int_equal(cvm_error_code(NULL), CVM_CODE_OK);
     assert_string_equal(cvm_error_name(NULL), "ok");
     assert_string_equal(cvm_error_text(NULL), "success");
     assert_string_equal(cvm_error_step(NULL), "");
@@ -93,7 +94,7 @@ static void out_of_memory_is_an_error_like_others(void **state)
 {
     (void)state;
     cvm_error_t *error = cvm_error_out_of_memory();
-    assert_int_equal(cvm_error_code(error), CVM_INTERNAL);
+    assert_int_equal(cvm_error_code(error), CVM_CODE_INTERNAL);
     assert_string_equal(cvm_error_text(error), "out of memory");
     cvm_error_free(error);
     cvm_error_free(cvm_error_out_of_memory());

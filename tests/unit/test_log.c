@@ -41,7 +41,7 @@ static int tear_down(void **state)
 static struct cvm_log *open_log(const struct file *file, enum cvm_log_format format)
 {
     cvm_error_t *error = NULL;
-    struct cvm_log *log = cvm_log_open(file->path, LOG_INFO, format, &error);
+    struct cvm_log *log = cvm_log_open(file->path, NULL, LOG_INFO, format, &error);
     assert_null(error);
     assert_non_null(log);
     return log;
@@ -205,8 +205,8 @@ static void a_file_that_can_not_be_opened_is_named(void **state)
 {
     (void)state;
     cvm_error_t *error = NULL;
-    assert_null(cvm_log_open("/nonexistent/log", LOG_INFO, LOG_TEXT, &error));
-    assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+    assert_null(cvm_log_open("/nonexistent/log", NULL, LOG_INFO, LOG_TEXT, &error));
+    assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
     assert_non_null(strstr(cvm_error_text(error), "/nonexistent/log"));
     cvm_error_free(error);
     cvm_log_close(NULL);

@@ -338,12 +338,42 @@ static void done(void *argument)
         cvm_loop_close(errand->loop, closed, &errand->is_closed);
 }
 
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+
+static void wait_at_gate(void *argument)
+{
+    work(argument);
+    (void)pthread_mutex_lock(&gate);
+    (void)pthread_mutex_unlock(&gate);
+}
+
+/* Two threads hold one each, three wait, the sixth is refused. */
+static void a_full_pool_refuses(void **state)
+{
+    (void)state;
+    struct errand errand = {.loop = cvm_loop_new(NULL), .wanted = 5};
+    errand.loop_thread = pthread_self();
+    errand.threads = cvm_threads_new(errand.loop, 3);
+    (void)pthread_mutex_lock(&gate);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(cvm_threads_run(errand.threads, wait_at_gate, done, &errand), 0);
+    while (atomic_load(&errand.worked) < 2)
+        (void)usleep(100);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(cvm_threads_run(errand.threads, wait_at_gate, done, &errand), 0);
+    assert_int_equal(cvm_threads_run(errand.threads, wait_at_gate, done, &errand), -1);
+    (void)pthread_mutex_unlock(&gate);
+    cvm_loop_run(errand.loop);
+    assert_int_equal(errand.done, 5);
+    cvm_threads_free(errand.threads);
+}
+
 static void work_is_done_in_threads_and_reported_on_the_loop(void **state)
 {
     (void)state;
     struct errand errand = {.loop = cvm_loop_new(NULL), .wanted = 500};
     errand.loop_thread = pthread_self();
-    errand.threads = cvm_threads_new(errand.loop);
+    errand.threads = cvm_threads_new(errand.loop, UINT32_MAX);
     for (int i = 0; i < errand.wanted; i++)
         assert_int_equal(cvm_threads_run(errand.threads, work, done, &errand), 0);
     cvm_loop_run(errand.loop);
@@ -365,6 +395,7 @@ int main(void)
         cmocka_unit_test(a_watch_tells_of_bytes),
         cmocka_unit_test(a_fresh_watch_is_not_lost_by_a_foreign_loop),
         cmocka_unit_test(work_is_done_in_threads_and_reported_on_the_loop),
+        cmocka_unit_test(a_full_pool_refuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

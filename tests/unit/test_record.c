@@ -106,10 +106,10 @@ static void a_field_of_the_other_kind_or_past_the_end_is_refused(void **state)
 static void null_reads_as_an_empty_record(void **state)
 {
     (void)state;
-    assert_string_equal(cvm_record_text(NULL, CVM_DEVICE_UID), "");
-    assert_int_equal(cvm_record_number(NULL, CVM_IS_ENABLED), 0);
-    assert_int_equal(cvm_record_set_text(NULL, CVM_DEVICE_UID, "x"), -1);
-    assert_int_equal(cvm_record_set_number(NULL, CVM_IS_ENABLED, 1), -1);
+    assert_string_equal(cvm_record_text(NULL, CVM_D_DEVICE_UID), "");
+    assert_int_equal(cvm_record_number(NULL, CVM_D_IS_ENABLED), 0);
+    assert_int_equal(cvm_record_set_text(NULL, CVM_D_DEVICE_UID, "x"), -1);
+    assert_int_equal(cvm_record_set_number(NULL, CVM_D_IS_ENABLED, 1), -1);
     cvm_record_free(NULL);
 }
 
@@ -117,12 +117,12 @@ static void null_and_empty_take_a_text_away(void **state)
 {
     (void)state;
     cvm_record_t *record = cvm_record_new(CVM_RECORD_DEVICE);
-    assert_int_equal(cvm_record_set_text(record, CVM_THING_NAME, "thing"), 0);
-    assert_int_equal(cvm_record_set_text(record, CVM_THING_NAME, NULL), 0);
-    assert_string_equal(cvm_record_text(record, CVM_THING_NAME), "");
-    assert_int_equal(cvm_record_set_text(record, CVM_THING_NAME, "thing"), 0);
-    assert_int_equal(cvm_record_set_text(record, CVM_THING_NAME, ""), 0);
-    assert_string_equal(cvm_record_text(record, CVM_THING_NAME), "");
+    assert_int_equal(cvm_record_set_text(record, CVM_D_THING_NAME, "thing"), 0);
+    assert_int_equal(cvm_record_set_text(record, CVM_D_THING_NAME, NULL), 0);
+    assert_string_equal(cvm_record_text(record, CVM_D_THING_NAME), "");
+    assert_int_equal(cvm_record_set_text(record, CVM_D_THING_NAME, "thing"), 0);
+    assert_int_equal(cvm_record_set_text(record, CVM_D_THING_NAME, ""), 0);
+    assert_string_equal(cvm_record_text(record, CVM_D_THING_NAME), "");
     cvm_record_free(record);
 }
 
@@ -143,11 +143,11 @@ static void a_copy_has_texts_of_its_own(void **state)
 static void the_fields_keep_their_places(void **state)
 {
     (void)state;
-    assert_int_equal(CVM_DEVICE_UID, 0);
-    assert_int_equal(CVM_DEVICE_TOKEN, 1);
-    assert_int_equal(CVM_CERTIFICATE_ID, 8);
-    assert_int_equal(CVM_LEASE_OWNER, 14);
-    assert_int_equal(CVM_REVISION, 18);
+    assert_int_equal(CVM_D_DEVICE_UID, 0);
+    assert_int_equal(CVM_D_DEVICE_TOKEN, 1);
+    assert_int_equal(CVM_D_CERTIFICATE_ID, 8);
+    assert_int_equal(CVM_D_LEASE_OWNER, 14);
+    assert_int_equal(CVM_D_REVISION, 18);
     assert_int_equal(CVM_C_CERTIFICATE_ID, 0);
     assert_int_equal(CVM_C_STATE, 2);
     assert_int_equal(CVM_C_PEM, 12);

@@ -30,7 +30,7 @@ static void a_format_holds_the_uid_once_between_name_characters(void **state)
         if ((error == NULL) != FORMATS[i].is_valid)
             fail_msg("%s", FORMATS[i].format);
         if (error)
-            assert_int_equal(cvm_error_code(error), CVM_CONFIGURATION);
+            assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
         cvm_error_free(error);
     }
 }

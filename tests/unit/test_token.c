@@ -84,7 +84,7 @@ static void what_makes_no_token_is_refused(void **state)
         char token[65];
         cvm_error_t *error = cvm_token(CASES[i].secret, strlen(CASES[i].secret), CASES[i].uid,
             CASES[i].second, CASES[i].hmac, token);
-        assert_int_equal(cvm_error_code(error), CVM_INVALID);
+        assert_int_equal(cvm_error_code(error), CVM_CODE_INVALID);
         cvm_error_free(error);
     }
 }

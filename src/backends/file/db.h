@@ -18,9 +18,10 @@ enum statement {
     DELETE_DEVICE,
     WRITE_CERTIFICATE,
     SCAN_DEVICES,
-    SCAN_CERTIFICATES,
+    GET_CERTIFICATES,
     SCAN_DUE,
     SCAN_UNSUSPENDED,
+    SCAN_ENDED_LEASES,
     SCAN_REVOKED,
     SCAN_SUSPENDED,
     LOAD_DEVICE,
@@ -55,8 +56,9 @@ int cvm_db_run(struct db *db, enum statement statement);
 int cvm_db_finish(struct db *db, sqlite3_stmt *prepared);
 
 /* schema.c */
-/* Brings the schema up to date. SQLITE_OK, or the error, and why in error. */
-int cvm_schema_migrate(struct db *db, char *error, size_t error_size);
+/* Brings the schema up to date, or, with only_check, wants it to be. SQLITE_OK, or the error, and
+ * why in error. */
+int cvm_schema_migrate(struct db *db, int only_check, char *error, size_t error_size);
 /* The text of a statement. */
 const char *cvm_schema_statement(enum statement statement);
 

@@ -1,4 +1,5 @@
 /* The reader: queries and refusals never wait for a sync. */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "rows.h"
@@ -27,7 +28,9 @@ int cvm_store_run_get(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
+/* Answers all rows; last receives the first column of the last one, of count. */
+static int answer_rows(
+    struct store *store, struct db *db, struct job *job, uint32_t *count, char *last, size_t size)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, job->statement);
     if (!prepared)
@@ -41,9 +44,30 @@ int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
         rc = answer_row(store, prepared, job);
         if (rc != SQLITE_OK)
             break;
+        ++*count;
+        (void)snprintf(last, size, "%s", (const char *)sqlite3_column_text(prepared, 0));
     }
     (void)sqlite3_reset(prepared);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+int cvm_store_run_get_certificates(struct store *store, struct db *db, struct job *job)
+{
+    char last[CVM_CURSOR_SIZE];
+    uint32_t count = 0;
+    return answer_rows(store, db, job, &count, last, sizeof last);
+}
+
+/* Every scan is in the order of its first column: the last one's value is the cursor. */
+int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
+{
+    char last[CVM_CURSOR_SIZE] = "";
+    uint32_t count = 0;
+    int rc = answer_rows(store, db, job, &count, last, sizeof last);
+    if (rc == SQLITE_OK && count && count == job->limit &&
+        store->host->op_set_text(job->op, CVM_OUT_CURSOR, last))
+        rc = SQLITE_NOMEM;
+    return rc;
 }
 
 int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job)

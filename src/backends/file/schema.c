@@ -20,6 +20,8 @@ static const char *const MIGRATIONS[] = {
     " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL;"
     "CREATE INDEX devices_disabled ON devices(device_uid)"
     " WHERE is_enabled = 0 AND certificate_id IS NOT NULL;"
+    "CREATE INDEX devices_leased ON devices(device_uid)"
+    " WHERE lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL;"
     "CREATE TABLE certificates ("
     " certificate_id TEXT NOT NULL UNIQUE, device_uid TEXT NOT NULL, state TEXT NOT NULL,"
     " serial TEXT, issuer TEXT, not_before INTEGER, not_after INTEGER, revoke_after INTEGER,"
@@ -66,12 +68,17 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                   " WHERE certificates.state <> 'revoked'",
     [SCAN_DEVICES] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid > ?1"
                      " ORDER BY device_uid LIMIT ?3",
-    [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"
-                          " ORDER BY rowid DESC LIMIT ?3",
+    [GET_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"
+                         " ORDER BY state = 'revoked', rowid DESC LIMIT ?3",
     [SCAN_DUE] = "SELECT " CERTIFICATE_NAMES " FROM certificates"
-                 " WHERE state = 'retiring' AND revoke_after <= ?2 ORDER BY revoke_after LIMIT ?3",
+                 " WHERE state = 'retiring' AND revoke_after <= ?2 AND certificate_id > ?1"
+                 " ORDER BY certificate_id LIMIT ?3",
     [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES " FROM devices WHERE is_suspended = is_enabled"
-                         " AND certificate_id IS NOT NULL LIMIT ?3",
+                         " AND certificate_id IS NOT NULL AND device_uid > ?1"
+                         " ORDER BY device_uid LIMIT ?3",
+    [SCAN_ENDED_LEASES] = "SELECT " DEVICE_NAMES " FROM devices WHERE lease_until <= ?2"
+                          " AND (lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL)"
+                          " AND device_uid > ?1 ORDER BY device_uid LIMIT ?3",
     [SCAN_REVOKED] = "SELECT " CERTIFICATE_NAMES " FROM certificates"
                      " WHERE state IN ('revoked', 'retiring') AND certificate_id > ?1"
                      " AND (state = 'revoked' OR revoke_after <= ?2) AND not_after > ?2"
@@ -110,7 +117,11 @@ static int get_version(struct db *db, int *version)
 static void explain_version(char *error, size_t error_size, const char *path, int version)
 {
     char why[96];
-    if (version > VERSION)
+    if (version > 0 && version < VERSION)
+        (void)snprintf(why, sizeof why,
+            "of an older release (schema %d): a server brings it up to date when it starts",
+            version);
+    else if (version > VERSION)
         (void)snprintf(why, sizeof why, "written by a newer release (schema %d, this one knows %d)",
             version, VERSION);
     else
@@ -126,13 +137,14 @@ static int migrate_from(struct db *db, int version)
     return rc == SQLITE_OK ? sqlite3_exec(db->sqlite, set_version, NULL, NULL, NULL) : rc;
 }
 
-int cvm_schema_migrate(struct db *db, char *error, size_t error_size)
+int cvm_schema_migrate(struct db *db, int only_check, char *error, size_t error_size)
 {
     const char *path = sqlite3_db_filename(db->sqlite, NULL);
-    int rc = cvm_db_run(db, BEGIN_WRITE), version = 0;
+    int rc = cvm_db_run(db, only_check ? BEGIN_READ : BEGIN_WRITE), version = 0;
     if (rc == SQLITE_OK)
         rc = get_version(db, &version);
-    if (rc == SQLITE_OK && (version < 0 || version > VERSION)) {
+    int is_wrong = version < 0 || version > VERSION || (only_check && version != VERSION);
+    if (rc == SQLITE_OK && is_wrong) {
         explain_version(error, error_size, path, version);
         (void)cvm_db_run(db, ROLLBACK);
         return SQLITE_MISMATCH;

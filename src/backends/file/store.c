@@ -54,7 +54,7 @@ static cvm_answer_t answer_of_errno(void)
 static cvm_answer_t take_lock(struct store *store, char *error)
 {
     char path[4096];
-    if (!store->host->property_number(store->context, "store.lock"))
+    if (store->role == CVM_ROLE_COMMAND)
         return CVM_ANSWER_OK;
     (void)snprintf(path, sizeof path, "%s.lock", store->path);
     store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -69,6 +69,8 @@ static cvm_answer_t take_lock(struct store *store, char *error)
 /* A new file is readable by nobody else: it holds the tokens' hashes. */
 static cvm_answer_t make_file(struct store *store, char *error)
 {
+    if (store->role == CVM_ROLE_COMMAND)
+        return CVM_ANSWER_OK;
     int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0) {
         (void)close(fd);
@@ -103,7 +105,7 @@ static cvm_answer_t open_databases(struct store *store, char *error)
 {
     int rc = cvm_db_open(&store->writer, store->path, DB_WRITE, error, ERROR_SIZE);
     if (rc == SQLITE_OK)
-        rc = cvm_schema_migrate(&store->writer, error, ERROR_SIZE);
+        rc = cvm_schema_migrate(&store->writer, store->role == CVM_ROLE_COMMAND, error, ERROR_SIZE);
     if (rc == SQLITE_OK)
         rc = cvm_db_open(&store->checkpointer, store->path, DB_WRITE, error, ERROR_SIZE);
     if (rc == SQLITE_OK)
@@ -166,9 +168,10 @@ static void work_writes(struct store *store, struct job *first)
     cvm_store_write(store, first);
 }
 
-static void open_store(void *self, cvm_op_t *op)
+static void open_store(void *self, cvm_op_t *op, cvm_role_t role)
 {
     struct store *store = self;
+    store->role = role;
     struct job *job = calloc(1, sizeof *job);
     cvm_lane_end(&store->writes); /* of an attempt to open that failed */
     if (!job || cvm_lane_start(&store->writes, store, work_writes)) {
@@ -240,17 +243,29 @@ static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
         &(struct job){.op = op, .run = cvm_store_run_change, .change = change, .removes = 1});
 }
 
-static void scan(
-    void *self, cvm_op_t *op, cvm_scan_t what, const char *after, int64_t before_ms, uint32_t limit)
+static void get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
+{
+    struct store *store = self;
+    put(store, &store->reads,
+        &(struct job){.op = op,
+            .run = cvm_store_run_get_certificates,
+            .name = device_uid,
+            .limit = limit,
+            .statement = GET_CERTIFICATES,
+            .kind = CVM_RECORD_CERTIFICATE});
+}
+
+static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
+    uint32_t limit)
 {
     static const struct {
         enum statement statement;
         cvm_record_kind_t kind;
     } SCANS[] = {
         [CVM_SCAN_DEVICES] = {SCAN_DEVICES, CVM_RECORD_DEVICE},
-        [CVM_SCAN_CERTIFICATES] = {SCAN_CERTIFICATES, CVM_RECORD_CERTIFICATE},
         [CVM_SCAN_DUE] = {SCAN_DUE, CVM_RECORD_CERTIFICATE},
         [CVM_SCAN_UNSUSPENDED] = {SCAN_UNSUSPENDED, CVM_RECORD_DEVICE},
+        [CVM_SCAN_ENDED_LEASES] = {SCAN_ENDED_LEASES, CVM_RECORD_DEVICE},
         [CVM_SCAN_REVOKED] = {SCAN_REVOKED, CVM_RECORD_CERTIFICATE},
         [CVM_SCAN_SUSPENDED] = {SCAN_SUSPENDED, CVM_RECORD_CERTIFICATE},
     };
@@ -258,21 +273,22 @@ static void scan(
     put(store, &store->reads,
         &(struct job){.op = op,
             .run = cvm_store_run_scan,
-            .name = after,
+            .name = cursor,
             .before_ms = before_ms,
             .limit = limit,
             .statement = SCANS[what].statement,
             .kind = SCANS[what].kind});
 }
 
-static void load(
-    void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+static void load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
+    uint32_t flags, uint8_t *rows)
 {
     struct store *store = self;
     put(store, &store->writes,
         &(struct job){.op = op,
             .run = cvm_store_run_load,
             .devices = devices,
+            .rows = rows,
             .count = count,
             .flags = flags});
 }
@@ -302,6 +318,7 @@ static const cvm_store_ops_t FILE_STORE = {
     .ready = ready,
     .get = get,
     .swap = swap,
+    .get_certificates = get_certificates,
     .scan = scan,
     .load = load,
     .meta_get = meta_get,

@@ -22,6 +22,7 @@ struct job {
     const cvm_change_t *change;
     const char *name, *as_read, *wanted;
     cvm_record_t *const *devices;
+    uint8_t *rows;
     uint32_t count, flags, limit;
     int64_t before_ms;
     enum statement statement;
@@ -44,6 +45,7 @@ struct store {
     const cvm_host_t *host;
     cvm_context_t *context;
     char *path;
+    cvm_role_t role;
     int lock_fd;
     struct db writer, reader, checkpointer;
     struct lane writes, reads, checkpoints;
@@ -75,6 +77,7 @@ int cvm_store_run_ready(struct store *store, struct db *db, struct job *job);
 /* read.c: the reader's thread and its verbs */
 void cvm_store_read(struct store *store, struct job *first);
 int cvm_store_run_get(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_get_certificates(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_scan(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job);
 

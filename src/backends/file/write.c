@@ -19,7 +19,7 @@ static int is_unique_violation(int rc)
 }
 
 /* The revision is bound behind all the others. */
-_Static_assert(CVM_REVISION + 1 == CVM_DEVICE_FIELD_COUNT, "revision is the last field");
+_Static_assert(CVM_D_REVISION + 1 == CVM_DEVICE_FIELD_COUNT, "revision is the last field");
 
 static int insert_device(struct store *store, struct db *db, const cvm_change_t *change)
 {
@@ -35,14 +35,14 @@ static int insert_device(struct store *store, struct db *db, const cvm_change_t 
 static int update_device(struct store *store, struct db *db, const cvm_change_t *change)
 {
     const cvm_host_t *host = store->host;
-    int64_t revision = host->number(change->as_read, CVM_REVISION);
+    int64_t revision = host->number(change->as_read, CVM_D_REVISION);
     sqlite3_stmt *prepared = cvm_db_statement(db, UPDATE_DEVICE);
     if (prepared) {
-        int last =
-            cvm_rows_bind(host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, CVM_DEVICE_UID + 1);
+        int last = cvm_rows_bind(
+            host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, CVM_D_DEVICE_UID + 1);
         (void)sqlite3_bind_int64(prepared, last, revision + 1);
         (void)sqlite3_bind_text(
-            prepared, last + 1, host->text(change->as_read, CVM_DEVICE_UID), -1, SQLITE_STATIC);
+            prepared, last + 1, host->text(change->as_read, CVM_D_DEVICE_UID), -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(prepared, last + 2, revision);
     }
     return cvm_db_finish(db, prepared);
@@ -54,8 +54,8 @@ static int delete_device(struct store *store, struct db *db, const cvm_change_t 
     sqlite3_stmt *prepared = cvm_db_statement(db, DELETE_DEVICE);
     if (prepared) {
         (void)sqlite3_bind_text(
-            prepared, 1, host->text(change->as_read, CVM_DEVICE_UID), -1, SQLITE_STATIC);
-        (void)sqlite3_bind_int64(prepared, 2, host->number(change->as_read, CVM_REVISION));
+            prepared, 1, host->text(change->as_read, CVM_D_DEVICE_UID), -1, SQLITE_STATIC);
+        (void)sqlite3_bind_int64(prepared, 2, host->number(change->as_read, CVM_D_REVISION));
     }
     return cvm_db_finish(db, prepared);
 }
@@ -99,11 +99,9 @@ int cvm_store_run_change(struct store *store, struct db *db, struct job *job)
     return write_certificates(store, db, change);
 }
 
-enum { ROW_INSERTED = 1, ROW_UNCHANGED = 2, ROW_CONFLICT = 3, ROW_REPLACED = 4 }; /* cvm_row_t */
-
 /* What to do with a row that is there already. */
-static int load_existing(struct store *store, struct db *db, const struct job *job, const char *uid,
-    const char *token, int64_t *row)
+static int load_existing(
+    struct db *db, const struct job *job, const char *uid, const char *token, uint8_t *row)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, GET_TOKEN);
     if (!prepared)
@@ -115,11 +113,10 @@ static int load_existing(struct store *store, struct db *db, const struct job *j
     const char *stored = (const char *)sqlite3_column_text(prepared, 0);
     int is_same = stored && strcmp(stored, token) == 0;
     (void)sqlite3_reset(prepared);
-    *row = is_same ? ROW_UNCHANGED : ROW_CONFLICT;
+    *row = is_same ? CVM_LOAD_UNCHANGED : CVM_LOAD_CONFLICT;
     if (is_same || !(job->flags & CVM_LOAD_REPLACE_TOKENS))
         return SQLITE_OK;
-    *row = ROW_REPLACED;
-    (void)store;
+    *row = CVM_LOAD_REPLACED;
     prepared = cvm_db_statement(db, REPLACE_TOKEN);
     if (prepared) {
         (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
@@ -128,23 +125,22 @@ static int load_existing(struct store *store, struct db *db, const struct job *j
     return cvm_db_finish(db, prepared);
 }
 
-static int load_device(
-    struct store *store, struct db *db, const struct job *job, cvm_record_t *device)
+static int load_device(struct store *store, struct db *db, const struct job *job,
+    const cvm_record_t *device, uint8_t *row)
 {
     const cvm_host_t *host = store->host;
-    const char *uid = host->text(device, CVM_DEVICE_UID);
-    const char *token = host->text(device, CVM_DEVICE_TOKEN);
-    int64_t row = ROW_INSERTED;
+    const char *uid = host->text(device, CVM_D_DEVICE_UID);
+    const char *token = host->text(device, CVM_D_DEVICE_TOKEN);
+    *row = CVM_LOAD_INSERTED;
     sqlite3_stmt *prepared = cvm_db_statement(db, LOAD_DEVICE);
     if (prepared) {
         (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
         (void)sqlite3_bind_text(prepared, 2, token, -1, SQLITE_STATIC);
-        (void)sqlite3_bind_int64(prepared, 3, host->number(device, CVM_IS_ENABLED));
+        (void)sqlite3_bind_int64(prepared, 3, host->number(device, CVM_D_IS_ENABLED));
     }
     int rc = cvm_db_finish(db, prepared);
     if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
-        rc = load_existing(store, db, job, uid, token, &row);
-    (void)host->set_number(device, CVM_REVISION, row);
+        rc = load_existing(db, job, uid, token, row);
     return rc;
 }
 
@@ -152,7 +148,7 @@ int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
 {
     int rc = SQLITE_OK;
     for (uint32_t i = 0; i < job->count && rc == SQLITE_OK; i++)
-        rc = load_device(store, db, job, job->devices[i]);
+        rc = load_device(store, db, job, job->devices[i], &job->rows[i]);
     return rc;
 }
 

@@ -97,43 +97,63 @@ static void report_expiry(const struct platform *platform)
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
 }
 
-static void open_platform(void *self, cvm_op_t *op)
+static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
 {
     struct platform *platform = self;
     report_expiry(platform);
-    /* Commands that only come by leave what is due from time to time to the server. */
-    if (platform->host->property_number(platform->context, "reconcile.interval"))
+    if (role == CVM_ROLE_SERVER)
         cvm_publish_when_due(platform);
     platform->host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
-static void close_platform(void *self, cvm_op_t *op)
-{
-    const struct platform *platform = self;
-    platform->host->complete(op, CVM_ANSWER_OK, NULL);
-}
-
 /* A new crl.pem is part of it: the last one may have been lost or spoiled. */
-void cvm_platform_reload(struct platform *platform)
+static void reload_now(struct platform *platform, struct waiting *waiting)
 {
     char error[200];
-    platform->must_reload = platform->publication != NULL;
-    if (platform->must_reload)
-        return;
     struct ca *ca = cvm_ca_load(platform->folder, error, sizeof error);
     if (ca) {
         cvm_ca_free(platform->ca);
         platform->ca = ca;
         report_expiry(platform);
-        cvm_publish_now(platform);
     }
-    if (!ca || load_endpoint(platform, error, sizeof error))
+    if (!ca || load_endpoint(platform, error, sizeof error)) {
         platform->host->log(platform->context, CVM_LEVEL_ERROR, error);
+        cvm_publish_answer(platform, waiting, CVM_ANSWER_INVALID, error);
+    } else {
+        cvm_publish_all(platform, waiting);
+    }
 }
 
-static void reload(void *self)
+void cvm_platform_go_on(struct platform *platform)
 {
-    cvm_platform_reload(self);
+    struct waiting *reloading = platform->reloading;
+    platform->reloading = NULL;
+    if (reloading)
+        reload_now(platform, reloading);
+    if (platform->closing && !platform->publication)
+        platform->host->complete(platform->closing, CVM_ANSWER_OK, NULL);
+}
+
+static void reload(void *self, cvm_op_t *op)
+{
+    struct platform *platform = self;
+    struct waiting *waiting = malloc(sizeof *waiting);
+    if (!waiting) {
+        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
+    }
+    *waiting = (struct waiting){platform->reloading, op};
+    platform->reloading = waiting;
+    if (!platform->publication)
+        cvm_platform_go_on(platform);
+}
+
+static void close_platform(void *self, cvm_op_t *op)
+{
+    struct platform *platform = self;
+    platform->closing = op;
+    if (!platform->publication)
+        cvm_platform_go_on(platform);
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */
@@ -181,7 +201,7 @@ static void create_certificate(
     const uint8_t *spki = host->op_public_key(op, &length);
     (void)certificate;
     int32_t failed =
-        cvm_ca_sign_leaf(platform->ca, spki, length, host->text(device, CVM_THING_NAME),
+        cvm_ca_sign_leaf(platform->ca, spki, length, host->text(device, CVM_D_THING_NAME),
             host->property_number(platform->context, "certificate.not_before_backdate"),
             host->property_number(platform->context, "certificate.validity"), &leaf);
     cvm_record_t *record = failed ? NULL : record_of(platform, &leaf);

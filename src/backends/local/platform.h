@@ -20,18 +20,22 @@ struct platform {
     struct ca *ca;
     char *endpoint, *root_ca;
     /* Publishing (publish.c): */
-    struct waiting *waiting; /* for the next CRL */
+    struct waiting *waiting;   /* for the next CRL */
+    struct waiting *reloading; /* until the publication is done: it works with the CA as it is */
     struct publication *publication;
-    int32_t must_reload; /* when the publication is done: it works with the CA as it is */
+    cvm_op_t *closing; /* likewise */
 };
 
 /* Completes op when a CRL that was begun after this call is on disk. */
 void cvm_publish(struct platform *platform, cvm_op_t *op);
-/* Publishes without being asked, unless a publication runs. */
-void cvm_publish_now(struct platform *platform);
+/* The same for all of a list, which is taken. */
+void cvm_publish_all(struct platform *platform, struct waiting *waiting);
+/* Completes all of a list with that answer, and frees it. */
+void cvm_publish_answer(
+    struct platform *platform, struct waiting *waiting, cvm_answer_t answer, const char *text);
 /* Publishes what is missing or ends soon, now and from time to time. */
 void cvm_publish_when_due(struct platform *platform);
-/* Reads the CA and the endpoint again (platform.c). */
-void cvm_platform_reload(struct platform *platform);
+/* platform.c: what waited for the publication to end. */
+void cvm_platform_go_on(struct platform *platform);
 
 #endif

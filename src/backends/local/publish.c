@@ -42,7 +42,7 @@ struct publication {
     int lock_fd;
     cvm_scan_t scanning;
     int64_t now_ms;
-    char after[65];
+    char cursor[CVM_CURSOR_SIZE];
     struct entry *entries;
     uint32_t count, room, swaps;
     int64_t number_on_disk, number;
@@ -58,7 +58,7 @@ static void start(struct platform *platform, int32_t only_if_due);
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
-static void answer_all(
+void cvm_publish_answer(
     struct platform *platform, struct waiting *waiting, cvm_answer_t answer, const char *text)
 {
     while (waiting) {
@@ -88,14 +88,14 @@ static void finish(struct publication *publication)
             platform->context, CVM_GAUGE_CRL_NEXT_UPDATE, "", publication->next_update_ms / 1000);
     if (failed)
         host->log(platform->context, CVM_LEVEL_ERROR, publication->error);
-    answer_all(
+    cvm_publish_answer(
         platform, publication->waiting, publication->answer, failed ? publication->error : NULL);
     free(publication->entries);
     free(publication);
-    if (platform->must_reload)
-        cvm_platform_reload(platform);
     if (platform->waiting)
-        cvm_publish_now(platform);
+        start(platform, 0);
+    else
+        cvm_platform_go_on(platform);
 }
 
 static void fail(struct publication *publication, const char *what, const char *why)
@@ -262,14 +262,13 @@ static int32_t add_entry(struct publication *publication, const cvm_record_t *ce
     return 0;
 }
 
-/* A page was full, or the last one of its kind: the next page, the next kind, or the number. */
-static void after_page(struct publication *publication, uint32_t count)
+/* There is another page, or another kind; else it takes its number. */
+static void after_page(struct publication *publication)
 {
-    if (count == PAGE) {
+    if (*publication->cursor) {
         scan(publication);
     } else if (publication->scanning == CVM_SCAN_REVOKED) {
         publication->scanning = CVM_SCAN_SUSPENDED;
-        *publication->after = 0;
         scan(publication);
     } else {
         take_number(publication);
@@ -281,26 +280,25 @@ static void scanned(void *argument, cvm_op_t *op, cvm_answer_t answer)
     struct publication *publication = argument;
     const cvm_host_t *host = publication->platform->host;
     const cvm_record_t *certificate;
-    uint32_t count = 0;
     if (answer != CVM_ANSWER_OK) {
         give_up(publication, "the store does not answer");
         return;
     }
-    for (; (certificate = host->op_record(op, count)); count++) {
+    for (uint32_t i = 0; (certificate = host->op_record(op, i)); i++) {
         if (add_entry(publication, certificate)) {
             give_up(publication, "out of memory");
             return;
         }
-        (void)snprintf(publication->after, sizeof publication->after, "%s",
-            host->text(certificate, CVM_C_CERTIFICATE_ID));
     }
-    after_page(publication, count);
+    const char *cursor = host->op_text(op, CVM_OUT_CURSOR);
+    (void)snprintf(publication->cursor, sizeof publication->cursor, "%s", cursor ? cursor : "");
+    after_page(publication);
 }
 
 static void scan(struct publication *publication)
 {
     struct platform *platform = publication->platform;
-    if (platform->host->store_scan(platform->context, publication->scanning, publication->after,
+    if (platform->host->store_scan(platform->context, publication->scanning, publication->cursor,
             publication->now_ms, PAGE, scanned, publication))
         give_up(publication, "out of memory");
 }
@@ -421,12 +419,7 @@ static void start(struct platform *platform, int32_t only_if_due)
     }
     struct waiting *waiting = platform->waiting;
     platform->waiting = NULL;
-    answer_all(platform, waiting, CVM_ANSWER_UNAVAILABLE, "out of memory");
-}
-
-void cvm_publish_now(struct platform *platform)
-{
-    start(platform, 0);
+    cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE, "out of memory");
 }
 
 void cvm_publish(struct platform *platform, cvm_op_t *op)
@@ -438,7 +431,18 @@ void cvm_publish(struct platform *platform, cvm_op_t *op)
     }
     *waiting = (struct waiting){platform->waiting, op};
     platform->waiting = waiting;
-    cvm_publish_now(platform);
+    start(platform, 0);
+}
+
+void cvm_publish_all(struct platform *platform, struct waiting *waiting)
+{
+    while (waiting) {
+        struct waiting *next = waiting->next;
+        waiting->next = platform->waiting;
+        platform->waiting = waiting;
+        waiting = next;
+    }
+    start(platform, 0);
 }
 
 static void check_again(void *argument)

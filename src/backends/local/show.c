@@ -35,17 +35,6 @@ static void print_certificate(FILE *out, const char *role, X509 *certificate, in
         role, name, before, after, fingerprint);
 }
 
-int64_t cvm_local_crl_number(const char *folder)
-{
-    char error[200];
-    int64_t next_update_ms, number = 0;
-    struct ca *ca = cvm_ca_load(folder, error, sizeof error);
-    if (ca)
-        number = cvm_crl_read(ca, folder, &next_update_ms);
-    cvm_ca_free(ca);
-    return number;
-}
-
 int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size)
 {
     int64_t next_update_ms, number;

@@ -1,0 +1,121 @@
+/* The answer: what the caller, the log and the metrics are told of a registration, once. */
+#include "flow.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "clock.h"
+#include "record.h"
+
+#define RETRY_AFTER_S 5 /* for what is unavailable */
+
+static void log_attempt(const struct registration *r, const char *event)
+{
+    char duration[32];
+    (void)snprintf(
+        duration, sizeof duration, "%.1f", (double)(cvm_monotonic_us() - r->started_us) / 1000.0);
+    const cvm_error_t *error = cvm_result_error(&r->result);
+    const char *code = cvm_error_name(error);
+    const struct cvm_log_field fields[] = {
+        {"request_id", r->request->id},
+        {"uid", r->request->uid},
+        {"peer", r->request->peer},
+        {"transport", r->request->transport},
+        {"step", cvm_flow_step_name(r)},
+        {"code", code},
+        {"detail", r->detail},
+        {"ms", duration},
+    };
+    enum cvm_log_level level = cvm_error_code(error) == CVM_CODE_INTERNAL ? LOG_ERROR : LOG_INFO;
+    cvm_log_write(r->cvm->log, level, event, fields, sizeof fields / sizeof fields[0]);
+}
+
+static void count_attempt(const struct registration *r)
+{
+    const cvm_error_t *error = cvm_result_error(&r->result);
+    const char *labels[] = {
+        error ? "error" : "success", cvm_error_name(error), r->request->transport};
+    cvm_metrics_add(r->cvm->metrics, METRIC_REGISTRATIONS, labels, 1);
+    cvm_metrics_observe(r->cvm->metrics, METRIC_REGISTRATION_DURATION, NULL,
+        (double)(cvm_monotonic_us() - r->started_us) / 1e6);
+}
+
+/* Calls the caller back, once, with the result as it is. */
+void cvm_answer(struct registration *r)
+{
+    if (r->is_answered) {
+        log_attempt(r, "registration settled");
+        return;
+    }
+    r->is_answered = 1;
+    cvm_timer_stop(r->deadline);
+    cvm_error_t *error = &r->result.error;
+    if (cvm_reason_http_status(error->reason) == 503 && !error->retry_after_s)
+        error->retry_after_s = RETRY_AFTER_S;
+    error->step = error->reason == REASON_ok ? "" : cvm_flow_step_name(r);
+    r->result.request_id = r->request->id;
+    if (r->must_render && cvm_result_render(&r->result,
+                              (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status"))) {
+        cvm_result_clear(&r->result); /* it may be registered: who asks again is told */
+        cvm_error_set(error, REASON_unknown, "out of memory; ask again");
+        r->result.http_status = cvm_reason_http_status(REASON_unknown);
+    }
+    count_attempt(r);
+    log_attempt(r, "registration");
+    r->callback(r->user_data, &r->result);
+}
+
+/* The caller waits no longer. What has effects runs on. */
+void cvm_answer_unknown(struct registration *r)
+{
+    if (r->is_answered)
+        return;
+    cvm_error_t before = r->result.error;
+    cvm_error_set(&r->result.error, REASON_unknown, NULL);
+    cvm_answer(r);
+    r->result.error = before;
+    cvm_result_clear(&r->result);
+}
+
+/* The certificate and the issuing chain behind it. */
+static char *with_chain(const char *certificate, const char *chain)
+{
+    size_t size = strlen(certificate) + strlen(chain) + 1;
+    char *text = malloc(size);
+    if (text)
+        (void)snprintf(text, size, "%s%s", certificate, chain);
+    return text;
+}
+
+static void fill_result(struct registration *r)
+{
+    cvm_result_t *result = &r->result;
+    const char *chain = r->outs[CVM_OUT_CHAIN] ? r->outs[CVM_OUT_CHAIN] : "";
+    cvm_error_set(&result->error, REASON_ok, NULL);
+    result->device_certificate = with_chain(cvm_record_text(r->certificate, CVM_C_PEM), chain);
+    if (!result->device_certificate)
+        cvm_error_set(&result->error, REASON_unknown, "out of memory; ask again");
+    result->endpoint = r->outs[CVM_OUT_ENDPOINT];
+    result->root_ca = r->outs[CVM_OUT_ROOT_CA];
+    result->thing_name = cvm_record_text(r->device, CVM_D_THING_NAME);
+    result->certificate_id = cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
+    result->private_key = r->key.private_pem;
+    result->public_key = r->key.private_pem ? r->key.public_pem : NULL;
+    (void)cvm_rfc3339(cvm_now_ms(), result->server_time);
+}
+
+void cvm_answer_success(struct registration *r)
+{
+    if (r->must_issue) {
+        const char *platform = r->cvm->platform_context.kind;
+        cvm_metrics_add(r->cvm->metrics, METRIC_CERTIFICATES_ISSUED, &platform, 1);
+        cvm_audit(r->cvm, r->is_reissue ? "reissued" : "registered", r->request->uid,
+            r->request->id, r->request->peer, cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID),
+            NULL);
+    }
+    fill_result(r);
+    cvm_answer(r);
+    cvm_flow_next(r);
+}

@@ -1,0 +1,114 @@
+/* Calls of the backends' verbs. */
+#include "call.h"
+
+#include "instance.h"
+#include "record.h"
+
+/* Starts op; returns the backend to call, or NULL if it is closed: then op is completed. */
+static void *start(cvm_t *cvm, cvm_op_t *op, enum cvm_side side, const char *call, cvm_op_done done)
+{
+    const struct cvm_context_s *context =
+        side == SIDE_STORE ? &cvm->store_context : &cvm->platform_context;
+    cvm_op_start(op, cvm, side, call, done);
+    if (!context->is_closed)
+        return context->self;
+    CVM_HOST.complete(op, CVM_ANSWER_UNAVAILABLE, "the instance stops");
+    return NULL;
+}
+
+void cvm_store_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "ready", done);
+    if (store)
+        cvm->store.ready(store, op);
+}
+
+void cvm_store_get(cvm_t *cvm, cvm_op_t *op, const char *device_uid, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "get", done);
+    if (store)
+        cvm->store.get(store, op, device_uid);
+}
+
+void cvm_store_get_certificates(
+    cvm_t *cvm, cvm_op_t *op, const char *device_uid, uint32_t limit, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "get_certificates", done);
+    if (store)
+        cvm->store.get_certificates(store, op, device_uid, limit);
+}
+
+void cvm_store_swap(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "swap", done);
+    if (store)
+        cvm->store.swap(store, op, change);
+}
+
+void cvm_store_remove(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "remove", done);
+    if (store)
+        cvm->store.remove(store, op, change);
+}
+
+void cvm_store_load(cvm_t *cvm, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
+    uint32_t flags, uint8_t *rows, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "load", done);
+    if (store)
+        cvm->store.load(store, op, devices, count, flags, rows);
+}
+
+void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+    int64_t before_ms, uint32_t limit, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "scan", done);
+    if (store)
+        cvm->store.scan(store, op, what, cursor, before_ms, limit);
+}
+
+void cvm_store_meta_get(cvm_t *cvm, cvm_op_t *op, const char *name, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "meta_get", done);
+    if (store)
+        cvm->store.meta_get(store, op, name);
+}
+
+void cvm_store_meta_swap(cvm_t *cvm, cvm_op_t *op, const char *name, const char *as_read,
+    const char *wanted, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "meta_swap", done);
+    if (store)
+        cvm->store.meta_swap(store, op, name, as_read, wanted);
+}
+
+void cvm_platform_step(cvm_t *cvm, cvm_op_t *op, cvm_step_fn step, const char *call,
+    const cvm_record_t *device, const cvm_record_t *certificate, struct cvm_key *key,
+    cvm_op_done done)
+{
+    void *platform = start(cvm, op, SIDE_PLATFORM, call, done);
+    if (!platform)
+        return;
+    op->key = key;
+    if (step)
+        step(platform, op, device, certificate);
+    else
+        CVM_HOST.complete(op, CVM_ANSWER_OK, NULL);
+}
+
+void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+{
+    void *platform = start(cvm, op, SIDE_PLATFORM, "reload", done);
+    if (platform && cvm->platform.reload)
+        cvm->platform.reload(platform, op);
+    else if (platform)
+        CVM_HOST.complete(op, CVM_ANSWER_OK, NULL);
+}
+
+int32_t cvm_lacks_certificates(const cvm_op_t *op)
+{
+    uint32_t count = op->record_count;
+    return count >= CVM_MOST_CERTIFICATES && op->records[count - 1] &&
+           !cvm_record_is_state(op->records[count - 1], "revoked");
+}

@@ -1,0 +1,38 @@
+/* Calls of the store's and the platform's verbs. Each starts op, whose done() runs on the loop once
+ * the backend has completed it; what it is handed is borrowed until then. A backend that is closed
+ * already is not called: op completes with UNAVAILABLE. */
+#ifndef CVM_CORE_CALL_H
+#define CVM_CORE_CALL_H
+
+#include "op.h"
+
+typedef void (*cvm_op_done)(cvm_op_t *op);
+
+void cvm_store_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
+void cvm_store_get(cvm_t *cvm, cvm_op_t *op, const char *device_uid, cvm_op_done done);
+void cvm_store_get_certificates(
+    cvm_t *cvm, cvm_op_t *op, const char *device_uid, uint32_t limit, cvm_op_done done);
+void cvm_store_swap(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_op_done done);
+void cvm_store_remove(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_op_done done);
+void cvm_store_load(cvm_t *cvm, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
+    uint32_t flags, uint8_t *rows, cvm_op_done done);
+void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+    int64_t before_ms, uint32_t limit, cvm_op_done done);
+void cvm_store_meta_get(cvm_t *cvm, cvm_op_t *op, const char *name, cvm_op_done done);
+void cvm_store_meta_swap(cvm_t *cvm, cvm_op_t *op, const char *name, const char *as_read,
+    const char *wanted, cvm_op_done done);
+
+/* A step of the platform's, or an undo; one that it does not offer is done at once. call: the name
+ * in metrics and messages. key: what create_certificate certifies, or NULL. */
+void cvm_platform_step(cvm_t *cvm, cvm_op_t *op, cvm_step_fn step, const char *call,
+    const cvm_record_t *device, const cvm_record_t *certificate, struct cvm_key *key,
+    cvm_op_done done);
+void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
+
+/* The most certificates of a device that are worked with: those that are not revoked come first,
+ * and there are few of them. */
+#define CVM_MOST_CERTIFICATES 64
+/* 1 if there may be more that are not revoked than get_certificates answered with that limit. */
+int32_t cvm_lacks_certificates(const cvm_op_t *op);
+
+#endif

@@ -1,0 +1,255 @@
+/*
+ * The flow: one table of steps, each with its run and its undo. Read STEPS first.
+ *
+ * A step runs, is done (its operation completed), and the next one follows. A step that fails ends
+ * the flow: what was done is undone backwards, and the caller is answered. A platform without
+ * outside effects has nothing to undo: its certificate exists only once `update` is durable.
+ */
+#include "flow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "record.h"
+
+#define MOST_ATTEMPTS      4 /* when others change the record at the same time */
+#define RACE_RETRY_AFTER_S 1 /* when another request won */
+
+enum when {
+    ALWAYS = 0,
+    ISSUE = 1,     /* a certificate is to be made */
+    OUTSIDE = 2,   /* the platform has effects outside the store */
+    HAS_EFFECT = 4 /* from here on it must end in the record, or be undone */
+};
+
+struct step {
+    const char *name;
+    uint32_t when;
+    void (*run)(struct registration *registration);
+    void (*done)(struct registration *registration);
+    void (*undo)(struct registration *registration);
+    size_t call, undo_call; /* which member of the platform's table, for call_platform */
+    const char *undo_name;
+};
+
+static void call_platform(struct registration *r);
+static void called(struct registration *r);
+static void undo_platform(struct registration *r);
+
+#define CALL(member) offsetof(cvm_platform_ops_t, member)
+#define UNDO(member) CALL(member), #member
+
+/* clang-format off */
+static const struct step STEPS[] = {
+    /* name                 when                          run                        done                        undo */
+    {"verify",              ALWAYS,                       cvm_verify,                cvm_verify_proof,           NULL,              0, 0, NULL},
+    {"asked again",         ALWAYS,                       cvm_asked_again,           cvm_asked_again_decide,     NULL,              0, 0, NULL},
+    {"prepare",             ALWAYS,                       call_platform,             cvm_issue_prepared,         NULL,              CALL(prepare), 0, NULL},
+    {"make key",            ISSUE,                        cvm_issue_make_key,        NULL,                       NULL,              0, 0, NULL},
+    {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, cvm_lease_claim,           cvm_lease_claimed,          cvm_lease_release, 0, 0, NULL},
+    {"take over",           ISSUE | OUTSIDE,              cvm_lease_take_over,       cvm_lease_taken_over,       NULL,              0, 0, NULL},
+    {"create certificate",  ISSUE,                        call_platform,             cvm_issue_take_certificate, undo_platform,     CALL(create_certificate), UNDO(delete_certificate)},
+    {"record",              ISSUE | OUTSIDE,              cvm_lease_record,          cvm_lease_recorded,         NULL,              0, 0, NULL},
+    {"attach policy",       ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_policy), UNDO(detach_policy)},
+    {"create thing",        ISSUE,                        call_platform,             called,                     NULL,              CALL(create_thing), 0, NULL},
+    {"attach certificate",  ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_certificate), UNDO(detach_certificate)},
+    {"activate",            ISSUE | OUTSIDE,              call_platform,             called,                     undo_platform,     CALL(activate), UNDO(deactivate)},
+    {"update",              ISSUE | HAS_EFFECT,           cvm_issue_update,          cvm_swap_done,              NULL,              0, 0, NULL},
+    {"answer",              ALWAYS,                       cvm_answer_success,        NULL,                       NULL,              0, 0, NULL},
+    {"retire previous",     ISSUE,                        cvm_issue_retire_previous, NULL,                       NULL,              0, 0, NULL},
+};
+/* clang-format on */
+#define STEP_COUNT (sizeof STEPS / sizeof STEPS[0])
+
+/* --- From step to step ------------------------------------------------------------------------ */
+
+struct registration *cvm_flow_of(cvm_op_t *op)
+{
+    return CVM_CONTAINER(op, struct registration, op);
+}
+
+int32_t cvm_flow_is_outside(const struct registration *r)
+{
+    return (r->cvm->platform.flags & CVM_PLATFORM_OUTSIDE_EFFECTS) != 0;
+}
+
+const char *cvm_flow_step_name(const struct registration *r)
+{
+    return r->step && r->step < STEPS + STEP_COUNT ? r->step->name : "";
+}
+
+static int32_t applies(const struct registration *r, const struct step *step)
+{
+    return (!(step->when & ISSUE) || r->must_issue) &&
+           (!(step->when & OUTSIDE) || cvm_flow_is_outside(r));
+}
+
+static void end(struct registration *r)
+{
+    cvm_t *cvm = r->cvm;
+    cvm_registration_free(r);
+    cvm_release(cvm);
+}
+
+static void run_step(struct registration *r)
+{
+    while (r->step < STEPS + STEP_COUNT && !applies(r, r->step))
+        r->step++;
+    if (r->step == STEPS + STEP_COUNT || (r->is_answered && !r->has_effects)) {
+        end(r);
+        return;
+    }
+    /* A platform without outside effects is changed by `update` alone. */
+    if (r->step->when & HAS_EFFECT)
+        r->has_effects = 1;
+    r->step->run(r);
+}
+
+void cvm_flow_begin(struct registration *r)
+{
+    r->step = STEPS;
+    if (r->result.error.reason == REASON_ok)
+        run_step(r);
+    else /* the payload was refused */
+        cvm_flow_undo(r, -1);
+}
+
+void cvm_flow_next(struct registration *r)
+{
+    r->step++;
+    run_step(r);
+}
+
+void cvm_flow_op_done(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    r->step->done(r);
+}
+
+/* --- Failing and undoing ---------------------------------------------------------------------- */
+
+void cvm_flow_undo(struct registration *r, ptrdiff_t from)
+{
+    for (; r->has_effects && from >= 0; from--) {
+        if (STEPS[from].undo && applies(r, &STEPS[from])) {
+            r->undoing = from;
+            STEPS[from].undo(r);
+            return;
+        }
+    }
+    cvm_answer(r);
+    end(r);
+}
+
+void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *text)
+{
+    uint32_t retry_after_s = r->result.error.retry_after_s;
+    cvm_error_set(&r->result.error, reason, text);
+    r->result.error.retry_after_s = retry_after_s;
+    /* A call with an unknown outcome may have happened: its undo is idempotent. */
+    int32_t may_have_happened =
+        r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_UNKNOWN && r->step->undo;
+    r->undoing = r->step - STEPS - !may_have_happened;
+    if (cvm_flow_is_outside(r) && r->has_effects)
+        cvm_lease_keep(r);
+    else
+        cvm_flow_undo(r, r->undoing);
+}
+
+void cvm_flow_out_of_memory(struct registration *r)
+{
+    cvm_flow_fail(r, REASON_internal, "out of memory");
+}
+
+int32_t cvm_flow_failed(struct registration *r)
+{
+    enum cvm_reason reason = cvm_op_reason(&r->op);
+    if (reason == REASON_ok)
+        return 0;
+    (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
+    cvm_flow_fail(r, reason, NULL);
+    return 1;
+}
+
+void cvm_flow_fail_unknown(struct registration *r)
+{
+    r->has_effects = 0;
+    cvm_flow_fail(r, REASON_unknown, NULL);
+}
+
+void cvm_flow_give_way(struct registration *r)
+{
+    r->result.error.retry_after_s = RACE_RETRY_AFTER_S;
+    cvm_flow_fail(r, REASON_in_progress, NULL);
+}
+
+void cvm_flow_start_over(struct registration *r)
+{
+    int32_t holds_lease =
+        cvm_flow_is_outside(r) && r->has_effects && r->step->run != cvm_lease_claim;
+    if (!holds_lease)
+        r->has_effects = 0;
+    if (holds_lease || ++r->attempts == MOST_ATTEMPTS) {
+        cvm_flow_give_way(r);
+        return;
+    }
+    cvm_record_t **records[] = {
+        &r->device, &r->wanted, &r->current, &r->certificate, &r->abandoned};
+    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
+        cvm_record_free(*records[i]);
+        *records[i] = NULL;
+    }
+    r->must_issue = r->is_reissue = 0;
+    cvm_flow_begin(r);
+}
+
+/* --- Steps that are a call of the platform ---------------------------------------------------- */
+
+static cvm_step_fn member(const struct registration *r, size_t offset)
+{
+    cvm_step_fn function;
+    memcpy(&function, (const char *)&r->cvm->platform + offset, sizeof function);
+    return function;
+}
+
+static void call_platform(struct registration *r)
+{
+    cvm_step_fn function = member(r, r->step->call);
+    /* A certificate that was adopted exists and is recorded. */
+    int32_t is_made = r->step->call == CALL(create_certificate) && r->certificate;
+    if (!function || is_made)
+        cvm_flow_next(r);
+    else
+        cvm_platform_step(r->cvm, &r->op, function, r->step->name,
+            r->wanted ? r->wanted : r->device, r->certificate, &r->key, cvm_flow_op_done);
+}
+
+static void called(struct registration *r)
+{
+    if (!cvm_flow_failed(r))
+        cvm_flow_next(r);
+}
+
+void cvm_flow_undone(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    if (op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_NOT_FOUND) {
+        cvm_flow_undo(r, r->undoing - 1);
+        return;
+    }
+    /* The lease ends by itself; what is recorded in it is then revoked or deleted. */
+    cvm_log_message(
+        r->cvm->log, LOG_WARNING, "undo of %s failed: %s", STEPS[r->undoing].name, op->text);
+    cvm_flow_undo(r, -1);
+}
+
+static void undo_platform(struct registration *r)
+{
+    const struct step *step = &STEPS[r->undoing];
+    cvm_step_fn function = member(r, step->undo_call);
+    if (!function || !r->certificate)
+        cvm_flow_undo(r, r->undoing - 1);
+    else
+        cvm_platform_step(r->cvm, &r->op, function, step->undo_name,
+            r->wanted ? r->wanted : r->device, r->certificate, &r->key, cvm_flow_undone);
+}

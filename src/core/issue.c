@@ -1,0 +1,141 @@
+/* The certificate's making: key, certificate, and the one write that makes it the device's. What
+ * the platform does in between stands in the table of steps alone. */
+#include "flow.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "again.h"
+#include "clock.h"
+#include "reconcile.h"
+#include "record.h"
+
+#define BUSY_RETRY_AFTER_S 5 /* when too many wait for a key */
+
+/* --- prepare, make key ------------------------------------------------------------------------ */
+
+void cvm_issue_prepared(struct registration *r)
+{
+    if (cvm_flow_failed(r))
+        return;
+    for (uint32_t i = 0; i < CVM_OUT_COUNT; i++) {
+        free(r->outs[i]);
+        r->outs[i] = r->op.outs[i];
+        r->op.outs[i] = NULL;
+    }
+    if (r->outs[CVM_OUT_ENDPOINT] && r->outs[CVM_OUT_ROOT_CA])
+        cvm_flow_next(r);
+    else
+        cvm_flow_fail(r, REASON_platform_error, NULL);
+}
+
+static void make_key_now(void *argument)
+{
+    struct registration *r = argument;
+    int64_t type = cvm_conf_number(r->cvm->conf, "server_key.type");
+    if (cvm_key_make(&r->key, (enum cvm_key_type)type))
+        cvm_key_clear(&r->key);
+}
+
+static void key_made(void *argument)
+{
+    struct registration *r = argument;
+    cvm_t *cvm = r->cvm; /* r may be gone when the next step returns */
+    if (r->key.spki)
+        cvm_flow_next(r);
+    else
+        cvm_flow_fail(r, REASON_internal, "no key could be made");
+    cvm_release(cvm);
+}
+
+void cvm_issue_make_key(struct registration *r)
+{
+    if (r->key.spki) { /* the CSR's, or made before the flow started over */
+        cvm_flow_next(r);
+        return;
+    }
+    cvm_t *cvm = r->cvm;
+    cvm_hold(cvm);
+    if (cvm_conf_number(r->cvm->conf, "server_key.type") != KEY_RSA2048) {
+        make_key_now(r);
+        key_made(r);
+    } else if (cvm_threads_run(r->cvm->key_makers, make_key_now, key_made, r)) {
+        r->result.error.retry_after_s = BUSY_RETRY_AFTER_S;
+        cvm_flow_fail(r, REASON_overloaded, "too many wait for an RSA key");
+        cvm_release(cvm);
+    }
+}
+
+void cvm_issue_take_certificate(struct registration *r)
+{
+    if (cvm_flow_failed(r))
+        return;
+    r->certificate = cvm_op_take(&r->op, 0);
+    if (!r->certificate || !*cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID) ||
+        !*cvm_record_text(r->certificate, CVM_C_PEM))
+        cvm_flow_fail(r, REASON_platform_error, NULL);
+    else if (cvm_record_set_text(r->certificate, CVM_C_DEVICE_UID, r->request->uid) ||
+             cvm_record_set_text(r->certificate, CVM_C_PUBLIC_KEY_SHA256, r->key.sha256) ||
+             cvm_record_set_text(r->certificate, CVM_C_STATE, "pending"))
+        cvm_flow_out_of_memory(r);
+    else
+        cvm_flow_next(r);
+}
+
+/* --- update ----------------------------------------------------------------------------------- */
+
+/* The wanted record of a registered device. */
+static int32_t set_registered(struct registration *r, int64_t now_ms)
+{
+    cvm_record_t *wanted = r->wanted;
+    char now[CVM_RFC3339_SIZE];
+    int64_t first = r->is_reissue ? cvm_record_number(r->device, CVM_D_FIRST_ISSUED_AT) : now_ms;
+    int64_t reissues = r->is_reissue ? cvm_record_number(r->device, CVM_D_REISSUE_COUNT) + 1 : 0;
+    const char *origin = r->request->csr ? CVM_ORIGIN_CSR : CVM_ORIGIN_SERVER;
+    return cvm_record_set_lease(wanted, NULL, 0, NULL, NULL) ||
+                   cvm_record_set_number(wanted, CVM_D_IS_REGISTERED, 1) ||
+                   cvm_record_set_text(wanted, CVM_D_REGISTERED_ON, cvm_rfc3339(now_ms, now)) ||
+                   cvm_record_set_text(wanted, CVM_D_CERTIFICATE_ID,
+                       cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID)) ||
+                   cvm_record_set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, r->key.sha256) ||
+                   cvm_record_set_text(wanted, CVM_D_KEY_ORIGIN, origin) ||
+                   cvm_record_set_number(wanted, CVM_D_FIRST_ISSUED_AT, first) ||
+                   cvm_record_set_number(wanted, CVM_D_LAST_ISSUED_AT, now_ms) ||
+                   cvm_record_set_number(wanted, CVM_D_REISSUE_COUNT, reissues) ||
+                   cvm_record_set_text(r->certificate, CVM_C_STATE, "current")
+               ? -1
+               : 0;
+}
+
+/* The superseded certificate retires at once. */
+static int32_t set_retiring(struct registration *r, int64_t now_ms)
+{
+    return cvm_record_set_state(r->current, "retiring", "superseded", now_ms) ||
+                   cvm_record_set_text(r->current, CVM_C_SUCCESSOR,
+                       cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID))
+               ? -1
+               : 0;
+}
+
+void cvm_issue_update(struct registration *r)
+{
+    int64_t now_ms = cvm_now_ms();
+    uint32_t count = 0;
+    if (set_registered(r, now_ms) || (r->current && set_retiring(r, now_ms))) {
+        if (!cvm_flow_is_outside(r))
+            r->has_effects = 0;
+        cvm_flow_out_of_memory(r);
+        return;
+    }
+    r->changed[count++] = r->certificate;
+    if (r->current)
+        r->changed[count++] = r->current;
+    cvm_swap_start(r, count, cvm_flow_op_done);
+}
+
+void cvm_issue_retire_previous(struct registration *r)
+{
+    if (r->current)
+        cvm_reconcile_soon(r->cvm);
+    cvm_flow_next(r);
+}

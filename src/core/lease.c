@@ -1,0 +1,237 @@
+/*
+ * The lease: only who holds it may have effects outside the store on the device's behalf. It is
+ * taken by a conditional write, holds the id of the certificate that is in the making, and ends by
+ * itself; whoever takes it over deals with what its last owner left.
+ */
+#include "flow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "again.h"
+#include "clock.h"
+#include "record.h"
+
+#define MOST_UNDO_ATTEMPTS 4 /* when others change the record at the same time */
+
+/* A certificate that nobody got. 0, or -1 without memory. */
+static int32_t set_abandoned(cvm_record_t *certificate, const char *state, int64_t revoke_after_ms)
+{
+    return cvm_record_set_state(certificate, state, "cessationOfOperation", revoke_after_ms);
+}
+
+/* The record as it is now, if our lease is in it; NULL otherwise. */
+static cvm_record_t *take_if_ours(const struct registration *r, cvm_op_t *op)
+{
+    cvm_record_t *now = cvm_op_take(op, 0);
+    if (now && strcmp(cvm_record_text(now, CVM_D_LEASE_OWNER), r->owner) == 0)
+        return now;
+    cvm_record_free(now);
+    return NULL;
+}
+
+/* --- Claim ------------------------------------------------------------------------------------ */
+
+void cvm_lease_claim(struct registration *r)
+{
+    (void)snprintf(r->taken_over, sizeof r->taken_over, "%s",
+        cvm_record_text(r->device, CVM_D_LEASE_CERTIFICATE_ID));
+    if (cvm_record_set_lease(
+            r->wanted, r->owner, cvm_now_ms() + CVM_LEASE_MS, r->key.sha256, r->taken_over)) {
+        r->has_effects = 0;
+        cvm_flow_out_of_memory(r);
+        return;
+    }
+    cvm_swap_start(r, 0, cvm_flow_op_done);
+}
+
+void cvm_lease_claimed(struct registration *r)
+{
+    if (r->op.answer == CVM_ANSWER_OK || r->op.answer == CVM_ANSWER_UNKNOWN ||
+        r->op.answer == CVM_ANSWER_CONFLICT) {
+        cvm_swap_done(r);
+        return;
+    }
+    r->has_effects = 0; /* it was not taken */
+    (void)cvm_flow_failed(r);
+}
+
+/* --- Take over -------------------------------------------------------------------------------- */
+
+/* The last owner of the lease recorded a certificate: it is looked up to be adopted or deleted. */
+void cvm_lease_take_over(struct registration *r)
+{
+    if (!*r->taken_over) {
+        cvm_flow_next(r);
+        return;
+    }
+    cvm_store_get_certificates(
+        r->cvm, &r->op, r->request->uid, CVM_MOST_CERTIFICATES, cvm_flow_op_done);
+}
+
+/* The fence: after this, an owner that wakes up can't activate its certificate. */
+static void deleted(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    if (op->answer != CVM_ANSWER_NOT_FOUND && cvm_flow_failed(r))
+        return;
+    *r->taken_over = 0;
+    if (set_abandoned(r->abandoned, "revoked", 0))
+        cvm_flow_out_of_memory(r);
+    else
+        cvm_flow_next(r);
+}
+
+/* What the lease's last owner recorded; made up if its row is gone. NULL without memory. */
+static cvm_record_t *find_taken_over(struct registration *r)
+{
+    for (uint32_t i = 0; i < r->op.record_count; i++)
+        if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), r->taken_over) == 0)
+            return cvm_op_take(&r->op, i);
+    cvm_record_t *certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    if (certificate && (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, r->taken_over) ||
+                           cvm_record_set_text(certificate, CVM_C_DEVICE_UID, r->request->uid))) {
+        cvm_record_free(certificate);
+        certificate = NULL;
+    }
+    return certificate;
+}
+
+/* One that is being undone already is not adopted. */
+static int32_t can_be_adopted(const struct registration *r, const cvm_record_t *certificate)
+{
+    return strcmp(cvm_record_text(certificate, CVM_C_PUBLIC_KEY_SHA256), r->key.sha256) == 0 &&
+           cvm_record_is_state(certificate, "pending");
+}
+
+void cvm_lease_taken_over(struct registration *r)
+{
+    if (cvm_flow_failed(r))
+        return;
+    cvm_step_fn delete_it = r->cvm->platform.delete_certificate;
+    cvm_record_t *found = find_taken_over(r);
+    if (!found) {
+        cvm_flow_out_of_memory(r);
+    } else if (can_be_adopted(r, found)) {
+        r->certificate = found;
+        r->is_recorded = 1;
+        *r->taken_over = 0;
+        cvm_flow_next(r);
+    } else if (!delete_it) {
+        cvm_record_free(found);
+        cvm_flow_next(r);
+    } else {
+        r->abandoned = found;
+        cvm_platform_step(
+            r->cvm, &r->op, delete_it, "delete_certificate", r->wanted, found, NULL, deleted);
+    }
+}
+
+/* --- Record ----------------------------------------------------------------------------------- */
+
+void cvm_lease_recorded(struct registration *r)
+{
+    r->is_recorded = r->op.answer == CVM_ANSWER_OK || r->op.answer == CVM_ANSWER_UNKNOWN;
+    cvm_swap_done(r);
+}
+
+void cvm_lease_record(struct registration *r)
+{
+    if (cvm_record_set_text(r->wanted, CVM_D_LEASE_CERTIFICATE_ID,
+            cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID))) {
+        cvm_flow_out_of_memory(r);
+        return;
+    }
+    r->changed[0] = r->certificate;
+    r->changed[1] = r->abandoned;
+    cvm_swap_start(r, r->abandoned ? 2 : 1, cvm_flow_op_done);
+}
+
+/* --- Keep, before undoing --------------------------------------------------------------------- */
+
+/* Nothing may be touched but a certificate that no record knows. */
+static void lease_lost(struct registration *r)
+{
+    r->is_lease_lost = 1;
+    cvm_flow_undo(r, r->is_recorded ? -1 : r->undoing);
+}
+
+static void lease_read(cvm_op_t *op);
+
+/*
+ * Only who holds the lease may undo: another request may have taken it over, and with it the
+ * certificate that is recorded in it. So the record is read again, and the lease prolonged, before
+ * anything is undone. By the same write the certificate retires: from then on nobody adopts it, and
+ * should the undo fail, the reconciler revokes it.
+ */
+void cvm_lease_keep(struct registration *r)
+{
+    cvm_store_get(r->cvm, &r->op, r->request->uid, lease_read);
+}
+
+static void lease_kept(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    int32_t must_look = op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
+    if (must_look && ++r->undo_attempts < MOST_UNDO_ATTEMPTS)
+        cvm_lease_keep(r);
+    else if (op->answer == CVM_ANSWER_OK && !cvm_swap_adopt(r))
+        cvm_flow_undo(r, r->undoing);
+    else
+        lease_lost(r);
+}
+
+static void lease_read(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    cvm_record_t *now = take_if_ours(r, op);
+    int64_t until_ms = cvm_now_ms() + CVM_LEASE_MS;
+    r->changed[0] = r->certificate;
+    if (!now || cvm_swap_take(r, now) ||
+        cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, until_ms) ||
+        (r->is_recorded && set_abandoned(r->certificate, "retiring", until_ms)))
+        lease_lost(r);
+    else
+        cvm_swap_start(r, r->is_recorded != 0, lease_kept);
+}
+
+/* --- Release ---------------------------------------------------------------------------------- */
+
+static void released(cvm_op_t *op);
+
+/* By now its certificate is deleted; but what was to be taken over and isn't stays recorded. */
+void cvm_lease_release(struct registration *r)
+{
+    uint32_t count = 0;
+    if (r->is_lease_lost || cvm_record_set_lease(r->wanted, NULL, 0, NULL, r->taken_over)) {
+        cvm_flow_undo(r, -1);
+        return;
+    }
+    if (r->certificate && !set_abandoned(r->certificate, "revoked", 0))
+        r->changed[count++] = r->certificate;
+    if (r->abandoned && !*r->taken_over)
+        r->changed[count++] = r->abandoned;
+    cvm_swap_start(r, count, released);
+}
+
+/* Others changed the record meanwhile, or it is unknown whether it was written. */
+static void release_again(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    cvm_record_t *now = take_if_ours(r, op);
+    if (!now || cvm_swap_take(r, now))
+        cvm_flow_undo(r, -1);
+    else
+        cvm_lease_release(r);
+}
+
+static void released(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    int32_t must_look = op->answer == CVM_ANSWER_CONFLICT || op->answer == CVM_ANSWER_UNKNOWN;
+    if (!must_look || ++r->undo_attempts >= MOST_UNDO_ATTEMPTS) {
+        cvm_flow_undone(op);
+        return;
+    }
+    cvm_store_get(r->cvm, op, r->request->uid, release_again);
+}

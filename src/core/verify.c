@@ -1,0 +1,168 @@
+/* Who asks, and may it be served: proof, CSR, and what a device that asks again is told. Until the
+ * token is proved nothing depends on what is known of the device. */
+#include "flow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "again.h"
+#include "audit.h"
+#include "clock.h"
+#include "record.h"
+#include "thing.h"
+#include "token.h"
+
+/* --- verify ----------------------------------------------------------------------------------- */
+
+void cvm_verify(struct registration *r)
+{
+    cvm_error_t *error = cvm_request_check(r->request);
+    char name[CVM_THING_NAME_SIZE];
+    if (!error)
+        error = cvm_thing_name(r->cvm, r->request->uid, name);
+    if (error) {
+        cvm_flow_fail(r, error->reason, cvm_error_text(error));
+        cvm_error_free(error);
+        return;
+    }
+    cvm_store_get(r->cvm, &r->op, r->request->uid, cvm_flow_op_done);
+}
+
+/* One and the same answer whatever was wrong; the log and the metrics know. */
+static void refuse(struct registration *r, const char *why)
+{
+    cvm_t *cvm = r->cvm;
+    cvm_metrics_add(cvm->metrics, METRIC_AUTH_FAILURES, &why, 1);
+    (void)snprintf(r->detail, sizeof r->detail, "%s", why);
+    uint32_t wait_s = cvm_limiter_fail(cvm->limiter, r->request->peer, cvm_loop_now_ms(cvm->loop));
+    r->result.error.retry_after_s = wait_s;
+    cvm_flow_fail(r, wait_s ? REASON_too_many_requests : REASON_not_authorized, NULL);
+}
+
+static void check_csr(struct registration *r)
+{
+    const char *why = NULL;
+    if (r->request->csr && !r->key.csr && cvm_key_from_csr(&r->key, r->request->csr, &why))
+        cvm_flow_fail(r, why ? REASON_invalid_csr : REASON_internal, why);
+    else
+        cvm_flow_next(r);
+}
+
+void cvm_verify_proof(struct registration *r)
+{
+    if (r->op.answer != CVM_ANSWER_NOT_FOUND && cvm_flow_failed(r))
+        return;
+    r->device = cvm_op_take(&r->op, 0);
+    int32_t plain = (int32_t)cvm_conf_number(r->cvm->conf, "store.plain_tokens");
+    int32_t proved =
+        cvm_token_proves(r->request->token, cvm_record_text(r->device, CVM_D_DEVICE_TOKEN), plain);
+    if (!proved)
+        refuse(r, r->device ? "wrong_token" : "unknown_device");
+    else if (cvm_record_number(r->device, CVM_D_IS_REVOKED))
+        refuse(r, "revoked");
+    else if (!cvm_record_number(r->device, CVM_D_IS_ENABLED))
+        refuse(r, "disabled");
+    else
+        check_csr(r);
+}
+
+/* --- asked again ------------------------------------------------------------------------------ */
+
+void cvm_asked_again(struct registration *r)
+{
+    if (!*cvm_record_text(r->device, CVM_D_CERTIFICATE_ID)) {
+        cvm_asked_again_decide(r);
+        return;
+    }
+    cvm_store_get_certificates(
+        r->cvm, &r->op, r->request->uid, CVM_MOST_CERTIFICATES, cvm_flow_op_done);
+}
+
+/* Takes the current certificate out of what was answered. -1 if it may be beyond that. */
+static int32_t take_current(struct registration *r)
+{
+    const char *id = cvm_record_text(r->device, CVM_D_CERTIFICATE_ID);
+    for (uint32_t i = 0; i < r->op.record_count && !r->current; i++)
+        if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), id) == 0 &&
+            cvm_record_is_state(r->op.records[i], "current"))
+            r->current = cvm_op_take(&r->op, i);
+    return r->current || !cvm_lacks_certificates(&r->op) ? 0 : -1;
+}
+
+/* Makes the working copy of the record. */
+static void begin_issue(struct registration *r)
+{
+    char name[CVM_THING_NAME_SIZE];
+    cvm_error_t *error = cvm_thing_name(r->cvm, r->request->uid, name);
+    cvm_error_free(error); /* it was checked before */
+    r->wanted = cvm_record_copy(r->device);
+    if (!r->wanted || cvm_record_set_text(r->wanted, CVM_D_THING_NAME, name)) {
+        cvm_flow_out_of_memory(r);
+        return;
+    }
+    r->must_issue = 1;
+    cvm_flow_next(r);
+}
+
+static void refuse_registered(struct registration *r, int32_t is_other_key)
+{
+    if (r->attempts) { /* it was not registered a moment ago: another request won */
+        cvm_flow_give_way(r);
+        return;
+    }
+    if (is_other_key) {
+        cvm_audit(r->cvm, "other_key", r->request->uid, r->request->id, r->request->peer,
+            cvm_record_text(r->device, CVM_D_CERTIFICATE_ID),
+            "a registered device asked with another key: it may be a clone");
+        cvm_metrics_add(r->cvm->metrics, METRIC_KEY_CONFLICTS, NULL, 1);
+    }
+    cvm_flow_fail(r, REASON_already_registered, NULL);
+}
+
+void cvm_asked_again_decide(struct registration *r)
+{
+    if (*cvm_record_text(r->device, CVM_D_CERTIFICATE_ID)) {
+        if (cvm_flow_failed(r))
+            return;
+        if (take_current(r)) {
+            (void)snprintf(r->detail, sizeof r->detail, "too many certificates are not revoked");
+            cvm_flow_give_way(r);
+            return;
+        }
+    }
+    const cvm_conf_t *conf = r->cvm->conf;
+    const struct cvm_again_rules rules = {
+        cvm_conf_number(conf, "registration.reissue_after"),
+        cvm_conf_number(conf, "registration.retry_window"),
+        cvm_conf_number(conf, "registration.retry_max"),
+    };
+    int64_t now_ms = cvm_now_ms();
+    int32_t expired = cvm_record_number(r->current, CVM_C_NOT_AFTER) <= now_ms;
+    uint32_t *retry_after_s = &r->result.error.retry_after_s;
+    switch (cvm_again(r->device, expired ? NULL : r->current,
+        r->request->csr ? r->key.sha256 : NULL, r->owner, &rules, now_ms, retry_after_s)) {
+    case AGAIN_REISSUE:
+        r->is_reissue = 1;
+        begin_issue(r);
+        break;
+    case AGAIN_ISSUE:
+        begin_issue(r);
+        break;
+    case AGAIN_SAME:
+        r->certificate = r->current;
+        r->current = NULL;
+        cvm_flow_next(r);
+        break;
+    case AGAIN_IN_PROGRESS:
+        cvm_flow_fail(r, REASON_in_progress, NULL);
+        break;
+    case AGAIN_REGISTERED:
+        refuse_registered(
+            r, !r->request->csr &&
+                   strcmp(cvm_record_text(r->device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_CSR) == 0);
+        break;
+    case AGAIN_OTHER_KEY:
+        refuse_registered(r, 1);
+        break;
+    }
+}
