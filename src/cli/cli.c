@@ -193,7 +193,8 @@ static cvm_error_t *quiet_log(cvm_conf_t *conf)
     return error ? error : cvm_conf_set(conf, "log.level", "error");
 }
 
-int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cvm)
+static int32_t open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
+    const char *config, const struct cli_list *settings, cvm_t **cvm)
 {
     cvm_conf_t *conf = NULL;
     struct cli_outcome outcome = {0};
@@ -206,7 +207,7 @@ int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cv
     cvm_conf_free(conf);
     if (error)
         return cli_error(NULL, error);
-    error = cvm_start_command(*cvm, cli_done, &outcome);
+    error = start(*cvm, cli_done, &outcome);
     if (error)
         outcome.code = cli_error(NULL, error);
     else
@@ -216,6 +217,16 @@ int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cv
         *cvm = NULL;
     }
     return outcome.code;
+}
+
+int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cvm)
+{
+    return open_as(cvm_start_command, config, settings, cvm);
+}
+
+int32_t cli_open_new(const char *config, cvm_t **cvm)
+{
+    return open_as(cvm_start, config, NULL, cvm);
 }
 
 void cli_run_until(cvm_t *cvm, const int32_t *is_done)

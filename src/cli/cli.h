@@ -45,9 +45,11 @@ int32_t cli_code_of(const cvm_error_t *error);
 /* Reads the configuration file, CVM_* and settings ("name=value"). 0 or an exit code. */
 int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **result);
 
-/* An instance beside a possible server: it takes no lock, and does nothing by itself. 0 or an exit
- * code, after saying why. */
+/* An instance beside a possible server, on the store that there is. 0 or an exit code, after saying
+ * why. */
 int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cvm);
+/* The same for a configuration without a store: makes it. */
+int32_t cli_open_new(const char *config, cvm_t **cvm);
 /* Runs the instance until *is_done. */
 void cli_run_until(cvm_t *cvm, const int32_t *is_done);
 /* Stops and frees. */

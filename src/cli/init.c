@@ -247,7 +247,7 @@ static int32_t make_store(const struct plan *plan)
     char config[LONGEST_PATH + 16];
     cvm_t *cvm = NULL;
     (void)snprintf(config, sizeof config, "%s/cvm.conf", plan->absolute);
-    int32_t code = cli_open(config, NULL, &cvm);
+    int32_t code = cli_open_new(config, &cvm);
     if (!code)
         cli_close(cvm);
     return code;
