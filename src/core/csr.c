@@ -284,6 +284,16 @@ static int32_t read_der(struct cvm_key *key, struct span der, const char **why)
     return failed ? -1 : 0;
 }
 
+/* A CSR is not to blame for that. Empties the thread's errors. */
+static int lacked_memory(void)
+{
+    unsigned long error;
+    while ((error = ERR_get_error()))
+        if (ERR_GET_REASON(error) == ERR_R_MALLOC_FAILURE)
+            return 1;
+    return 0;
+}
+
 int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why)
 {
     long length = 0;
@@ -297,6 +307,8 @@ int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why)
     if (!failed && !(key->csr = strdup(pem)))
         failed = -1;
     OPENSSL_free(der);
+    if (failed && lacked_memory())
+        *why = NULL;
     ERR_clear_error();
     return failed;
 }

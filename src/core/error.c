@@ -1,4 +1,4 @@
-/* cvm_error_t and what is derived from the table of reasons. Rendering for HTTP is in render.c. */
+/* cvm_error_t and what is derived from the table of reasons. Rendering for HTTP is in result.c. */
 #include "error.h"
 
 #include <stdarg.h>

@@ -271,7 +271,7 @@ cJSON *cvm_json_object(const char *bytes, size_t length, const char **why)
     cJSON *tree = cJSON_ParseWithLength(bytes, length);
     pthread_mutex_unlock(&parse_lock);
     if (!tree) {
-        *why = "out of memory";
+        *why = NULL; /* it is well-formed: there was no memory */
     } else if (has_duplicate(tree)) {
         *why = "duplicate name";
         cvm_json_wipe(tree);

@@ -9,7 +9,8 @@
 #include <cjson/cJSON.h>
 
 /* Parses one object, RFC 8259 to the letter, without duplicate names (I-JSON, RFC 7493), at most 16
- * deep and with at most 64 members in an object. NULL if it isn't one; *why says what is wrong.
+ * deep and with at most 64 members in an object. NULL if it isn't one; *why says what is wrong,
+ * or is NULL: no memory.
  * Freed with cJSON_Delete, or cvm_json_wipe where it held a secret. */
 cJSON *cvm_json_object(const char *bytes, size_t length, const char **why);
 /* Overwrites all texts, then frees. NULL is fine. */

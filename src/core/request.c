@@ -153,6 +153,8 @@ cvm_error_t *cvm_request_read(cvm_request_t *request, const char *bytes, size_t 
 {
     const char *why;
     cJSON *tree = cvm_json_object(bytes, length, &why);
+    if (!tree && !why)
+        return cvm_error_out_of_memory();
     if (!tree)
         return cvm_error_new(REASON_invalid_request, "not a valid JSON object: %s", why);
     cvm_error_t *error = NULL;
