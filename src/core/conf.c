@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,15 +131,15 @@ static char *resolved(const struct cvm_property *property, const char *value, co
 /* Says what the property takes. A backend's location may hold a password: it is not repeated. */
 static cvm_error_t *refused(uint32_t i, const char *value)
 {
+    static const char *const UNITS[] = {[TYPE_COUNT] = " (with k, M, G)",
+        [TYPE_DURATION] = " (with ms, s, min, h, d, y)",
+        [TYPE_RATE] = " (with /s, /min)",
+        [TYPE_CHOICE] = NULL};
     const struct cvm_property *property = &CVM_PROPERTIES[i];
     const char *shown = property->type == TYPE_BACKEND ? "this" : value;
-    if (property->least == property->most)
-        return cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s",
-            property->name, shown, cvm_property_range(i));
-    return cvm_error_new(REASON_configuration,
-        "%s does not take '%.64s'; it takes %s, from %" PRId64 " to %" PRId64 "%s", property->name,
-        shown, cvm_property_range(i), property->least, property->most,
-        property->type == TYPE_DURATION ? " ms" : "");
+    const char *units = UNITS[property->type];
+    return cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s%s",
+        property->name, shown, cvm_property_range(i), units ? units : "");
 }
 
 static cvm_error_t *set_in(

@@ -10,88 +10,81 @@
 
 #include "cvm/cvm.h"
 
-#define MS     INT64_C(1)
-#define SECOND (1000 * MS)
-#define MINUTE (60 * SECOND)
-#define HOUR   (60 * MINUTE)
-#define DAY    (24 * HOUR)
-#define YEAR   (365 * DAY)
-
 /* clang-format off */
 const struct cvm_property CVM_PROPERTIES[] = {
-    {"store", TYPE_BACKEND, "file:devices.db", 0, 0, NULL,
+    {"store", TYPE_BACKEND, "file:devices.db", NULL,
      "Where the device records are: file:PATH (SQLite)."},
-    {"store.plain_tokens", TYPE_BOOL, "false", 0, 0, NULL,
+    {"store.plain_tokens", TYPE_BOOL, "false", NULL,
      "Whether a literal token in a record is accepted; else only hashes (sha256:...)."},
-    {"platform", TYPE_BACKEND, "local:ca", 0, 0, NULL,
+    {"platform", TYPE_BACKEND, "local:ca", NULL,
      "Who makes certificates: local:FOLDER (the CA that `cvm init` made)."},
-    {"thing.name_format", TYPE_TEXT, "thing_%DEVICE_UID%", 0, 0, NULL,
+    {"thing.name_format", TYPE_TEXT, "thing_%DEVICE_UID%", NULL,
      "The thing's name; holds %DEVICE_UID% exactly once."},
-    {"policy.name", TYPE_TEXT, "cvm-device", 0, 0, NULL,
+    {"policy.name", TYPE_TEXT, "cvm-device", NULL,
      "The policy that is attached to each certificate, on platforms that have policies."},
-    {"reconcile.interval", TYPE_DURATION, "1s", 0, HOUR, NULL,
+    {"reconcile.interval", TYPE_DURATION, "1s", "0 to 1h",
      "How often the records are looked through for what is due (retirement, suspension); 0: never."},
-    {"request.deadline", TYPE_DURATION, "15s", 100 * MS, 5 * MINUTE, NULL,
+    {"request.deadline", TYPE_DURATION, "15s", "100ms to 5min",
      "How long a registration may take before its caller is told `unknown`."},
-    {"registration.reissue_after", TYPE_DURATION, "20s", 0, HOUR, NULL,
+    {"registration.reissue_after", TYPE_DURATION, "20s", "0 to 1h",
      "How soon after an issue a device whose key was made here may ask again."},
-    {"registration.retry_window", TYPE_DURATION, "10min", 0, 30 * DAY, NULL,
+    {"registration.retry_window", TYPE_DURATION, "10min", "0 to 30d",
      "How long after the first issue such a device may ask again; 0 turns it off."},
-    {"registration.retry_max", TYPE_COUNT, "3", 0, 100, NULL,
+    {"registration.retry_max", TYPE_COUNT, "3", "0 to 100",
      "How often such a device may ask again."},
-    {"certificate.validity", TYPE_DURATION, "10y", HOUR, 50 * YEAR, NULL,
+    {"certificate.validity", TYPE_DURATION, "10y", "1h to 50y",
      "How long a device's certificate is valid; never past its issuer's end."},
-    {"certificate.not_before_backdate", TYPE_DURATION, "24h", 0, 10 * YEAR, NULL,
+    {"certificate.not_before_backdate", TYPE_DURATION, "24h", "0 to 10y",
      "How far a certificate's beginning is set back, for slow clocks."},
-    {"server_key.type", TYPE_CHOICE, "p256", 0, 0, "p256|rsa2048",
+    {"server_key.type", TYPE_CHOICE, "p256", "p256|rsa2048",
      "The key that is made for a device that sends no CSR."},
-    {"ca.crl_validity", TYPE_DURATION, "0", 0, 50 * YEAR, NULL,
+    {"ca.crl_validity", TYPE_DURATION, "0", "0 to 50y",
      "How long a CRL is valid; it is renewed at half of that. 0: until its issuer ends."},
-    {"ca.crl_command", TYPE_TEXT, "", 0, 0, NULL,
+    {"ca.crl_command", TYPE_TEXT, "", NULL,
      "A shell command that is run after each change of crl.pem, such as one that reloads the broker."},
-    {"mqtt.endpoint", TYPE_TEXT, "localhost", 0, 0, NULL,
+    {"mqtt.endpoint", TYPE_TEXT, "localhost", NULL,
      "What a device of the local platform is told to connect to: HOST, or HOST:PORT if not 8883."},
-    {"mqtt.root_ca", TYPE_PATH, "", 0, 0, NULL,
+    {"mqtt.root_ca", TYPE_PATH, "", NULL,
      "PEM file of the broker's trust anchors, if they are not the local root."},
-    {"http.listen", TYPE_ADDRESSES, "127.0.0.1:8443", 0, 0, NULL,
+    {"http.listen", TYPE_ADDRESSES, "127.0.0.1:8443", NULL,
      "Where registration is served: ADDRESS:PORT, several separated by commas, port 0 for any; or off."},
-    {"http.tls_certificate", TYPE_PATH, "", 0, 0, NULL,
+    {"http.tls_certificate", TYPE_PATH, "", NULL,
      "PEM file of the server's certificate and chain. Without it: plain HTTP, for behind a proxy."},
-    {"http.tls_private_key", TYPE_PATH, "", 0, 0, NULL,
+    {"http.tls_private_key", TYPE_PATH, "", NULL,
      "PEM file of the server's private key."},
-    {"http.legacy_status", TYPE_BOOL, "false", 0, 0, NULL,
+    {"http.legacy_status", TYPE_BOOL, "false", NULL,
      "Answer every request with HTTP 200; only statusCode in the body tells."},
-    {"http.trusted_proxies", TYPE_NETWORKS, "", 0, 0, NULL,
+    {"http.trusted_proxies", TYPE_NETWORKS, "", NULL,
      "Addresses or networks (ADDRESS/BITS) whose X-Forwarded-For or PROXY line is believed."},
-    {"http.proxy_protocol", TYPE_BOOL, "off", 0, 0, NULL,
+    {"http.proxy_protocol", TYPE_BOOL, "off", NULL,
      "Whether connections from trusted proxies begin with a PROXY header (v1 or v2)."},
-    {"http.handshake_timeout", TYPE_DURATION, "10s", 10 * MS, 10 * MINUTE, NULL,
+    {"http.handshake_timeout", TYPE_DURATION, "10s", "10ms to 10min",
      "How long a TLS handshake may take."},
-    {"http.request_timeout", TYPE_DURATION, "15s", 10 * MS, 10 * MINUTE, NULL,
+    {"http.request_timeout", TYPE_DURATION, "15s", "10ms to 10min",
      "How long a request may take to arrive, from its first byte to its last."},
-    {"http.answer_timeout", TYPE_DURATION, "15s", 10 * MS, 10 * MINUTE, NULL,
+    {"http.answer_timeout", TYPE_DURATION, "15s", "10ms to 10min",
      "How long a peer may take to read an answer."},
-    {"http.idle_timeout", TYPE_DURATION, "60s", 10 * MS, HOUR, NULL,
+    {"http.idle_timeout", TYPE_DURATION, "60s", "10ms to 1h",
      "How long a connection may wait between requests."},
-    {"limit.requests", TYPE_COUNT, "4096", 1, 1000000, NULL,
+    {"limit.requests", TYPE_COUNT, "4096", "1 to 1000000",
      "Registrations in flight; more are answered `overloaded`."},
-    {"limit.connections", TYPE_COUNT, "10000", 1, 1000000, NULL,
+    {"limit.connections", TYPE_COUNT, "10000", "1 to 1000000",
      "Open connections in total."},
-    {"limit.connections_per_address", TYPE_COUNT, "256", 1, 1000000, NULL,
+    {"limit.connections_per_address", TYPE_COUNT, "256", "1 to 1000000",
      "Open connections from one address (IPv6: one /64); trusted proxies are exempt."},
-    {"limit.failures_per_address", TYPE_RATE, "60/min", 0, 1000000, NULL,
+    {"limit.failures_per_address", TYPE_RATE, "60/min", "0 to 1000000/min",
      "Failed proofs from one address before 429 is answered instead of 403; 0 turns it off."},
-    {"ops.listen", TYPE_ADDRESSES, "off", 0, 0, NULL,
+    {"ops.listen", TYPE_ADDRESSES, "off", NULL,
      "Where the operator's listener is (plain HTTP): /metrics, /livez, /readyz."},
-    {"workers", TYPE_COUNT, "1", 1, 64, NULL,
+    {"workers", TYPE_COUNT, "1", "1 to 64",
      "Threads that serve connections."},
-    {"log.level", TYPE_CHOICE, "info", 0, 0, "error|warning|info|debug",
+    {"log.level", TYPE_CHOICE, "info", "error|warning|info|debug",
      "How much is logged."},
-    {"log.format", TYPE_CHOICE, "text", 0, 0, "text|json",
+    {"log.format", TYPE_CHOICE, "text", "text|json",
      "How log lines look."},
-    {"log.file", TYPE_PATH, "", 0, 0, NULL,
+    {"log.file", TYPE_PATH, "", NULL,
      "Where log lines go; standard error without it."},
-    {"audit.file", TYPE_PATH, "", 0, 0, NULL,
+    {"audit.file", TYPE_PATH, "", NULL,
      "Where each change of state is written as a JSON line; nowhere without it."},
 };
 /* clang-format on */
@@ -141,8 +134,8 @@ struct unit {
 static const struct unit NO_UNITS[] = {{"", 1}, {NULL, 0}};
 static const struct unit COUNT_UNITS[] = {
     {"", 1}, {"k", 1024}, {"M", INT64_C(1) << 20}, {"G", INT64_C(1) << 30}, {NULL, 0}};
-static const struct unit DURATION_UNITS[] = {
-    {"ms", MS}, {"s", SECOND}, {"min", MINUTE}, {"h", HOUR}, {"d", DAY}, {"y", YEAR}, {NULL, 0}};
+static const struct unit DURATION_UNITS[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000},
+    {"d", 86400000}, {"y", INT64_C(31536000000)}, {NULL, 0}};
 static const struct unit RATE_UNITS[] = {{"/s", 60}, {"/min", 1}, {NULL, 0}};
 
 /* A whole number with one of the units; 0 needs none. 0, or -1. */
@@ -184,9 +177,18 @@ static int32_t parse_choice(const char *choices, const char *value, int64_t *num
     }
 }
 
-static int32_t in_range(const struct cvm_property *property, int64_t number)
+/* range: "LEAST to MOST". 0, or -1. */
+static int32_t in_range(const char *range, const struct unit *units, int64_t number)
 {
-    return number >= property->least && number <= property->most ? 0 : -1;
+    static const char TO[] = " to ";
+    char first[32];
+    const char *to = strstr(range, TO);
+    int64_t least, most;
+    (void)snprintf(first, sizeof first, "%.*s", (int)(to - range), range);
+    return parse_number(first, units, &least) || parse_number(to + sizeof TO - 1, units, &most) ||
+                   number < least || number > most
+               ? -1
+               : 0;
 }
 
 int32_t cvm_property_parse(const struct cvm_property *property, const char *value, int64_t *number)
@@ -205,7 +207,7 @@ int32_t cvm_property_parse(const struct cvm_property *property, const char *valu
     case TYPE_BOOL:
         return parse_bool(value, number);
     case TYPE_CHOICE:
-        return parse_choice(property->choices, value, number);
+        return parse_choice(property->range, value, number);
     case TYPE_COUNT:
         units = COUNT_UNITS;
         break;
@@ -216,7 +218,7 @@ int32_t cvm_property_parse(const struct cvm_property *property, const char *valu
         units = RATE_UNITS;
         break;
     }
-    return parse_number(value, units, number) ? -1 : in_range(property, *number);
+    return parse_number(value, units, number) ? -1 : in_range(property->range, units, *number);
 }
 
 static const struct cvm_property *row(uint32_t i)
@@ -253,18 +255,16 @@ const char *cvm_property_type(uint32_t i)
 
 const char *cvm_property_range(uint32_t i)
 {
-    static const char *const RANGES[] = {
+    static const char *const FORMS[] = {
         [TYPE_BACKEND] = "KIND:LOCATION",
         [TYPE_ADDRESSES] = "ADDRESS:PORT, [ADDRESS]:PORT, ... | off",
         [TYPE_NETWORKS] = "ADDRESS[/BITS], ...",
         [TYPE_BOOL] = "true | false",
-        [TYPE_COUNT] = "a number, or with k, M, G",
-        [TYPE_DURATION] = "a number with ms, s, min, h, d, y",
-        [TYPE_RATE] = "N/s | N/min",
+        [TYPE_CHOICE] = NULL,
     };
     if (!row(i))
         return NULL;
-    if (row(i)->type == TYPE_CHOICE)
-        return row(i)->choices;
-    return RANGES[row(i)->type] ? RANGES[row(i)->type] : "";
+    if (row(i)->range)
+        return row(i)->range;
+    return FORMS[row(i)->type] ? FORMS[row(i)->type] : "";
 }

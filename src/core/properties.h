@@ -12,7 +12,7 @@ enum cvm_property_type {
     TYPE_ADDRESSES, /* ADDRESS:PORT, separated by commas, or "off" */
     TYPE_NETWORKS,  /* ADDRESS or ADDRESS/BITS, separated by commas */
     TYPE_BOOL,
-    TYPE_COUNT,
+    TYPE_COUNT,    /* k, M and G are powers of 1024 */
     TYPE_DURATION, /* milliseconds */
     TYPE_RATE,     /* per minute */
     TYPE_CHOICE
@@ -22,8 +22,7 @@ struct cvm_property {
     const char *name;
     enum cvm_property_type type;
     const char *default_text;
-    int64_t least, most; /* of numbers, in the type's unit */
-    const char *choices; /* "a|b" */
+    const char *range; /* of numbers "1s to 5min", of a choice "a|b", else NULL */
     const char *help;
 };
 
