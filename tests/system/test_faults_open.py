@@ -78,9 +78,11 @@ def test_a_schema_that_is_not_known(instance, version, words):
 
 
 def test_an_empty_file_is_a_new_store(instance):
+    """To a server; a command makes none."""
     store_of(instance).write_bytes(b"")
-    instance.add("DEVICE")
+    check_error(run(instance, "device", "list"), CONFIG, "devices.db", "no store yet")
     with instance.serve_plain(SETTINGS):
+        instance.add("DEVICE")
         assert instance.register("DEVICE")[0] == 200
 
 

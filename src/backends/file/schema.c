@@ -117,7 +117,9 @@ static int get_version(struct db *db, int *version)
 static void explain_version(char *error, size_t error_size, const char *path, int version)
 {
     char why[96];
-    if (version > 0 && version < VERSION)
+    if (version == 0)
+        (void)snprintf(why, sizeof why, "no store yet: a server makes one when it starts");
+    else if (version > 0 && version < VERSION)
         (void)snprintf(why, sizeof why,
             "of an older release (schema %d): a server brings it up to date when it starts",
             version);

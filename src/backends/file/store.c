@@ -66,11 +66,17 @@ static cvm_answer_t take_lock(struct store *store, char *error)
     return is_taken ? CVM_ANSWER_BUSY : answer_of_errno();
 }
 
-/* A new file is readable by nobody else: it holds the tokens' hashes. */
+static cvm_answer_t explain_errno(const struct store *store, char *error)
+{
+    cvm_db_explain(error, ERROR_SIZE, store->path, strerror(errno));
+    return answer_of_errno();
+}
+
+/* A new file is readable by nobody else: it holds the tokens' hashes. Only a server makes one. */
 static cvm_answer_t make_file(struct store *store, char *error)
 {
     if (store->role == CVM_ROLE_COMMAND)
-        return CVM_ANSWER_OK;
+        return access(store->path, F_OK) ? explain_errno(store, error) : CVM_ANSWER_OK;
     int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0) {
         (void)close(fd);
@@ -78,10 +84,7 @@ static cvm_answer_t make_file(struct store *store, char *error)
             store->context, CVM_LEVEL_WARNING, "there was no store: made an empty one");
         return CVM_ANSWER_OK;
     }
-    if (errno == EEXIST)
-        return CVM_ANSWER_OK;
-    cvm_db_explain(error, ERROR_SIZE, store->path, strerror(errno));
-    return answer_of_errno();
+    return errno == EEXIST ? CVM_ANSWER_OK : explain_errno(store, error);
 }
 
 /* What may be better later, and what stays as it is until somebody looks at it. */
