@@ -251,7 +251,8 @@ CVM_API const char *cvm_result_server_time(const cvm_result_t *result);
 /* The answer as rendered; only for cvm_handle(). */
 /** The HTTP status to send (http.legacy_status is applied). */
 CVM_API int32_t cvm_result_http_status(const cvm_result_t *result);
-/** The body and its length in bytes. It may hold a private key: wipe what you copy. */
+/** The body, ended by NUL, and its length in bytes (length may be NULL). It may hold a private key:
+ *  wipe what you copy. */
 CVM_API const char *cvm_result_body(const cvm_result_t *result, size_t *length);
 
 /** Whether a uid can be registered here: its form, and the thing's name that it makes. Any thread.
