@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <cjson/cJSON.h>
+
 #include "cli.h"
 #include "local/local.h"
 
@@ -12,8 +14,12 @@
 
 static const char USAGE[] =
     "usage: cvm ca show [--json] -c CONFIG           its certificates and its CRL\n"
-    "       cvm ca crl -c CONFIG                     makes and writes a new crl.pem\n"
-    "       cvm ca server NAME... --out DIR -c CONFIG  a server's key and certificate, into DIR\n";
+    "       cvm ca crl [--json] -c CONFIG            makes and writes a new crl.pem\n"
+    "       cvm ca server NAME... --out DIR [--json] -c CONFIG\n"
+    "                                                DIR/server.pem, and DIR/server.key if there "
+    "is\n"
+    "                                                none: for a server of these names, such as a\n"
+    "                                                second broker\n";
 
 struct arguments {
     const char *config, *out;
@@ -21,39 +27,19 @@ struct arguments {
     struct cli_list settings, operands;
 };
 
-/* The CA's folder. 0 or an exit code. */
-static int32_t find_folder(const struct arguments *arguments, char folder[LONGEST_PATH])
+static int32_t show(const struct arguments *arguments, cvm_conf_t *conf)
 {
-    cvm_conf_t *conf = NULL;
-    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
-    if (code)
-        return code;
-    const char *platform = cvm_conf_get(conf, "platform");
-    if (strncmp(platform, "local:", 6) != 0)
-        code = cli_fail(EX_CONFIG, "platform = %s has no CA here", platform);
-    else
-        (void)snprintf(folder, LONGEST_PATH, "%s", platform + 6);
-    cvm_conf_free(conf);
-    return code;
+    char why[ERROR_SIZE];
+    if (cvm_local_show(cli_ca_folder(conf), arguments->json, stdout, why, sizeof why))
+        return cli_fail(EX_CONFIG, "%s", why);
+    return 0;
 }
 
-static int32_t show(const struct arguments *arguments)
-{
-    char folder[LONGEST_PATH], why[ERROR_SIZE];
-    int32_t code = find_folder(arguments, folder);
-    if (!code && cvm_local_show(folder, arguments->json, stdout, why, sizeof why))
-        code = cli_fail(EX_CONFIG, "%s", why);
-    return code;
-}
-
-static int32_t write_crl(const struct arguments *arguments)
+static int32_t write_crl(const struct arguments *arguments, cvm_conf_t *conf)
 {
     cvm_t *cvm = NULL;
     struct cli_outcome outcome = {0};
-    char folder[LONGEST_PATH];
-    int32_t code = find_folder(arguments, folder);
-    if (!code)
-        code = cli_open(arguments->config, &arguments->settings, &cvm);
+    int32_t code = cli_open(conf, &cvm);
     if (code)
         return code;
     code = cli_error(NULL, cvm_reload(cvm, cli_done, &outcome));
@@ -62,15 +48,39 @@ static int32_t write_crl(const struct arguments *arguments)
         code = outcome.code;
     }
     cli_close(cvm);
-    return code ? code : show(arguments);
+    return code ? code : show(arguments, conf);
 }
 
-static int32_t certify(const struct arguments *arguments)
+static int32_t print_files(const char *certificate, const char *key, int32_t json)
 {
-    char folder[LONGEST_PATH], certificate[LONGEST_PATH], key[LONGEST_PATH], why[ERROR_SIZE];
+    cJSON *object = json ? cJSON_CreateObject() : NULL;
+    if (!json) {
+        (void)printf("%s\n%s\n", certificate, key);
+        return 0;
+    }
+    if (cli_json_text(object, "certificate", certificate) || cli_json_text(object, "key", key)) {
+        cJSON_Delete(object);
+        object = NULL;
+    }
+    return cli_print_json(object);
+}
+
+/* Before a folder is made for it. 0, or an exit code after saying what is missing. */
+static int32_t check_server(const struct arguments *arguments)
+{
     if (!arguments->operands.count || !arguments->out)
         return cli_fail(EX_USAGE, "name the server, and the folder: --out DIR");
-    int32_t code = find_folder(arguments, folder);
+    for (uint32_t i = 0; i < arguments->operands.count; i++)
+        if (!cvm_local_is_server_name(arguments->operands.values[i]))
+            return cli_fail(EX_USAGE, "'%s' is neither a DNS name nor an address",
+                arguments->operands.values[i]);
+    return 0;
+}
+
+static int32_t certify(const struct arguments *arguments, cvm_conf_t *conf)
+{
+    char certificate[LONGEST_PATH], key[LONGEST_PATH], why[ERROR_SIZE];
+    int32_t code = check_server(arguments);
     if (code)
         return code;
     if (mkdir(arguments->out, 0755) && errno != EEXIST)
@@ -79,31 +89,50 @@ static int32_t certify(const struct arguments *arguments)
     (void)snprintf(key, sizeof key, "%s/server.key", arguments->out);
     const struct cvm_local_server server = {
         arguments->operands.values, arguments->operands.count, certificate, key, -1};
-    if (cvm_local_server(folder, &server, why, sizeof why))
+    if (cvm_local_server(cli_ca_folder(conf), &server, why, sizeof why))
         return cli_fail(EX_UNAVAILABLE, "%s", why);
-    (void)printf("%s\n%s\n", certificate, key);
-    return 0;
+    return print_files(certificate, key, arguments->json);
+}
+
+struct verb {
+    const char *name;
+    uint32_t most;
+    int32_t (*run)(const struct arguments *arguments, cvm_conf_t *conf);
+};
+
+static int32_t run(const struct verb *verb, const struct arguments *arguments)
+{
+    cvm_conf_t *conf = NULL;
+    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
+    if (code)
+        return code;
+    if (cli_ca_folder(conf))
+        code = verb->run(arguments, conf);
+    else
+        code = cli_fail(EX_CONFIG, "platform = %s has no CA here", cvm_conf_get(conf, "platform"));
+    cvm_conf_free(conf);
+    return code;
 }
 
 int32_t cli_ca(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        uint32_t most;
-        int32_t (*run)(const struct arguments *arguments);
-    } VERBS[] = {{"show", 0, show}, {"crl", 0, write_crl}, {"server", CLI_MOST_LISTED, certify}};
+    static const struct verb VERBS[] = {
+        {"show", 0, show}, {"crl", 0, write_crl}, {"server", CLI_MOST_LISTED, certify}};
     const char *name = argc > 1 ? argv[1] : "";
     struct arguments arguments = {.config = NULL};
     const struct cli_option options[] = {{"--config", 1, &arguments.config, NULL, NULL},
-        {"--set", 1, NULL, NULL, &arguments.settings}, {"--out", 1, &arguments.out, NULL, NULL},
-        {"--json", 0, NULL, &arguments.json, NULL}, {NULL, 0, NULL, NULL, NULL}};
+        {"--set", 1, NULL, NULL, &arguments.settings}, {"--json", 0, NULL, &arguments.json, NULL},
+        {strcmp(name, "server") == 0 ? "--out" : NULL, 1, &arguments.out, NULL, NULL},
+        {NULL, 0, NULL, NULL, NULL}};
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++) {
         if (strcmp(VERBS[i].name, name) != 0)
             continue;
         int32_t code =
             cli_parse(argc - 1, argv + 1, options, USAGE, 0, VERBS[i].most, &arguments.operands);
-        return code ? code : VERBS[i].run(&arguments);
+        return code ? code : run(&VERBS[i], &arguments);
     }
+    if (*name && *name != '-')
+        (void)cli_fail(0, "there is no `cvm ca %s`", name);
     int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
     (void)fputs(USAGE, asked ? stdout : stderr);
     return asked ? 0 : EX_USAGE;

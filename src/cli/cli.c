@@ -8,8 +8,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include <cjson/cJSON.h>
 
 #define LARGEST_SECRET 65536
+#define PATIENCE_MS    3000
 
 /* --- Arguments -------------------------------------------------------------------------------- */
 
@@ -68,8 +73,9 @@ int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const
                 return EX_USAGE;
         } else {
             const struct cli_option *option = find(options, argument);
-            if (!option)
-                return cli_fail(EX_USAGE, "there is no option %s here; try --help", argument);
+            if (!option) /* a value behind "=" may be a secret */
+                return cli_fail(EX_USAGE, "%s takes no option %.*s; see --help", argv[0],
+                    (int)strcspn(argument, "="), argument);
             int used = take_option(option, argument, argv[i + 1]);
             if (used < 0)
                 return EX_USAGE;
@@ -78,6 +84,10 @@ int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const
     }
     if (operands->count >= least && operands->count <= most)
         return 0;
+    if (operands->count > most)
+        (void)cli_fail(0, "%s: '%s' is one too many", argv[0], operands->values[most]);
+    else
+        (void)cli_fail(0, "%s: an argument is missing", argv[0]);
     (void)fputs(usage, stderr);
     return EX_USAGE;
 }
@@ -118,21 +128,22 @@ int32_t cli_code_of(const cvm_error_t *error)
     }
 }
 
-static int32_t report(const char *subject, const cvm_error_t *error)
+int32_t cli_report(const char *subject, const cvm_error_t *error)
 {
     if (!error)
         return 0;
     const char *text = cvm_error_text(error);
-    if (subject && !strstr(text, subject))
-        (void)cli_fail(0, "%s: %s", subject, text);
-    else
-        (void)cli_fail(0, "%s", text);
-    return cli_code_of(error);
+    int32_t code = cli_code_of(error), is_named = !subject || strstr(text, subject) != NULL;
+    int32_t is_for_now =
+        code == EX_TEMPFAIL || strcmp(cvm_error_name(error), "store_unavailable") == 0;
+    (void)cli_fail(0, "%s%s%s%s", is_named ? "" : subject, is_named ? "" : ": ", text,
+        is_for_now ? "; try again" : "");
+    return code;
 }
 
 int32_t cli_error(const char *subject, cvm_error_t *error)
 {
-    int32_t code = report(subject, error);
+    int32_t code = cli_report(subject, error);
     cvm_error_free(error);
     return code;
 }
@@ -140,7 +151,7 @@ int32_t cli_error(const char *subject, cvm_error_t *error)
 void cli_done(void *user_data, const cvm_error_t *error)
 {
     struct cli_outcome *outcome = user_data;
-    outcome->code = report(outcome->subject, error);
+    outcome->code = cli_report(outcome->subject, error);
     outcome->is_done = 1;
 }
 
@@ -152,18 +163,16 @@ static void warn(void *user_data, const char *text)
     (void)cli_fail(0, "%s", text);
 }
 
-static cvm_error_t *apply(cvm_conf_t *conf, const char *setting)
+static int32_t apply(cvm_conf_t *conf, const char *setting)
 {
     char name[128];
     const char *equals = strchr(setting, '=');
-    size_t length = equals ? (size_t)(equals - setting) : sizeof name;
-    if (length >= sizeof name) {
-        (void)cli_fail(0, "--set takes name=value, not '%s'", setting);
-        return cvm_conf_set(conf, setting, ""); /* says that there is no such property */
-    }
+    size_t length = equals ? (size_t)(equals - setting) : 0;
+    if (!length || length >= sizeof name)
+        return cli_fail(EX_USAGE, "--set takes name=value, not '%s'", setting);
     memcpy(name, setting, length);
     name[length] = 0;
-    return cvm_conf_set(conf, name, equals + 1);
+    return cli_error(NULL, cvm_conf_set(conf, name, equals + 1));
 }
 
 int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **result)
@@ -173,17 +182,44 @@ int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_con
         cvm_conf_free(conf);
         return cli_fail(EX_USAGE, "which instance? Name its configuration: -c FILE");
     }
-    cvm_error_t *error = conf ? cvm_conf_load(conf, path) : NULL;
-    if (conf && !error)
-        error = cvm_conf_load_environment(conf, warn, NULL);
-    for (uint32_t i = 0; conf && !error && settings && i < settings->count; i++)
-        error = apply(conf, settings->values[i]);
-    if (!conf || error) {
+    if (!conf)
+        return cli_fail(EX_OSERR, "out of memory");
+    int32_t code = cli_error(NULL, cvm_conf_load(conf, path));
+    if (!code)
+        code = cli_error(NULL, cvm_conf_load_environment(conf, warn, NULL));
+    for (uint32_t i = 0; !code && settings && i < settings->count; i++)
+        code = apply(conf, settings->values[i]);
+    if (code)
         cvm_conf_free(conf);
-        return error ? cli_error(NULL, error) : cli_fail(EX_OSERR, "out of memory");
+    else
+        *result = conf;
+    return code;
+}
+
+const char *cli_ca_folder(const cvm_conf_t *conf)
+{
+    const char *platform = cvm_conf_get(conf, "platform");
+    if (strncmp(platform, "local:", 6) != 0)
+        return NULL;
+    return platform[6] ? platform + 6 : "ca";
+}
+
+enum cli_store cli_look_for_store(const cvm_conf_t *conf)
+{
+    struct stat status;
+    const char *store = cvm_conf_get(conf, "store");
+    if (strncmp(store, "file:", 5) != 0)
+        return CLI_STORE_THERE; /* its backend will say */
+    if (stat(store + 5, &status) == 0) {
+        if (S_ISREG(status.st_mode))
+            return CLI_STORE_THERE;
+        (void)cli_fail(0, "store: %s: unable to open: it is not a file", store + 5);
+        return CLI_STORE_WRONG;
     }
-    *result = conf;
-    return 0;
+    if (errno == ENOENT)
+        return CLI_STORE_MISSING;
+    (void)cli_fail(0, "store: %s: %s", store + 5, strerror(errno));
+    return CLI_STORE_WRONG;
 }
 
 /* A command says on standard error what failed; the log is the server's. */
@@ -194,17 +230,12 @@ static cvm_error_t *quiet_log(cvm_conf_t *conf)
 }
 
 static int32_t open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
-    const char *config, const struct cli_list *settings, cvm_t **cvm)
+    cvm_conf_t *conf, cvm_t **cvm)
 {
-    cvm_conf_t *conf = NULL;
     struct cli_outcome outcome = {0};
-    int32_t code = cli_configure(config, settings, &conf);
-    if (code)
-        return code;
     cvm_error_t *error = quiet_log(conf);
     if (!error)
         error = cvm_new(conf, cvm);
-    cvm_conf_free(conf);
     if (error)
         return cli_error(NULL, error);
     error = start(*cvm, cli_done, &outcome);
@@ -219,28 +250,82 @@ static int32_t open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, v
     return outcome.code;
 }
 
-int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cvm)
+/* Before anything is opened: that makes the files of logs. */
+int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm)
 {
-    return open_as(cvm_start_command, config, settings, cvm);
+    switch (cli_look_for_store(conf)) {
+    case CLI_STORE_THERE:
+        return open_as(cvm_start_command, conf, cvm);
+    case CLI_STORE_MISSING:
+        return cli_fail(EX_CONFIG,
+            "store: %s: %s; is it the right path? `cvm serve` makes an empty store",
+            cvm_conf_get(conf, "store") + 5, strerror(ENOENT));
+    default:
+        return EX_CONFIG;
+    }
 }
 
-int32_t cli_open_new(const char *config, cvm_t **cvm)
+int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm)
 {
-    return open_as(cvm_start, config, NULL, cvm);
+    return open_as(cvm_start, conf, cvm);
+}
+
+int64_t cli_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A timeout of poll's: the smaller of both, -1 being no end. */
+static int least_ms(int32_t timeout_ms, int64_t left_ms)
+{
+    return timeout_ms < 0 || timeout_ms > left_ms ? (int)left_ms : timeout_ms;
+}
+
+int32_t cli_run_for(cvm_t *cvm, const int32_t *is_done, int64_t ms)
+{
+    const int64_t end_ms = cli_now_ms() + ms;
+    for (int64_t left_ms = ms; !*is_done && left_ms > 0; left_ms = end_ms - cli_now_ms()) {
+        struct pollfd ready = {cvm_fd(cvm), POLLIN, 0};
+        (void)poll(&ready, 1, least_ms(cvm_timeout_ms(cvm), left_ms));
+        cvm_process(cvm);
+    }
+    return *is_done;
 }
 
 void cli_run_until(cvm_t *cvm, const int32_t *is_done)
 {
-    while (!*is_done) {
-        struct pollfd ready = {cvm_fd(cvm), POLLIN, 0};
-        (void)poll(&ready, 1, cvm_timeout_ms(cvm));
-        cvm_process(cvm);
-    }
+    if (cli_run_for(cvm, is_done, PATIENCE_MS))
+        return;
+    (void)cli_fail(0, "still waiting: another program may be at work on the store or the CRL");
+    while (!cli_run_for(cvm, is_done, PATIENCE_MS))
+        ;
 }
 
 void cli_close(cvm_t *cvm)
 {
     cvm_free(cvm);
+}
+
+/* --- JSON ------------------------------------------------------------------------------------- */
+
+int32_t cli_print_json(struct cJSON *object)
+{
+    char *text = object ? cJSON_PrintUnformatted(object) : NULL;
+    if (text)
+        (void)puts(text);
+    if (text)
+        explicit_bzero(text, strlen(text)); /* it may have held a token */
+    cJSON_free(text);
+    cJSON_Delete(object);
+    return text ? 0 : cli_fail(EX_OSERR, "out of memory");
+}
+
+int32_t cli_json_text(struct cJSON *object, const char *name, const char *text)
+{
+    cJSON *item = text ? cJSON_CreateStringReference(text) : cJSON_CreateNull();
+    return cJSON_AddItemToObject(object, name, item) ? 0 : -1;
 }
 
 /* --- Secrets ---------------------------------------------------------------------------------- */

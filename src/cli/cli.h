@@ -7,8 +7,9 @@
 
 #include "cvm/cvm.h"
 
-/* How a verb ends besides 0: sysexits.h's EX_USAGE 64, EX_DATAERR 65, EX_UNAVAILABLE 69,
- * EX_TEMPFAIL 75, EX_NOPERM 77 (refused), EX_CONFIG 78. */
+struct cJSON;
+
+/* How a verb ends besides 0: by sysexits.h's codes; main.c tells users what each means here. */
 
 /* An option of a verb. Names are long ones, such as "--json". */
 struct cli_option {
@@ -27,10 +28,9 @@ struct cli_list {
     uint32_t count;
 };
 
-/* Sorts arguments into options and operands. options end with a NULL name; -c stands for
- * "--config". operands: how many there must be at least and at most. 0, or EX_USAGE after saying
- * why; -1 after
- * `--help` was answered with usage. */
+/* Sorts arguments into options and operands; argv[0] is the verb. options end with a NULL name; -c
+ * stands for "--config". operands: how many there must be at least and at most. 0, or EX_USAGE
+ * after saying why; -1 after `--help` was answered with usage. */
 int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const char *usage,
     uint32_t least, uint32_t most, struct cli_list *operands);
 
@@ -40,18 +40,32 @@ int32_t cli_fail(int32_t code, const char *format, ...) __attribute__((format(pr
  * NULL. */
 int32_t cli_error(const char *subject, cvm_error_t *error);
 /* The same for an error that is borrowed. */
+int32_t cli_report(const char *subject, const cvm_error_t *error);
+/* The exit code alone. */
 int32_t cli_code_of(const cvm_error_t *error);
 
 /* Reads the configuration file, CVM_* and settings ("name=value"). 0 or an exit code. */
 int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **result);
 
-/* An instance beside a possible server, on the store that there is. 0 or an exit code, after saying
- * why. */
-int32_t cli_open(const char *config, const struct cli_list *settings, cvm_t **cvm);
-/* The same for a configuration without a store: makes it. */
-int32_t cli_open_new(const char *config, cvm_t **cvm);
-/* Runs the instance until *is_done. */
+/* The folder of a configuration's local CA; NULL on another platform. */
+const char *cli_ca_folder(const cvm_conf_t *conf);
+
+/* What there is where a configuration's store should be. */
+enum cli_store { CLI_STORE_THERE, CLI_STORE_MISSING, CLI_STORE_WRONG };
+/* Looks, without opening it; says why if what is there can be no store. */
+enum cli_store cli_look_for_store(const cvm_conf_t *conf);
+
+/* An instance beside a possible server, on the store that there is; conf's log is turned down. 0 or
+ * an exit code, after saying why. */
+int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm);
+/* The same where there may be no store yet: makes it. */
+int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm);
+/* Runs the instance until *is_done; after a few seconds it says on what it waits. */
 void cli_run_until(cvm_t *cvm, const int32_t *is_done);
+/* Runs the instance for some time at most. 1 if *is_done. */
+int32_t cli_run_for(cvm_t *cvm, const int32_t *is_done, int64_t ms);
+/* A clock that nobody sets. */
+int64_t cli_now_ms(void);
 /* Stops and frees. */
 void cli_close(cvm_t *cvm);
 
@@ -67,6 +81,15 @@ void cli_done(void *user_data, const cvm_error_t *error);
  * exit code. */
 int32_t cli_read_secret(const char *path, char **secret, size_t *length);
 void cli_forget(char *secret, size_t length);
+
+/* Prints an object as a line and frees it; NULL is taken for out of memory. 0 or an exit code. */
+int32_t cli_print_json(struct cJSON *object);
+/* Adds a text, or null. 0, or -1 without memory. */
+int32_t cli_json_text(struct cJSON *object, const char *name, const char *text);
+
+/* Opens everything on ports of its own, beside a server that may be running; changes nothing. 0 or
+ * an exit code. */
+int32_t cli_check_config(const char *path, cvm_conf_t *conf);
 
 /* The verbs: main.c's table. argv[0] is the verb. */
 int32_t cli_init(int argc, char **argv);

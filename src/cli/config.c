@@ -2,10 +2,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <cjson/cJSON.h>
+
 #include "cli.h"
 
 static const char CONFIG_USAGE[] = "usage: cvm config [--markdown] [--json]\n"
                                    "Every property with type, default, range and help.\n";
+static const char VERSION_USAGE[] = "usage: cvm version [--json]\n";
 
 static void print_text(uint32_t i)
 {
@@ -32,13 +35,18 @@ static void print_markdown(uint32_t i)
     (void)fputs(" |\n", stdout);
 }
 
-static void print_json(uint32_t i)
+static int32_t print_json(uint32_t i)
 {
-    /* No text in the table needs an escape; the unit tests see to that. */
-    (void)printf(
-        "{\"name\":\"%s\",\"type\":\"%s\",\"default\":\"%s\",\"range\":\"%s\",\"help\":\"%s\"}\n",
-        cvm_property_name(i), cvm_property_type(i), cvm_property_default(i), cvm_property_range(i),
-        cvm_property_help(i));
+    cJSON *object = cJSON_CreateObject();
+    if (cli_json_text(object, "name", cvm_property_name(i)) ||
+        cli_json_text(object, "type", cvm_property_type(i)) ||
+        cli_json_text(object, "default", cvm_property_default(i)) ||
+        cli_json_text(object, "range", cvm_property_range(i)) ||
+        cli_json_text(object, "help", cvm_property_help(i))) {
+        cJSON_Delete(object);
+        object = NULL;
+    }
+    return cli_print_json(object);
 }
 
 int32_t cli_config(int argc, char **argv)
@@ -48,26 +56,36 @@ int32_t cli_config(int argc, char **argv)
     const struct cli_option options[] = {{"--markdown", 0, NULL, &markdown, NULL},
         {"--json", 0, NULL, &json, NULL}, {NULL, 0, NULL, NULL, NULL}};
     int32_t code = cli_parse(argc, argv, options, CONFIG_USAGE, 0, 0, &operands);
+    if (!code && markdown && json)
+        code = cli_fail(EX_USAGE, "--markdown or --json, one of them");
     if (code)
         return code;
     if (markdown)
         (void)puts("| property | type | default | takes | what it is for |\n"
                    "| --- | --- | --- | --- | --- |");
-    for (uint32_t i = 0; i < cvm_property_count(); i++) {
+    for (uint32_t i = 0; i < cvm_property_count() && !code; i++) {
         if (markdown)
             print_markdown(i);
         else if (json)
-            print_json(i);
+            code = print_json(i);
         else
             print_text(i);
     }
-    return 0;
+    return code;
 }
 
 int32_t cli_version(int argc, char **argv)
 {
-    (void)argc;
-    (void)argv;
-    (void)printf("cvm %s\n", cvm_version());
+    int32_t json = 0;
+    struct cli_list operands = {.count = 0};
+    const struct cli_option options[] = {
+        {"--json", 0, NULL, &json, NULL}, {NULL, 0, NULL, NULL, NULL}};
+    int32_t code = cli_parse(argc, argv, options, VERSION_USAGE, 0, 0, &operands);
+    if (code)
+        return code;
+    if (json)
+        (void)printf("{\"version\":\"%s\"}\n", cvm_version());
+    else
+        (void)printf("cvm %s\n", cvm_version());
     return 0;
 }

@@ -5,34 +5,27 @@
 
 #include "cli.h"
 #include "device_print.h"
+#include "local/local.h"
 
 #define PAGE 500
 
 static const char USAGE[] =
-    "usage: cvm device import FILE -c CONFIG [...]      `cvm device import --help` says more\n"
+    "usage: cvm device import FILE -c CONFIG [...]\n"
     "       cvm device add UID --token-file F [--disabled] -c CONFIG\n"
-    "       cvm device show UID [--json] [--pem] -c CONFIG\n"
-    "       cvm device list [--json] -c CONFIG\n"
+    "       cvm device show UID [--pem] -c CONFIG\n"
+    "       cvm device list -c CONFIG\n"
     "       cvm device enable|disable|reset UID -c CONFIG\n"
     "       cvm device revoke UID [--reason NAME] -c CONFIG\n"
     "       cvm device remove UID [--force] -c CONFIG\n"
     "\n"
-    "enable   lets it register, and lifts the suspension of its certificates\n"
-    "disable  no registration, certificates suspended until enable\n"
-    "reset    allows one new registration; the old certificate retires when the new one is "
-    "recorded\n"
-    "revoke   revokes its certificates now and disables it; returns when the CRL that says so is "
-    "on\n"
-    "         disk. Sessions that are open already live on until the broker drops them.\n"
-    "         NAME: RFC 5280's, such as keyCompromise. `enable` alone does not undo it: `reset` "
-    "too\n"
-    "remove   forgets it; a registered one needs --force, and its certificates are revoked\n"
-    "All of them work beside a running server.\n";
+    "All of them work beside a running server, take --json, and --set NAME=VALUE for a property.\n"
+    "`cvm device VERB --help` says more.\n";
 
 struct arguments {
     const char *config, *token_file, *reason;
     int32_t json, pem, force, disabled;
     struct cli_list settings, operands;
+    const char *ca; /* folder; NULL on another platform */
 };
 
 struct query {
@@ -48,12 +41,10 @@ static void got_device(void *user_data, const cvm_error_t *error, const cvm_devi
     struct query *query = user_data;
     const struct arguments *arguments = query->arguments;
     query->is_done = 1;
-    if (error) {
-        query->code = cli_code_of(error);
-        (void)cli_fail(0, "%s: %s", arguments->operands.values[0], cvm_error_text(error));
-    } else if (device_print(device, arguments->json, arguments->pem)) {
-        query->code = cli_fail(EX_OSERR, "out of memory");
-    }
+    if (error)
+        query->code = cli_report(arguments->operands.values[0], error);
+    else
+        query->code = device_print(device, arguments->json, arguments->pem);
 }
 
 static cvm_error_t *start_show(cvm_t *cvm, struct query *query)
@@ -67,10 +58,9 @@ static void got_page(void *user_data, const cvm_error_t *error, const cvm_device
     struct query *query = user_data;
     query->is_done = 1;
     if (error)
-        query->code = cli_fail(cli_code_of(error), "%s", cvm_error_text(error));
+        query->code = cli_report(NULL, error);
     for (uint32_t i = 0; i < count && !query->code; i++)
-        if (device_print_line(devices[i], query->arguments->json))
-            query->code = cli_fail(EX_OSERR, "out of memory");
+        query->code = device_print_line(devices[i], query->arguments->json);
     (void)snprintf(query->cursor, sizeof query->cursor, "%s", cursor ? cursor : "");
 }
 
@@ -155,14 +145,8 @@ static int32_t reset(cvm_t *cvm, const struct arguments *arguments)
 static int32_t revoke(cvm_t *cvm, const struct arguments *arguments)
 {
     struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
-    int32_t code = finish(cvm, &outcome,
+    return finish(cvm, &outcome,
         cvm_device_revoke(cvm, outcome.subject, arguments->reason, cli_done, &outcome));
-    if (!code)
-        (void)fprintf(stderr,
-            "%s is revoked and disabled. A session that is open already lives on "
-            "until the broker drops it.\n",
-            outcome.subject);
-    return code;
 }
 
 static int32_t remove_device(cvm_t *cvm, const struct arguments *arguments)
@@ -172,37 +156,159 @@ static int32_t remove_device(cvm_t *cvm, const struct arguments *arguments)
         cvm_device_remove(cvm, outcome.subject, arguments->force, cli_done, &outcome));
 }
 
-static const struct {
+/* --- The table -------------------------------------------------------------------------------- */
+
+struct verb {
     const char *name;
     uint32_t operands;
     int32_t (*run)(cvm_t *cvm, const struct arguments *arguments);
-} VERBS[] = {
-    {"add", 1, put},
-    {"show", 1, show},
-    {"list", 0, list},
-    {"enable", 1, enable},
-    {"disable", 1, disable},
-    {"reset", 1, reset},
-    {"revoke", 1, revoke},
-    {"remove", 1, remove_device},
+    enum device_change change; /* what is said when it is done */
+    int32_t is_published;      /* a CRL says so too */
+    const char *options;       /* those that it alone has, each ended by a space */
+    const char *help;
 };
+
+#define FOR_ALL                                                                                    \
+    "\n"                                                                                           \
+    "  -c CONFIG          the instance's configuration\n"                                          \
+    "  --json             one JSON object a line\n"                                                \
+    "  --set NAME=VALUE   set a property\n"
+
+static const struct verb VERBS[] = {
+    {"add", 1, put, DEVICE_ADDED, 0, "--token-file --disabled ",
+        "usage: cvm device add UID --token-file F [--disabled] -c CONFIG\n"
+        "\n"
+        "Adds a device. Its token is read from F (\"-\" is standard input); the store keeps a "
+        "hash.\n"
+        "\n"
+        "  --token-file F     1 to 256 printable ASCII characters without \":\", and a newline\n"
+        "  --disabled         it can't register until `cvm device enable`\n" FOR_ALL},
+    {"show", 1, show, DEVICE_NOT_CHANGED, 0, "--pem ",
+        "usage: cvm device show UID [--pem] -c CONFIG\n"
+        "\n"
+        "Shows a device and its certificates.\n"
+        "\n"
+        "  --pem              the certificates as well\n" FOR_ALL},
+    {"list", 0, list, DEVICE_NOT_CHANGED, 0, "",
+        "usage: cvm device list -c CONFIG\n"
+        "\n"
+        "Lists all devices: state, when registered, uid. A state is waiting, registered, disabled "
+        "or\n"
+        "revoked.\n" FOR_ALL},
+    {"enable", 1, enable, DEVICE_ENABLED, 1, "",
+        "usage: cvm device enable UID -c CONFIG\n"
+        "\n"
+        "Lets a device register, and lifts the suspension of its certificates. One that was "
+        "revoked\n"
+        "needs `cvm device reset` too.\n" FOR_ALL},
+    {"disable", 1, disable, DEVICE_DISABLED, 1, "",
+        "usage: cvm device disable UID -c CONFIG\n"
+        "\n"
+        "No registration, and its certificates are suspended, until `cvm device enable`. Sessions\n"
+        "that are open already live on until the broker drops them.\n" FOR_ALL},
+    {"reset", 1, reset, DEVICE_RESET, 0, "",
+        "usage: cvm device reset UID -c CONFIG\n"
+        "\n"
+        "Allows one new registration; the old certificate retires when the new one is recorded.\n"
+        "After `cvm device revoke` the device is disabled: it needs `cvm device enable` "
+        "too.\n" FOR_ALL},
+    {"revoke", 1, revoke, DEVICE_REVOKED, 1, "--reason ",
+        "usage: cvm device revoke UID [--reason NAME] -c CONFIG\n"
+        "\n"
+        "Revokes a device's certificates now and disables it; returns when the CRL that says so "
+        "is\n"
+        "on disk. Sessions that are open already live on until the broker drops them. It takes\n"
+        "`cvm device reset` and `cvm device enable` to let the device register again.\n"
+        "\n"
+        "  --reason NAME      RFC 5280's: unspecified (without the option), keyCompromise,\n"
+        "                     affiliationChanged, superseded, cessationOfOperation, ...\n" FOR_ALL},
+    {"remove", 1, remove_device, DEVICE_REMOVED, 0, "--force ",
+        "usage: cvm device remove UID [--force] -c CONFIG\n"
+        "\n"
+        "Forgets a device.\n"
+        "\n"
+        "  --force            also one that is registered; its certificates are revoked\n" FOR_ALL},
+};
+
+/* --- What is now so --------------------------------------------------------------------------- */
+
+struct told {
+    int32_t is_done, code;
+    struct device_news news;
+    const struct arguments *arguments;
+};
+
+static void tell(void *user_data, const cvm_error_t *error, const cvm_device_t *device)
+{
+    struct told *told = user_data;
+    told->is_done = 1;
+    told->news.device = device;
+    told->code = error ? cli_report(told->news.uid, error)
+                       : device_print_news(&told->news, told->arguments->json);
+}
+
+static int32_t tell_news(cvm_t *cvm, const struct verb *verb, const struct arguments *arguments)
+{
+    struct told told = {.arguments = arguments,
+        .news = {.change = verb->change, .uid = arguments->operands.values[0]}};
+    if (arguments->ca && (verb->is_published || arguments->force))
+        told.news.crl_number = cvm_local_crl_number(arguments->ca);
+    if (verb->change == DEVICE_REMOVED)
+        return device_print_news(&told.news, arguments->json);
+    cvm_error_t *error = cvm_device_get(cvm, told.news.uid, tell, &told);
+    if (error)
+        return cli_error(told.news.uid, error);
+    cli_run_until(cvm, &told.is_done);
+    return told.code;
+}
 
 /* --- The verb --------------------------------------------------------------------------------- */
 
-static int32_t parse(int argc, char **argv, uint32_t operands, struct arguments *arguments)
+/* Adds an option if the verb has it. */
+static void offer(struct cli_option **options, const struct verb *verb, struct cli_option option)
 {
-    const struct cli_option options[] = {
+    const char *place = strstr(verb->options, option.name);
+    if (place && place[strlen(option.name)] == ' ')
+        *(*options)++ = option;
+}
+
+static int32_t parse(int argc, char **argv, const struct verb *verb, struct arguments *arguments)
+{
+    struct cli_option options[8] = {
         {"--config", 1, &arguments->config, NULL, NULL},
         {"--set", 1, NULL, NULL, &arguments->settings},
-        {"--token-file", 1, &arguments->token_file, NULL, NULL},
-        {"--reason", 1, &arguments->reason, NULL, NULL},
         {"--json", 0, NULL, &arguments->json, NULL},
-        {"--pem", 0, NULL, &arguments->pem, NULL},
-        {"--force", 0, NULL, &arguments->force, NULL},
-        {"--disabled", 0, NULL, &arguments->disabled, NULL},
-        {NULL, 0, NULL, NULL, NULL},
     };
-    return cli_parse(argc, argv, options, USAGE, operands, operands, &arguments->operands);
+    struct cli_option *end = options + 3;
+    offer(&end, verb, (struct cli_option){"--token-file", 1, &arguments->token_file, NULL, NULL});
+    offer(&end, verb, (struct cli_option){"--disabled", 0, NULL, &arguments->disabled, NULL});
+    offer(&end, verb, (struct cli_option){"--reason", 1, &arguments->reason, NULL, NULL});
+    offer(&end, verb, (struct cli_option){"--pem", 0, NULL, &arguments->pem, NULL});
+    offer(&end, verb, (struct cli_option){"--force", 0, NULL, &arguments->force, NULL});
+    *end = (struct cli_option){NULL, 0, NULL, NULL, NULL};
+    return cli_parse(
+        argc, argv, options, verb->help, verb->operands, verb->operands, &arguments->operands);
+}
+
+static int32_t run(const struct verb *verb, struct arguments *arguments)
+{
+    cvm_conf_t *conf = NULL;
+    cvm_t *cvm = NULL;
+    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
+    if (code)
+        return code;
+    arguments->ca = cli_ca_folder(conf);
+    if (verb->change == DEVICE_NOT_CHANGED) /* who only reads need not be who may write it */
+        code = cli_error(NULL, cvm_conf_set(conf, "audit.file", ""));
+    if (!code)
+        code = cli_open(conf, &cvm);
+    if (!code)
+        code = verb->run(cvm, arguments);
+    if (!code && verb->change != DEVICE_NOT_CHANGED)
+        code = tell_news(cvm, verb, arguments);
+    cli_close(cvm);
+    cvm_conf_free(conf);
+    return code;
 }
 
 int32_t cli_device(int argc, char **argv)
@@ -212,18 +318,13 @@ int32_t cli_device(int argc, char **argv)
         return cli_import(argc - 1, argv + 1);
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++) {
         struct arguments arguments = {.config = NULL};
-        cvm_t *cvm = NULL;
         if (strcmp(VERBS[i].name, name) != 0)
             continue;
-        int32_t code = parse(argc - 1, argv + 1, VERBS[i].operands, &arguments);
-        if (!code)
-            code = cli_open(arguments.config, &arguments.settings, &cvm);
-        if (code)
-            return code;
-        code = VERBS[i].run(cvm, &arguments);
-        cli_close(cvm);
-        return code;
+        int32_t code = parse(argc - 1, argv + 1, &VERBS[i], &arguments);
+        return code ? code : run(&VERBS[i], &arguments);
     }
+    if (*name && *name != '-')
+        (void)cli_fail(0, "there is no `cvm device %s`", name);
     int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
     (void)fputs(USAGE, asked ? stdout : stderr);
     return asked ? 0 : EX_USAGE;

@@ -1,30 +1,28 @@
 /* Printing devices, for people and as JSON. */
 #include "device_print.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cjson/cJSON.h>
 
-/* --- JSON ------------------------------------------------------------------------------------- */
+#include "cli.h"
 
-static int32_t add_text(cJSON *object, const char *name, const char *text)
-{
-    cJSON *item = text ? cJSON_CreateStringReference(text) : cJSON_CreateNull();
-    return cJSON_AddItemToObject(object, name, item) ? 0 : -1;
-}
+/* --- JSON ------------------------------------------------------------------------------------- */
 
 static cJSON *certificate_json(const cvm_certificate_t *certificate, int32_t pem)
 {
     cJSON *object = cJSON_CreateObject();
-    if (!object || add_text(object, "certificate_id", cvm_certificate_id(certificate)) ||
-        add_text(object, "state", cvm_certificate_state(certificate)) ||
-        add_text(object, "serial", cvm_certificate_serial(certificate)) ||
-        add_text(object, "not_before", cvm_certificate_not_before(certificate)) ||
-        add_text(object, "not_after", cvm_certificate_not_after(certificate)) ||
-        add_text(object, "revoke_after", cvm_certificate_revoke_after(certificate)) ||
-        add_text(object, "reason", cvm_certificate_reason(certificate)) ||
-        (pem && add_text(object, "pem", cvm_certificate_pem(certificate)))) {
+    if (!object || cli_json_text(object, "certificate_id", cvm_certificate_id(certificate)) ||
+        cli_json_text(object, "state", cvm_certificate_state(certificate)) ||
+        cli_json_text(object, "serial", cvm_certificate_serial(certificate)) ||
+        cli_json_text(object, "not_before", cvm_certificate_not_before(certificate)) ||
+        cli_json_text(object, "not_after", cvm_certificate_not_after(certificate)) ||
+        cli_json_text(object, "revoke_after", cvm_certificate_revoke_after(certificate)) ||
+        cli_json_text(object, "reason", cvm_certificate_reason(certificate)) ||
+        (pem && cli_json_text(object, "pem", cvm_certificate_pem(certificate)))) {
         cJSON_Delete(object);
         return NULL;
     }
@@ -44,26 +42,16 @@ static int32_t add_certificates(cJSON *object, const cvm_device_t *device, int32
 static cJSON *device_json(const cvm_device_t *device)
 {
     cJSON *object = cJSON_CreateObject();
-    if (!object || add_text(object, "device_uid", cvm_device_uid(device)) ||
+    if (!object || cli_json_text(object, "device_uid", cvm_device_uid(device)) ||
         !cJSON_AddBoolToObject(object, "is_enabled", cvm_device_is_enabled(device)) ||
         !cJSON_AddBoolToObject(object, "is_registered", cvm_device_is_registered(device)) ||
-        add_text(object, "thing_name", cvm_device_thing_name(device)) ||
-        add_text(object, "registered_on", cvm_device_registered_on(device)) ||
-        add_text(object, "certificate_id", cvm_device_certificate_id(device))) {
+        cli_json_text(object, "thing_name", cvm_device_thing_name(device)) ||
+        cli_json_text(object, "registered_on", cvm_device_registered_on(device)) ||
+        cli_json_text(object, "certificate_id", cvm_device_certificate_id(device))) {
         cJSON_Delete(object);
         return NULL;
     }
     return object;
-}
-
-static int32_t print_json(cJSON *object)
-{
-    char *text = object ? cJSON_PrintUnformatted(object) : NULL;
-    if (text)
-        (void)puts(text);
-    cJSON_free(text);
-    cJSON_Delete(object);
-    return text ? 0 : -1;
 }
 
 /* --- For people ------------------------------------------------------------------------------- */
@@ -102,11 +90,11 @@ int32_t device_print(const cvm_device_t *device, int32_t json, int32_t pem)
     if (json) {
         cJSON *object = device_json(device);
         if (object && (add_certificates(object, device, pem) ||
-                          add_text(object, "lease", cvm_device_lease(device)))) {
+                          cli_json_text(object, "lease", cvm_device_lease(device)))) {
             cJSON_Delete(object);
             object = NULL;
         }
-        return print_json(object);
+        return cli_print_json(object);
     }
     print_field("device_uid", cvm_device_uid(device));
     print_field("state", state_of(device));
@@ -121,9 +109,107 @@ int32_t device_print(const cvm_device_t *device, int32_t json, int32_t pem)
 int32_t device_print_line(const cvm_device_t *device, int32_t json)
 {
     if (json)
-        return print_json(device_json(device));
+        return cli_print_json(device_json(device));
     const char *registered_on = cvm_device_registered_on(device);
     (void)printf("%-10s %-20s %s\n", state_of(device), registered_on ? registered_on : "-",
         cvm_device_uid(device));
+    return 0;
+}
+
+/* --- News ------------------------------------------------------------------------------------- */
+
+static int32_t print_news_json(const struct device_news *news)
+{
+    static const char *const CHANGES[] = {
+        "", "added", "enabled", "disabled", "reset", "revoked", "removed"};
+    cJSON *object = news->device ? device_json(news->device) : cJSON_CreateObject();
+    if (!object || (!news->device && cli_json_text(object, "device_uid", news->uid)) ||
+        (news->device &&
+            !cJSON_AddBoolToObject(object, "is_revoked", cvm_device_is_revoked(news->device))) ||
+        cli_json_text(object, "done", CHANGES[news->change]) ||
+        (news->crl_number &&
+            !cJSON_AddNumberToObject(object, "crl_number", (double)news->crl_number))) {
+        cJSON_Delete(object);
+        object = NULL;
+    }
+    return cli_print_json(object);
+}
+
+static void print_enabled(const struct device_news *news)
+{
+    if (cvm_device_is_revoked(news->device))
+        (void)printf("%s is enabled, but it was revoked: to let it register again, "
+                     "`cvm device reset %s` too\n",
+            news->uid, news->uid);
+    else if (cvm_device_is_registered(news->device))
+        (void)printf("%s is enabled, and registered: its certificate is good\n", news->uid);
+    else
+        (void)printf("%s is enabled: it may register\n", news->uid);
+}
+
+/* Whether a certificate is still good: one that was revoked has nothing to retire from. */
+static int32_t has_current(const cvm_device_t *device)
+{
+    const cvm_certificate_t *certificate;
+    for (uint32_t i = 0; (certificate = cvm_device_certificate(device, i)); i++)
+        if (strcmp(cvm_certificate_state(certificate), "current") == 0)
+            return 1;
+    return 0;
+}
+
+static void print_reset(const struct device_news *news)
+{
+    (void)printf("%s is reset: it may register once more", news->uid);
+    if (has_current(news->device))
+        (void)printf("; its certificate retires when a new one is recorded");
+    if (!cvm_device_is_enabled(news->device))
+        (void)printf(", but it is still disabled: `cvm device enable %s` too", news->uid);
+    (void)putchar('\n');
+}
+
+/* How the certificates that were are seen by brokers. */
+static void print_crl(const struct device_news *news, const char *what)
+{
+    if (news->device && !cvm_device_certificate(news->device, 0))
+        (void)puts("it has no certificate");
+    else if (news->crl_number)
+        (void)printf("crl.pem number %" PRId64 " %s; sessions that are open live on until the "
+                     "broker drops them\n",
+            news->crl_number, what);
+    else
+        (void)puts("sessions that are open live on until the broker drops them");
+}
+
+int32_t device_print_news(const struct device_news *news, int32_t json)
+{
+    if (json)
+        return print_news_json(news);
+    switch (news->change) {
+    case DEVICE_ADDED:
+        (void)printf("%s is added%s\n", news->uid,
+            cvm_device_is_enabled(news->device) ? ": it may register" : ", and disabled");
+        break;
+    case DEVICE_ENABLED:
+        print_enabled(news);
+        break;
+    case DEVICE_DISABLED:
+        (void)printf("%s is disabled: ", news->uid);
+        print_crl(news, "suspends its certificate");
+        break;
+    case DEVICE_RESET:
+        print_reset(news);
+        break;
+    case DEVICE_REVOKED:
+        (void)printf("%s is revoked and disabled: ", news->uid);
+        print_crl(news, "lists its certificate");
+        break;
+    case DEVICE_REMOVED:
+        (void)printf("%s is removed%s", news->uid, news->crl_number ? ": " : "\n");
+        if (news->crl_number)
+            print_crl(news, "lists the certificates that it had");
+        break;
+    default:
+        break;
+    }
     return 0;
 }

@@ -47,7 +47,7 @@ static const char USAGE[] =
     "\n"
     "Exit code: 0 done, also with conflicts and with bad lines that --skip-bad left\n"
     "out (the report counts both); 65 bad lines, nothing written; 66 FILE can't be\n"
-    "read; 75 the store failed for now, run it again; 64 and 78 wrong options or\n"
+    "read; 75 the store is busy or failed for now, run it again; 64 and 78 wrong options or\n"
     "configuration.\n";
 
 struct arguments {
@@ -188,11 +188,13 @@ static int32_t run(struct job *job)
     const struct arguments *arguments = job->arguments;
     char *secret = NULL;
     size_t length = 0;
-    int32_t code = 0;
-    if (arguments->salt_file)
+    cvm_conf_t *conf = NULL;
+    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
+    if (!code && arguments->salt_file)
         code = cli_read_secret(arguments->salt_file, &secret, &length);
     if (!code)
-        code = cli_open(arguments->config, &arguments->settings, &job->cvm);
+        code = cli_open(conf, &job->cvm);
+    cvm_conf_free(conf);
     if (!code) {
         job->check = (struct import_check){
             .cvm = job->cvm,

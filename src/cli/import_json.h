@@ -9,7 +9,7 @@
 struct cJSON;
 
 /* Reads an object strictly. *object holds the fields, and is freed by import_json_forget; it may be
- * NULL. NULL, or what is wrong. */
+ * NULL. NULL, or what is wrong, which quotes nothing of the line. */
 const char *import_json_line(
     const char *text, size_t length, struct import_fields *fields, struct cJSON **object);
 /* Wipes and frees. */

@@ -3,20 +3,12 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
 
 #define REDRAW_MS 100
 #define BAR_WIDTH 30
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 void import_progress_init(struct import_progress *progress)
 {
@@ -44,7 +36,7 @@ void import_progress_at(
     struct import_progress *progress, uint64_t done, uint64_t total, uint64_t rows)
 {
     int64_t now;
-    if (!progress->is_terminal || (now = now_ms()) < progress->drawn_ms + REDRAW_MS)
+    if (!progress->is_terminal || (now = cli_now_ms()) < progress->drawn_ms + REDRAW_MS)
         return;
     progress->drawn_ms = now;
     progress->is_drawn = 1;

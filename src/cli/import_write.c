@@ -18,13 +18,17 @@
 #define TRIES          6
 #define FIRST_RETRY_MS 100
 #define LAST_RETRY_MS  5000
+/* A busy store makes a try take 10 s by itself. */
+#define MOST_MS     30000
+#define PATIENCE_MS 3000
 
 struct writer {
     struct import_output *output;
     cvm_batch_t *batch; /* on its way to the store */
     cvm_batch_t *next;  /* filled meanwhile */
-    int32_t tries, is_done, code, may_retry;
+    int32_t tries, is_done, code, may_retry, has_said_so;
     uint32_t retry_ms;
+    int64_t begun_ms; /* the chunk's first try */
 };
 
 static void pause_ms(uint32_t ms)
@@ -54,7 +58,8 @@ static void try_failed(struct writer *writer, const cvm_error_t *error)
     const uint32_t wanted_s = cvm_error_retry_after_s(error);
     const uint32_t wanted_ms = wanted_s < LAST_RETRY_MS / 1000 ? wanted_s * 1000 : LAST_RETRY_MS;
     writer->is_done = 1;
-    writer->may_retry = cvm_error_retryable(error) && writer->tries < TRIES;
+    writer->may_retry = cvm_error_retryable(error) && writer->tries < TRIES &&
+                        cli_now_ms() - writer->begun_ms < MOST_MS;
     writer->code = cvm_error_retryable(error) ? EX_TEMPFAIL : cli_code_of(error);
     if (wanted_ms > writer->retry_ms)
         writer->retry_ms = wanted_ms;
@@ -62,7 +67,8 @@ static void try_failed(struct writer *writer, const cvm_error_t *error)
         return;
     import_progress_clear(writer->output->progress);
     (void)cli_fail(0,
-        "%s; %" PRIu64 " of %" PRIu64 " rows are written: the same import goes on there",
+        "%s; %" PRIu64 " of %" PRIu64 " rows are written: run the same import again, it goes on "
+        "there",
         cvm_error_text(error), writer->output->written, writer->output->expected);
 }
 
@@ -88,16 +94,28 @@ static void start_chunk(struct writer *writer)
     cvm_error_free(error);
 }
 
+/* Somebody at the terminal should know why nothing moves. */
+static void wait_for_try(struct writer *writer)
+{
+    while (!cli_run_for(writer->output->cvm, &writer->is_done, PATIENCE_MS)) {
+        if (writer->has_said_so)
+            continue;
+        writer->has_said_so = 1;
+        import_progress_clear(writer->output->progress);
+        (void)cli_fail(0, "waiting for the store: another program is writing to it");
+    }
+}
+
 /* Waits for the batch that was started, with tries again where that may help: a chunk that was
  * written unknown to us is found unchanged. 0 or an exit code. */
 static int32_t finish_chunk(struct writer *writer)
 {
-    cli_run_until(writer->output->cvm, &writer->is_done);
+    wait_for_try(writer);
     while (writer->may_retry) {
         pause_ms(writer->retry_ms);
         writer->retry_ms *= 2;
         start_chunk(writer);
-        cli_run_until(writer->output->cvm, &writer->is_done);
+        wait_for_try(writer);
     }
     writer->tries = 0;
     writer->retry_ms = FIRST_RETRY_MS;
@@ -143,6 +161,7 @@ static int32_t write_chunk(struct writer *writer)
     cvm_batch_t *filled = writer->next;
     writer->next = writer->batch;
     writer->batch = filled;
+    writer->begun_ms = cli_now_ms();
     start_chunk(writer);
     const int32_t fill_code = fill_next(writer);
     const int32_t code = finish_chunk(writer);

@@ -1,4 +1,5 @@
 /* `cvm init`: an instance in a folder, with all that `cvm serve` and a mosquitto need. */
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <grp.h>
@@ -6,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "cli.h"
 #include "local/files.h"
@@ -25,9 +28,12 @@ static const char USAGE[] =
     "localhost and each NAME (DNS name or address), and the configuration of a mosquitto.\n"
     "  --endpoint              the broker that devices are told to connect to (localhost:8883)\n"
     "  --host                  a name or address by which devices reach this server; with one, it\n"
-    "                          listens on all addresses, else on 127.0.0.1 alone\n"
+    "                          listens on all addresses ([::]:8443, or 0.0.0.0:8443 if each NAME\n"
+    "                          is an IPv4 address), else on 127.0.0.1 alone\n"
     "  --root-key-out          where the root's private key goes (DIR/ca/offline/root.key)\n"
-    "  --root-passphrase-file  encrypts that key with the passphrase in FILE\n";
+    "  --root-passphrase-file  encrypts that key with the passphrase in FILE\n"
+    "\n"
+    "If it can't finish, it removes what it has made.\n";
 
 struct plan {
     const char *folder, *endpoint, *root_key_out, *passphrase_file;
@@ -36,17 +42,69 @@ struct plan {
     char broker_host[256], broker_port[8];
     char *passphrase;
     size_t passphrase_length;
+    /* What is ours to remove again. */
+    int32_t made_folder, made_folders, made_root_key;
 };
+
+/* What an instance has in each folder; the last one is the instance's own. */
+static const struct {
+    const char *name;
+    mode_t mode;
+    const char *files[12];
+} FOLDERS[] = {
+    {"ca", 0755,
+        {"root.pem", "issuing.pem", "chain.pem", "crl.pem", "root.crl.pem", "issuing.key",
+            ".crl.lock"}},
+    {"ca/offline", 0700, {"root.key"}},
+    {"tls", 0755, {"server.pem", "server.key"}},
+    {"mosquitto", 0755, {"server.pem", "server.key", "crl.pem", "acl", "mosquitto.conf"}},
+    {".", 0755,
+        {"cvm.conf", "audit.log", "devices.db", "devices.db-journal", "devices.db-wal",
+            "devices.db-shm", "devices.db.lock"}},
+};
+#define FOLDER_COUNT ((int32_t)(sizeof FOLDERS / sizeof FOLDERS[0]))
 
 /* --- Files ------------------------------------------------------------------------------------ */
 
-static int32_t make_folder(const struct plan *plan, const char *name, mode_t mode)
+/* Makes what is not there: what is, is somebody else's. The broker, another user, must get through;
+ * the umask has no say in that. */
+static int32_t make_folders(struct plan *plan)
 {
     char path[LONGEST_PATH + 16];
-    (void)snprintf(path, sizeof path, "%s/%s", plan->absolute, name);
-    if ((mkdir(path, mode) && errno != EEXIST) || chmod(path, mode))
-        return cli_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
+    for (; plan->made_folders < FOLDER_COUNT; plan->made_folders++) {
+        const char *name = FOLDERS[plan->made_folders].name;
+        mode_t mode = FOLDERS[plan->made_folders].mode;
+        if (plan->root_key_out && strcmp(name, "ca/offline") == 0)
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%s", plan->absolute, name);
+        if (strcmp(name, ".") != 0 && mkdir(path, mode))
+            return cli_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
+        if (chmod(path, mode)) {
+            plan->made_folders++;
+            return cli_fail(EX_CANTCREAT, "%s: %s", path, strerror(errno));
+        }
+    }
     return 0;
+}
+
+/* Undoes a half of an instance: a second try should find what the first one found. */
+static void remove_all(const struct plan *plan)
+{
+    char path[LONGEST_PATH + 64];
+    for (int32_t i = plan->made_folders - 1; i >= 0; i--) {
+        for (const char *const *file = FOLDERS[i].files; *file; file++) {
+            (void)snprintf(path, sizeof path, "%s/%s/%s", plan->absolute, FOLDERS[i].name, *file);
+            (void)unlink(path);
+        }
+    }
+    if (plan->made_root_key)
+        (void)unlink(plan->root_key);
+    for (int32_t i = plan->made_folders - 1; i >= 0; i--) {
+        (void)snprintf(path, sizeof path, "%s/%s", plan->absolute, FOLDERS[i].name);
+        (void)rmdir(path); /* "." can't be removed so */
+    }
+    if (plan->made_folder)
+        (void)rmdir(plan->folder);
 }
 
 static int32_t write_text(const struct plan *plan, const char *name, const char *format, ...)
@@ -71,7 +129,9 @@ static int32_t write_text(const struct plan *plan, const char *name, const char 
 /* A new folder, or an empty one: nothing of anybody's is overwritten. */
 static int32_t claim_folder(struct plan *plan)
 {
-    if (mkdir(plan->folder, 0755) && errno != EEXIST)
+    if (mkdir(plan->folder, 0755) == 0)
+        plan->made_folder = 1;
+    else if (errno != EEXIST)
         return cli_fail(EX_CANTCREAT, "%s: %s", plan->folder, strerror(errno));
     DIR *folder = opendir(plan->folder);
     if (!folder || !realpath(plan->folder, plan->absolute)) {
@@ -91,11 +151,17 @@ static int32_t claim_folder(struct plan *plan)
 
 /* --- The endpoint ----------------------------------------------------------------------------- */
 
-/* "HOST", "HOST:PORT", "[ADDRESS]:PORT". */
+static int32_t is_address(int family, const char *name)
+{
+    uint8_t address[16];
+    return inet_pton(family, name, address) == 1;
+}
+
+/* "HOST", "HOST:PORT", "[ADDRESS]:PORT"; an IPv6 address alone needs no brackets. */
 static int32_t split_endpoint(struct plan *plan)
 {
     const char *endpoint = plan->endpoint ? plan->endpoint : "localhost";
-    const char *colon = strrchr(endpoint, ':');
+    const char *colon = is_address(AF_INET6, endpoint) ? NULL : strrchr(endpoint, ':');
     size_t length = strlen(endpoint);
     (void)snprintf(plan->broker_port, sizeof plan->broker_port, "%s", MQTT_PORT);
     if (colon && !strchr(colon, ']')) {
@@ -139,6 +205,7 @@ static int32_t make_ca(struct plan *plan)
             plan->root_key, sizeof plan->root_key, "%.4000s/ca/offline/root.key", plan->absolute);
     if (cvm_files_exists(plan->root_key))
         return cli_fail(EX_CANTCREAT, "%s exists already", plan->root_key);
+    plan->made_root_key = 1;
     if (cvm_local_init(folder, plan->root_key, plan->passphrase, why, sizeof why))
         return cli_fail(EX_CANTCREAT, "%s", why);
     return 0;
@@ -207,10 +274,8 @@ static int32_t write_broker_configuration(const struct plan *plan)
 static int32_t make_broker(const struct plan *plan)
 {
     const struct group *group = getgrnam("mosquitto");
-    int32_t code = make_folder(plan, "", 0755); /* the broker, another user, must get through */
-    if (!code)
-        code =
-            make_server(plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
+    int32_t code =
+        make_server(plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
     if (!code)
         code = copy_crl(plan);
     if (!code)
@@ -218,6 +283,27 @@ static int32_t make_broker(const struct plan *plan)
             "# A device may use its own topics, and no others. %%u is its thing's name.\n"
             "pattern readwrite things/%%u/#\n");
     return code ? code : write_broker_configuration(plan);
+}
+
+static int32_t has_ipv6(void)
+{
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+}
+
+/* [::] takes IPv4 too; a name may have addresses of either kind. A kernel without IPv6 can't have
+ * it. */
+static const char *listen_address(const struct plan *plan)
+{
+    if (!plan->hosts.count)
+        return "127.0.0.1";
+    for (uint32_t i = 0; i < plan->hosts.count; i++)
+        if (!is_address(AF_INET, plan->hosts.values[i]) &&
+            (has_ipv6() || is_address(AF_INET6, plan->hosts.values[i])))
+            return "[::]";
+    return "0.0.0.0";
 }
 
 static int32_t write_configuration(const struct plan *plan)
@@ -238,7 +324,7 @@ static int32_t write_configuration(const struct plan *plan)
         "ops.listen = 127.0.0.1:9464\n"
         "\n"
         "audit.file = audit.log\n",
-        endpoint, plan->hosts.count ? "0.0.0.0" : "127.0.0.1");
+        endpoint, listen_address(plan));
 }
 
 /* Opening the store makes it. */
@@ -246,10 +332,13 @@ static int32_t make_store(const struct plan *plan)
 {
     char config[LONGEST_PATH + 16];
     cvm_t *cvm = NULL;
+    cvm_conf_t *conf = NULL;
     (void)snprintf(config, sizeof config, "%s/cvm.conf", plan->absolute);
-    int32_t code = cli_open_new(config, &cvm);
+    int32_t code = cli_configure(config, NULL, &conf);
     if (!code)
-        cli_close(cvm);
+        code = cli_open_new(conf, &cvm);
+    cli_close(cvm);
+    cvm_conf_free(conf);
     return code;
 }
 
@@ -295,13 +384,7 @@ static int32_t make_instance(struct plan *plan)
     if (!code)
         code = claim_folder(plan);
     if (!code)
-        code = make_folder(plan, "ca", 0755);
-    if (!code && !plan->root_key_out)
-        code = make_folder(plan, "ca/offline", 0700);
-    if (!code)
-        code = make_folder(plan, "tls", 0755);
-    if (!code)
-        code = make_folder(plan, "mosquitto", 0755);
+        code = make_folders(plan);
     if (!code)
         code = make_ca(plan);
     if (!code)
@@ -310,7 +393,11 @@ static int32_t make_instance(struct plan *plan)
         code = make_broker(plan);
     if (!code)
         code = write_configuration(plan);
-    return code ? code : make_store(plan);
+    if (!code)
+        code = make_store(plan);
+    if (code)
+        remove_all(plan);
+    return code;
 }
 
 int32_t cli_init(int argc, char **argv)

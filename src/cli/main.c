@@ -27,7 +27,21 @@ static void print_usage(FILE *out)
     (void)fputs("cvm: a certificate vending machine for IoT fleets\n\n", out);
     for (size_t i = 0; i < VERB_COUNT; i++)
         (void)fprintf(out, "  cvm %-8s %s\n", VERBS[i].name, VERBS[i].help);
-    (void)fputs("\n`cvm VERB --help` says more.\n", out);
+    (void)fputs("\n`cvm VERB --help` says more.\n"
+                "\n"
+                "Exit codes are sysexits.h's:\n"
+                "   0  done\n"
+                "  64  wrong usage\n"
+                "  65  bad data: a line, a uid, a token; there is no such device\n"
+                "  66  a file that was named can't be read\n"
+                "  69  a store, a platform or a file fails for now\n"
+                "  70  a bug here, or out of memory (71 too)\n"
+                "  73  a file or folder can't be made, or is there already\n"
+                "  74  standard output can't be written\n"
+                "  75  busy, or the outcome is not known: try again\n"
+                "  77  refused: the device's state forbids it\n"
+                "  78  a wrong configuration\n",
+        out);
 }
 
 int main(int argc, char **argv)

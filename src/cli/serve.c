@@ -23,7 +23,7 @@ static const char USAGE[] = "usage: cvm serve -c CONFIG [--set name=value]... [-
                             "address really bound. SIGTERM\n"
                             "and SIGINT drain and stop; SIGHUP reloads certificates, CRL and log "
                             "files. --check-config opens\n"
-                            "everything on ports of its own, and exits.\n";
+                            "everything on ports of its own, changes nothing, and exits.\n";
 
 struct server {
     cvm_t *cvm;
@@ -34,13 +34,6 @@ struct server {
 };
 
 /* --- The server's own certificates ------------------------------------------------------------ */
-
-/* The folder of the local CA; NULL on another platform. */
-static const char *ca_folder(const cvm_conf_t *conf)
-{
-    const char *platform = cvm_conf_get(conf, "platform");
-    return strncmp(platform, "local:", 6) == 0 ? platform + 6 : NULL;
-}
 
 /* 1 if the certificate was renewed. */
 static int32_t renew(const char *folder, const char *certificate, const char *key)
@@ -71,7 +64,7 @@ static void reload(struct server *server)
 /* Renews the server's certificate and the broker's, which init put beside the CA. */
 static void renew_certificates(struct server *server)
 {
-    const char *folder = ca_folder(server->conf);
+    const char *folder = cli_ca_folder(server->conf);
     char certificate[LONGEST_PATH], key[LONGEST_PATH];
     server->next_check = time(NULL) + RENEWAL_CHECK_S;
     if (!folder)
@@ -88,9 +81,9 @@ static void renew_certificates(struct server *server)
 static void warn_of_root_key(const cvm_conf_t *conf)
 {
     char path[LONGEST_PATH];
-    if (!ca_folder(conf))
+    if (!cli_ca_folder(conf))
         return;
-    (void)snprintf(path, sizeof path, "%s/offline/root.key", ca_folder(conf));
+    (void)snprintf(path, sizeof path, "%s/offline/root.key", cli_ca_folder(conf));
     if (access(path, R_OK) == 0)
         (void)fprintf(stderr,
             "cvm: warning: %s is readable here; move the root's private key off this machine\n",
@@ -129,7 +122,8 @@ static void take_signals(struct server *server)
         if (info.ssi_signo == SIGHUP) {
             reload(server);
         } else {
-            cvm_stop(server->cvm, cli_done, &server->stopped);
+            cvm_error_free(
+                cvm_stop(server->cvm, cli_done, &server->stopped)); /* it may stop already */
             accept_default_signals();
         }
     }
@@ -175,12 +169,12 @@ static void run(struct server *server)
 }
 
 /* Starts and listens. 0 or an exit code. */
-static int32_t start(struct server *server, int32_t is_check)
+static int32_t start(struct server *server)
 {
     struct cli_outcome started = {0};
     cvm_error_t *error = cvm_new(server->conf, &server->cvm);
     if (!error)
-        error = (is_check ? cvm_start_command : cvm_start)(server->cvm, cli_done, &started);
+        error = cvm_start(server->cvm, cli_done, &started);
     if (!error) {
         cli_run_until(server->cvm, &started.is_done);
         if (started.code)
@@ -190,15 +184,22 @@ static int32_t start(struct server *server, int32_t is_check)
     return cli_error(NULL, error);
 }
 
-/* For --check-config: beside a server that may be running. */
-static cvm_error_t *stand_aside(cvm_conf_t *conf)
+static int32_t serve(struct server *server)
 {
-    static const char *const LISTENERS[] = {"http.listen", "ops.listen"};
-    cvm_error_t *error = NULL;
-    for (size_t i = 0; i < 2 && !error; i++)
-        if (strcmp(cvm_conf_get(conf, LISTENERS[i]), "off") != 0)
-            error = cvm_conf_set(conf, LISTENERS[i], "127.0.0.1:0");
-    return error;
+    server->signals = open_signals();
+    raise_descriptor_limit();
+    warn_of_root_key(server->conf);
+    renew_certificates(server);
+    int32_t code = start(server);
+    if (!code) {
+        print_listeners(server->cvm);
+        run(server);
+        code = server->stopped.code;
+    }
+    cvm_free(server->cvm);
+    if (server->signals >= 0)
+        (void)close(server->signals);
+    return code;
 }
 
 int32_t cli_serve(int argc, char **argv)
@@ -213,26 +214,14 @@ int32_t cli_serve(int argc, char **argv)
     int32_t code = cli_parse(argc, argv, options, USAGE, 0, 0, &operands);
     if (!code)
         code = cli_configure(config, &settings, &server.conf);
-    if (!code && check)
-        code = cli_error(NULL, stand_aside(server.conf));
     if (code)
         return code;
-    server.signals = open_signals();
-    raise_descriptor_limit();
-    warn_of_root_key(server.conf);
-    if (!check)
-        renew_certificates(&server);
-    code = start(&server, check);
-    if (!code && check) {
-        (void)printf("%s is fine\n", config);
-    } else if (!code) {
-        print_listeners(server.cvm);
-        run(&server);
-        code = server.stopped.code;
+    if (check) {
+        warn_of_root_key(server.conf);
+        code = cli_check_config(config, server.conf);
+    } else {
+        code = serve(&server);
     }
-    cvm_free(server.cvm);
     cvm_conf_free(server.conf);
-    if (server.signals >= 0)
-        (void)close(server.signals);
     return code;
 }

@@ -224,6 +224,32 @@ def test_json_lines_that_are_refused(instance, line):
     assert TOKEN not in said
 
 
+@pytest.mark.parametrize("line, word", [
+    (b'{"device_uid": "D1", "device_token": "TOKEN", "device_toke\\u006e": "TOKEN"}', "duplicate name"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN", "device_token": "TOKEN"}', "duplicate name"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN\xff"}', "UTF-8"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN\xc0\xaf"}', "UTF-8"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN\\ud800"}', "surrogate"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN\\u0000"}', "NUL"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN\0"}', "NUL"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN\x01"}', "control character"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN"} x', "behind the object"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN",}', "string"),
+    (b'{"device_uid": "D1", "DEVICE_TOKEN": "TOKEN"}', "unknown name"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN", "is_enabled": TRUE}', "value"),
+    (b'{"device_uid": "D1", "device_token": "TOKEN", "is_enabled": 01}', "comma"),
+    (b'\x0b{"device_uid": "D1", "device_token": "TOKEN"}', "object"),
+    (b'["device_uid", "D1"]', "object"),
+])
+def test_json_is_read_strictly(instance, line, word):
+    good = json.dumps({"device_uid": "D0", "device_token": TOKEN}).encode()
+    bad = line.replace(b"TOKEN", TOKEN.encode()) if b"DEVICE_TOKEN" not in line else line
+    content = good + b"\n" + bad + b"\n"
+    said = instance.refuses(content, "devices.jsonl:2: ", word, name="devices.jsonl")
+    assert TOKEN not in said
+    instance.imports(content, "--skip-bad", name="devices.jsonl", inserted=1, rejected=1)
+
+
 def test_duplicates_are_refused_naming_both_lines(instance):
     other = "x" * 20
     content = f"device_uid,device_token\nD2,{TOKEN}\nD1,{TOKEN}\nD2,{TOKEN}\nD1,{other}\nD1,{TOKEN}\n"

@@ -71,6 +71,20 @@ void cli_run_until(cvm_t *cvm, const int32_t *is_done)
     assert_true(*is_done);
 }
 
+int32_t cli_run_for(cvm_t *cvm, const int32_t *is_done, int64_t ms)
+{
+    (void)ms;
+    cli_run_until(cvm, is_done);
+    return *is_done;
+}
+
+static int64_t passed_ms;
+
+int64_t cli_now_ms(void)
+{
+    return passed_ms;
+}
+
 static cvm_error_t *fake_check_uid(const cvm_t *cvm, const char *uid)
 {
     (void)cvm;
@@ -241,6 +255,14 @@ static void json_is_read_strictly(void **state)
         "{\"device_uid\":\"a\",\"device_token\":\"b\",\"is_enabled\":2}",
         "{\"device_uid\":\"a\",\"device_token\":\"b\",\"is_enabled\":null}",
         "{\"device_uid\":\"a\",\x01\"device_token\":\"b\"}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\",\"device_toke\\u006e\":\"b\"}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\\ud800\"}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\xff\"}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\xc0\xaf\"}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\",}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\",\"is_enabled\":01}",
+        "{\"device_uid\":\"a\",\"device_token\":\"b\",\"is_enabled\":TRUE}",
+        "\f{\"device_uid\":\"a\",\"device_token\":\"b\"}",
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         expect_json(bad[i], NULL, NULL, NULL);
@@ -388,6 +410,7 @@ static void no_room_is_an_error(void **state)
 static enum cvm_reason failure; /* how fake_import fails */
 static uint32_t failures;       /* and how often before it works */
 static uint32_t chunks, slept_ms;
+static int64_t try_takes_ms;
 
 static int32_t fake_row(const cvm_batch_t *batch, uint32_t i)
 {
@@ -409,6 +432,7 @@ static cvm_error_t *fake_import(
     assert_int_equal(replace_tokens, 0);
     assert_true(cvm_batch_count(batch) > 0);
     cvm_error_t *error = failures ? cvm_error_new(failure, NULL) : NULL;
+    passed_ms += try_takes_ms;
     chunks += !error;
     if (failures && failures-- % 2)
         return error;
@@ -468,6 +492,17 @@ static void a_busy_store_is_tried_again(void **state)
     assert_non_null(strstr(said, "0 of 5000 rows are written"));
 }
 
+static void a_store_that_stays_busy_is_given_up(void **state)
+{
+    (void)state;
+    struct import_output output;
+    try_takes_ms = 10000;
+    assert_int_equal(write_rows(REASON_store_unavailable, 1000, &output), EX_TEMPFAIL);
+    try_takes_ms = 0;
+    assert_int_equal(failures, 1000 - 3);
+    assert_non_null(strstr(said, "run the same import again"));
+}
+
 static void other_errors_end_it(void **state)
 {
     (void)state;
@@ -490,6 +525,7 @@ int main(void)
         cmocka_unit_test(no_room_is_an_error),
         cmocka_unit_test(rows_are_written_in_chunks),
         cmocka_unit_test(a_busy_store_is_tried_again),
+        cmocka_unit_test(a_store_that_stays_busy_is_given_up),
         cmocka_unit_test(other_errors_end_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

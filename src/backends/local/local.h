@@ -17,6 +17,8 @@ int32_t cvm_local_init(const char *folder, const char *root_key, const char *pas
 
 /* Prints the CA's certificates and its CRL. 0, or -1 and why. */
 int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size);
+/* The number of the CRL in the folder's crl.pem; 0 if it is missing or broken. */
+int64_t cvm_local_crl_number(const char *folder);
 
 /* What a server certificate is for: DNS names or addresses. */
 struct cvm_local_server {

@@ -58,3 +58,14 @@ int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error,
         (long long)number, next_update);
     return 0;
 }
+
+int64_t cvm_local_crl_number(const char *folder)
+{
+    char error[160];
+    int64_t next_update_ms, number = 0;
+    struct ca *ca = cvm_ca_load(folder, error, sizeof error);
+    if (ca)
+        number = cvm_crl_read(ca, folder, &next_update_ms);
+    cvm_ca_free(ca);
+    return number;
+}

@@ -1,0 +1,150 @@
+/* `cvm serve --check-config`: opens all that the server would, and leaves all as it is. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "local/local.h"
+
+#define LONGEST_PATH 4096
+#define ERROR_SIZE   512
+
+/* The file's folder, which a new file needs. 0 if one can be made there. */
+static int32_t can_make(const char *path)
+{
+    char folder[LONGEST_PATH];
+    const char *slash = strrchr(path, '/');
+    (void)snprintf(
+        folder, sizeof folder, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+    return access(folder, W_OK | X_OK) ? -1 : 0;
+}
+
+/* --- What a check leaves alone ---------------------------------------------------------------- */
+
+/* A log is not made here: whoever makes it owns it, and that should be the server's user. */
+static int32_t check_log(cvm_conf_t *conf, const char *name)
+{
+    const char *path = cvm_conf_get(conf, name);
+    if (*path && access(path, W_OK) && (errno != ENOENT || can_make(path)))
+        return cli_fail(EX_CONFIG, "%s: %s can't be written: %s", name, path, strerror(errno));
+    return cli_error(name, cvm_conf_set(conf, name, ""));
+}
+
+/* A server that runs has the ports. */
+static int32_t stand_aside(cvm_conf_t *conf)
+{
+    static const char *const LISTENERS[] = {"http.listen", "ops.listen"};
+    int32_t code = 0;
+    for (size_t i = 0; i < 2 && !code; i++)
+        if (strcmp(cvm_conf_get(conf, LISTENERS[i]), "off") != 0)
+            code = cli_error(LISTENERS[i], cvm_conf_set(conf, LISTENERS[i], "127.0.0.1:0"));
+    return code;
+}
+
+/* --- A store for the occasion ----------------------------------------------------------------- */
+
+/* Removes a folder that is all ours, and has no others in it. */
+static void remove_folder(const char *path)
+{
+    char name[LONGEST_PATH];
+    DIR *folder = opendir(path);
+    for (const struct dirent *entry; folder && (entry = readdir(folder));) {
+        (void)snprintf(name, sizeof name, "%s/%s", path, entry->d_name);
+        (void)unlink(name); /* not "." and ".." */
+    }
+    if (folder)
+        (void)closedir(folder);
+    (void)rmdir(path);
+}
+
+/* Sets a store or a platform in the folder. */
+static int32_t set_place(
+    cvm_conf_t *conf, const char *name, const char *kind, const char *folder, const char *file)
+{
+    char place[LONGEST_PATH];
+    (void)snprintf(place, sizeof place, "%s:%s%s", kind, folder, file);
+    return cli_error(name, cvm_conf_set(conf, name, place));
+}
+
+/* Makes an empty store in the folder, by a server on a CA of its own: one on the configuration's
+ * would publish a CRL from a store that knows of nothing. */
+static int32_t make_store(const char *folder)
+{
+    char root_key[LONGEST_PATH], why[ERROR_SIZE];
+    cvm_t *cvm = NULL;
+    cvm_conf_t *conf = cvm_conf_new();
+    if (!conf)
+        return cli_fail(EX_OSERR, "out of memory");
+    (void)snprintf(root_key, sizeof root_key, "%s/root.key", folder);
+    int32_t code = 0;
+    if (cvm_local_init(folder, root_key, NULL, why, sizeof why))
+        code = cli_fail(EX_CANTCREAT, "%s", why);
+    if (!code)
+        code = set_place(conf, "store", "file", folder, "/devices.db");
+    if (!code)
+        code = set_place(conf, "platform", "local", folder, "");
+    if (!code)
+        code = cli_open_new(conf, &cvm);
+    cli_close(cvm);
+    cvm_conf_free(conf);
+    return code;
+}
+
+/* --- The check -------------------------------------------------------------------------------- */
+
+static int32_t listen_once(cvm_conf_t *conf)
+{
+    cvm_t *cvm = NULL;
+    int32_t code = cli_open(conf, &cvm);
+    if (!code)
+        code = cli_error(NULL, cvm_listen(cvm));
+    cli_close(cvm);
+    return code;
+}
+
+/* The store that serve would make is made elsewhere. */
+static int32_t check_without_store(cvm_conf_t *conf)
+{
+    char folder[] = "/tmp/cvm-check.XXXXXX";
+    const char *path = cvm_conf_get(conf, "store") + strlen("file:");
+    if (can_make(path))
+        return cli_fail(EX_CONFIG, "store: %s can't be made: %s", path, strerror(errno));
+    (void)cli_fail(
+        0, "warning: there is no store at %s: serve would make an empty one there", path);
+    if (!mkdtemp(folder))
+        return cli_fail(EX_CANTCREAT, "%s: %s", folder, strerror(errno));
+    int32_t code = make_store(folder);
+    if (!code)
+        code = set_place(conf, "store", "file", folder, "/devices.db");
+    if (!code)
+        code = listen_once(conf);
+    remove_folder(folder);
+    return code;
+}
+
+int32_t cli_check_config(const char *path, cvm_conf_t *conf)
+{
+    int32_t code = stand_aside(conf);
+    if (!code)
+        code = check_log(conf, "log.file");
+    if (!code)
+        code = check_log(conf, "audit.file");
+    if (code)
+        return code;
+    switch (cli_look_for_store(conf)) {
+    case CLI_STORE_WRONG:
+        return EX_CONFIG;
+    case CLI_STORE_MISSING:
+        code = check_without_store(conf);
+        break;
+    default:
+        code = listen_once(conf);
+    }
+    if (!code)
+        (void)printf("%s is fine\n", path);
+    return code;
+}
