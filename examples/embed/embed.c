@@ -3,8 +3,8 @@
  *
  *   embed CONFIG UID TOKEN-FILE      CONFIG is what `cvm init` wrote
  *
- * Prints the certificate that the device would get. A real service has its own loop already, and
- * asks for many devices at a time.
+ * Prints the certificate and the key that the device would get. A real service has its own loop
+ * already, and asks for many devices at a time.
  */
 #include <stdio.h>
 #include <string.h>
@@ -37,9 +37,10 @@ static void registered(void *user_data, const cvm_result_t *result)
     if (error)
         (void)fprintf(stderr, "embed: %s: %s\n", cvm_error_name(error), cvm_error_text(error));
     else
-        (void)printf("%s connects to %s with\n%s", cvm_result_thing_name(result),
-            cvm_result_endpoint(result), cvm_result_device_certificate(result));
-    cvm_stop(program->cvm, NULL, NULL); /* the loop runs out when all is closed */
+        (void)printf("%s connects to %s with\n%s%s", cvm_result_thing_name(result),
+            cvm_result_endpoint(result), cvm_result_device_certificate(result),
+            cvm_result_private_key(result));
+    (void)complain(cvm_stop(program->cvm, NULL, NULL)); /* the loop runs out when all is closed */
 }
 
 /* The store and the platform are open: now requests are taken. */
@@ -53,7 +54,7 @@ static void started(void *user_data, const cvm_error_t *error)
         program->failed =
             complain(cvm_register(program->cvm, program->request, registered, program, NULL));
     if (program->failed)
-        cvm_stop(program->cvm, NULL, NULL);
+        (void)complain(cvm_stop(program->cvm, NULL, NULL));
 }
 
 /* The first line of a file. 0 if there is one. */
@@ -83,7 +84,9 @@ int main(int argc, char **argv)
                      complain(cvm_request_set_uid(program.request, argv[2])) ||
                      complain(cvm_request_set_token(program.request, token)) ||
                      complain(cvm_new_on_uv(conf, &loop, &program.cvm));
-    if (!program.failed && !complain(cvm_start_command(program.cvm, started, &program)))
+    if (!program.failed)
+        program.failed = complain(cvm_start_command(program.cvm, started, &program));
+    if (!program.failed)
         (void)uv_run(&loop, UV_RUN_DEFAULT);
     cvm_free(program.cvm);
     (void)uv_run(&loop, UV_RUN_DEFAULT); /* what is being closed */

@@ -1,11 +1,13 @@
 /*
- * The smallest HTTP server on libcvm: a service that has a server of its own hands it the payload
- * by cvm_handle() and sends back the answer, already rendered. One connection at a time, HTTP/1.0,
- * no TLS: an example of the call, not of a server.
+ * The smallest HTTP server on libcvm: a service that has a server and a loop of its own hands it
+ * the payload by cvm_handle(), with the peer's address for the limits, and sends back the answer,
+ * already rendered. The loop is poll(2). One connection at a time, HTTP/1.0, no TLS: an example of
+ * the calls, not of a server.
  *
  *   http_server CONFIG PORT
  */
 #include <arpa/inet.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,10 +18,12 @@
 #include <cvm/cvm.h>
 
 #define LARGEST_REQUEST 16384
+#define PATIENCE_S      5 /* with a peer that sends nothing, or takes nothing */
 
 struct server {
     cvm_t *cvm;
-    int connection;
+    int listener, connection; /* -1: none */
+    char peer[INET_ADDRSTRLEN];
     int done, failed;
 };
 
@@ -75,14 +79,21 @@ static void started(void *user_data, const cvm_error_t *error)
         (void)fprintf(stderr, "http_server: %s\n", cvm_error_text(error));
 }
 
-/* Turns the instance's own loop until a callback has run. A server with a loop of its own watches
- * cvm_fd() and cvm_timeout_ms() there instead. */
+/* Waits for the instance or a peer, and has the instance do what is due: it also retires
+ * certificates and renews its CRL by itself. Returns 1 if a peer is there. */
+static int turn(struct server *server)
+{
+    struct pollfd ready[] = {{cvm_fd(server->cvm), POLLIN, 0}, {server->listener, POLLIN, 0}};
+    int count = server->connection < 0 ? 2 : 1; /* one peer at a time */
+    (void)poll(ready, (nfds_t)count, cvm_timeout_ms(server->cvm));
+    cvm_process(server->cvm);
+    return count == 2 && ready[1].revents;
+}
+
 static void wait_until_done(struct server *server)
 {
-    while (!server->done) {
-        cvm_process(server->cvm);
-        (void)usleep(500);
-    }
+    while (!server->done)
+        (void)turn(server);
 }
 
 /* Reads until the body is as long as its head says. NULL if that does not come. */
@@ -105,6 +116,19 @@ static char *read_request(int fd, char buffer[LARGEST_REQUEST + 1], size_t *leng
     return NULL;
 }
 
+/* The callback follows, unless an error is returned. */
+static cvm_error_t *hand_over(struct server *server, const char *body, size_t length)
+{
+    cvm_request_t *request = cvm_request_new();
+    if (request)
+        cvm_error_free(cvm_request_set_peer(request, server->peer));
+    server->done = 0;
+    cvm_error_t *error =
+        cvm_handle(server->cvm, request, "application/json", body, length, handled, server, NULL);
+    cvm_request_free(request);
+    return error;
+}
+
 static void serve(struct server *server)
 {
     char buffer[LARGEST_REQUEST + 1];
@@ -114,14 +138,28 @@ static void serve(struct server *server)
         answer_error(server->connection, "invalid_request", 0);
         return;
     }
-    server->done = 0;
-    cvm_error_t *error =
-        cvm_handle(server->cvm, NULL, "application/json", body, length, handled, server, NULL);
+    cvm_error_t *error = hand_over(server, body, length);
     if (error)
-        answer_error(server->connection, cvm_error_name(error), 5);
+        answer_error(server->connection, cvm_error_name(error), cvm_error_retry_after_s(error));
     else
         wait_until_done(server);
     cvm_error_free(error);
+}
+
+static void take_peer(struct server *server)
+{
+    struct sockaddr_in address;
+    socklen_t size = sizeof address;
+    struct timeval patience = {.tv_sec = PATIENCE_S};
+    server->connection = accept(server->listener, (struct sockaddr *)&address, &size);
+    if (server->connection < 0)
+        return;
+    (void)inet_ntop(AF_INET, &address.sin_addr, server->peer, sizeof server->peer);
+    (void)setsockopt(server->connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    (void)setsockopt(server->connection, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    serve(server);
+    (void)close(server->connection);
+    server->connection = -1;
 }
 
 static int listen_on(const char *port)
@@ -129,7 +167,7 @@ static int listen_on(const char *port)
     struct sockaddr_in address = {.sin_family = AF_INET,
         .sin_port = htons((uint16_t)strtol(port, NULL, 10)),
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1; /* who came may be gone */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 16)) {
         perror("http_server");
@@ -140,7 +178,7 @@ static int listen_on(const char *port)
 
 int main(int argc, char **argv)
 {
-    struct server server = {.connection = -1};
+    struct server server = {.listener = -1, .connection = -1};
     cvm_conf_t *conf = cvm_conf_new();
     if (argc != 3 || !conf)
         return 64;
@@ -154,11 +192,10 @@ int main(int argc, char **argv)
         return 1;
     }
     wait_until_done(&server);
-    int listener = server.failed ? -1 : listen_on(argv[2]);
-    while (listener >= 0 && (server.connection = accept(listener, NULL, NULL)) >= 0) {
-        serve(&server);
-        (void)close(server.connection);
-    }
+    server.listener = server.failed ? -1 : listen_on(argv[2]);
+    while (server.listener >= 0)
+        if (turn(&server))
+            take_peer(&server);
     cvm_free(server.cvm);
     cvm_conf_free(conf);
     return 1;

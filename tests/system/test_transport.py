@@ -1,6 +1,7 @@
 """The HTTP transport as a server: slow and rude peers, limits, ends, reloads, and what operators see."""
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ import time
 import pytest
 
 from csr_tools import make_csr, openssl
-from cvm_server import Failed, Instance, scale, seed, token
+from cvm_server import Failed, Instance, build_folder, environment, scale, seed, token
 from raw_http import Wire, ask, post, registration
 
 SHORT = {"http.handshake_timeout": "1s", "http.request_timeout": "1s", "http.answer_timeout": "1s",
@@ -387,18 +388,19 @@ def read_all(wire):
         return [answer.status for answer in wire.answers()]
 
 
-@pytest.mark.parametrize("kind", ["waiting connections", "TLS", "new connections", "three workers"])
+@pytest.mark.parametrize("kind", ["waiting connections", "TLS", "new connections", "many new connections",
+                                  "three workers"])
 def test_what_was_sent_before_the_end_is_answered(tmp_path, kind):
-    count = 20
-    settings = {"workers": "3"} if kind == "three workers" else {}
+    count = 400 if kind == "many new connections" else 20
+    settings = {"workers": "3" if kind == "three workers" else "1", "limit.connections_per_address": "1000"}
     with running(tmp_path, "end", tls=kind == "TLS", devices=count, settings=settings) as instance:
-        if kind == "new connections":
+        if "new" in kind:
             os.kill(instance.server.pid, signal.SIGSTOP)  # they wait in the listener's queue
         wires = [Wire(instance) for _ in range(count)]
         for i, wire in enumerate(wires):
             wire.send(post(registration(f"end{i}")))
         instance.server.send_signal(signal.SIGTERM)
-        if kind == "new connections":
+        if "new" in kind:
             os.kill(instance.server.pid, signal.SIGCONT)
         assert [read_all(wire) for wire in wires] == [[200]] * count
         instance.server.wait()
@@ -445,6 +447,20 @@ def test_slow_peers_do_not_keep_it_from_ending(tmp_path):
         time.sleep(0.2)
         instance.server.stop(signal.SIGINT, timeout_s=CLOSED_WITHIN_S)
         assert [read_all(wire) for wire in wires] == [[408]] * 5
+
+
+def test_idle_peers_behind_a_proxy_do_not_keep_it_from_ending(tmp_path):
+    """They said who they are, and nothing more, when the end came."""
+    settings = {"http.proxy_protocol": "on", "http.trusted_proxies": "127.0.0.1", "http.idle_timeout": "5min"}
+    with running(tmp_path, "end", tls=False, devices=1, settings=settings) as instance:
+        os.kill(instance.server.pid, signal.SIGSTOP)
+        wires = [Wire(instance) for _ in range(400)]
+        for wire in wires:
+            wire.send(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+        instance.server.send_signal(signal.SIGTERM)
+        os.kill(instance.server.pid, signal.SIGCONT)
+        instance.server.wait()
+        assert all(wire.is_closed() for wire in wires)
 
 
 def test_end_under_load_loses_nothing(tmp_path):
@@ -548,11 +564,46 @@ def test_broken_certificates_are_not_served(tmp_path):
         for number, (name, break_it) in enumerate(BROKEN.items()):
             break_it(instance.folder / "tls")
             instance.server.send_signal(signal.SIGHUP)
-            instance.server.wait_for_log("error   message", count=number + 1)
+            instance.server.wait_for_log("cvm: reload: ", count=number + 1)
             assert served_serial(instance) == good, name
             shutil.copytree(tmp_path / "kept", instance.folder / "tls", dirs_exist_ok=True)
-        assert "tls/server.pem" in instance.server.stderr and "tls/server.key" in instance.server.stderr
+        text = instance.server.stderr
+        assert "tls/server.pem: can't be used for TLS: No such file or directory" in text  # why, in words
+        assert "tls/server.key: can't be used for TLS: No such file or directory" in text
+        assert "tls/server.key: can't be used for TLS: key values mismatch" in text
         assert instance.register("reload0")[0] == 200
+
+
+BROKEN_CA = {
+    "no key": lambda path: (path / "issuing.key").unlink(),
+    "another key": lambda path: (path / "issuing.key").write_text(
+        openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256").decode()),
+    "no root": lambda path: (path / "root.pem").unlink(),
+    "root is rubbish": lambda path: (path / "root.pem").write_text("rubbish\n"),
+    "no issuing CA": lambda path: (path / "issuing.pem").unlink(),
+    "no folder": shutil.rmtree,
+}
+
+
+def test_broken_ca_is_not_taken(tmp_path):
+    """It goes on with what it has, and says why."""
+    with running(tmp_path, "ca", devices=20) as instance:
+        root = instance.root_ca.read_text()
+        context = instance.tls_context()
+        shutil.copytree(instance.folder / "ca", tmp_path / "kept")
+        for number, (name, break_it) in enumerate(BROKEN_CA.items()):
+            break_it(instance.folder / "ca")
+            instance.server.send_signal(signal.SIGHUP)
+            instance.server.wait_for_log("cvm: reload: ", count=number + 1)
+            line = [text for text in instance.server.stderr.splitlines() if "cvm: reload: " in text][-1]
+            assert str(instance.folder / "ca") in line, (name, line)
+            shutil.rmtree(instance.folder / "ca", ignore_errors=True)
+            shutil.copytree(tmp_path / "kept", instance.folder / "ca")
+            status, _, body = instance.register(f"ca{number}", context=context)
+            assert status == 200, (name, body)
+            assert body["payload"]["certificates"]["root_ca"] == root
+        instance.server.send_signal(signal.SIGHUP)
+        assert instance.register("ca19", context=context)[0] == 200
 
 
 @pytest.mark.parametrize("name", ["another key", "rubbish", "encrypted key"])
@@ -793,3 +844,54 @@ def test_client_of_curl(tls):
     if done is None:
         pytest.skip("there is no curl")
     assert json.loads(done.stdout)["status"] == "SUCCESS", done.stderr
+
+
+# --- The example of a server of one's own ---
+
+
+@contextlib.contextmanager
+def example_server(instance):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = build_folder() / "examples/cvm-http-server"
+    with open(instance.folder / "example.err", "wb") as err:
+        process = subprocess.Popen([program, instance.conf, str(port)], stderr=err, env=environment())
+    try:
+        eventually(lambda: process.poll() is not None or can_connect(port), "it does not listen")
+        yield port
+        assert process.poll() is None, (instance.folder / "example.err").read_text()
+    finally:
+        process.kill()
+        process.wait()
+
+
+def can_connect(port):
+    with socket.socket() as wire:
+        return wire.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ask_example(port, uid, token_text=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/registration", registration(uid, token_text))
+    answer = connection.getresponse()
+    return answer.status, answer.headers, json.loads(answer.read())["payload"]
+
+
+def test_example_server(tmp_path):
+    """It counts failures by address, and sees to what is due while nobody asks."""
+    instance = Instance(tmp_path)
+    instance.add("small0")
+    with open(instance.conf, "a", encoding="ascii") as conf:
+        conf.write("limit.failures_per_address = 3/min\nregistration.reissue_after = 1s\n")
+    with example_server(instance) as port:
+        status, _, first = ask_example(port, "small0")
+        assert status == 200
+        answers = [ask_example(port, "small0", "wrong") for _ in range(4)]
+        assert [answer[0] for answer in answers] == [403, 403, 403, 429]
+        assert int(answers[3][1]["Retry-After"]) >= 1
+        eventually(lambda: ask_example(port, "small0")[0] == 200, "it is not issued again")
+        serial = next(row["serial"] for row in instance.show("small0")["certificates"]
+                      if row["certificate_id"] == first["certificate_id"])
+        eventually(lambda: serial.upper() in openssl("crl", "-noout", "-text", "-in", instance.folder / "ca/crl.pem")
+                   .decode(), "the old certificate was not revoked")

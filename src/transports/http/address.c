@@ -12,8 +12,6 @@
 
 #include "core/error.h"
 
-#define BACKLOG 1024
-
 /* --- Listening -------------------------------------------------------------------------------- */
 
 static void print_bound(int fd, char bound[CVM_ADDRESS_SIZE])
@@ -37,7 +35,7 @@ static int open_socket(const struct addrinfo *info)
     if (fd < 0)
         return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG)) {
+    if (bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, CVM_BACKLOG)) {
         int failure = errno;
         (void)close(fd);
         errno = failure;

@@ -9,7 +9,8 @@
 
 #include "cvm/cvm.h"
 
-#define CVM_ADDRESS_SIZE 64 /* an address, or [address]:port, as text */
+#define CVM_ADDRESS_SIZE 64   /* an address, or [address]:port, as text */
+#define CVM_BACKLOG      1024 /* connections that wait to be accepted */
 
 /* Opens a listening socket for "127.0.0.1:8443" or "[::]:8443" (of length bytes). Returns the
  * descriptor and sets bound to "ADDRESS:PORT" as it really is; -1 and error. */

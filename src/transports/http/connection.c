@@ -33,7 +33,7 @@ struct connection {
     struct cvm_timer *deadline;
     enum phase phase;
     char peer[CVM_ADDRESS_SIZE], client[CVM_ADDRESS_SIZE];
-    char request_id[CVM_REQUEST_ID_SIZE]; /* "": none yet */
+    char request_id[CVM_HTTP_REQUEST_ID_SIZE]; /* "": none yet */
     int32_t is_counted_by_address, is_trusted, must_close;
     struct cvm_parser parser;
     const struct route *route;
@@ -90,11 +90,20 @@ static void connection_close(struct connection *connection)
     cvm_worker_left(worker);
 }
 
+/* The flow has a deadline of its own, which comes first; but a store's probe has none. */
+static void give_up_waiting(struct connection *connection)
+{
+    cvm_exchange_abandon(connection->exchange);
+    cvm_connection_answer_error(connection, "unknown", NULL, "Retry-After: 5\r\n");
+}
+
 static void deadline_over(void *argument)
 {
     struct connection *connection = argument;
     if (connection->phase == REQUEST)
         cvm_connection_answer_error(connection, "request_timeout", NULL, NULL);
+    else if (connection->phase == WAIT)
+        give_up_waiting(connection);
     else
         connection_close(connection);
 }
@@ -260,13 +269,16 @@ static const struct {
 static void enter(struct connection *connection, enum phase phase)
 {
     uint64_t delay_ms = LINGER_MS;
+    uint32_t events = PHASES[phase].events;
     connection->phase = phase;
     if (PHASES[phase].timeout || phase != LINGER)
         memcpy(&delay_ms,
             (const char *)&connection->worker->server->timeouts + PHASES[phase].timeout,
             sizeof delay_ms);
     cvm_timer_start(connection->deadline, delay_ms);
-    cvm_watch_set(connection->watch, PHASES[phase].events);
+    if (connection->worker->is_draining && phase <= IDLE)
+        events |= CVM_WRITABLE; /* what is there is read once more; if nothing is, it closes */
+    cvm_watch_set(connection->watch, events);
 }
 
 static void happened(void *argument, uint32_t events)
@@ -536,14 +548,14 @@ const char *cvm_connection_client(const struct connection *connection)
 const char *cvm_connection_request_id(struct connection *connection)
 {
     static const char DIGITS[] = "0123456789abcdef";
-    unsigned char bytes[(CVM_REQUEST_ID_SIZE - 1) / 2];
+    unsigned char bytes[(CVM_HTTP_REQUEST_ID_SIZE - 1) / 2];
     char *id = connection->request_id;
     if (!*id && RAND_bytes(bytes, sizeof bytes) == 1) {
         for (size_t i = 0; i < sizeof bytes; i++) {
             id[2 * i] = DIGITS[bytes[i] >> 4];
             id[2 * i + 1] = DIGITS[bytes[i] & 15];
         }
-        id[CVM_REQUEST_ID_SIZE - 1] = 0;
+        id[CVM_HTTP_REQUEST_ID_SIZE - 1] = 0;
     }
     return id;
 }

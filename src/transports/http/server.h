@@ -4,19 +4,18 @@
 #define CVM_HTTP_SERVER_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 #include "address.h"
+#include "connection_limits.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/metrics.h"
 #include "core/transport.h"
-#include "limits.h"
 #include "parser.h"
 #include "stream.h"
 
-#define CVM_MOST_ADDRESSES  8
-#define CVM_REQUEST_ID_SIZE 17
+#define CVM_MOST_ADDRESSES       8
+#define CVM_HTTP_REQUEST_ID_SIZE 17
 
 struct connection;
 struct exchange;

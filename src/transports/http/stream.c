@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,7 +123,8 @@ SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_
              SSL_CTX_check_private_key(context) != 1)
         bad = key;
     if (bad) {
-        const char *reason = ERR_reason_error_string(ERR_peek_last_error());
+        const char *reason = access(bad, R_OK) ? strerror(errno) /* OpenSSL says "system lib" */
+                                               : ERR_reason_error_string(ERR_peek_last_error());
         *error = cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s", bad,
             reason ? reason : "unknown");
         SSL_CTX_free(context);

@@ -23,7 +23,8 @@ static void accept_again(void *argument)
     watch_all(argument, CVM_READABLE);
 }
 
-static void accept_some(struct worker *worker, int listener)
+/* 1 if more may be waiting. */
+static int32_t accept_some(struct worker *worker, int listener)
 {
     int on = 1;
     for (uint32_t i = 0; i < MOST_ACCEPTS; i++) {
@@ -42,11 +43,12 @@ static void accept_some(struct worker *worker, int listener)
             worker->is_starved = 1;
             watch_all(worker, 0);
             cvm_timer_start(worker->backoff, BACKOFF_MS);
-            return;
+            return 0;
         } else if (errno != ECONNABORTED && errno != EINTR) {
-            return;
+            return 0;
         }
     }
+    return 1;
 }
 
 static void listener_ready(void *argument, uint32_t events)
@@ -54,7 +56,16 @@ static void listener_ready(void *argument, uint32_t events)
     struct worker *worker = argument;
     (void)events;
     for (uint32_t i = 0; i < worker->server->fd_count; i++)
-        accept_some(worker, worker->server->fds[i]);
+        (void)accept_some(worker, worker->server->fds[i]);
+}
+
+/* Those that wait, and no more than can wait at a time: others may keep coming. */
+static void accept_last(struct worker *worker)
+{
+    for (uint32_t i = 0; i < worker->server->fd_count; i++)
+        for (uint32_t taken = 0; taken <= CVM_BACKLOG; taken += MOST_ACCEPTS)
+            if (!accept_some(worker, worker->server->fds[i]))
+                break;
 }
 
 /* --- Ending ----------------------------------------------------------------------------------- */
@@ -95,7 +106,7 @@ void cvm_worker_left(struct worker *worker)
 static void drain(struct cvm_mail *mail)
 {
     struct worker *worker = CVM_CONTAINER(mail, struct worker, drain);
-    listener_ready(worker, CVM_READABLE); /* those that wait may have sent a request */
+    accept_last(worker); /* they may have sent a request */
     stop_accepting(worker);
     for (uint32_t i = 0; i < worker->server->fd_count; i++)
         (void)shutdown(worker->server->fds[i], SHUT_RD); /* who comes now is refused at once */

@@ -1,5 +1,5 @@
 /* A hash table of addresses that have connections open; IPv6 counts by /64. */
-#include "limits.h"
+#include "connection_limits.h"
 
 #include <pthread.h>
 #include <stdlib.h>
