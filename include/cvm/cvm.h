@@ -60,7 +60,13 @@ typedef enum {
 
 /** The error's code, a cvm_code_t; CVM_CODE_OK for NULL. */
 CVM_API int32_t cvm_error_code(const cvm_error_t *error);
-/** The stable name, such as "already_registered"; "ok" for NULL. */
+/**
+ * The stable name; "ok" for NULL. Of registrations: invalid_request, unsupported_media_type,
+ * too_large, not_authorized, too_many_requests, invalid_csr, already_registered, in_progress,
+ * overloaded, store_unavailable, platform_unavailable, platform_error, unknown. Of the operator's
+ * verbs: no_such_device, device_exists, device_registered, conflict. Of any: configuration,
+ * unavailable, internal. Others may follow: go by the code where a name is not known.
+ */
 CVM_API const char *cvm_error_name(const cvm_error_t *error);
 /** One line for people; never holds a token or a key. */
 CVM_API const char *cvm_error_text(const cvm_error_t *error);
@@ -105,8 +111,8 @@ CVM_API cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path);
 CVM_API cvm_error_t *cvm_conf_load_environment(
     cvm_conf_t *conf, void (*warn)(void *user_data, const char *text), void *user_data);
 
-/** Called with each line of the log, or of the audit, without its end. From any thread; the calls
- * of one instance come one at a time. It must not call the library. */
+/** Called with each line, without its end. From any thread; the log's lines come one at a time, and
+ *  so do the audit's. It must not call the library. */
 typedef void (*cvm_log_cb)(void *user_data, const char *line);
 /** Has the log go to a function instead of log.file; NULL undoes that. */
 CVM_API void cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
@@ -142,7 +148,7 @@ CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loo
  */
 CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** The same for a program that comes by for a call or two, perhaps beside a server: it takes the
- *  store as it is, and leaves what is due to the server but for what its own calls wait for. */
+ *  store as it is. Nothing happens by itself; verbs that wait for what is due carry it out. */
 CVM_API cvm_error_t *cvm_start_command(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Opens the configured listeners (http.listen, ops.listen). Call it after cvm_start succeeded.
  *  Their connections live in threads of the library's own. */
@@ -155,8 +161,8 @@ CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
 CVM_API cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Stops: listeners drain, what was accepted completes, store and platform close; then the callback
  *  (which may be NULL) runs. What takes longer than request.deadline and 5 s is cut short. A second
- *  call is ignored, and its callback never runs. */
-CVM_API void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+ *  call is refused. */
+CVM_API cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Frees an instance. One that still runs is stopped first: with a loop of its own inside this
  *  call (so not from one of its callbacks), on a caller's loop as soon as that loop has run what is
  *  left. NULL is fine. */
@@ -221,7 +227,7 @@ CVM_API cvm_error_t *cvm_register(cvm_t *cvm, const cvm_request_t *request, cvm_
 /**
  * Registers a device from a payload as it came in, and renders the answer.
  * @param request     what the transport knows (peer, id, deadline), or NULL; the payload fills the
- * rest
+ *                    rest, and must not contradict what is set
  * @param media_type  the payload's, such as "application/json"; NULL or "" counts as that
  * @param bytes       the payload; read before the call returns
  */
@@ -251,8 +257,8 @@ CVM_API const char *cvm_result_server_time(const cvm_result_t *result);
 /* The answer as rendered; only for cvm_handle(). */
 /** The HTTP status to send (http.legacy_status is applied). */
 CVM_API int32_t cvm_result_http_status(const cvm_result_t *result);
-/** The body, ended by NUL, and its length in bytes (length may be NULL). It may hold a private key:
- *  wipe what you copy. */
+/** The body (NULL without memory), ended by NUL, and its length in bytes (length may be NULL). It
+ * may hold a private key: wipe what you copy. */
 CVM_API const char *cvm_result_body(const cvm_result_t *result, size_t *length);
 
 /** Whether a uid can be registered here: its form, and the thing's name that it makes. Any thread.
@@ -359,7 +365,8 @@ CVM_API const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i);
 CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
 /** Empties a batch to be filled again. */
 CVM_API void cvm_batch_clear(cvm_batch_t *batch);
-/** Writes a batch in one transaction. The batch must not be touched until the callback.
+/** Writes a batch, in one transaction where the store can. It must not be touched until the
+ *  callback; cvm_batch_row() tells what was written, also after an error.
  *  @param replace_tokens  1: existing rows get the new token; their state stays in any case */
 CVM_API cvm_error_t *cvm_import(
     cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data);

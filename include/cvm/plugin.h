@@ -70,7 +70,7 @@ typedef struct cvm_host_s cvm_host_t;
     X(C_ISSUER, issuer, TEXT, 40) /* the issuer's key id, lower-case hex */                        \
     X(C_NOT_BEFORE, not_before, NUMBER, 0)                                                         \
     X(C_NOT_AFTER, not_after, NUMBER, 0)                                                           \
-    X(C_REVOKE_AFTER, revoke_after, NUMBER, 0) /* of a retiring one */                             \
+    X(C_REVOKE_AFTER, revoke_after, NUMBER, 0) /* of a retiring one; 0: at once */                 \
     X(C_REVOKED_AT, revoked_at, NUMBER, 0)                                                         \
     X(C_REASON, reason, TEXT, 24)       /* RFC 5280 §5.3.1's name */                              \
     X(C_SUCCESSOR, successor, TEXT, 64) /* certificate_id */                                       \
@@ -168,10 +168,14 @@ typedef struct cvm_change_s {
 
 typedef struct cvm_store_ops_s {
     uint32_t size;
+    /** CVM_DEVICE_FIELD_COUNT and CVM_CERTIFICATE_FIELD_COUNT: a store that knows fewer fields than
+     *  the host would lose the others, and is refused. */
+    uint32_t device_fields, certificate_fields;
     /** Opens what location names (the property's text behind the first ":"), without waiting for
      *  anything: that is open()'s. @param error one line on failure @return OK or INVALID */
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
         void **store, char *error, size_t error_size);
+    /** After a failure it may be called again. */
     void (*open)(void *store, cvm_op_t *op, cvm_role_t role);
     /** OK if a write could succeed now. */
     void (*ready)(void *store, cvm_op_t *op);
@@ -186,8 +190,8 @@ typedef struct cvm_store_ops_s {
      * answered once. */
     void (*scan)(void *store, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
         uint32_t limit);
-    /** Inserts devices, all in one durable change. rows[i] receives what it
-     *  did with device i, a cvm_load_t. */
+    /** Inserts devices, durable when it completes, in one change where the store can. rows[i]
+     * receives what it did with device i, a cvm_load_t, also when it fails half-way. */
     void (*load)(void *store, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
         uint32_t flags, uint8_t *rows);
     void (*meta_get)(void *store, cvm_op_t *op, const char *name);
@@ -196,7 +200,8 @@ typedef struct cvm_store_ops_s {
         void *store, cvm_op_t *op, const char *name, const char *as_read, const char *wanted);
     /** Deletes change->as_read if it still is as read, and writes the certificates; durable. */
     void (*remove)(void *store, cvm_op_t *op, const cvm_change_t *change);
-    /** Finishes what runs, closes, completes op. The host calls destroy() after that. */
+    /** Ends what runs, closes, completes op. It may come without an open(), and while one runs. The
+     *  host calls destroy() after that. */
     void (*close)(void *store, cvm_op_t *op);
     void (*destroy)(void *store);
 } cvm_store_ops_t;
@@ -223,7 +228,8 @@ typedef struct cvm_platform_ops_s {
     /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over
      * quota. */
     cvm_step_fn prepare;
-    /** Answers a certificate record for host->op_public_key() (or host->op_csr()). */
+    /** Answers a certificate record for host->op_public_key() (or host->op_csr()): PEM is needed;
+     *  the host reads id, serial and times from it if they aren't set. */
     cvm_step_fn create_certificate;
     /* From here on to suspend each may be NULL: there is nothing to do then. */
     cvm_step_fn delete_certificate;
@@ -234,9 +240,11 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn detach_certificate;
     cvm_step_fn activate;
     cvm_step_fn deactivate;
-    /** Carries out a revocation; the record says retiring and due. Nothing is accepted after OK. */
+    /** Carries out a revocation; the record says retiring and due. Nothing is accepted after OK.
+     *  device is NULL: it may be gone. */
     cvm_step_fn revoke;
-    /** Suspends or resumes a device's certificates, as device's is_enabled says. */
+    /** Suspends or resumes a device's certificates, as device's is_enabled says. certificate is
+     *  NULL. */
     cvm_step_fn suspend;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
     void (*reload)(void *platform, cvm_op_t *op);
@@ -286,7 +294,7 @@ struct cvm_host_s {
 
     /* On the loop. */
     /** Runs work(argument) in a thread, then done(argument) on the loop. 0, or -1 without memory.
-     */
+     *  There are two threads for all of an instance's backends: for what is short and rare. */
     int32_t (*run)(cvm_context_t *context, void (*work)(void *argument),
         void (*done)(void *argument), void *argument);
     /** Calls function(argument) on the loop after delay_ms, or early when the instance stops. 0, or

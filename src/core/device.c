@@ -258,7 +258,7 @@ static cvm_error_t *retire_all(struct verb *verb, const char *reason)
         cvm_record_t *certificate = verb->certificates[i];
         if (cvm_record_is_state(certificate, "revoked"))
             continue;
-        if (cvm_record_set_state(certificate, "retiring", reason, cvm_now_ms()))
+        if (cvm_record_set_state(certificate, "retiring", reason, CVM_AT_ONCE))
             return cvm_error_out_of_memory();
         verb->changed[verb->changed_count++] = certificate;
     }

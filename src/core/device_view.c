@@ -267,8 +267,9 @@ const char *cvm_certificate_not_after(const cvm_certificate_t *certificate)
 
 const char *cvm_certificate_revoke_after(const cvm_certificate_t *certificate)
 {
-    return cvm_record_number(certificate->record, CVM_C_REVOKE_AFTER) ? certificate->revoke_after
-                                                                      : NULL;
+    int32_t is_later = cvm_record_is_state(certificate->record, "retiring") &&
+                       cvm_record_number(certificate->record, CVM_C_REVOKE_AFTER);
+    return is_later ? certificate->revoke_after : NULL;
 }
 
 const char *cvm_certificate_reason(const cvm_certificate_t *certificate)

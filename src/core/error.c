@@ -26,6 +26,12 @@ void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text)
     (void)snprintf(error->text, sizeof error->text, "%s", text ? text : REASONS[reason].text);
 }
 
+void cvm_error_retry_after(cvm_error_t *error, uint32_t seconds)
+{
+    if (error != &out_of_memory)
+        error->retry_after_s = seconds;
+}
+
 cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
 {
     cvm_error_t *error = malloc(sizeof *error);

@@ -47,6 +47,8 @@ cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
     __attribute__((format(printf, 2, 3), returns_nonnull));
 /* Fills an error that lives in another object. */
 void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text);
+/* Says when to try again; not in the one static error. */
+void cvm_error_retry_after(cvm_error_t *error, uint32_t seconds);
 cvm_error_t *cvm_error_out_of_memory(void) __attribute__((returns_nonnull));
 const char *cvm_reason_name(enum cvm_reason reason);
 const char *cvm_reason_text(enum cvm_reason reason);

@@ -103,33 +103,55 @@ static const char *location_of(const char *value)
     return strchr(value, ':') + 1; /* conf took no value without */
 }
 
-cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
+/* A store that knows fewer fields than we do would lose the others. */
+static cvm_error_t *check_store(const cvm_t *cvm)
 {
-    struct cvm_registry_s registry = {.store_count = 0};
-    const char *store = cvm_conf_get(cvm->conf, "store");
-    const char *platform = cvm_conf_get(cvm->conf, "platform");
+    const cvm_store_ops_t *ops = &cvm->store;
+    if (ops->device_fields < CVM_DEVICE_FIELD_COUNT ||
+        ops->certificate_fields < CVM_CERTIFICATE_FIELD_COUNT)
+        return cvm_error_new(REASON_configuration,
+            "store: '%s' was built for an older release, and would lose fields",
+            cvm->store_context.kind);
+    return check_table("store", ops, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
+}
+
+static cvm_error_t *create_store(cvm_t *cvm, const cvm_registry_t *registry)
+{
+    const char *value = cvm_conf_get(cvm->conf, "store");
     char why[200] = "";
-    for (uint32_t i = 0; i < CVM_BUILTIN_PLUGIN_COUNT; i++)
-        (void)CVM_BUILTIN_PLUGINS[i](&CVM_HOST, &registry);
-    cvm->store_context.cvm = cvm->platform_context.cvm = cvm;
-    cvm_error_t *error = find(registry.stores, registry.store_count, "store", store,
+    cvm_error_t *error = find(registry->stores, registry->store_count, "store", value,
         &cvm->store_context, &cvm->store, sizeof cvm->store);
     if (!error)
-        error = find(registry.platforms, registry.platform_count, "platform", platform,
-            &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
-    if (!error)
-        error = check_table(
-            "store", &cvm->store, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
+        error = check_store(cvm);
+    if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(value),
+                      &cvm->store_context.self, why, sizeof why))
+        error = cvm_error_new(REASON_configuration, "store: %s", why);
+    return error;
+}
+
+static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
+{
+    const char *value = cvm_conf_get(cvm->conf, "platform");
+    char why[200] = "";
+    cvm_error_t *error = find(registry->platforms, registry->platform_count, "platform", value,
+        &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
     if (!error)
         error = check_table("platform", &cvm->platform, PLATFORM_NEEDS,
             sizeof PLATFORM_NEEDS / sizeof PLATFORM_NEEDS[0]);
-    if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(store),
-                      &cvm->store_context.self, why, sizeof why))
-        error = cvm_error_new(REASON_configuration, "store: %s", why);
-    if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(platform),
+    if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(value),
                       &cvm->platform_context.self, why, sizeof why))
         error = cvm_error_new(REASON_configuration, "platform: %s", why);
     return error;
+}
+
+cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
+{
+    struct cvm_registry_s registry = {.store_count = 0};
+    for (uint32_t i = 0; i < CVM_BUILTIN_PLUGIN_COUNT; i++)
+        (void)CVM_BUILTIN_PLUGINS[i](&CVM_HOST, &registry);
+    cvm->store_context.cvm = cvm->platform_context.cvm = cvm;
+    cvm_error_t *error = create_store(cvm, &registry);
+    return error ? error : create_platform(cvm, &registry);
 }
 
 /* --- Log and properties ----------------------------------------------------------------------- */
@@ -173,6 +195,8 @@ static int32_t op_add_record(cvm_op_t *op, cvm_record_t *record)
 
 static int32_t op_set_text(cvm_op_t *op, cvm_out_t out, const char *value)
 {
+    if (out == CVM_OUT_CURSOR && strlen(value) >= CVM_CURSOR_SIZE)
+        return -1;
     char *copy = out < CVM_OUT_COUNT ? strdup(value) : NULL;
     if (!copy)
         return -1;

@@ -2,11 +2,10 @@
 #include "instance.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "builtin.h"
-#include "call.h"
 #include "reconcile.h"
 #include "thing.h"
 #include "version.h"
@@ -23,7 +22,9 @@ const char *cvm_version(void)
 
 static void instance_free(cvm_t *cvm)
 {
-    cvm_op_clear(&cvm->life);
+    cvm_op_clear(&cvm->opening);
+    cvm_op_clear(&cvm->closings[SIDE_STORE]);
+    cvm_op_clear(&cvm->closings[SIDE_PLATFORM]);
     if (cvm->platform_context.self)
         cvm->platform.destroy(cvm->platform_context.self);
     if (cvm->store_context.self)
@@ -36,7 +37,6 @@ static void instance_free(cvm_t *cvm)
     cvm_log_close(cvm->audit);
     cvm_log_close(cvm->log);
     cvm_conf_free(cvm->conf);
-    cvm_error_free(cvm->failure);
     pthread_mutex_destroy(&cvm->post_lock);
     free(cvm);
 }
@@ -117,7 +117,7 @@ void cvm_free(cvm_t *cvm)
         instance_free(cvm);
         return;
     }
-    cvm_stop(cvm, NULL, NULL);
+    cvm_error_free(cvm_stop(cvm, NULL, NULL)); /* it may be stopping already */
     if (cvm->has_own_loop) {
         cvm_loop_run(cvm->loop);
         instance_free(cvm);
@@ -148,13 +148,10 @@ static void close_loop_soon(cvm_t *cvm)
     cvm_loop_post(cvm->loop, &cvm->closing);
 }
 
-static int32_t close_next_backend(cvm_t *cvm);
-
-/* The release that follows goes on, unless others run still. */
+/* The release that follows goes on. */
 static void side_closed(cvm_op_t *op)
 {
-    if (op->cvm->is_cut_short)
-        (void)close_next_backend(op->cvm);
+    (void)op;
 }
 
 /* Closes one side of the instance. Returns 1 if there was something to close. */
@@ -164,45 +161,42 @@ static int32_t close_side(cvm_t *cvm, enum cvm_side side, struct cvm_context_s *
     if (!context->self || context->is_closed)
         return 0;
     context->is_closed = 1;
-    cvm_op_start(&cvm->life, cvm, side, "close", side_closed);
-    close(context->self, &cvm->life);
+    cvm_op_t *op = &cvm->closings[side]; /* the one that opens it may hang still */
+    cvm_op_start(op, cvm, side, "close", side_closed);
+    close(context->self, op);
     return 1;
 }
 
-/* The platform, then the store it works with. Returns 1 if there was one to close. */
-static int32_t close_next_backend(cvm_t *cvm)
+static int32_t close_platform(cvm_t *cvm)
 {
-    return close_side(cvm, SIDE_PLATFORM, &cvm->platform_context, cvm->platform.close) ||
-           close_side(cvm, SIDE_STORE, &cvm->store_context, cvm->store.close);
+    return close_side(cvm, SIDE_PLATFORM, &cvm->platform_context, cvm->platform.close);
 }
 
-static void close_transports(cvm_t *cvm)
+static int32_t close_store(cvm_t *cvm)
 {
-    while (cvm->transport_count) {
-        struct cvm_transport *transport = cvm->transports[--cvm->transport_count];
-        transport->ops->close(transport);
-    }
+    return close_side(cvm, SIDE_STORE, &cvm->store_context, cvm->store.close);
 }
 
 /* Nothing runs any more. */
 static void close_next(cvm_t *cvm)
 {
-    close_transports(cvm);
-    if (close_next_backend(cvm))
+    cvm_listeners_close(cvm);
+    if (close_platform(cvm) || close_store(cvm)) /* the platform, then the store it works with */
         return;
-    cvm_timer_free(cvm->patience);
-    cvm->patience = NULL;
+    cvm_timer_free(cvm->stop_timer);
+    cvm->stop_timer = NULL;
     close_loop_soon(cvm);
 }
 
-/* A backend does not complete what it was asked: its close has to. */
+/* A backend does not complete what it was asked: its close has to. Both are closed at once, since
+ * the platform may wait for the store. */
 static void cut_short(void *argument)
 {
     cvm_t *cvm = argument;
     cvm_log_message(cvm->log, LOG_WARNING,
         "%u operations did not end in time: closing the platform and the store", cvm->running);
-    cvm->is_cut_short = 1;
-    (void)close_next_backend(cvm);
+    (void)close_platform(cvm);
+    (void)close_store(cvm);
 }
 
 void cvm_release(cvm_t *cvm)
@@ -213,35 +207,60 @@ void cvm_release(cvm_t *cvm)
 
 /* --- Start ------------------------------------------------------------------------------------ */
 
-static void started(cvm_t *cvm, const cvm_op_t *op)
+static void tell_started(cvm_t *cvm, cvm_error_t *error)
 {
-    cvm_error_t *error = NULL;
-    if (op->answer != CVM_ANSWER_OK)
-        error = cvm_error_new(
-            op->answer == CVM_ANSWER_INVALID ? REASON_configuration : cvm_op_reason(op), "%s: %s",
-            op->side == SIDE_STORE ? "store" : "platform", op->text);
     if (cvm->state == STATE_STARTING)
         cvm->state = error ? STATE_NEW : STATE_READY;
-    if (cvm->state == STATE_READY && cvm->role == CVM_ROLE_SERVER)
-        cvm_reconcile_start(cvm);
+    else if (!error)
+        error = cvm_error_new(REASON_unavailable, "the instance stops");
     cvm->started.callback(cvm->started.user_data, error);
     cvm_error_free(error);
 }
 
-static void platform_opened(cvm_op_t *op)
+/* A backend that did not open. */
+static cvm_error_t *why_not_open(const cvm_op_t *op)
 {
-    started(op->cvm, op);
+    return cvm_error_new(
+        op->answer == CVM_ANSWER_INVALID ? REASON_configuration : cvm_op_reason(op), "%s: %s",
+        op->side == SIDE_STORE ? "store" : "platform", op->text);
 }
 
-static void store_opened(cvm_op_t *op)
+static void open_next(cvm_t *cvm);
+
+static void opened(cvm_op_t *op)
 {
     cvm_t *cvm = op->cvm;
     if (op->answer != CVM_ANSWER_OK) {
-        started(cvm, op);
+        tell_started(cvm, why_not_open(op));
         return;
     }
-    cvm_op_start(&cvm->life, cvm, SIDE_PLATFORM, "open", platform_opened);
-    cvm->platform.open(cvm->platform_context.self, &cvm->life, cvm->role);
+    (op->side == SIDE_STORE ? &cvm->store_context : &cvm->platform_context)->is_open = 1;
+    open_next(cvm);
+}
+
+/* The store, then the platform that works with it. What an earlier start has opened stays open. */
+static void open_next(cvm_t *cvm)
+{
+    if (cvm->state != STATE_STARTING) {
+        tell_started(cvm, NULL);
+    } else if (!cvm->store_context.is_open) {
+        cvm_op_start(&cvm->opening, cvm, SIDE_STORE, "open", opened);
+        cvm->store.open(cvm->store_context.self, &cvm->opening, cvm->role);
+    } else if (!cvm->platform_context.is_open) {
+        cvm_op_start(&cvm->opening, cvm, SIDE_PLATFORM, "open", opened);
+        cvm->platform.open(cvm->platform_context.self, &cvm->opening, cvm->role);
+    } else if (cvm->role == CVM_ROLE_SERVER && cvm_reconcile_start(cvm)) {
+        tell_started(cvm, cvm_error_out_of_memory());
+    } else {
+        tell_started(cvm, NULL);
+    }
+}
+
+static void open_first(struct cvm_mail *mail)
+{
+    cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, starting);
+    open_next(cvm);
+    cvm_release(cvm);
 }
 
 static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, void *user_data)
@@ -251,8 +270,9 @@ static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, voi
     cvm->state = STATE_STARTING;
     cvm->role = role;
     cvm->started = (struct cvm_waiter){callback, user_data};
-    cvm_op_start(&cvm->life, cvm, SIDE_STORE, "open", store_opened);
-    cvm->store.open(cvm->store_context.self, &cvm->life, role);
+    cvm->starting.open = open_first;
+    cvm_hold(cvm);
+    cvm_loop_post(cvm->loop, &cvm->starting);
     return NULL;
 }
 
@@ -271,143 +291,24 @@ int32_t cvm_is_ready(const cvm_t *cvm)
     return cvm->state == STATE_READY;
 }
 
-/* --- Listeners -------------------------------------------------------------------------------- */
-
-static void closed_again(void *argument)
-{
-    struct cvm_transport *transport = argument;
-    cvm_t *cvm = transport->cvm;
-    transport->ops->close(transport);
-    cvm_release(cvm);
-}
-
-/* All listeners or none. */
-static cvm_error_t *listen_failed(cvm_t *cvm, cvm_error_t *error)
-{
-    while (cvm->transport_count) {
-        struct cvm_transport *transport = cvm->transports[--cvm->transport_count];
-        cvm_hold(cvm);
-        transport->ops->drain(transport, closed_again, transport);
-    }
-    return error;
-}
-
-cvm_error_t *cvm_listen(cvm_t *cvm)
-{
-    if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_conflict, "the instance is not started");
-    if (cvm->transport_count)
-        return cvm_error_new(REASON_conflict, "the instance listens already");
-    for (uint32_t i = 0; i < CVM_BUILTIN_TRANSPORT_COUNT; i++) {
-        const struct cvm_transport_ops *ops = CVM_BUILTIN_TRANSPORTS[i];
-        if (strcmp(cvm_conf_get(cvm->conf, ops->property), "off") == 0)
-            continue;
-        cvm_error_t *error = ops->open(cvm, cvm->conf, &cvm->transports[cvm->transport_count]);
-        if (error)
-            return listen_failed(cvm, error);
-        cvm->transports[cvm->transport_count++]->cvm = cvm;
-    }
-    return NULL;
-}
-
-const char *cvm_listener(const cvm_t *cvm, uint32_t i)
-{
-    for (uint32_t t = 0; t < cvm->transport_count; t++) {
-        const struct cvm_transport *transport = cvm->transports[t];
-        for (uint32_t j = 0; transport->ops->listener(transport, j); j++)
-            if (i-- == 0)
-                return transport->ops->listener(transport, j);
-    }
-    return NULL;
-}
-
-/* --- Reloading and checking ------------------------------------------------------------------- */
-
-/* A question to a backend that somebody waits for. */
-struct inquiry {
-    cvm_op_t op;
-    struct cvm_waiter waiter;
-    cvm_error_t *error; /* the first */
-};
-
-static struct inquiry *inquiry_new(cvm_done_cb callback, void *user_data)
-{
-    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
-    if (inquiry)
-        inquiry->waiter = (struct cvm_waiter){callback, user_data};
-    return inquiry;
-}
-
-static void note(struct inquiry *inquiry, cvm_error_t *error)
-{
-    if (inquiry->error)
-        cvm_error_free(error);
-    else
-        inquiry->error = error;
-}
-
-static void answered(cvm_op_t *op)
-{
-    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
-    note(inquiry, cvm_op_error(op));
-    inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error);
-    cvm_error_free(inquiry->error);
-    cvm_op_clear(op);
-    free(inquiry);
-}
-
-cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
-{
-    if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_conflict, "the instance is not started");
-    struct inquiry *inquiry = inquiry_new(callback, user_data);
-    if (!inquiry)
-        return cvm_error_out_of_memory();
-    note(inquiry, cvm_log_reopen(cvm->log));
-    note(inquiry, cvm_log_reopen(cvm->audit));
-    for (uint32_t i = 0; i < cvm->transport_count; i++)
-        note(inquiry, cvm->transports[i]->ops->reload(cvm->transports[i]));
-    cvm_platform_reload(cvm, &inquiry->op, answered);
-    return NULL;
-}
-
-cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
-{
-    if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_overloaded, "the server is not ready");
-    struct inquiry *inquiry = inquiry_new(callback, user_data);
-    if (!inquiry)
-        return cvm_error_out_of_memory();
-    cvm_store_ready(cvm, &inquiry->op, answered);
-    return NULL;
-}
-
 /* --- Stop ------------------------------------------------------------------------------------- */
 
-static void drained(void *argument)
-{
-    cvm_release(argument);
-}
-
-void cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     if (cvm->state >= STATE_STOPPING)
-        return;
+        return cvm_error_new(REASON_conflict, "the instance was stopped already");
     cvm->stopped = (struct cvm_waiter){callback, user_data};
-    cvm_hold(cvm);
-    if (cvm->state == STATE_READY)
-        cvm_reconcile_stop(cvm);
     cvm->state = STATE_STOPPING;
-    cvm->patience = cvm_timer_new(cvm->loop, cut_short, cvm);
-    if (cvm->patience) /* else it waits for as long as it takes */
-        cvm_timer_start(cvm->patience,
+    cvm_hold(cvm);
+    cvm_reconcile_stop(cvm);
+    cvm->stop_timer = cvm_timer_new(cvm->loop, cut_short, cvm);
+    if (cvm->stop_timer) /* else it waits for as long as it takes */
+        cvm_timer_start(cvm->stop_timer,
             (uint64_t)cvm_conf_number(cvm->conf, "request.deadline") + STOP_GRACE_MS);
-    for (uint32_t i = 0; i < cvm->transport_count; i++) {
-        cvm_hold(cvm);
-        cvm->transports[i]->ops->drain(cvm->transports[i], drained, cvm);
-    }
+    cvm_listeners_drain(cvm);
     cvm_host_flush_delays(cvm);
     cvm_release(cvm);
+    return NULL;
 }
 
 /* --- Loop and threads ------------------------------------------------------------------------- */
@@ -465,21 +366,4 @@ cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argume
         return NULL;
     free(posted);
     return cvm_error_new(REASON_conflict, "the instance has stopped");
-}
-
-/* --- For transports --------------------------------------------------------------------------- */
-
-struct cvm_loop *cvm_loop_of(cvm_t *cvm)
-{
-    return cvm->loop;
-}
-
-struct cvm_log *cvm_log_of(cvm_t *cvm)
-{
-    return cvm->log;
-}
-
-struct cvm_metrics *cvm_metrics_of(cvm_t *cvm)
-{
-    return cvm->metrics;
 }

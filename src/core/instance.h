@@ -24,7 +24,7 @@ struct cvm_context_s {
     cvm_t *cvm;
     char kind[32]; /* "file", a metric's label */
     void *self;
-    int32_t is_closed;
+    int32_t is_open, is_closed;
 };
 
 /* Done once, later, on the loop. */
@@ -40,7 +40,7 @@ struct cvm_s {
     int32_t has_own_loop;
     pthread_mutex_t post_lock; /* of the next one */
     int32_t is_shut;           /* nothing more can be posted by others */
-    struct cvm_mail closing;
+    struct cvm_mail starting, closing;
     struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;
@@ -53,14 +53,12 @@ struct cvm_s {
 
     enum cvm_state state;
     cvm_role_t role;
-    cvm_op_t life;              /* opening and closing, one after the other */
-    struct cvm_timer *patience; /* while it stops */
-    int32_t is_cut_short;       /* it was over */
+    cvm_op_t opening, closings[2]; /* of the backends; the latter by enum cvm_side */
+    struct cvm_timer *stop_timer;
     struct cvm_waiter started, stopped;
-    cvm_error_t *failure; /* why the start failed */
-    int32_t is_freed;     /* by the caller: goes when it has stopped */
-    int32_t is_closed;    /* the loop is */
-    uint32_t running;     /* operations and delayed calls that must end before it closes */
+    int32_t is_freed;  /* by the caller: goes when it has stopped */
+    int32_t is_closed; /* the loop is */
+    uint32_t running;  /* operations and delayed calls that must end before it closes */
     struct cvm_delay *delays;
 
     struct registration *registrations;
@@ -75,6 +73,12 @@ struct cvm_s {
 /* Something runs that must end before the instance closes. */
 void cvm_hold(cvm_t *cvm);
 void cvm_release(cvm_t *cvm);
+
+/* listeners.c. Each transport that is drained is held until then; close is for drained ones. */
+void cvm_listeners_drain(cvm_t *cvm);
+void cvm_listeners_close(cvm_t *cvm);
+/* The first error. */
+cvm_error_t *cvm_listeners_reload(cvm_t *cvm);
 
 /* The host's table, the same for all; see plugin.h. */
 extern const cvm_host_t CVM_HOST;

@@ -78,8 +78,8 @@ enum cvm_reason cvm_op_reason(const cvm_op_t *op)
         return REASON_ok;
     case CVM_ANSWER_NOT_FOUND: /* on the platform: what the record says is there */
         return is_store ? REASON_no_such_device : REASON_platform_error;
-    case CVM_ANSWER_CONFLICT:
-        return REASON_conflict;
+    case CVM_ANSWER_CONFLICT: /* no platform has a reason to say so */
+        return is_store ? REASON_conflict : REASON_platform_error;
     case CVM_ANSWER_KEY_IN_USE:
         return REASON_invalid_csr;
     case CVM_ANSWER_UNAVAILABLE:
@@ -91,7 +91,7 @@ enum cvm_reason cvm_op_reason(const cvm_op_t *op)
     case CVM_ANSWER_UNKNOWN:
         return REASON_unknown;
     case CVM_ANSWER_INVALID:
-        return REASON_platform_error;
+        return is_store ? REASON_internal : REASON_platform_error;
     }
     return REASON_internal;
 }

@@ -16,6 +16,8 @@ int32_t cvm_record_set_text(cvm_record_t *record, uint32_t field, const char *va
 int32_t cvm_record_set_number(cvm_record_t *record, uint32_t field, int64_t value);
 
 /* What several change in the same way; 0 or -1 as above. */
+/* A certificate that retires at once: not "now", since the clock may be set back. */
+#define CVM_AT_ONCE INT64_C(0)
 /* A certificate's way: pending, current, retiring (revoke_after_ms says until when), revoked. */
 int32_t cvm_record_set_state(
     cvm_record_t *certificate, const char *state, const char *reason, int64_t revoke_after_ms);

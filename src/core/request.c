@@ -144,6 +144,9 @@ static cvm_error_t *read_member(cvm_request_t *request, const cJSON *member)
         if (!cJSON_IsString(member) || !*member->valuestring)
             return cvm_error_new(
                 REASON_invalid_request, "%s must be a string and not empty", known[i].name);
+        if (*known[i].text && strcmp(*known[i].text, member->valuestring) != 0)
+            return cvm_error_new(
+                REASON_invalid_request, "%s is not what the transport has proved", known[i].name);
         return set(known[i].text, known[i].name, member->valuestring);
     }
     return NULL; /* others may know it */

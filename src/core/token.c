@@ -16,7 +16,7 @@
 
 static int32_t is_made_of(const char *text, size_t longest, int32_t (*allowed)(char c))
 {
-    size_t length = strnlen(text, longest + 1);
+    size_t length = text ? strnlen(text, longest + 1) : 0;
     if (length == 0 || length > longest)
         return 0;
     for (; *text; text++)

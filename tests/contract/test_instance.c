@@ -18,7 +18,9 @@ static void an_instance_starts_and_stops(void **state)
     int is_stopped = 0;
     instance_stop(cvm, &is_stopped);
     assert_false(cvm_is_ready(cvm));
-    cvm_stop(cvm, NULL, NULL); /* a second call is ignored */
+    cvm_error_t *error = cvm_stop(cvm, NULL, NULL); /* once is enough */
+    assert_string_equal(cvm_error_name(error), "conflict");
+    cvm_error_free(error);
     turn_until(&is_stopped, 1);
     instance_free(cvm);
 }
@@ -110,7 +112,7 @@ static void a_stop_while_it_starts_waits_for_the_start(void **state)
     cvm_conf_t *conf = harness_conf(NULL);
     assert_null(cvm_new(conf, &cvm));
     assert_null(cvm_start(cvm, started_or_not, &is_started));
-    cvm_stop(cvm, started_or_not, &is_stopped);
+    assert_null(cvm_stop(cvm, started_or_not, &is_stopped));
     assert_null(cvm_run(cvm));
     assert_int_equal(is_started, 1);
     assert_int_equal(is_stopped, 1);
@@ -152,7 +154,7 @@ static void own_started(void *user_data, const cvm_error_t *error)
     struct own *own = user_data;
     assert_null(error);
     own->started++;
-    cvm_stop(own->cvm, own_stopped, own);
+    assert_null(cvm_stop(own->cvm, own_stopped, own));
 }
 
 static void an_instance_runs_its_own_loop(void **state)

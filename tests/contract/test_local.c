@@ -526,6 +526,58 @@ static int64_t crl_bytes(void)
     return size;
 }
 
+/* Keys of RSA take long: more than a few of them at once are refused rather than kept waiting until
+ * their callers have gone, and nothing else waits behind them. */
+static void many_rsa_keys_at_once_hold_nothing_up(void **state)
+{
+    enum { KEYS = 200 };
+    static struct outcome asked[KEYS];
+    const struct setting settings[] = {{"platform", harness_make_ca()},
+        {"server_key.type", "rsa2048"}, {"request.deadline", "5min"}, {NULL, NULL}};
+    struct outcome again;
+    uint32_t made = 0, refused = 0;
+    char uid[16];
+    int before = 0, refused_one = -1;
+    (void)state;
+    char *csr = make_csr();
+    cvm_t *cvm = instance_start(settings);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    expect(cvm, csr, "ok");
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(uid, sizeof uid, "RSA%d", i);
+        assert_string_equal(device_add(cvm, uid), "ok");
+    }
+    turn_for(1100); /* a CRL a second: the next one need not wait for that */
+    for (int i = 0; i < KEYS; i++) {
+        (void)snprintf(uid, sizeof uid, "RSA%d", i);
+        register_start(cvm, uid, token_of(uid), NULL, 0, &asked[i]);
+    }
+    assert_string_equal(device_revoke(cvm, UID, NULL), "ok");
+    for (int i = 0; i < KEYS; i++)
+        before += asked[i].calls && strcmp(asked[i].name, "ok") == 0;
+    for (int i = 0; i < KEYS; i++) {
+        outcome_wait(&asked[i]);
+        if (strcmp(asked[i].name, "ok") == 0) {
+            made++;
+        } else {
+            assert_string_equal(asked[i].name, "overloaded");
+            assert_true(asked[i].retryable);
+            assert_in_range(asked[i].retry_after_s, 1, 60);
+            refused++;
+            refused_one = i;
+        }
+        outcome_clear(&asked[i]);
+    }
+    assert_int_equal(made + refused, KEYS);
+    assert_in_range(made, 16, KEYS - 1);
+    assert_in_range(before, 0, made - 1);
+    (void)snprintf(uid, sizeof uid, "RSA%d", refused_one);
+    assert_string_equal(register_now(cvm, uid, NULL, &again), "ok");
+    outcome_clear(&again);
+    instance_end(cvm);
+    free(csr);
+}
+
 /* The record says that it is due, and the process that wrote that is gone: the next one does it. */
 static void what_is_due_is_carried_out_by_the_next(void **state)
 {
@@ -890,6 +942,7 @@ int main(void)
         TEST(verbs_refuse_what_is_no_device),
         TEST(of_fifty_at_once_one_wins),
         TEST(a_thousand_at_once_for_a_thousand_devices),
+        TEST(many_rsa_keys_at_once_hold_nothing_up),
         TEST(what_is_due_is_carried_out_by_the_next),
         TEST(more_than_a_page_is_carried_out),
         TEST(payloads_are_answered_as_the_contract_says),

@@ -836,8 +836,6 @@ static const struct {
     RUN(certificates_come_newest_first),
     RUN(certificates_that_are_not_revoked_come_first),
     RUN(leases_that_ended_are_found),
-    RUN(certificates_that_are_not_revoked_come_first),
-    RUN(leases_that_ended_are_found),
     RUN(devices_come_in_pages),
     RUN(what_is_due_is_found_when_it_is_due),
     RUN(what_a_crl_lists_comes_in_pages),

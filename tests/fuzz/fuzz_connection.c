@@ -65,6 +65,49 @@ static void stub_open(void *self, cvm_op_t *op, cvm_role_t role)
     stub_ok(self, op);
 }
 
+/* What a registration of a device that never was registered does not ask for. */
+static void stub_get_certificates(void *self, cvm_op_t *op, const char *uid, uint32_t limit)
+{
+    (void)uid;
+    (void)limit;
+    stub_ok(self, op);
+}
+
+static void stub_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+    int64_t before_ms, uint32_t limit)
+{
+    (void)what;
+    (void)cursor;
+    (void)before_ms;
+    (void)limit;
+    stub_ok(self, op);
+}
+
+static void stub_load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
+    uint32_t load_flags, uint8_t *rows)
+{
+    (void)devices;
+    (void)count;
+    (void)load_flags;
+    (void)rows;
+    stub_ok(self, op);
+}
+
+static void stub_meta_get(void *self, cvm_op_t *op, const char *name)
+{
+    (void)name;
+    stub_ok(self, op);
+}
+
+static void stub_meta_swap(
+    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+{
+    (void)name;
+    (void)as_read;
+    (void)wanted;
+    stub_ok(self, op);
+}
+
 static void stub_get(void *self, cvm_op_t *op, const char *uid)
 {
     char hash[CVM_TOKEN_HASH_SIZE];
@@ -112,11 +155,19 @@ static void stub_certify(
 }
 
 static const cvm_store_ops_t STORE = {.size = sizeof STORE,
+    .device_fields = CVM_DEVICE_FIELD_COUNT,
+    .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = stub_create,
     .open = stub_open,
     .ready = stub_ok,
     .get = stub_get,
     .swap = stub_swap,
+    .get_certificates = stub_get_certificates,
+    .scan = stub_scan,
+    .load = stub_load,
+    .meta_get = stub_meta_get,
+    .meta_swap = stub_meta_swap,
+    .remove = stub_swap,
     .close = stub_ok,
     .destroy = stub_destroy};
 static const cvm_platform_ops_t PLATFORM = {.size = sizeof PLATFORM,

@@ -17,6 +17,7 @@ struct platform {
 /* One call on its way. */
 struct task {
     const cvm_host_t *host;
+    const struct platform *platform;
     cvm_op_t *op;
     cvm_answer_t (*perform)(struct task *task);
     char uid[129], thing[129], certificate_id[65];
@@ -298,6 +299,12 @@ static void carry_out(struct task *task, enum fault fault)
         faults_hold(perform_late, task);
         return;
     }
+    if (fault == FAULT_HANG) {
+        task->answer = CVM_ANSWER_UNAVAILABLE;
+        task->is_created = 0;
+        faults_hang(task->platform, answer_late, task);
+        return;
+    }
     if (!ANSWERS[fault])
         perform(task);
     if (fault == FAULT_HOLD_AFTER) {
@@ -327,6 +334,7 @@ static void call(const struct platform *platform, const char *name,
     const cvm_host_t *host = platform->host;
     struct task *task = test_new(sizeof *task);
     task->host = host;
+    task->platform = platform;
     task->op = op;
     task->perform = perform_it;
     task->is_enabled = device && host->number(device, CVM_D_IS_ENABLED) != 0;
@@ -371,16 +379,27 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
     return CVM_ANSWER_OK;
 }
 
-static void complete_ok(void *self, cvm_op_t *op)
+static cvm_answer_t do_nothing(struct task *task)
 {
-    const struct platform *platform = self;
-    platform->host->complete(op, CVM_ANSWER_OK, NULL);
+    (void)task;
+    return CVM_ANSWER_OK;
 }
 
 static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
 {
     (void)role;
-    complete_ok(self, op);
+    call(self, "platform_open", do_nothing, op, NULL, NULL);
+}
+
+static void reload(void *self, cvm_op_t *op)
+{
+    call(self, "reload", do_nothing, op, NULL, NULL);
+}
+
+static void close_platform(void *self, cvm_op_t *op)
+{
+    faults_end_hung(self);
+    call(self, "platform_close", do_nothing, op, NULL, NULL);
 }
 
 static const cvm_platform_ops_t FAKE = {
@@ -400,7 +419,8 @@ static const cvm_platform_ops_t FAKE = {
     .deactivate = deactivate_step,
     .revoke = revoke_step,
     .suspend = suspend_step,
-    .close = complete_ok,
+    .reload = reload,
+    .close = close_platform,
     .destroy = free,
 };
 
@@ -412,7 +432,8 @@ static const cvm_platform_ops_t PLAIN = {
     .create_certificate = create_certificate_step,
     .revoke = revoke_step,
     .suspend = suspend_step,
-    .close = complete_ok,
+    .reload = reload,
+    .close = close_platform,
     .destroy = free,
 };
 

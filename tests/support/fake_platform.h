@@ -1,5 +1,6 @@
 /* The platform "fake:": it has effects outside the store, in a world of its own that all instances
- * of the process share, and fails as planned (faults.h). "plain:" is the same without outside
+ * of the process share, and fails as planned (faults.h; its own open and close are platform_open
+ * and platform_close). "plain:" is the same without outside
  * effects. */
 #ifndef CVM_TESTS_FAKE_PLATFORM_H
 #define CVM_TESTS_FAKE_PLATFORM_H

@@ -27,9 +27,17 @@ static struct {
 } held[MOST];
 static uint32_t held_count;
 
+static struct {
+    const void *backend;
+    void (*go)(void *argument);
+    void *argument;
+} hung[MOST];
+static uint32_t hung_count;
+
 void faults_clear(void)
 {
     assert_int_equal(faults_held(), 0);
+    assert_int_equal(hung_count, 0);
     plan_count = count_count = 0;
 }
 
@@ -92,6 +100,35 @@ void faults_release(void)
         void *argument = held[0].argument;
         memmove(held, held + 1, --held_count * sizeof held[0]);
         pthread_mutex_unlock(&lock);
+        go(argument);
+    }
+}
+
+/* --- What hangs ------------------------------------------------------------------------------- */
+
+void faults_hang(const void *backend, void (*go)(void *argument), void *argument)
+{
+    assert_true(hung_count < MOST);
+    hung[hung_count].backend = backend;
+    hung[hung_count].go = go;
+    hung[hung_count++].argument = argument;
+}
+
+uint32_t faults_hung(void)
+{
+    return hung_count;
+}
+
+void faults_end_hung(const void *backend)
+{
+    for (uint32_t i = 0; i < hung_count;) {
+        if (hung[i].backend != backend) {
+            i++;
+            continue;
+        }
+        void (*go)(void *argument) = hung[i].go;
+        void *argument = hung[i].argument;
+        hung[i] = hung[--hung_count];
         go(argument);
     }
 }

@@ -20,6 +20,7 @@ enum fault {
     FAULT_HOLD_BEFORE,  /* it happens when faults_release() is called */
     FAULT_HOLD_AFTER,   /* it happens, and is answered when faults_release() is called */
     FAULT_THREAD,       /* it is answered from another thread, a little later (platform only) */
+    FAULT_HANG,         /* nothing is done, and it is answered when its backend is closed */
     FAULT_TWICE,        /* it is answered twice, with another answer the second time */
     FAULT_COUNT
 };
@@ -35,10 +36,17 @@ uint32_t faults_held(void);
 /* Lets go what is held, and forgets the plans. */
 void faults_release(void);
 
+/* How many calls hang. */
+uint32_t faults_hung(void);
+
 /* For the backends: */
 /* Counts a call and says what happens to it. */
 enum fault faults_next(const char *call);
 /* Keeps go(argument) for faults_release(). Any thread. */
 void faults_hold(void (*go)(void *argument), void *argument);
+/* Keeps it for faults_end_hung() of that backend. On the loop. */
+void faults_hang(const void *backend, void (*go)(void *argument), void *argument);
+/* The backend closes. */
+void faults_end_hung(const void *backend);
 
 #endif

@@ -159,6 +159,14 @@ static void run_late(void *argument)
     free(verb);
 }
 
+static void hang(const struct verb *verb)
+{
+    struct completion *completion = malloc(sizeof *completion);
+    assert_non_null(completion);
+    *completion = (struct completion){real_host, verb->op, CVM_ANSWER_UNAVAILABLE};
+    faults_hang(verb->store, complete_late, completion);
+}
+
 static void call(const char *name, const struct verb *verb)
 {
     static const cvm_answer_t ANSWERS[FAULT_COUNT] = {[FAULT_UNAVAILABLE] = CVM_ANSWER_UNAVAILABLE,
@@ -177,6 +185,9 @@ static void call(const char *name, const struct verb *verb)
         assert_non_null(later);
         *later = *verb;
         faults_hold(run_late, later);
+        return;
+    case FAULT_HANG:
+        hang(verb);
         return;
     case FAULT_UNKNOWN_LATE:
         keep_write(verb);
@@ -198,6 +209,11 @@ static void call(const char *name, const struct verb *verb)
 static void run_open(const struct verb *verb)
 {
     inner_ops.open(verb->store->inner, verb->op, verb->role);
+}
+
+static void run_ready(const struct verb *verb)
+{
+    inner_ops.ready(verb->store->inner, verb->op);
 }
 
 static void run_get(const struct verb *verb)
@@ -249,8 +265,7 @@ static void open_store(void *self, cvm_op_t *op, cvm_role_t role)
 
 static void ready(void *self, cvm_op_t *op)
 {
-    const struct store *store = self;
-    inner_ops.ready(store->inner, op);
+    call("ready", &(struct verb){.store = self, .op = op, .run = run_ready});
 }
 
 static void get(void *self, cvm_op_t *op, const char *device_uid)
@@ -320,6 +335,7 @@ static void meta_swap(
 static void close_store(void *self, cvm_op_t *op)
 {
     const struct store *store = self;
+    faults_end_hung(store);
     inner_ops.close(store->inner, op);
 }
 
@@ -348,6 +364,8 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
 
 static const cvm_store_ops_t FAULTY = {
     .size = sizeof(cvm_store_ops_t),
+    .device_fields = CVM_DEVICE_FIELD_COUNT,
+    .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,
     .open = open_store,
     .ready = ready,

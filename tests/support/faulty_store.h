@@ -1,5 +1,5 @@
-/* The store "faulty:PATH": the file store, whose verbs fail as planned (faults.h): open, get, swap,
- * scan, load, meta_get, meta_swap, remove. */
+/* The store "faulty:PATH": the file store, whose verbs fail as planned (faults.h): open, ready,
+ * get, get_certificates, swap, scan, load, meta_get, meta_swap, remove. */
 #ifndef CVM_TESTS_FAULTY_STORE_H
 #define CVM_TESTS_FAULTY_STORE_H
 

@@ -17,7 +17,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 
-#define MOST_INSTANCES 8
+#define MOST_INSTANCES 16
 #define PATIENCE_S     60
 
 static char folder[64], store_path[96], platform_value[128];
@@ -155,9 +155,8 @@ static int is_server(const struct setting *settings)
     return access(store_path, F_OK) != 0;
 }
 
-cvm_t *instance_try(const struct setting *settings, char *why, size_t size)
+cvm_t *instance_new(cvm_conf_t *conf, char *why, size_t size)
 {
-    cvm_conf_t *conf = harness_conf(settings);
     cvm_t *cvm = NULL;
     cvm_error_t *error = cvm_new(conf, &cvm);
     cvm_conf_free(conf);
@@ -169,9 +168,18 @@ cvm_t *instance_try(const struct setting *settings, char *why, size_t size)
     }
     assert_true(instance_count < MOST_INSTANCES);
     instances[instance_count++] = cvm;
+    return cvm;
+}
+
+cvm_t *instance_try(const struct setting *settings, char *why, size_t size)
+{
+    cvm_t *cvm = instance_new(harness_conf(settings), why, size);
+    if (!cvm)
+        return NULL;
     struct started start = {0, ""};
     inside_call = 1;
-    error = (is_server(settings) ? cvm_start : cvm_start_command)(cvm, started, &start);
+    cvm_error_t *error =
+        (is_server(settings) ? cvm_start : cvm_start_command)(cvm, started, &start);
     inside_call = 0;
     assert_null(error);
     turn_until(&start.is_done, 1);
@@ -202,8 +210,9 @@ static void stopped(void *user_data, const cvm_error_t *error)
 void instance_stop(cvm_t *cvm, int *is_stopped)
 {
     inside_call = 1;
-    cvm_stop(cvm, stopped, is_stopped);
+    cvm_error_t *error = cvm_stop(cvm, stopped, is_stopped);
     inside_call = 0;
+    assert_null(error);
 }
 
 void instance_free(cvm_t *cvm)

@@ -26,6 +26,8 @@ const char *harness_make_ca(void);
  * files; then the settings, which end with a NULL name. "role" is none, but says "server" or
  * "command"; without it an instance is a server where there is no store yet. */
 cvm_conf_t *harness_conf(const struct setting *settings);
+/* An instance that is not started, which turn() turns; frees conf. NULL and why. */
+cvm_t *instance_new(cvm_conf_t *conf, char *why, size_t size);
 /* A started instance; fails the test if it does not start. settings may be NULL. */
 cvm_t *instance_start(const struct setting *settings);
 /* The same, or the error's text if it does not start. */

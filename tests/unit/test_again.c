@@ -1,8 +1,8 @@
 /* "Asked again": each line of the rules as a row of a table, and clocks that were set back. */
 #include "support/test.h"
 
-#include "again.h"
 #include "record.h"
+#include "registration/again.h"
 
 #define NOW INT64_C(1800000000000)
 #define S   INT64_C(1000)

@@ -72,11 +72,24 @@ static cvm_answer_t explain_errno(const struct store *store, char *error)
     return answer_of_errno();
 }
 
+/* A command takes what is there. Opening an empty file would already write to it. */
+static cvm_answer_t look_at_file(const struct store *store, char *error)
+{
+    struct stat file;
+    if (stat(store->path, &file))
+        return explain_errno(store, error);
+    if (file.st_size)
+        return CVM_ANSWER_OK;
+    cvm_db_explain(
+        error, ERROR_SIZE, store->path, "no store yet: a server makes one when it starts");
+    return CVM_ANSWER_INVALID;
+}
+
 /* A new file is readable by nobody else: it holds the tokens' hashes. Only a server makes one. */
 static cvm_answer_t make_file(struct store *store, char *error)
 {
     if (store->role == CVM_ROLE_COMMAND)
-        return access(store->path, F_OK) ? explain_errno(store, error) : CVM_ANSWER_OK;
+        return look_at_file(store, error);
     int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd >= 0) {
         (void)close(fd);
@@ -316,6 +329,8 @@ static void meta_swap(
 
 static const cvm_store_ops_t FILE_STORE = {
     .size = sizeof(cvm_store_ops_t),
+    .device_fields = CVM_DEVICE_FIELD_COUNT,
+    .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,
     .open = open_store,
     .ready = ready,

@@ -233,6 +233,8 @@ static void refuse_all(struct job *first, cvm_answer_t answer, const char *text)
     for (; first; first = first->next) {
         first->answer = answer;
         first->text = text;
+        if (first->rows)
+            memset(first->rows, CVM_LOAD_NONE, first->count);
     }
 }
 

@@ -51,14 +51,14 @@ static int32_t start(const char *command, pid_t *child)
     return failed ? -1 : 0;
 }
 
-int32_t cvm_command_run(const char *command)
+int32_t cvm_command_run(const char *command, atomic_int *must_end)
 {
     const struct timespec wait = {0, TRY_WAIT_NS};
     pid_t child;
     int status = 0;
     if (start(command, &child))
         return -1;
-    for (int i = 0; i < TRIES; i++) {
+    for (int i = 0; i < TRIES && !atomic_load(must_end); i++) {
         pid_t ended = waitpid(child, &status, WNOHANG);
         if (ended)
             return ended == child && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;

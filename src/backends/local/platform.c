@@ -101,8 +101,8 @@ static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
 {
     struct platform *platform = self;
     report_expiry(platform);
-    if (role == CVM_ROLE_SERVER)
-        cvm_publish_when_due(platform);
+    platform->is_server = role == CVM_ROLE_SERVER;
+    cvm_publish_when_due(platform);
     platform->host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
@@ -111,15 +111,17 @@ static void reload_now(struct platform *platform, struct waiting *waiting)
 {
     char error[200];
     struct ca *ca = cvm_ca_load(platform->folder, error, sizeof error);
-    if (ca) {
-        cvm_ca_free(platform->ca);
+    struct ca *before = platform->ca;
+    if (ca)
         platform->ca = ca;
-        report_expiry(platform);
-    }
-    if (!ca || load_endpoint(platform, error, sizeof error)) {
+    if (!ca || load_endpoint(platform, error, sizeof error)) { /* all or nothing */
+        platform->ca = before;
+        cvm_ca_free(ca);
         platform->host->log(platform->context, CVM_LEVEL_ERROR, error);
         cvm_publish_answer(platform, waiting, CVM_ANSWER_INVALID, error);
     } else {
+        cvm_ca_free(before);
+        report_expiry(platform);
         cvm_publish_all(platform, waiting);
     }
 }
@@ -130,8 +132,11 @@ void cvm_platform_go_on(struct platform *platform)
     platform->reloading = NULL;
     if (reloading)
         reload_now(platform, reloading);
-    if (platform->closing && !platform->publication)
-        platform->host->complete(platform->closing, CVM_ANSWER_OK, NULL);
+    cvm_op_t *closing = platform->closing;
+    if (!closing || platform->publication)
+        return;
+    platform->closing = NULL;
+    platform->host->complete(closing, CVM_ANSWER_OK, NULL);
 }
 
 static void reload(void *self, cvm_op_t *op)
@@ -152,6 +157,7 @@ static void close_platform(void *self, cvm_op_t *op)
 {
     struct platform *platform = self;
     platform->closing = op;
+    atomic_store(&platform->must_end, 1);
     if (!platform->publication)
         cvm_platform_go_on(platform);
 }

@@ -2,6 +2,8 @@
 #ifndef CVM_LOCAL_PLATFORM_H
 #define CVM_LOCAL_PLATFORM_H
 
+#include <stdatomic.h>
+
 #include "ca.h"
 #include "cvm/plugin.h"
 
@@ -23,7 +25,9 @@ struct platform {
     struct waiting *waiting;   /* for the next CRL */
     struct waiting *reloading; /* until the publication is done: it works with the CA as it is */
     struct publication *publication;
-    cvm_op_t *closing; /* likewise */
+    cvm_op_t *closing;             /* likewise */
+    atomic_int must_end;           /* what waits in a thread is cut short */
+    int32_t is_server, will_check; /* a look whether a new CRL is due is scheduled */
 };
 
 /* Completes op when a CRL that was begun after this call is on disk. */

@@ -92,6 +92,8 @@ static void finish(struct publication *publication)
         platform, publication->waiting, publication->answer, failed ? publication->error : NULL);
     free(publication->entries);
     free(publication);
+    if (!platform->will_check)
+        cvm_publish_when_due(platform);
     if (platform->waiting)
         start(platform, 0);
     else
@@ -159,7 +161,8 @@ static void sign_and_write(void *argument)
     }
     (void)cvm_crl_read(platform->ca, platform->folder, &publication->next_update_ms);
     unlock(publication); /* the command may take its time, and reads what is newest */
-    if (*publication->command && cvm_command_run(publication->command))
+    if (*publication->command &&
+        cvm_command_run(publication->command, &publication->platform->must_end))
         fail(publication, "crl.pem is new, but ca.crl_command failed", "");
 }
 
@@ -267,8 +270,8 @@ static void after_page(struct publication *publication)
 {
     if (*publication->cursor) {
         scan(publication);
-    } else if (publication->scanning == CVM_SCAN_REVOKED) {
-        publication->scanning = CVM_SCAN_SUSPENDED;
+    } else if (publication->scanning == CVM_SCAN_SUSPENDED) {
+        publication->scanning = CVM_SCAN_REVOKED;
         scan(publication);
     } else {
         take_number(publication);
@@ -326,7 +329,8 @@ static int32_t lock(struct publication *publication)
     char path[LONGEST_PATH];
     (void)snprintf(path, sizeof path, "%s/.crl.lock", publication->platform->folder);
     int fd = open_lock(publication->platform, path);
-    for (int i = 0; fd >= 0 && i < LOCK_TRIES; i++) {
+    for (int i = 0; fd >= 0 && i < LOCK_TRIES && !atomic_load(&publication->platform->must_end);
+         i++) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             publication->lock_fd = fd;
             return 0;
@@ -393,7 +397,8 @@ static void prepared(void *argument)
         return;
     }
     publication->now_ms = cvm_ca_now_ms();
-    publication->scanning = CVM_SCAN_REVOKED;
+    /* In this order: what is suspended and then revoked meanwhile is in one of them at least. */
+    publication->scanning = CVM_SCAN_SUSPENDED;
     scan(publication);
 }
 
@@ -404,7 +409,8 @@ static void start(struct platform *platform, int32_t only_if_due)
     const cvm_host_t *host = platform->host;
     if (platform->publication)
         return; /* the next one follows by itself */
-    struct publication *publication = calloc(1, sizeof *publication);
+    int32_t must_end = atomic_load(&platform->must_end);
+    struct publication *publication = must_end ? NULL : calloc(1, sizeof *publication);
     if (publication) {
         publication->platform = platform;
         publication->only_if_due = only_if_due;
@@ -419,7 +425,9 @@ static void start(struct platform *platform, int32_t only_if_due)
     }
     struct waiting *waiting = platform->waiting;
     platform->waiting = NULL;
-    cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE,
+        must_end ? "the instance stops" : "out of memory");
+    cvm_platform_go_on(platform);
 }
 
 void cvm_publish(struct platform *platform, cvm_op_t *op)
@@ -447,7 +455,9 @@ void cvm_publish_all(struct platform *platform, struct waiting *waiting)
 
 static void check_again(void *argument)
 {
-    cvm_publish_when_due(argument);
+    struct platform *platform = argument;
+    platform->will_check = 0;
+    cvm_publish_when_due(platform);
 }
 
 void cvm_publish_when_due(struct platform *platform)
@@ -455,7 +465,11 @@ void cvm_publish_when_due(struct platform *platform)
     int64_t validity_ms = platform->host->property_number(platform->context, "ca.crl_validity");
     int64_t wait_ms =
         validity_ms && validity_ms / 8 < CHECK_EVERY_MS ? validity_ms / 8 : CHECK_EVERY_MS;
-    /* Refused when the instance stops: then there is nothing to do either. */
-    if (!platform->host->after(platform->context, wait_ms, check_again, platform))
+    if (!platform->is_server)
+        return;
+    /* Refused when the instance stops, or without memory: then the next publication tries again. */
+    platform->will_check =
+        !platform->host->after(platform->context, wait_ms, check_again, platform);
+    if (platform->will_check)
         start(platform, 1);
 }

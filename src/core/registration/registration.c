@@ -104,7 +104,7 @@ static cvm_error_t *admit(const cvm_t *cvm, const cvm_request_t *request)
     cvm_metrics_add(cvm->metrics, METRIC_REGISTRATIONS, labels, 1);
     cvm_error_t *error =
         cvm_error_new(REASON_overloaded, is_ready ? NULL : "the server is not ready");
-    error->retry_after_s = RETRY_AFTER_S;
+    cvm_error_retry_after(error, RETRY_AFTER_S);
     return error;
 }
 

@@ -11,6 +11,20 @@
 
 #define RETRY_AFTER_S 5 /* for what is unavailable */
 
+/* What the operator should look at is more than an attempt. */
+static enum cvm_log_level level_of(const cvm_error_t *error)
+{
+    switch (cvm_error_code(error)) {
+    case CVM_CODE_INTERNAL:
+        return LOG_ERROR;
+    case CVM_CODE_UNAVAILABLE:
+    case CVM_CODE_UNKNOWN:
+        return LOG_WARNING;
+    default:
+        return LOG_INFO;
+    }
+}
+
 static void log_attempt(const struct registration *r, const char *event)
 {
     char duration[32];
@@ -28,8 +42,7 @@ static void log_attempt(const struct registration *r, const char *event)
         {"detail", r->detail},
         {"ms", duration},
     };
-    enum cvm_log_level level = cvm_error_code(error) == CVM_CODE_INTERNAL ? LOG_ERROR : LOG_INFO;
-    cvm_log_write(r->cvm->log, level, event, fields, sizeof fields / sizeof fields[0]);
+    cvm_log_write(r->cvm->log, level_of(error), event, fields, sizeof fields / sizeof fields[0]);
 }
 
 static void count_attempt(const struct registration *r)

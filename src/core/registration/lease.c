@@ -131,14 +131,15 @@ void cvm_lease_taken_over(struct registration *r)
 
 void cvm_lease_recorded(struct registration *r)
 {
-    r->is_recorded = r->op.answer == CVM_ANSWER_OK || r->op.answer == CVM_ANSWER_UNKNOWN;
+    r->is_recorded |= r->op.answer == CVM_ANSWER_OK || r->op.answer == CVM_ANSWER_UNKNOWN;
     cvm_swap_done(r);
 }
 
 void cvm_lease_record(struct registration *r)
 {
     if (cvm_record_set_text(r->wanted, CVM_D_LEASE_CERTIFICATE_ID,
-            cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID))) {
+            cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID)) ||
+        cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, cvm_now_ms() + CVM_LEASE_MS)) {
         cvm_flow_out_of_memory(r);
         return;
     }

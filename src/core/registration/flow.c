@@ -28,7 +28,9 @@ struct step {
     void (*run)(struct registration *registration);
     void (*done)(struct registration *registration);
     void (*undo)(struct registration *registration);
-    size_t call, undo_call; /* which member of the platform's table, for call_platform */
+    size_t call; /* which member of the platform's table, for call_platform */
+    const char *call_name;
+    size_t undo_call; /* likewise, for undo_platform */
     const char *undo_name;
 };
 
@@ -36,27 +38,28 @@ static void call_platform(struct registration *r);
 static void called(struct registration *r);
 static void undo_platform(struct registration *r);
 
-#define CALL(member) offsetof(cvm_platform_ops_t, member)
-#define UNDO(member) CALL(member), #member
+#define AT(member)   offsetof(cvm_platform_ops_t, member)
+#define CALL(member) AT(member), #member
+#define NO_CALL      0, NULL
 
 /* clang-format off */
 static const struct step STEPS[] = {
     /* name                 when                          run                        done                        undo */
-    {"verify",              ALWAYS,                       cvm_verify,                cvm_verify_proof,           NULL,              0, 0, NULL},
-    {"asked again",         ALWAYS,                       cvm_asked_again,           cvm_asked_again_decide,     NULL,              0, 0, NULL},
-    {"prepare",             ALWAYS,                       call_platform,             cvm_issue_prepared,         NULL,              CALL(prepare), 0, NULL},
-    {"make key",            ISSUE,                        cvm_issue_make_key,        NULL,                       NULL,              0, 0, NULL},
-    {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, cvm_lease_claim,           cvm_lease_claimed,          cvm_lease_release, 0, 0, NULL},
-    {"take over",           ISSUE | OUTSIDE,              cvm_lease_take_over,       cvm_lease_taken_over,       NULL,              0, 0, NULL},
-    {"create certificate",  ISSUE,                        call_platform,             cvm_issue_take_certificate, undo_platform,     CALL(create_certificate), UNDO(delete_certificate)},
-    {"record",              ISSUE | OUTSIDE,              cvm_lease_record,          cvm_lease_recorded,         NULL,              0, 0, NULL},
-    {"attach policy",       ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_policy), UNDO(detach_policy)},
-    {"create thing",        ISSUE,                        call_platform,             called,                     NULL,              CALL(create_thing), 0, NULL},
-    {"attach certificate",  ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_certificate), UNDO(detach_certificate)},
-    {"activate",            ISSUE | OUTSIDE,              call_platform,             called,                     undo_platform,     CALL(activate), UNDO(deactivate)},
-    {"update",              ISSUE | HAS_EFFECT,           cvm_issue_update,          cvm_swap_done,              NULL,              0, 0, NULL},
-    {"answer",              ALWAYS,                       cvm_answer_success,        NULL,                       NULL,              0, 0, NULL},
-    {"retire previous",     ISSUE,                        cvm_issue_retire_previous, NULL,                       NULL,              0, 0, NULL},
+    {"verify",              ALWAYS,                       cvm_verify,                cvm_verify_proof,           NULL,              NO_CALL, NO_CALL},
+    {"asked again",         ALWAYS,                       cvm_asked_again,           cvm_asked_again_decide,     NULL,              NO_CALL, NO_CALL},
+    {"prepare",             ALWAYS,                       call_platform,             cvm_issue_prepared,         NULL,              CALL(prepare), NO_CALL},
+    {"make key",            ISSUE,                        cvm_issue_make_key,        NULL,                       NULL,              NO_CALL, NO_CALL},
+    {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, cvm_lease_claim,           cvm_lease_claimed,          cvm_lease_release, NO_CALL, NO_CALL},
+    {"take over",           ISSUE | OUTSIDE,              cvm_lease_take_over,       cvm_lease_taken_over,       NULL,              NO_CALL, NO_CALL},
+    {"create certificate",  ISSUE,                        call_platform,             cvm_issue_take_certificate, undo_platform,     CALL(create_certificate), CALL(delete_certificate)},
+    {"record",              ISSUE | OUTSIDE,              cvm_lease_record,          cvm_lease_recorded,         NULL,              NO_CALL, NO_CALL},
+    {"attach policy",       ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_policy), CALL(detach_policy)},
+    {"create thing",        ISSUE,                        call_platform,             called,                     NULL,              CALL(create_thing), NO_CALL},
+    {"attach certificate",  ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_certificate), CALL(detach_certificate)},
+    {"activate",            ISSUE | OUTSIDE,              call_platform,             called,                     undo_platform,     CALL(activate), CALL(deactivate)},
+    {"update",              ISSUE | HAS_EFFECT,           cvm_issue_update,          cvm_swap_done,              NULL,              NO_CALL, NO_CALL},
+    {"answer",              ALWAYS,                       cvm_answer_success,        NULL,                       NULL,              NO_CALL, NO_CALL},
+    {"retire previous",     ISSUE,                        cvm_issue_retire_previous, NULL,                       NULL,              NO_CALL, NO_CALL},
 };
 /* clang-format on */
 #define STEP_COUNT (sizeof STEPS / sizeof STEPS[0])
@@ -146,9 +149,10 @@ void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *t
     uint32_t retry_after_s = r->result.error.retry_after_s;
     cvm_error_set(&r->result.error, reason, text);
     r->result.error.retry_after_s = retry_after_s;
-    /* A call with an unknown outcome may have happened: its undo is idempotent. */
+    /* So it is undone as well: an undo is idempotent. */
     int32_t may_have_happened =
-        r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_UNKNOWN && r->step->undo;
+        r->step->undo && r->op.side == SIDE_PLATFORM &&
+        (r->op.answer == CVM_ANSWER_UNKNOWN || r->op.answer == CVM_ANSWER_OK);
     r->undoing = r->step - STEPS - !may_have_happened;
     if (cvm_flow_is_outside(r) && r->has_effects)
         cvm_lease_keep(r);
@@ -216,11 +220,11 @@ static void call_platform(struct registration *r)
 {
     cvm_step_fn function = member(r, r->step->call);
     /* A certificate that was adopted exists and is recorded. */
-    int32_t is_made = r->step->call == CALL(create_certificate) && r->certificate;
+    int32_t is_made = r->step->call == AT(create_certificate) && r->certificate;
     if (!function || is_made)
         cvm_flow_next(r);
     else
-        cvm_platform_step(r->cvm, &r->op, function, r->step->name,
+        cvm_platform_step(r->cvm, &r->op, function, r->step->call_name,
             r->wanted ? r->wanted : r->device, r->certificate, &r->key, cvm_flow_op_done);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "again.h"
+#include "certificate.h"
 #include "clock.h"
 #include "reconcile.h"
 #include "record.h"
@@ -71,8 +72,7 @@ void cvm_issue_take_certificate(struct registration *r)
     if (cvm_flow_failed(r))
         return;
     r->certificate = cvm_op_take(&r->op, 0);
-    if (!r->certificate || !*cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID) ||
-        !*cvm_record_text(r->certificate, CVM_C_PEM))
+    if (!r->certificate || cvm_certificate_complete(r->certificate))
         cvm_flow_fail(r, REASON_platform_error, NULL);
     else if (cvm_record_set_text(r->certificate, CVM_C_DEVICE_UID, r->request->uid) ||
              cvm_record_set_text(r->certificate, CVM_C_PUBLIC_KEY_SHA256, r->key.sha256) ||
@@ -108,9 +108,9 @@ static int32_t set_registered(struct registration *r, int64_t now_ms)
 }
 
 /* The superseded certificate retires at once. */
-static int32_t set_retiring(struct registration *r, int64_t now_ms)
+static int32_t set_retiring(struct registration *r)
 {
-    return cvm_record_set_state(r->current, "retiring", "superseded", now_ms) ||
+    return cvm_record_set_state(r->current, "retiring", "superseded", CVM_AT_ONCE) ||
                    cvm_record_set_text(r->current, CVM_C_SUCCESSOR,
                        cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID))
                ? -1
@@ -121,7 +121,7 @@ void cvm_issue_update(struct registration *r)
 {
     int64_t now_ms = cvm_now_ms();
     uint32_t count = 0;
-    if (set_registered(r, now_ms) || (r->current && set_retiring(r, now_ms))) {
+    if (set_registered(r, now_ms) || (r->current && set_retiring(r))) {
         if (!cvm_flow_is_outside(r))
             r->has_effects = 0;
         cvm_flow_out_of_memory(r);

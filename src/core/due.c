@@ -1,0 +1,243 @@
+/* What is due, and how it is carried out: the platform does it, then the record says so. */
+#include "due.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "call.h"
+#include "clock.h"
+#include "instance.h"
+#include "record.h"
+#include "registration/again.h"
+
+struct due {
+    cvm_op_t op;
+    const struct cvm_due_kind *kind;
+    cvm_due_done done;
+    void *argument;
+    cvm_record_t *record, *wanted, *certificate;
+    const cvm_record_t *changed;
+    cvm_change_t change;
+};
+
+static void end_lease(struct due *due);
+static void revoke(struct due *due);
+static void suspend(struct due *due);
+static void report_lease(const struct due *due);
+static void report_revoked(const struct due *due);
+static void report_suspended(const struct due *due);
+
+/* What an ended lease leaves is due in the same pass. */
+const struct cvm_due_kind CVM_DUE_KINDS[CVM_DUE_KIND_COUNT] = {
+    {CVM_SCAN_ENDED_LEASES, 1, 1, CVM_LEASE_MS, end_lease, report_lease},
+    {CVM_SCAN_DUE, 0, 0, 0, revoke, report_revoked},
+    {CVM_SCAN_UNSUSPENDED, 0, 1, 0, suspend, report_suspended},
+};
+
+/* --- One of them ------------------------------------------------------------------------------ */
+
+static const char *uid_of(const struct due *due)
+{
+    return cvm_record_text(due->record, due->kind->is_device ? CVM_D_DEVICE_UID : CVM_C_DEVICE_UID);
+}
+
+static void finish(struct due *due, const cvm_error_t *error)
+{
+    due->done(due->argument, uid_of(due), error);
+    cvm_op_clear(&due->op);
+    cvm_record_free(due->record);
+    cvm_record_free(due->wanted);
+    cvm_record_free(due->certificate);
+    free(due);
+}
+
+static void give_up(struct due *due, enum cvm_reason reason, const char *text)
+{
+    cvm_error_t *error =
+        cvm_error_new(reason, "%s: %s", due->op.call ? due->op.call : "reconcile", text);
+    finish(due, error);
+    cvm_error_free(error);
+}
+
+static void op_failed(struct due *due)
+{
+    give_up(due, cvm_op_reason(&due->op), *due->op.text ? due->op.text : "failed");
+}
+
+static void without_memory(struct due *due)
+{
+    give_up(due, REASON_internal, "out of memory");
+}
+
+static void recorded(cvm_op_t *op)
+{
+    struct due *due = CVM_CONTAINER(op, struct due, op);
+    if (op->answer == CVM_ANSWER_OK)
+        due->kind->report(due);
+    if (op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_CONFLICT)
+        finish(due, NULL); /* what somebody else changed is looked at again by a later pass */
+    else
+        op_failed(due);
+}
+
+/* The platform has done it. */
+static int32_t is_carried_out(const struct due *due)
+{
+    return due->op.answer == CVM_ANSWER_OK || due->op.answer == CVM_ANSWER_NOT_FOUND;
+}
+
+static void write_down(struct due *due)
+{
+    cvm_store_swap(due->op.cvm, &due->op, &due->change, recorded);
+}
+
+void cvm_due_carry_out(cvm_t *cvm, const struct cvm_due_kind *kind, cvm_record_t *record,
+    cvm_due_done done, void *argument)
+{
+    struct due *due = calloc(1, sizeof *due);
+    if (!due) {
+        done(argument, "", cvm_error_out_of_memory());
+        cvm_record_free(record);
+        return;
+    }
+    due->op.cvm = cvm;
+    due->kind = kind;
+    due->record = record;
+    due->done = done;
+    due->argument = argument;
+    kind->run(due);
+}
+
+/* --- Retirement ------------------------------------------------------------------------------- */
+
+static void revoked(cvm_op_t *op)
+{
+    struct due *due = CVM_CONTAINER(op, struct due, op);
+    if (!is_carried_out(due)) {
+        op_failed(due);
+    } else if (cvm_record_set_text(due->record, CVM_C_STATE, "revoked") ||
+               cvm_record_set_number(due->record, CVM_C_REVOKED_AT, cvm_now_ms())) {
+        without_memory(due);
+    } else {
+        due->changed = due->record;
+        due->change = (cvm_change_t){NULL, NULL, &due->changed, 1};
+        write_down(due);
+    }
+}
+
+static void revoke(struct due *due)
+{
+    cvm_t *cvm = due->op.cvm;
+    cvm_platform_step(
+        cvm, &due->op, cvm->platform.revoke, "revoke", NULL, due->record, NULL, revoked);
+}
+
+static void report_revoked(const struct due *due)
+{
+    cvm_t *cvm = due->op.cvm;
+    const char *reason = cvm_record_text(due->record, CVM_C_REASON);
+    cvm_metrics_add(cvm->metrics, METRIC_CERTIFICATES_REVOKED, &reason, 1);
+    cvm_audit(cvm, "certificate_revoked", uid_of(due), NULL, NULL,
+        cvm_record_text(due->record, CVM_C_CERTIFICATE_ID), reason);
+}
+
+/* --- Suspension ------------------------------------------------------------------------------- */
+
+static void suspended(cvm_op_t *op)
+{
+    struct due *due = CVM_CONTAINER(op, struct due, op);
+    if (!is_carried_out(due)) {
+        op_failed(due);
+        return;
+    }
+    due->change = (cvm_change_t){due->record, due->wanted, NULL, 0};
+    write_down(due);
+}
+
+static void suspend(struct due *due)
+{
+    cvm_t *cvm = due->op.cvm;
+    int64_t is_suspended = !cvm_record_number(due->record, CVM_D_IS_ENABLED);
+    due->wanted = cvm_record_copy(due->record);
+    if (!due->wanted || cvm_record_set_number(due->wanted, CVM_D_IS_SUSPENDED, is_suspended))
+        without_memory(due);
+    else
+        cvm_platform_step(
+            cvm, &due->op, cvm->platform.suspend, "suspend", due->wanted, NULL, NULL, suspended);
+}
+
+static void report_suspended(const struct due *due)
+{
+    cvm_audit(due->op.cvm,
+        cvm_record_number(due->wanted, CVM_D_IS_SUSPENDED) ? "certificates_suspended"
+                                                           : "certificates_resumed",
+        uid_of(due), NULL, NULL, NULL, NULL);
+}
+
+/* --- Leases whose owners are gone ------------------------------------------------------------- */
+
+/* Finds what the owner recorded, unless that is revoked. The lease alone may lead to it: if its row
+ * is missing, it is made up. 0, or -1 without memory. */
+static int32_t find_left(struct due *due)
+{
+    const char *id = cvm_record_text(due->record, CVM_D_LEASE_CERTIFICATE_ID);
+    for (uint32_t i = 0; *id && i < due->op.record_count; i++) {
+        const cvm_record_t *found = due->op.records[i];
+        if (strcmp(cvm_record_text(found, CVM_C_CERTIFICATE_ID), id) != 0)
+            continue;
+        if (!cvm_record_is_state(found, "revoked"))
+            due->certificate = cvm_op_take(&due->op, i);
+        return 0;
+    }
+    if (!*id)
+        return 0;
+    due->certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    return !due->certificate || cvm_record_set_text(due->certificate, CVM_C_CERTIFICATE_ID, id) ||
+                   cvm_record_set_text(due->certificate, CVM_C_DEVICE_UID, uid_of(due))
+               ? -1
+               : 0;
+}
+
+/* What the owner recorded may be active by now: it retires, so that the same pass revokes it. */
+static int32_t retire_left(struct due *due)
+{
+    if (find_left(due))
+        return -1;
+    due->changed = due->certificate;
+    due->change = (cvm_change_t){due->record, due->wanted, &due->changed, due->certificate != NULL};
+    return due->certificate ? cvm_record_set_state(
+                                  due->certificate, "retiring", "cessationOfOperation", CVM_AT_ONCE)
+                            : 0;
+}
+
+static void got_left(cvm_op_t *op)
+{
+    struct due *due = CVM_CONTAINER(op, struct due, op);
+    if (op->answer != CVM_ANSWER_OK) {
+        op_failed(due);
+        return;
+    }
+    if (cvm_lacks_certificates(op)) {
+        give_up(due, REASON_conflict, "it has too many certificates that are not revoked");
+        return;
+    }
+    due->wanted = cvm_record_copy(due->record);
+    if (!due->wanted || cvm_record_set_lease(due->wanted, NULL, 0, NULL, NULL) || retire_left(due))
+        without_memory(due);
+    else
+        write_down(due);
+}
+
+static void end_lease(struct due *due)
+{
+    cvm_store_get_certificates(due->op.cvm, &due->op, uid_of(due), CVM_MOST_CERTIFICATES, got_left);
+}
+
+static void report_lease(const struct due *due)
+{
+    cvm_audit(due->op.cvm, "lease_ended", uid_of(due), NULL, NULL,
+        cvm_record_text(due->certificate, CVM_C_CERTIFICATE_ID),
+        "a registration did not end, and left this");
+}

@@ -1,0 +1,66 @@
+/* What an operator asks of a running instance: to reload, and whether it works. */
+#include <stddef.h>
+#include <stdlib.h>
+
+#include "call.h"
+#include "instance.h"
+
+/* A question to a backend that somebody waits for. */
+struct inquiry {
+    cvm_op_t op;
+    struct cvm_waiter waiter;
+    cvm_error_t *error; /* the first */
+};
+
+static struct inquiry *inquiry_new(cvm_done_cb callback, void *user_data)
+{
+    struct inquiry *inquiry = calloc(1, sizeof *inquiry);
+    if (inquiry)
+        inquiry->waiter = (struct cvm_waiter){callback, user_data};
+    return inquiry;
+}
+
+static void note(struct inquiry *inquiry, cvm_error_t *error)
+{
+    if (inquiry->error)
+        cvm_error_free(error);
+    else
+        inquiry->error = error;
+}
+
+static void answered(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    note(inquiry, cvm_op_error(op));
+    if (inquiry->error && op->side == SIDE_PLATFORM)
+        cvm_log_message(op->cvm->log, LOG_WARNING, "reload: %s", cvm_error_text(inquiry->error));
+    inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error);
+    cvm_error_free(inquiry->error);
+    cvm_op_clear(op);
+    free(inquiry);
+}
+
+cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_conflict, "the instance is not started");
+    struct inquiry *inquiry = inquiry_new(callback, user_data);
+    if (!inquiry)
+        return cvm_error_out_of_memory();
+    note(inquiry, cvm_log_reopen(cvm->log));
+    note(inquiry, cvm_log_reopen(cvm->audit));
+    note(inquiry, cvm_listeners_reload(cvm));
+    cvm_platform_reload(cvm, &inquiry->op, answered);
+    return NULL;
+}
+
+cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the server is not ready");
+    struct inquiry *inquiry = inquiry_new(callback, user_data);
+    if (!inquiry)
+        return cvm_error_out_of_memory();
+    cvm_store_ready(cvm, &inquiry->op, answered);
+    return NULL;
+}

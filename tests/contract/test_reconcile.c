@@ -1,0 +1,278 @@
+/* The reconciler: what fails holds nothing else up, and who waits is told what became of his own.
+ */
+#include "support/fake_platform.h"
+#include "support/faults.h"
+#include "support/harness.h"
+
+#define DUE 300 /* more than a page on every platform */
+
+struct finish {
+    int calls;
+    char name[32];
+};
+
+static void finished(void *user_data, const cvm_error_t *error)
+{
+    struct finish *finish = user_data;
+    finish->calls++;
+    (void)snprintf(finish->name, sizeof finish->name, "%s", cvm_error_name(error));
+}
+
+static cvm_t *start(const char *platform)
+{
+    const struct setting settings[] = {{"store", "faulty"}, {"platform", platform}, {NULL, NULL}};
+    return instance_start(settings);
+}
+
+/* Due certificates C1 to so many, of devices that are gone, in the order in which they are due. */
+static void insert_due(int first, int last)
+{
+    sql("WITH RECURSIVE n(i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)"
+        " INSERT INTO certificates (certificate_id, device_uid, state, serial, not_after,"
+        " revoke_after, reason) SELECT 'C' || i, 'D' || i, 'retiring', i, 4000000000000, i,"
+        " 'superseded' FROM n",
+        first, last);
+}
+
+static int64_t revoked(void)
+{
+    return sql_number("SELECT count(*) FROM certificates WHERE state = 'revoked'");
+}
+
+/* --- Items that fail -------------------------------------------------------------------------- */
+
+static void items_that_fail_hold_nothing_up(void **state)
+{
+    static const char *const PLATFORMS[] = {"fake:", "plain:"};
+    enum { FAILING = 20 };
+    for (size_t i = 0; i < LENGTH(PLATFORMS); i++) {
+        cvm_t *cvm = start(PLATFORMS[i]);
+        insert_due(1, DUE);
+        for (uint32_t nth = 1; nth <= FAILING; nth++)
+            faults_plan("revoke", nth, FAULT_UNAVAILABLE);
+        assert_string_equal(reconcile(cvm), "platform_unavailable");
+        assert_int_equal(revoked(), DUE - FAILING);
+        assert_int_equal(faults_count("revoke"), DUE);
+        assert_string_equal(reconcile(cvm), "ok");
+        assert_int_equal(revoked(), DUE);
+        assert_int_equal(faults_count("revoke"), DUE + FAILING);
+        instance_end(cvm);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
+static void writes_that_fail_hold_nothing_up(void **state)
+{
+    enum { FAILING = 5 };
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    insert_due(1, DUE);
+    for (uint32_t nth = 1; nth <= FAILING; nth++)
+        faults_plan("swap", nth, FAULT_UNAVAILABLE);
+    assert_string_equal(reconcile(cvm), "store_unavailable");
+    assert_int_equal(revoked(), DUE - FAILING);
+    assert_string_equal(reconcile(cvm), "ok");
+    assert_int_equal(revoked(), DUE);
+    instance_end(cvm);
+}
+
+/* A kind of what is due can't be read: the other kinds are carried out. */
+static void a_scan_that_fails_holds_nothing_up(void **state)
+{
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    for (uint32_t nth = 1; nth <= 3; nth++) { /* ended leases, due, suspensions */
+        char uid[8];
+        struct outcome outcome;
+        (void)snprintf(uid, sizeof uid, "S%u", nth);
+        assert_string_equal(device_add(cvm, uid), "ok");
+        assert_string_equal(register_now(cvm, uid, NULL, &outcome), "ok");
+        outcome_clear(&outcome);
+        sql("UPDATE devices SET is_enabled = 0 WHERE device_uid = '%s'", uid);
+        insert_due((int)nth, (int)nth);
+        faults_plan("scan", nth, FAULT_UNAVAILABLE);
+        assert_string_equal(reconcile(cvm), "store_unavailable");
+        assert_int_equal(revoked(), nth == 2 ? 1 : nth);
+        assert_int_equal(
+            sql_number("SELECT count(*) FROM devices WHERE is_suspended = 1"), nth == 3 ? 2 : nth);
+        faults_release();
+    }
+    assert_string_equal(reconcile(cvm), "ok");
+    assert_int_equal(revoked(), 3);
+    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE is_suspended = 1"), 3);
+    instance_end(cvm);
+}
+
+/* --- Who is told ------------------------------------------------------------------------------ */
+
+/* Of two devices that are due in one pass, one fails. */
+static void a_verb_is_told_what_became_of_its_own_device(void **state)
+{
+    static const char *const UIDS[] = {"A", "B"};
+    struct outcome outcome;
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    for (size_t i = 0; i < LENGTH(UIDS); i++) {
+        assert_string_equal(device_add(cvm, UIDS[i]), "ok");
+        assert_string_equal(register_now(cvm, UIDS[i], NULL, &outcome), "ok");
+        outcome_clear(&outcome);
+    }
+    for (uint32_t failing = 1; failing <= 2; failing++) { /* in the order of the uids */
+        for (size_t i = 0; i < LENGTH(UIDS); i++) {
+            sql("UPDATE devices SET is_enabled = 0 WHERE device_uid = '%s'", UIDS[1 - i]);
+            faults_plan("suspend", failing, FAULT_UNAVAILABLE);
+            assert_string_equal(
+                device_disable(cvm, UIDS[i]), failing == i + 1 ? "platform_unavailable" : "ok");
+            assert_string_equal(reconcile(cvm), "ok");
+            assert_string_equal(device_enable(cvm, "A"), "ok");
+            assert_string_equal(device_enable(cvm, "B"), "ok");
+            faults_release();
+        }
+    }
+    assert_int_equal(fake_count("", FAKE_ACTIVE), 2);
+    instance_end(cvm);
+}
+
+/* --- Passes ----------------------------------------------------------------------------------- */
+
+/* What becomes due while a pass runs may be behind it: who asks then waits for the next one. */
+static void who_asks_during_a_pass_waits_for_the_next(void **state)
+{
+    struct finish first = {0, ""}, second = {0, ""}, third = {0, ""};
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    insert_due(1, 1);
+    faults_plan("revoke", 1, FAULT_HOLD_AFTER);
+    assert_null(cvm_reconcile(cvm, finished, &first));
+    turn_until_held(1);
+    insert_due(2, 2);
+    assert_null(cvm_reconcile(cvm, finished, &second));
+    turn_for(20);
+    assert_null(cvm_reconcile(cvm, finished, &third));
+    turn_for(20);
+    assert_int_equal(first.calls + second.calls + third.calls, 0);
+    uint32_t scans = faults_count("scan");
+    faults_release();
+    turn_until(&first.calls, 1);
+    turn_until(&second.calls, 1);
+    turn_until(&third.calls, 1);
+    assert_true(faults_count("scan") > scans + 2); /* the rest of this pass, and another */
+    assert_int_equal(revoked(), 2);
+    assert_string_equal(first.name, "ok");
+    assert_string_equal(second.name, "ok");
+    assert_string_equal(third.name, "ok");
+    instance_end(cvm);
+}
+
+/* Likewise what a registration makes due, though nobody waits for it. */
+static void what_becomes_due_during_a_pass_is_not_forgotten(void **state)
+{
+    static const struct setting SETTINGS[] = {
+        {"store", "faulty"}, {"registration.reissue_after", "0"}, {NULL, NULL}};
+    struct finish first = {0, ""};
+    struct outcome outcome;
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    assert_string_equal(device_add(cvm, "A"), "ok");
+    assert_string_equal(register_now(cvm, "A", NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    sql("UPDATE devices SET is_enabled = 0"); /* a suspension is looked for last */
+    faults_plan("suspend", 1, FAULT_HOLD_BEFORE);
+    assert_null(cvm_reconcile(cvm, finished, &first));
+    turn_until_held(1);
+    sql("UPDATE devices SET is_enabled = 1, revision = revision + 1");
+    assert_string_equal(register_now(cvm, "A", NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    assert_int_equal(revoked(), 0);
+    faults_release();
+    turn_until(&first.calls, 1);
+    for (int i = 0; i < 1000 && !revoked(); i++)
+        turn();
+    assert_int_equal(revoked(), 1);
+    instance_end(cvm);
+}
+
+/* Passes that fail come less and less often. A slow machine only makes them fewer. */
+static void passes_that_fail_back_off(void **state)
+{
+    static const struct setting SERVER[] = {
+        {"store", "faulty"}, {"reconcile.interval", "20ms"}, {NULL, NULL}};
+    (void)state;
+    cvm_t *server = instance_start(SERVER);
+    faults_plan("revoke", 0, FAULT_UNAVAILABLE);
+    insert_due(1, 1);
+    for (int i = 0; i < 1000 && faults_count("revoke") < 2; i++)
+        turn();
+    assert_true(faults_count("revoke") >= 2);
+    turn_for(1500); /* 75 intervals; doubled each time: 7 passes */
+    assert_true(faults_count("revoke") < 12);
+    assert_int_equal(lines_with("log", "could not be carried out"), 1);
+    faults_release();
+    assert_string_equal(reconcile(server), "ok"); /* who asks does not wait that long */
+    assert_int_equal(revoked(), 1);
+    uint32_t scans = faults_count("scan");
+    for (int i = 0; i < 1000 && faults_count("scan") < scans + 12; i++)
+        turn(); /* and after a success they come as before */
+    assert_true(faults_count("scan") >= scans + 12);
+    instance_end(server);
+}
+
+/* A command leaves what is due to the server. */
+static void a_command_does_not_look_by_itself(void **state)
+{
+    static const struct setting COMMAND[] = {
+        {"store", "faulty"}, {"role", "command"}, {"reconcile.interval", "1ms"}, {NULL, NULL}};
+    (void)state;
+    cvm_t *server = start("fake:");
+    cvm_t *command = instance_start(COMMAND);
+    uint32_t before = faults_count("scan");
+    turn_for(50);
+    assert_int_equal(faults_count("scan"), before);
+    insert_due(1, 1);
+    assert_string_equal(reconcile(command), "ok");
+    assert_int_equal(revoked(), 1);
+    instance_end(command);
+    instance_end(server);
+}
+
+static void a_stop_between_passes_that_fail_ends_at_once(void **state)
+{
+    static const struct setting SERVER[] = {
+        {"store", "faulty"}, {"reconcile.interval", "1h"}, {NULL, NULL}};
+    struct finish first = {0, ""}, second = {0, ""};
+    (void)state;
+    cvm_t *server = instance_start(SERVER);
+    turn_for(20);
+    insert_due(1, 40);
+    faults_plan("revoke", 3, FAULT_HOLD_BEFORE);
+    assert_null(cvm_reconcile(server, finished, &first));
+    turn_until_held(1);
+    assert_null(cvm_reconcile(server, finished, &second));
+    int is_stopped = 0;
+    instance_stop(server, &is_stopped);
+    faults_release();
+    turn_until(&is_stopped, 1);
+    assert_int_equal(first.calls, 1);
+    assert_int_equal(second.calls, 1);
+    assert_string_equal(second.name, "unknown");
+    assert_in_range(revoked(), 1, 39); /* the page that was begun, no other */
+    instance_free(server);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(items_that_fail_hold_nothing_up),
+        TEST(writes_that_fail_hold_nothing_up),
+        TEST(a_scan_that_fails_holds_nothing_up),
+        TEST(a_verb_is_told_what_became_of_its_own_device),
+        TEST(who_asks_during_a_pass_waits_for_the_next),
+        TEST(what_becomes_due_during_a_pass_is_not_forgotten),
+        TEST(passes_that_fail_back_off),
+        TEST(a_command_does_not_look_by_itself),
+        TEST(a_stop_between_passes_that_fail_ends_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,54 @@
+/* Tables that are not whole. Nothing of them but create() is ever called, which fails. */
+#include "support/lacking.h"
+
+#include "support/test.h"
+
+static cvm_store_ops_t store;
+static cvm_platform_ops_t platform;
+static size_t store_size = sizeof store, store_member;
+static size_t platform_size = sizeof platform, platform_member;
+
+void lacking_store(size_t size, size_t member)
+{
+    store_size = size;
+    store_member = member;
+}
+
+void lacking_platform(size_t size, size_t member)
+{
+    platform_size = size;
+    platform_member = member;
+}
+
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
+    void **self, char *error, size_t error_size)
+{
+    (void)host;
+    (void)context;
+    (void)location;
+    (void)self;
+    (void)snprintf(error, error_size, "the table is whole");
+    return CVM_ANSWER_INVALID;
+}
+
+static void take_out(void *table, size_t member)
+{
+    if (member)
+        memset((char *)table + member, 0, sizeof(void (*)(void)));
+}
+
+int32_t plugin_lacking(const cvm_host_t *host, cvm_registry_t *registry)
+{
+    memset(&store, 1, sizeof store); /* no function is there, but no member is NULL */
+    memset(&platform, 1, sizeof platform);
+    store.size = (uint32_t)store_size;
+    store.create = create;
+    platform.size = (uint32_t)platform_size;
+    platform.flags = 0;
+    platform.create = create;
+    take_out(&store, store_member);
+    take_out(&platform, platform_member);
+    host->add_store(registry, "lacking", &store);
+    host->add_platform(registry, "lacking", &platform);
+    return 0;
+}
