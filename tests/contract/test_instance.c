@@ -1,4 +1,5 @@
 /* The life of an instance: start, stop, free; loops of its own, of libuv, of others. */
+#include "support/faults.h"
 #include "support/harness.h"
 
 #include <poll.h>
@@ -102,6 +103,28 @@ static void started_or_not(void *user_data, const cvm_error_t *error)
 {
     (void)error;
     ++*(int *)user_data;
+}
+
+/* The store is open by then, and stays it. */
+static void a_start_that_the_platform_failed_can_be_tried_again(void **state)
+{
+    char why[200] = "";
+    int calls = 0;
+    struct outcome outcome;
+    (void)state;
+    cvm_t *cvm = instance_new(harness_conf(NULL), why, sizeof why);
+    faults_plan("platform_open", 1, FAULT_UNAVAILABLE);
+    assert_null(cvm_start(cvm, started_or_not, &calls));
+    turn_until(&calls, 1);
+    assert_false(cvm_is_ready(cvm));
+    assert_null(cvm_start(cvm, started_or_not, &calls));
+    assert_int_equal(calls, 1);
+    turn_until(&calls, 2);
+    assert_true(cvm_is_ready(cvm));
+    assert_string_equal(device_add(cvm, "D"), "ok");
+    assert_string_equal(register_now(cvm, "D", NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    instance_end(cvm);
 }
 
 static void a_stop_while_it_starts_waits_for_the_start(void **state)
@@ -318,6 +341,7 @@ int main(void)
         TEST(nothing_is_taken_before_the_start_and_after_the_stop),
         TEST(what_can_not_be_made_is_refused_with_a_reason),
         TEST(an_instance_that_did_not_start_can_be_started_again),
+        TEST(a_start_that_the_platform_failed_can_be_tried_again),
         TEST(a_stop_while_it_starts_waits_for_the_start),
         TEST(freeing_stops),
         TEST(an_instance_runs_its_own_loop),

@@ -199,6 +199,30 @@ static void a_failure_after_waking_up_undoes_nothing_of_the_others(void **state)
 }
 
 /* Both are under way: the second has adopted, and is paused in its turn when the first wakes up. */
+/* Two adopt it, one after the other; the first of them finds out too late, and leaves it alone. */
+static void what_was_adopted_is_not_undone_by_who_lost_it(void **state)
+{
+    struct pair pair;
+    struct outcome adopter;
+    begin(&pair);
+    pause_first(&pair, 2, FAULT_HOLD_BEFORE); /* its certificate is recorded */
+    expire_lease(UID);
+    faults_plan("swap", 2, FAULT_HOLD_BEFORE); /* to record what it adopted */
+    register_start(pair.second, UID, token_of(UID), pair.csr, 0, &adopter);
+    turn_until_held(2);
+    expire_lease(UID);
+    (void)register_now(pair.second, UID, pair.csr, &pair.outcome);
+    expect_name(&pair.outcome, "ok", "the last");
+    faults_release();
+    outcome_wait(&adopter);
+    outcome_wait(&pair.paused);
+    turn_for(20);
+    expect_only(&pair, pair.outcome.certificate_id);
+    outcome_clear(&adopter);
+    end(&pair);
+    (void)state;
+}
+
 static void two_with_one_key_at_once(void **state)
 {
     struct pair pair;
@@ -401,6 +425,7 @@ int main(void)
         TEST(the_same_key_adopts),
         TEST(a_failure_after_waking_up_undoes_nothing_of_the_others),
         TEST(two_with_one_key_at_once),
+        TEST(what_was_adopted_is_not_undone_by_who_lost_it),
         TEST(what_could_not_be_deleted_stays_in_the_record),
         TEST(a_taker_over_that_fails_leaves_nothing),
         TEST(what_is_being_undone_is_not_adopted),

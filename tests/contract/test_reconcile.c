@@ -254,10 +254,50 @@ static void a_stop_between_passes_that_fail_ends_at_once(void **state)
     faults_release();
     turn_until(&is_stopped, 1);
     assert_int_equal(first.calls, 1);
+    assert_string_equal(first.name, "unknown"); /* not all that was due is done */
     assert_int_equal(second.calls, 1);
     assert_string_equal(second.name, "unknown");
     assert_in_range(revoked(), 1, 39); /* the page that was begun, no other */
     instance_free(server);
+}
+
+struct meddler {
+    cvm_t *cvm;
+    int calls;
+};
+
+/* Does what a program may do when it is told that something failed. */
+static void meddle(void *user_data, const cvm_error_t *error)
+{
+    struct meddler *meddler = user_data;
+    meddler->calls++;
+    assert_non_null(error);
+    cvm_error_t *stop = cvm_stop(meddler->cvm, NULL, NULL);
+    cvm_error_t *more = cvm_reconcile(meddler->cvm, meddle, meddler);
+    assert_string_equal(cvm_error_name(stop), "conflict");
+    assert_string_equal(cvm_error_name(more), "overloaded");
+    cvm_error_free(stop);
+    cvm_error_free(more);
+}
+
+static void who_waits_at_the_stop_may_call_again(void **state)
+{
+    struct finish first = {0, ""};
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    struct meddler meddler = {cvm, 0};
+    insert_due(1, 2);
+    faults_plan("revoke", 1, FAULT_HOLD_BEFORE);
+    assert_null(cvm_reconcile(cvm, finished, &first));
+    turn_until_held(1);
+    assert_null(cvm_reconcile(cvm, meddle, &meddler));
+    int is_stopped = 0;
+    instance_stop(cvm, &is_stopped);
+    assert_int_equal(meddler.calls, 0); /* never inside the call */
+    faults_release();
+    turn_until(&is_stopped, 1);
+    assert_int_equal(meddler.calls, 1);
+    instance_free(cvm);
 }
 
 int main(void)
@@ -273,6 +313,7 @@ int main(void)
         TEST(passes_that_fail_back_off),
         TEST(a_command_does_not_look_by_itself),
         TEST(a_stop_between_passes_that_fail_ends_at_once),
+        TEST(who_waits_at_the_stop_may_call_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ int cvm_store_run_get(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-/* Answers all rows; last receives the first column of the last one, of count. */
+/* Answers all rows; last receives the last column of the last one, of count. */
 static int answer_rows(
     struct store *store, struct db *db, struct job *job, uint32_t *count, char *last, size_t size)
 {
@@ -39,13 +39,13 @@ static int answer_rows(
     (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(prepared, 2, job->before_ms);
     (void)sqlite3_bind_int64(prepared, 3, job->limit);
-    int rc;
+    int rc, cursor = sqlite3_column_count(prepared) - 1;
     while ((rc = sqlite3_step(prepared)) == SQLITE_ROW) {
         rc = answer_row(store, prepared, job);
         if (rc != SQLITE_OK)
             break;
         ++*count;
-        (void)snprintf(last, size, "%s", (const char *)sqlite3_column_text(prepared, 0));
+        (void)snprintf(last, size, "%s", (const char *)sqlite3_column_text(prepared, cursor));
     }
     (void)sqlite3_reset(prepared);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
@@ -58,7 +58,6 @@ int cvm_store_run_get_certificates(struct store *store, struct db *db, struct jo
     return answer_rows(store, db, job, &count, last, sizeof last);
 }
 
-/* Every scan is in the order of its first column: the last one's value is the cursor. */
 int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
 {
     char last[CVM_CURSOR_SIZE] = "";

@@ -27,7 +27,7 @@ static const char *const MIGRATIONS[] = {
     " serial TEXT, issuer TEXT, not_before INTEGER, not_after INTEGER, revoke_after INTEGER,"
     " revoked_at INTEGER, reason TEXT, successor TEXT, public_key_sha256 TEXT, pem TEXT);"
     "CREATE INDEX certificates_device ON certificates(device_uid);"
-    "CREATE INDEX certificates_due ON certificates(revoke_after) WHERE state = 'retiring';"
+    "CREATE INDEX certificates_due ON certificates(certificate_id) WHERE state = 'retiring';"
     "CREATE INDEX certificates_revoked ON certificates(certificate_id)"
     " WHERE state IN ('revoked', 'retiring');"
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
@@ -66,29 +66,40 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                   " revoked_at = excluded.revoked_at, reason = excluded.reason,"
                   " successor = excluded.successor"
                   " WHERE certificates.state <> 'revoked'",
-    [SCAN_DEVICES] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid > ?1"
-                     " ORDER BY device_uid LIMIT ?3",
     [GET_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"
                          " ORDER BY state = 'revoked', rowid DESC LIMIT ?3",
-    [SCAN_DUE] = "SELECT " CERTIFICATE_NAMES " FROM certificates"
+    /* A scan's last column is its cursor: where the page after that row begins. Each has an index
+     * that holds no row but those that it answers, and names it: the planner would rather walk
+     * through all certificates in their order. */
+    [SCAN_DEVICES] = "SELECT " DEVICE_NAMES ", device_uid FROM devices WHERE device_uid > ?1"
+                     " ORDER BY device_uid LIMIT ?3",
+    [SCAN_DUE] = "SELECT " CERTIFICATE_NAMES ", certificate_id"
+                 " FROM certificates INDEXED BY certificates_due"
                  " WHERE state = 'retiring' AND revoke_after <= ?2 AND certificate_id > ?1"
                  " ORDER BY certificate_id LIMIT ?3",
-    [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES " FROM devices WHERE is_suspended = is_enabled"
-                         " AND certificate_id IS NOT NULL AND device_uid > ?1"
-                         " ORDER BY device_uid LIMIT ?3",
-    [SCAN_ENDED_LEASES] = "SELECT " DEVICE_NAMES " FROM devices WHERE lease_until <= ?2"
+    [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES ", device_uid"
+                         " FROM devices INDEXED BY devices_unsuspended"
+                         " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL"
+                         " AND device_uid > ?1 ORDER BY device_uid LIMIT ?3",
+    [SCAN_ENDED_LEASES] = "SELECT " DEVICE_NAMES ", device_uid"
+                          " FROM devices INDEXED BY devices_leased WHERE lease_until <= ?2"
                           " AND (lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL)"
                           " AND device_uid > ?1 ORDER BY device_uid LIMIT ?3",
-    [SCAN_REVOKED] = "SELECT " CERTIFICATE_NAMES " FROM certificates"
+    [SCAN_REVOKED] = "SELECT " CERTIFICATE_NAMES ", certificate_id"
+                     " FROM certificates INDEXED BY certificates_revoked"
                      " WHERE state IN ('revoked', 'retiring') AND certificate_id > ?1"
                      " AND (state = 'revoked' OR revoke_after <= ?2) AND not_after > ?2"
                      " ORDER BY certificate_id LIMIT ?3",
+    /* No uid holds a space, and every character of one comes after it. */
     [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(
-        QUALIFIED) " FROM devices d JOIN certificates c"
+        QUALIFIED) ", d.device_uid || ' ' || c.certificate_id"
+                   " FROM devices d INDEXED BY devices_disabled CROSS JOIN certificates c"
                    " ON c.device_uid = d.device_uid WHERE d.is_enabled = 0"
-                   " AND d.certificate_id IS NOT NULL AND c.certificate_id > ?1"
+                   " AND d.certificate_id IS NOT NULL"
+                   " AND d.device_uid >= substr(?1, 1, instr(?1, ' ') - 1)"
+                   " AND d.device_uid || ' ' || c.certificate_id > ?1"
                    " AND c.state IN ('current', 'retiring') AND c.not_after > ?2"
-                   " ORDER BY c.certificate_id LIMIT ?3",
+                   " ORDER BY d.device_uid, c.certificate_id LIMIT ?3",
     [LOAD_DEVICE] = "INSERT INTO devices (device_uid, device_token, is_enabled, is_registered,"
                     " is_revoked, is_suspended, revision) VALUES (?1, ?2, ?3, 0, 0, 0, 1)"
                     " ON CONFLICT(device_uid) DO NOTHING",
