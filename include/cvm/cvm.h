@@ -160,8 +160,8 @@ CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
  *  gets the first reason. */
 CVM_API cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Stops: listeners drain, what was accepted completes, store and platform close; then the callback
- *  (which may be NULL) runs. What takes longer than request.deadline and 5 s is cut short. A second
- *  call is refused. */
+ *  (which may be NULL) runs. What a backend holds up for longer than request.deadline and 5 s is
+ *  cut short; connections end by their own timeouts. A second call is refused. */
 CVM_API cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Frees an instance. One that still runs is stopped first: with a loop of its own inside this
  *  call (so not from one of its callbacks), on a caller's loop as soon as that loop has run what is
@@ -366,7 +366,8 @@ CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
 /** Empties a batch to be filled again. */
 CVM_API void cvm_batch_clear(cvm_batch_t *batch);
 /** Writes a batch, in one transaction where the store can. It must not be touched until the
- *  callback; cvm_batch_row() tells what was written, also after an error.
+ *  callback; cvm_batch_row() tells what was written, also after an error but
+ *  "unknown".
  *  @param replace_tokens  1: existing rows get the new token; their state stays in any case */
 CVM_API cvm_error_t *cvm_import(
     cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data);

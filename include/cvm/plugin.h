@@ -231,7 +231,8 @@ typedef struct cvm_platform_ops_s {
     /** Answers a certificate record for host->op_public_key() (or host->op_csr()): PEM is needed;
      *  the host reads id, serial and times from it if they aren't set. */
     cvm_step_fn create_certificate;
-    /* From here on to suspend each may be NULL: there is nothing to do then. */
+    /* From here on to suspend each may be NULL: there is nothing to do then. With OUTSIDE_EFFECTS
+     * delete_certificate, activate, deactivate and revoke are needed. */
     cvm_step_fn delete_certificate;
     cvm_step_fn attach_policy;
     cvm_step_fn detach_policy;
@@ -240,7 +241,8 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn detach_certificate;
     cvm_step_fn activate;
     cvm_step_fn deactivate;
-    /** Carries out a revocation; the record says retiring and due. Nothing is accepted after OK.
+    /** Carries out a revocation; the record says retiring and due. Nothing is accepted after OK,
+     *  also not after an activate() that comes late.
      *  device is NULL: it may be gone. */
     cvm_step_fn revoke;
     /** Suspends or resumes a device's certificates, as device's is_enabled says. certificate is

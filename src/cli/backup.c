@@ -30,7 +30,8 @@ static int32_t copy_store(const cvm_conf_t *conf, const char *to, int32_t json)
     char why[300] = "";
     const char *store = cvm_conf_get(conf, "store");
     if (strncmp(store, "file:", 5) != 0)
-        return cli_fail(EX_CONFIG, "only a file store is backed up here; this one is %s", store);
+        return cli_fail(EX_CONFIG, "only a file store is backed up here; this one is %.*s",
+            (int)strcspn(store, ":"), store); /* the rest may hold a password */
     enum cli_store found = cli_look_for_store(conf);
     if (found == CLI_STORE_MISSING)
         return cli_fail(

@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <grp.h>
+#include <libgen.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -194,6 +196,16 @@ static void print_endpoint(const struct plan *plan, char *text, size_t size)
 
 /* --- Parts ------------------------------------------------------------------------------------ */
 
+/* Does the file's folder lie in that one? */
+static int32_t is_inside(const char *file, const char *folder)
+{
+    char copy[LONGEST_PATH], real[PATH_MAX];
+    size_t length = strlen(folder);
+    (void)snprintf(copy, sizeof copy, "%s", file);
+    return realpath(dirname(copy), real) && strncmp(real, folder, length) == 0 &&
+           (real[length] == '/' || !real[length]);
+}
+
 static int32_t make_ca(struct plan *plan)
 {
     char folder[LONGEST_PATH + 16], why[ERROR_SIZE];
@@ -205,6 +217,11 @@ static int32_t make_ca(struct plan *plan)
             plan->root_key, sizeof plan->root_key, "%.4000s/ca/offline/root.key", plan->absolute);
     if (cvm_files_exists(plan->root_key))
         return cli_fail(EX_CANTCREAT, "%s exists already", plan->root_key);
+    if (plan->root_key_out && is_inside(plan->root_key_out, plan->absolute))
+        return cli_fail(EX_USAGE,
+            "--root-key-out: choose a place outside %s, where the root's key "
+            "does not stay",
+            plan->folder);
     plan->made_root_key = 1;
     if (cvm_local_init(folder, plan->root_key, plan->passphrase, why, sizeof why))
         return cli_fail(EX_CANTCREAT, "%s", why);
@@ -332,9 +349,11 @@ static int32_t make_store(const struct plan *plan)
 {
     char config[LONGEST_PATH + 16];
     cvm_t *cvm = NULL;
-    cvm_conf_t *conf = NULL;
+    cvm_conf_t *conf = cvm_conf_new();
     (void)snprintf(config, sizeof config, "%s/cvm.conf", plan->absolute);
-    int32_t code = cli_configure(config, NULL, &conf);
+    /* Not the environment: it may name another store, and another CA. */
+    int32_t code =
+        conf ? cli_error(NULL, cvm_conf_load(conf, config)) : cli_fail(EX_OSERR, "out of memory");
     if (!code)
         code = cli_open_new(conf, &cvm);
     cli_close(cvm);

@@ -13,9 +13,9 @@
 #include "cli.h"
 #include "local/local.h"
 
-#define RENEWAL_CHECK_S ((time_t)6 * 3600)
-#define LONGEST_PATH    4096
-#define ERROR_SIZE      512
+#define RENEWAL_CHECK_MS (6 * 3600 * 1000)
+#define LONGEST_PATH     4096
+#define ERROR_SIZE       512
 
 static const char USAGE[] = "usage: cvm serve -c CONFIG [--set name=value]... [--check-config]\n"
                             "\n"
@@ -29,7 +29,8 @@ struct server {
     cvm_t *cvm;
     cvm_conf_t *conf;
     int signals;
-    time_t next_check;
+    int64_t next_check_ms;
+    int32_t must_stop;
     struct cli_outcome stopped;
 };
 
@@ -66,7 +67,7 @@ static void renew_certificates(struct server *server)
 {
     const char *folder = cli_ca_folder(server->conf);
     char certificate[LONGEST_PATH], key[LONGEST_PATH];
-    server->next_check = time(NULL) + RENEWAL_CHECK_S;
+    server->next_check_ms = cli_now_ms() + RENEWAL_CHECK_MS;
     if (!folder)
         return;
     (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
@@ -122,6 +123,7 @@ static void take_signals(struct server *server)
         if (info.ssi_signo == SIGHUP) {
             reload(server);
         } else {
+            server->must_stop = 1;
             cvm_error_free(
                 cvm_stop(server->cvm, cli_done, &server->stopped)); /* it may stop already */
             accept_default_signals();
@@ -150,25 +152,25 @@ static void print_listeners(const cvm_t *cvm)
 static int wait_ms(const struct server *server)
 {
     int32_t timeout_ms = cvm_timeout_ms(server->cvm);
-    time_t left = server->next_check - time(NULL);
-    int check_ms = left > 0 ? (int)left * 1000 : 0;
+    int64_t left_ms = server->next_check_ms - cli_now_ms();
+    int check_ms = left_ms > 0 ? (int)left_ms : 0;
     return timeout_ms < 0 || timeout_ms > check_ms ? check_ms : timeout_ms;
 }
 
-static void run(struct server *server)
+static void run_until(struct server *server, const int32_t *is_done)
 {
-    while (!server->stopped.is_done) {
+    while (!*is_done) {
         struct pollfd ready[] = {{cvm_fd(server->cvm), POLLIN, 0}, {server->signals, POLLIN, 0}};
         (void)poll(ready, 2, wait_ms(server));
         if (ready[1].revents)
             take_signals(server);
-        if (time(NULL) >= server->next_check)
+        if (cli_now_ms() >= server->next_check_ms)
             renew_certificates(server);
         cvm_process(server->cvm);
     }
 }
 
-/* Starts and listens. 0 or an exit code. */
+/* Starts and listens, unless it is told to stop meanwhile. 0 or an exit code. */
 static int32_t start(struct server *server)
 {
     struct cli_outcome started = {0};
@@ -176,9 +178,9 @@ static int32_t start(struct server *server)
     if (!error)
         error = cvm_start(server->cvm, cli_done, &started);
     if (!error) {
-        cli_run_until(server->cvm, &started.is_done);
-        if (started.code)
-            return started.code;
+        run_until(server, &started.is_done);
+        if (started.code || server->must_stop)
+            return server->must_stop ? 0 : started.code;
         error = cvm_listen(server->cvm);
     }
     return cli_error(NULL, error);
@@ -193,7 +195,7 @@ static int32_t serve(struct server *server)
     int32_t code = start(server);
     if (!code) {
         print_listeners(server->cvm);
-        run(server);
+        run_until(server, &server->stopped.is_done);
         code = server->stopped.code;
     }
     cvm_free(server->cvm);

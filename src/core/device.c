@@ -150,6 +150,10 @@ static void got_device(cvm_op_t *op)
         return;
     }
     verb->device = cvm_op_take(op, 0);
+    if (exists && !verb->device) {
+        finish(verb, cvm_error_new(REASON_store_unavailable, "the store answered no record"));
+        return;
+    }
     if (!verb->kind->with_certificates) {
         change(verb);
         return;

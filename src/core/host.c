@@ -129,6 +129,19 @@ static cvm_error_t *create_store(cvm_t *cvm, const cvm_registry_t *registry)
     return error;
 }
 
+static cvm_error_t *check_platform(const cvm_t *cvm)
+{
+    static const size_t OUTSIDE_NEEDS[] = {
+        PLATFORM(delete_certificate), PLATFORM(activate), PLATFORM(deactivate), PLATFORM(revoke)};
+    const cvm_platform_ops_t *ops = &cvm->platform;
+    cvm_error_t *error = check_table(
+        "platform", ops, PLATFORM_NEEDS, sizeof PLATFORM_NEEDS / sizeof PLATFORM_NEEDS[0]);
+    if (!error && (ops->flags & CVM_PLATFORM_OUTSIDE_EFFECTS))
+        error = check_table(
+            "platform", ops, OUTSIDE_NEEDS, sizeof OUTSIDE_NEEDS / sizeof OUTSIDE_NEEDS[0]);
+    return error;
+}
+
 static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
 {
     const char *value = cvm_conf_get(cvm->conf, "platform");
@@ -136,8 +149,7 @@ static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
     cvm_error_t *error = find(registry->platforms, registry->platform_count, "platform", value,
         &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
     if (!error)
-        error = check_table("platform", &cvm->platform, PLATFORM_NEEDS,
-            sizeof PLATFORM_NEEDS / sizeof PLATFORM_NEEDS[0]);
+        error = check_platform(cvm);
     if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(value),
                       &cvm->platform_context.self, why, sizeof why))
         error = cvm_error_new(REASON_configuration, "platform: %s", why);
@@ -183,6 +195,8 @@ static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *la
 
 static int32_t op_add_record(cvm_op_t *op, cvm_record_t *record)
 {
+    if (!record)
+        return -1;
     cvm_record_t **more = realloc(op->records, (op->record_count + 1) * sizeof(cvm_record_t *));
     if (!more) {
         cvm_record_free(record);
@@ -195,6 +209,8 @@ static int32_t op_add_record(cvm_op_t *op, cvm_record_t *record)
 
 static int32_t op_set_text(cvm_op_t *op, cvm_out_t out, const char *value)
 {
+    if (!value)
+        return -1;
     if (out == CVM_OUT_CURSOR && strlen(value) >= CVM_CURSOR_SIZE)
         return -1;
     char *copy = out < CVM_OUT_COUNT ? strdup(value) : NULL;

@@ -170,8 +170,10 @@ static void carried_out(void *argument, const char *uid, const cvm_error_t *erro
 static void scanned(cvm_op_t *op)
 {
     struct cvm_reconciler *reconciler = CVM_CONTAINER(op, struct cvm_reconciler, op);
-    const char *cursor = op->outs[CVM_OUT_CURSOR];
+    const char *cursor = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_CURSOR] : NULL;
     uint32_t count = op->answer == CVM_ANSWER_OK ? op->record_count : 0;
+    if (cursor && strcmp(cursor, reconciler->cursor) == 0)
+        cursor = NULL; /* the store goes round in a circle */
     (void)snprintf(reconciler->cursor, sizeof reconciler->cursor, "%s", cursor ? cursor : "");
     if (op->answer != CVM_ANSWER_OK)
         note_own_failure(reconciler, cvm_op_reason(op), *op->text ? op->text : "the scan failed");

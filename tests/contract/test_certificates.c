@@ -64,7 +64,7 @@ static void insert(uint32_t count, const char *certificate_state)
     sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %u)"
         " INSERT INTO certificates (certificate_id, device_uid, state, serial, issuer, not_before,"
         " not_after, revoke_after, reason) SELECT printf('%%064x', i), '" UID "', '%s',"
-        " printf('%%x', i), 'x', 3000000000000, 4000000000000, 3900000000000, 'superseded' FROM n",
+        " printf('%%x', i), '', 3000000000000, 4000000000000, 3900000000000, 'superseded' FROM n",
         count, certificate_state);
 }
 

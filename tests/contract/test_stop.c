@@ -110,7 +110,7 @@ static void make_a_publication_hang(struct stopping *stopping)
         {"request.deadline", "100ms"}, {NULL, NULL}};
     stopping->cvm = instance_start(settings);
     sql("INSERT INTO certificates (certificate_id, device_uid, state, serial, issuer, not_after,"
-        " revoke_after) VALUES ('C', 'D', 'retiring', '1', 'x', 4000000000000, 1)");
+        " revoke_after) VALUES ('C', 'D', 'retiring', '1', '', 4000000000000, 1)");
     uint32_t before = faults_hung();
     faults_plan("scan", 2, FAULT_HANG); /* the first is the reconciler's */
     assert_null(cvm_reconcile(stopping->cvm, finished, &stopping->finish));

@@ -13,6 +13,7 @@ import sqlite3
 import ssl
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -451,3 +452,35 @@ def test_a_backup_overwrites_nothing(instance, tmp_path):
 def test_a_server_certificate_for_what_is_no_name(instance, tmp_path):
     on(instance, "ca", "server", "no name", "--out", tmp_path / "out", code=USAGE)
     assert not (tmp_path / "out").exists()
+
+
+def test_serve_that_waits_for_the_store_ends_when_it_is_told(tmp_path):
+    instance = Instance(tmp_path)
+    holder = sqlite3.connect(instance.folder / "devices.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    server = subprocess.Popen([program(), "serve", "-c", instance.conf, "--set", "http.listen=127.0.0.1:0",
+                               "--set", "ops.listen=off"], env=environment(), stderr=subprocess.PIPE)
+    try:
+        time.sleep(0.5)  # it is waiting by now; if not, it is as good a moment
+        server.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        holder.execute("ROLLBACK")
+        assert server.wait(60) == 0
+    finally:
+        server.kill()
+        server.wait()
+        server.stderr.close()
+        holder.close()
+
+
+def test_init_keeps_the_root_key_where_it_said(tmp_path):
+    folder = tmp_path / "instance"
+    done = subprocess.run([program(), "init", folder, "--root-key-out", folder / "ca/issuing.key"],
+                          env=environment(), capture_output=True)
+    assert done.returncode == 64 and b"--root-key-out" in done.stderr
+    assert not folder.exists()
+    other = tmp_path / "store.db"
+    done = subprocess.run([program(), "init", folder], capture_output=True,
+                          env=environment(CVM_STORE=f"file:{other}", CVM_PLATFORM="local:/nowhere"))
+    assert done.returncode == 0, done.stderr
+    assert (folder / "devices.db").exists() and not other.exists()

@@ -55,7 +55,7 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                                                    " ON CONFLICT(device_uid) DO NOTHING",
     /* The last of two values for a column counts: this revision only opens the list. */
     [UPDATE_DEVICE] = "UPDATE devices SET revision = 0" CVM_DEVICE_OTHER_FIELDS(
-        SET) " WHERE device_uid = ? AND revision = ?",
+        SET) " WHERE device_uid = ? AND revision = ? AND device_token IS ? AND is_enabled = ?",
     [DELETE_DEVICE] = "DELETE FROM devices WHERE device_uid = ?1 AND revision = ?2",
     [WRITE_CERTIFICATE] =
         "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
@@ -63,7 +63,9 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
             MARK) ")"
                   " ON CONFLICT(certificate_id) DO UPDATE SET state = excluded.state,"
                   " revoke_after = excluded.revoke_after,"
-                  " revoked_at = excluded.revoked_at, reason = excluded.reason,"
+                  " revoked_at = excluded.revoked_at,"
+                  " reason = iif(certificates.state = 'retiring' AND excluded.state = 'revoked',"
+                  "  certificates.reason, excluded.reason),"
                   " successor = excluded.successor"
                   " WHERE certificates.state <> 'revoked'",
     [GET_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"

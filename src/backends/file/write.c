@@ -44,6 +44,11 @@ static int update_device(struct store *store, struct db *db, const cvm_change_t 
         (void)sqlite3_bind_text(
             prepared, last + 1, host->text(change->as_read, CVM_D_DEVICE_UID), -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(prepared, last + 2, revision);
+        /* A device that was removed and added anew has the first revision again. */
+        const char *token = host->text(change->as_read, CVM_D_DEVICE_TOKEN);
+        (void)sqlite3_bind_text(prepared, last + 3, *token ? token : NULL, -1, SQLITE_STATIC);
+        (void)sqlite3_bind_int64(
+            prepared, last + 4, host->number(change->as_read, CVM_D_IS_ENABLED));
     }
     return cvm_db_finish(db, prepared);
 }

@@ -213,17 +213,20 @@ int32_t cvm_crl_write(
     return cvm_files_replace(path, pem, strlen(pem), 0644, (gid_t)-1, error, error_size);
 }
 
-int64_t cvm_crl_read(const struct ca *ca, const char *folder, int64_t *next_update_ms)
+int64_t cvm_crl_read(
+    const struct ca *ca, const char *folder, int64_t *this_update_ms, int64_t *next_update_ms)
 {
     char path[LONGEST_PATH];
     int64_t number = 0;
-    *next_update_ms = 0;
+    *this_update_ms = *next_update_ms = 0;
     (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
     BIO *bio = BIO_new_file(path, "re");
     X509_CRL *crl = parse(ca, bio);
     ASN1_INTEGER *value = crl ? X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL) : NULL;
-    if (value && ASN1_INTEGER_get_int64(&number, value))
+    if (value && ASN1_INTEGER_get_int64(&number, value)) {
+        *this_update_ms = cvm_ca_time_ms(X509_CRL_get0_lastUpdate(crl));
         *next_update_ms = cvm_ca_time_ms(X509_CRL_get0_nextUpdate(crl));
+    }
     ASN1_INTEGER_free(value);
     X509_CRL_free(crl);
     BIO_free(bio);

@@ -21,7 +21,8 @@ int32_t cvm_crl_write(
     const struct ca *ca, const char *folder, const char *pem, char *error, size_t error_size);
 /* The number of the issuing CA's CRL in crl.pem, and when it ends. 0 if the file is missing, broken
  * or not this CA's. */
-int64_t cvm_crl_read(const struct ca *ca, const char *folder, int64_t *next_update_ms);
+int64_t cvm_crl_read(
+    const struct ca *ca, const char *folder, int64_t *this_update_ms, int64_t *next_update_ms);
 /* The root's CRL: lists nothing, until the root ends. PEM. */
 char *cvm_crl_of_root(X509 *root, EVP_PKEY *key);
 

@@ -128,6 +128,8 @@ static void reload_now(struct platform *platform, struct waiting *waiting)
 
 void cvm_platform_go_on(struct platform *platform)
 {
+    if (platform->publication)
+        return; /* it works with the CA as it is */
     struct waiting *reloading = platform->reloading;
     platform->reloading = NULL;
     if (reloading)

@@ -24,6 +24,7 @@
 #define LOCK_WAIT_MS      10
 #define PAGE              1000
 #define NUMBER_NAME       "crl_number"
+#define FIRST_NUMBER      1 /* of the CRL that is made with the CA */
 #define MOST_SWAPS        5
 #define LONGEST_PATH      4096
 #define ERROR_SIZE        160
@@ -47,7 +48,8 @@ struct publication {
     uint32_t count, room, swaps;
     int64_t number_on_disk, number;
     char last_number[24], new_number[24]; /* as the store has them */
-    int64_t next_update_ms;
+    int64_t this_update_ms, next_update_ms;
+    uint32_t foreign; /* entries of another issuer */
     const char *command;
     int64_t validity_ms;
     cvm_answer_t answer;
@@ -159,7 +161,8 @@ static void sign_and_write(void *argument)
         fail(publication, "no new CRL: ", why);
         return;
     }
-    (void)cvm_crl_read(platform->ca, platform->folder, &publication->next_update_ms);
+    (void)cvm_crl_read(
+        platform->ca, platform->folder, &publication->this_update_ms, &publication->next_update_ms);
     unlock(publication); /* the command may take its time, and reads what is newest */
     if (*publication->command &&
         cvm_command_run(publication->command, &publication->platform->must_end))
@@ -209,6 +212,11 @@ static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
         give_up(publication, "the store does not answer");
         return;
     }
+    if (answer == CVM_ANSWER_NOT_FOUND && publication->number_on_disk > FIRST_NUMBER) {
+        give_up(publication, "crl.pem is another store's; if this store is the right one, move it "
+                             "away");
+        return;
+    }
     (void)snprintf(
         publication->last_number, sizeof publication->last_number, "%s", last ? last : "");
     publication->number = next_number(publication);
@@ -248,8 +256,11 @@ static struct entry *new_entry(struct publication *publication)
 static int32_t add_entry(struct publication *publication, const cvm_record_t *certificate)
 {
     const cvm_host_t *host = publication->platform->host;
-    if (strcmp(host->text(certificate, CVM_C_ISSUER), publication->platform->ca->key_id) != 0)
-        return 0; /* another issuer's CRL lists it */
+    const char *issuer = host->text(certificate, CVM_C_ISSUER);
+    if (strcmp(issuer, publication->platform->ca->key_id) != 0) {
+        publication->foreign += *issuer != 0;
+        return 0;
+    }
     struct entry *entry = new_entry(publication);
     if (!entry)
         return -1;
@@ -273,6 +284,8 @@ static void after_page(struct publication *publication)
     } else if (publication->scanning == CVM_SCAN_SUSPENDED) {
         publication->scanning = CVM_SCAN_REVOKED;
         scan(publication);
+    } else if (publication->foreign) {
+        give_up(publication, "a certificate to list is another CA's (was issuing.pem replaced?)");
     } else {
         take_number(publication);
     }
@@ -360,11 +373,12 @@ static void keep_distance(const struct platform *platform)
         nap(LEAST_INTERVAL_MS - age_ms);
 }
 
-/* It is missing or broken, half of its time is over, or another validity was configured. */
+/* It is missing or broken, half of its time is over, another validity was configured, or it is from
+ * a clock that was ahead: no broker takes that one. */
 static int32_t is_due(const struct publication *publication)
 {
     const struct ca *ca = publication->platform->ca;
-    return !publication->number_on_disk ||
+    return !publication->number_on_disk || publication->this_update_ms > cvm_ca_now_ms() ||
            publication->next_update_ms < cvm_crl_end_ms(ca, publication->validity_ms / 2) ||
            publication->next_update_ms > cvm_crl_end_ms(ca, publication->validity_ms);
 }
@@ -375,8 +389,8 @@ static void prepare(void *argument)
     const struct platform *platform = publication->platform;
     if (lock(publication))
         return;
-    publication->number_on_disk =
-        cvm_crl_read(platform->ca, platform->folder, &publication->next_update_ms);
+    publication->number_on_disk = cvm_crl_read(
+        platform->ca, platform->folder, &publication->this_update_ms, &publication->next_update_ms);
     publication->is_due = is_due(publication);
     if (publication->is_due || !publication->only_if_due)
         keep_distance(platform);

@@ -37,14 +37,14 @@ static void print_certificate(FILE *out, const char *role, X509 *certificate, in
 
 int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size)
 {
-    int64_t next_update_ms, number;
+    int64_t this_update_ms, next_update_ms, number;
     char next_update[32];
     struct ca *ca = cvm_ca_load(folder, error, error_size);
     if (!ca)
         return -1;
     print_certificate(out, "root", ca->root, json);
     print_certificate(out, "issuing", ca->issuing, json);
-    number = cvm_crl_read(ca, folder, &next_update_ms);
+    number = cvm_crl_read(ca, folder, &this_update_ms, &next_update_ms);
     cvm_ca_free(ca);
     print_time(next_update, next_update_ms);
     if (!number) {
@@ -62,10 +62,10 @@ int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error,
 int64_t cvm_local_crl_number(const char *folder)
 {
     char error[160];
-    int64_t next_update_ms, number = 0;
+    int64_t this_update_ms, next_update_ms, number = 0;
     struct ca *ca = cvm_ca_load(folder, error, sizeof error);
     if (ca)
-        number = cvm_crl_read(ca, folder, &next_update_ms);
+        number = cvm_crl_read(ca, folder, &this_update_ms, &next_update_ms);
     cvm_ca_free(ca);
     return number;
 }

@@ -24,7 +24,7 @@ static enum cvm_again with_csr(
     return current ? AGAIN_SAME : AGAIN_REGISTERED;
 }
 
-/* Times in the future are a clock that was set back: they count as now. */
+/* Times in the future are a clock that was set back: nobody waits for it to catch up. */
 static enum cvm_again without_csr(const cvm_record_t *device, const struct cvm_again_rules *rules,
     int64_t now_ms, uint32_t *retry_after_s)
 {
@@ -34,10 +34,9 @@ static enum cvm_again without_csr(const cvm_record_t *device, const struct cvm_a
         !rules->retry_window_ms || now_ms > first + rules->retry_window_ms ||
         cvm_record_number(device, CVM_D_REISSUE_COUNT) >= rules->retry_max)
         return AGAIN_REGISTERED;
-    if (last > now_ms)
-        last = now_ms;
-    if (now_ms < last + rules->reissue_after_ms) {
-        *retry_after_s = seconds_until(last + rules->reissue_after_ms, now_ms);
+    int64_t until_ms = last + rules->reissue_after_ms;
+    if (now_ms < until_ms && until_ms <= now_ms + 2 * rules->reissue_after_ms) {
+        *retry_after_s = seconds_until(until_ms, now_ms);
         return AGAIN_IN_PROGRESS;
     }
     return AGAIN_REISSUE;

@@ -117,9 +117,6 @@ void cvm_lease_taken_over(struct registration *r)
         r->is_recorded = 1;
         *r->taken_over = 0;
         cvm_flow_next(r);
-    } else if (!delete_it) {
-        cvm_record_free(found);
-        cvm_flow_next(r);
     } else {
         r->abandoned = found;
         cvm_platform_step(
@@ -208,7 +205,8 @@ void cvm_lease_release(struct registration *r)
         cvm_flow_undo(r, -1);
         return;
     }
-    if (r->certificate && !set_abandoned(r->certificate, "revoked", 0))
+    if (*cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID) &&
+        !set_abandoned(r->certificate, "revoked", 0))
         r->changed[count++] = r->certificate;
     if (r->abandoned && !*r->taken_over)
         r->changed[count++] = r->abandoned;
