@@ -13,7 +13,7 @@
 #include "cli.h"
 #include "local/local.h"
 
-#define RENEWAL_CHECK_MS (6 * 3600 * 1000)
+#define RENEWAL_CHECK_MS (INT64_C(6) * 3600 * 1000)
 #define LONGEST_PATH     4096
 #define ERROR_SIZE       512
 

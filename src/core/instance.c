@@ -241,15 +241,14 @@ static void opened(cvm_op_t *op)
 /* The store, then the platform that works with it. What an earlier start has opened stays open. */
 static void open_next(cvm_t *cvm)
 {
-    if (cvm->state != STATE_STARTING) {
-        tell_started(cvm, NULL);
-    } else if (!cvm->store_context.is_open) {
+    int32_t is_starting = cvm->state == STATE_STARTING;
+    if (is_starting && !cvm->store_context.is_open) {
         cvm_op_start(&cvm->opening, cvm, SIDE_STORE, "open", opened);
         cvm->store.open(cvm->store_context.self, &cvm->opening, cvm->role);
-    } else if (!cvm->platform_context.is_open) {
+    } else if (is_starting && !cvm->platform_context.is_open) {
         cvm_op_start(&cvm->opening, cvm, SIDE_PLATFORM, "open", opened);
         cvm->platform.open(cvm->platform_context.self, &cvm->opening, cvm->role);
-    } else if (cvm->role == CVM_ROLE_SERVER && cvm_reconcile_start(cvm)) {
+    } else if (is_starting && cvm->role == CVM_ROLE_SERVER && cvm_reconcile_start(cvm)) {
         tell_started(cvm, cvm_error_out_of_memory());
     } else {
         tell_started(cvm, NULL);

@@ -88,6 +88,19 @@ static int32_t has_number(const struct cvm_property *property)
            property->type == TYPE_RATE;
 }
 
+/* The range's ends are values as well. */
+static void check_range(const struct cvm_property *property, int64_t number)
+{
+    char least[32];
+    const char *to = strstr(property->range, " to ");
+    int64_t from, until;
+    CHECK(to && (size_t)(to - property->range) < sizeof least);
+    (void)snprintf(least, sizeof least, "%.*s", (int)(to - property->range), property->range);
+    CHECK(!cvm_property_parse(property, least, &from));
+    CHECK(!cvm_property_parse(property, to + strlen(" to "), &until));
+    CHECK(number >= from && number <= until);
+}
+
 static void check_property(const cvm_conf_t *conf, uint32_t i, const char *value)
 {
     const struct cvm_property *property = &CVM_PROPERTIES[i];
@@ -95,7 +108,7 @@ static void check_property(const cvm_conf_t *conf, uint32_t i, const char *value
     int64_t number = cvm_conf_number(conf, property->name);
     CHECK(text && strcmp(text, value ? value : property->default_text) == 0);
     if (has_number(property))
-        CHECK(number >= property->least && number <= property->most);
+        check_range(property, number);
     if (property->type == TYPE_BOOL)
         CHECK(number == (strcmp(text, "true") == 0 || strcmp(text, "on") == 0));
     if (property->type == TYPE_BACKEND)
