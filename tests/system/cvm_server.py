@@ -44,6 +44,11 @@ def seed():
     return int(os.environ.get("CVM_TEST_SEED", "20240229"))
 
 
+def is_sanitized():
+    """Is the program built with sanitizers? What is preloaded or made for speed doesn't go with them."""
+    return b"__asan_init" in pathlib.Path(program()).read_bytes()
+
+
 def environment(**more):
     """Ours without CVM_*: cvm would read them as properties."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CVM_")}

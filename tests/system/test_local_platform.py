@@ -5,7 +5,6 @@ import datetime
 import fcntl
 import hashlib
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -17,7 +16,7 @@ import time
 import pytest
 
 from broker import HastyInstance, openssl, wait_until
-from cvm_server import Instance, environment, program, scale
+from cvm_server import Instance, environment, is_sanitized, program, scale
 
 USAGE, CANTCREAT, UNAVAILABLE, CONFIG = 64, 73, 69, 78
 
@@ -137,10 +136,6 @@ def registered(instance, *uids):
     """Registers devices by a server that is gone afterwards. {uid: certificate}."""
     with instance.serve():
         return {uid: register(instance, uid) for uid in uids}
-
-
-def is_sanitized():
-    return b"__asan_init" in pathlib.Path(program()).read_bytes()
 
 
 def mode(path):

@@ -16,13 +16,15 @@ import sqlite3
 import ssl
 import struct
 import subprocess
+import sys
 import threading
 import time
+import types
 
 import pytest
 
 from csr_tools import make_csr, openssl
-from cvm_server import Failed, Instance, build_folder, environment, scale, seed, token
+from cvm_server import Failed, Instance, build_folder, environment, is_sanitized, scale, seed, token
 from raw_http import Wire, ask, post, registration
 
 SHORT = {"http.handshake_timeout": "1s", "http.request_timeout": "1s", "http.answer_timeout": "1s",
@@ -238,6 +240,57 @@ def test_resets_in_every_phase(plain, tls, kind):
     assert instance.register(fresh(instance))[0] == 200
     eventually(lambda: has_no_connections(instance), "connections that were not forgotten")
     eventually(lambda: instance.metrics()["cvm_queue_depth"] == 0, "requests that were not finished")
+
+
+# A program that embeds the library: its own loop, its own signals, SIGPIPE as it was born with.
+HOST_PROGRAM = """
+import signal
+from ctypes import *
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+lib, callback = CDLL(LIBRARY), CFUNCTYPE(None, c_void_p, c_void_p)
+lib.cvm_conf_new.restype, lib.cvm_listener.restype = c_void_p, c_char_p
+conf, cvm = c_void_p(lib.cvm_conf_new()), c_void_p()
+lib.cvm_conf_load(conf, CONFIGURATION)
+for name, value in SETTINGS:
+    lib.cvm_conf_set(conf, name.encode(), value.encode())
+lib.cvm_new(conf, byref(cvm))
+started = callback(lambda _, error: (lib.cvm_listen(cvm), print(lib.cvm_listener(cvm, 0).decode(), flush=True)))
+lib.cvm_start(cvm, started, None)
+lib.cvm_run(cvm)
+"""
+
+
+@contextlib.contextmanager
+def host_program(instance, tls):
+    settings = [("http.listen", "127.0.0.1:0"), ("ops.listen", "off"), *SHORT.items()]
+    if not tls:
+        settings += [("http.tls_certificate", ""), ("http.tls_private_key", "")]
+    library = str(build_folder().resolve() / "libcvm.so")
+    code = (f"LIBRARY, CONFIGURATION, SETTINGS = {library!r}, {str(instance.conf).encode()!r}, {settings!r}\n"
+            + HOST_PROGRAM)
+    host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment())
+    try:
+        port = int(host.stdout.readline().decode().rpartition(":")[2])
+        instance.server = types.SimpleNamespace(port=port, is_tls=tls)
+        yield host
+    finally:
+        instance.server = None
+        host.kill()
+        host.wait()
+        host.stdout.close()
+
+
+@pytest.mark.skipif(is_sanitized(), reason="Python can't load a library with sanitizers")
+@pytest.mark.parametrize("kind", ["plain", "tls"])
+def test_resets_do_not_end_a_program_with_the_default_sigpipe(tmp_path, kind):
+    instance = Instance(tmp_path)
+    instance.add("DEVICE")
+    phases = ["nothing", "head", "body", "wait", "answer"] + (HANDSHAKE_PHASES if kind == "tls" else [])
+    with host_program(instance, kind == "tls") as host:
+        for phase in phases * (10 * scale()):
+            reset_at(instance, phase)
+        assert instance.register("DEVICE")[0] == 200
+        assert host.poll() is None
 
 
 def test_reset_while_it_waits_for_the_answer(plain):
