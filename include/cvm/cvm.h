@@ -151,7 +151,8 @@ CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data
  *  store as it is. Nothing happens by itself; verbs that wait for what is due carry it out. */
 CVM_API cvm_error_t *cvm_start_command(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Opens the configured listeners (http.listen, ops.listen). Call it after cvm_start succeeded.
- *  Their connections live in threads of the library's own. */
+ *  Their connections live in threads of the library's own. After an error there is none; those that
+ *  were open already close a moment later. */
 CVM_API cvm_error_t *cvm_listen(cvm_t *cvm);
 /** Listener i as "https 127.0.0.1:8443", with the port really bound; NULL past the end. */
 CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
