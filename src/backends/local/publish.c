@@ -203,6 +203,13 @@ static int64_t next_number(const struct publication *publication)
     return last < INT64_MAX ? last + 1 : last;
 }
 
+/* An empty store beside a CRL that is not the first one: a wrong path rather than a new beginning.
+ */
+static int32_t is_lost(const struct publication *publication)
+{
+    return publication->number_on_disk > FIRST_NUMBER && !publication->count;
+}
+
 static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
 {
     struct publication *publication = argument;
@@ -212,9 +219,9 @@ static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
         give_up(publication, "the store does not answer");
         return;
     }
-    if (answer == CVM_ANSWER_NOT_FOUND && publication->number_on_disk > FIRST_NUMBER) {
-        give_up(publication, "crl.pem is another store's; if this store is the right one, move it "
-                             "away");
+    if (answer == CVM_ANSWER_NOT_FOUND && is_lost(publication)) {
+        give_up(publication, "this store knows of nothing, and crl.pem is another store's; if the "
+                             "store is the right one, move crl.pem away");
         return;
     }
     (void)snprintf(
