@@ -1,5 +1,4 @@
 /* The reader: queries and refusals never wait for a sync. */
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "rows.h"
@@ -28,9 +27,16 @@ int cvm_store_run_get(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-/* Answers all rows; last receives the last column of the last one, of count. */
-static int answer_rows(
-    struct store *store, struct db *db, struct job *job, uint32_t *count, char *last, size_t size)
+/* A full page of a scan has its last row's last column as its cursor. */
+static int answer_cursor(struct store *store, sqlite3_stmt *prepared, const struct job *job)
+{
+    int last = sqlite3_column_count(prepared) - 1;
+    const char *cursor = (const char *)sqlite3_column_text(prepared, last);
+    return cursor && !store->host->op_set_text(job->op, CVM_OUT_CURSOR, cursor) ? SQLITE_OK
+                                                                                : SQLITE_NOMEM;
+}
+
+int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, job->statement);
     if (!prepared)
@@ -39,34 +45,17 @@ static int answer_rows(
     (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(prepared, 2, job->before_ms);
     (void)sqlite3_bind_int64(prepared, 3, job->limit);
-    int rc, cursor = sqlite3_column_count(prepared) - 1;
+    int rc;
+    uint32_t count = 0;
     while ((rc = sqlite3_step(prepared)) == SQLITE_ROW) {
         rc = answer_row(store, prepared, job);
+        if (rc == SQLITE_OK && ++count == job->limit && job->statement != GET_CERTIFICATES)
+            rc = answer_cursor(store, prepared, job);
         if (rc != SQLITE_OK)
             break;
-        ++*count;
-        (void)snprintf(last, size, "%s", (const char *)sqlite3_column_text(prepared, cursor));
     }
     (void)sqlite3_reset(prepared);
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
-}
-
-int cvm_store_run_get_certificates(struct store *store, struct db *db, struct job *job)
-{
-    char last[CVM_CURSOR_SIZE];
-    uint32_t count = 0;
-    return answer_rows(store, db, job, &count, last, sizeof last);
-}
-
-int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
-{
-    char last[CVM_CURSOR_SIZE] = "";
-    uint32_t count = 0;
-    int rc = answer_rows(store, db, job, &count, last, sizeof last);
-    if (rc == SQLITE_OK && count && count == job->limit &&
-        store->host->op_set_text(job->op, CVM_OUT_CURSOR, last))
-        rc = SQLITE_NOMEM;
-    return rc;
 }
 
 int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job)

@@ -264,7 +264,7 @@ static void get_certificates(void *self, cvm_op_t *op, const char *device_uid, u
     struct store *store = self;
     put(store, &store->reads,
         &(struct job){.op = op,
-            .run = cvm_store_run_get_certificates,
+            .run = cvm_store_run_scan,
             .name = device_uid,
             .limit = limit,
             .statement = GET_CERTIFICATES,

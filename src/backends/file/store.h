@@ -77,7 +77,6 @@ int cvm_store_run_ready(struct store *store, struct db *db, struct job *job);
 /* read.c: the reader's thread and its verbs */
 void cvm_store_read(struct store *store, struct job *first);
 int cvm_store_run_get(struct store *store, struct db *db, struct job *job);
-int cvm_store_run_get_certificates(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_scan(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job);
 
