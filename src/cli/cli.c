@@ -213,8 +213,7 @@ int64_t cli_now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-/* A timeout of poll's: the smaller of both, -1 being no end. */
-static int least_ms(int32_t timeout_ms, int64_t left_ms)
+int cli_least_ms(int32_t timeout_ms, int64_t left_ms)
 {
     return timeout_ms < 0 || timeout_ms > left_ms ? (int)left_ms : timeout_ms;
 }
@@ -224,7 +223,7 @@ int32_t cli_run_for(cvm_t *cvm, const int32_t *is_done, int64_t ms)
     const int64_t end_ms = cli_now_ms() + ms;
     for (int64_t left_ms = ms; !*is_done && left_ms > 0; left_ms = end_ms - cli_now_ms()) {
         struct pollfd ready = {cvm_fd(cvm), POLLIN, 0};
-        (void)poll(&ready, 1, least_ms(cvm_timeout_ms(cvm), left_ms));
+        (void)poll(&ready, 1, cli_least_ms(cvm_timeout_ms(cvm), left_ms));
         cvm_process(cvm);
     }
     return *is_done;

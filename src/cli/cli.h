@@ -66,6 +66,8 @@ void cli_run_until(cvm_t *cvm, const int32_t *is_done);
 int32_t cli_run_for(cvm_t *cvm, const int32_t *is_done, int64_t ms);
 /* A clock that nobody sets. */
 int64_t cli_now_ms(void);
+/* A timeout of poll's: the smaller of both, timeout_ms -1 being no end. */
+int cli_least_ms(int32_t timeout_ms, int64_t left_ms);
 /* Stops and frees. */
 void cli_close(cvm_t *cvm);
 

@@ -151,10 +151,8 @@ static void print_listeners(const cvm_t *cvm)
 
 static int wait_ms(const struct server *server)
 {
-    int32_t timeout_ms = cvm_timeout_ms(server->cvm);
     int64_t left_ms = server->next_check_ms - cli_now_ms();
-    int check_ms = left_ms > 0 ? (int)left_ms : 0;
-    return timeout_ms < 0 || timeout_ms > check_ms ? check_ms : timeout_ms;
+    return cli_least_ms(cvm_timeout_ms(server->cvm), left_ms > 0 ? left_ms : 0);
 }
 
 static void run_until(struct server *server, const int32_t *is_done)

@@ -1,6 +1,8 @@
 /* Calls of the backends' verbs. */
 #include "call.h"
 
+#include <string.h>
+
 #include "instance.h"
 #include "record.h"
 
@@ -104,6 +106,20 @@ void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
         cvm->platform.reload(platform, op);
     else if (platform)
         CVM_HOST.complete(op, CVM_ANSWER_OK, NULL);
+}
+
+cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid)
+{
+    for (uint32_t i = 0; i < op->record_count; i++)
+        if (strcmp(cvm_record_text(op->records[i], CVM_C_CERTIFICATE_ID), certificate_id) == 0)
+            return cvm_op_take(op, i);
+    cvm_record_t *certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    if (certificate && (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, certificate_id) ||
+                           cvm_record_set_text(certificate, CVM_C_DEVICE_UID, device_uid))) {
+        cvm_record_free(certificate);
+        certificate = NULL;
+    }
+    return certificate;
 }
 
 int32_t cvm_lacks_certificates(const cvm_op_t *op)

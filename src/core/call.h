@@ -32,6 +32,10 @@ void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
 /* The most certificates of a device that are worked with: those that are not revoked come first,
  * and there are few of them. */
 #define CVM_MOST_CERTIFICATES 64
+/* Takes the certificate of that id out of what get_certificates answered for the device; makes one
+ * up if its row is gone, since the lease that names it may lead to it alone. NULL without memory.
+ */
+cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid);
 /* 1 if there may be more that are not revoked than get_certificates answered with that limit. */
 int32_t cvm_lacks_certificates(const cvm_op_t *op);
 

@@ -178,38 +178,21 @@ static void report_suspended(const struct due *due)
 
 /* --- Leases whose owners are gone ------------------------------------------------------------- */
 
-/* Finds what the owner recorded, unless that is revoked. The lease alone may lead to it: if its row
- * is missing, it is made up. 0, or -1 without memory. */
-static int32_t find_left(struct due *due)
-{
-    const char *id = cvm_record_text(due->record, CVM_D_LEASE_CERTIFICATE_ID);
-    for (uint32_t i = 0; *id && i < due->op.record_count; i++) {
-        const cvm_record_t *found = due->op.records[i];
-        if (strcmp(cvm_record_text(found, CVM_C_CERTIFICATE_ID), id) != 0)
-            continue;
-        if (!cvm_record_is_state(found, "revoked"))
-            due->certificate = cvm_op_take(&due->op, i);
-        return 0;
-    }
-    if (!*id)
-        return 0;
-    due->certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    return !due->certificate || cvm_record_set_text(due->certificate, CVM_C_CERTIFICATE_ID, id) ||
-                   cvm_record_set_text(due->certificate, CVM_C_DEVICE_UID, uid_of(due))
-               ? -1
-               : 0;
-}
-
-/* What the owner recorded may be active by now: it retires, so that the same pass revokes it. */
+/* What the owner recorded may be active by now: it retires, so that the same pass revokes it. 0, or
+ * -1 without memory. */
 static int32_t retire_left(struct due *due)
 {
-    if (find_left(due))
+    const char *id = cvm_record_text(due->record, CVM_D_LEASE_CERTIFICATE_ID);
+    cvm_record_t *left = *id ? cvm_take_leased(&due->op, id, uid_of(due)) : NULL;
+    if (*id && !left)
         return -1;
-    due->changed = due->certificate;
-    due->change = (cvm_change_t){due->record, due->wanted, &due->changed, due->certificate != NULL};
-    return due->certificate ? cvm_record_set_state(
-                                  due->certificate, "retiring", "cessationOfOperation", CVM_AT_ONCE)
-                            : 0;
+    if (cvm_record_is_state(left, "revoked")) {
+        cvm_record_free(left);
+        left = NULL;
+    }
+    due->changed = due->certificate = left;
+    due->change = (cvm_change_t){due->record, due->wanted, &due->changed, left != NULL};
+    return left ? cvm_record_set_state(left, "retiring", "cessationOfOperation", CVM_AT_ONCE) : 0;
 }
 
 static void got_left(cvm_op_t *op)

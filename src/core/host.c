@@ -136,7 +136,7 @@ static cvm_error_t *check_platform(const cvm_t *cvm)
     const cvm_platform_ops_t *ops = &cvm->platform;
     cvm_error_t *error = check_table(
         "platform", ops, PLATFORM_NEEDS, sizeof PLATFORM_NEEDS / sizeof PLATFORM_NEEDS[0]);
-    if (!error && (ops->flags & CVM_PLATFORM_OUTSIDE_EFFECTS))
+    if (!error && cvm_is_outside(cvm))
         error = check_table(
             "platform", ops, OUTSIDE_NEEDS, sizeof OUTSIDE_NEEDS / sizeof OUTSIDE_NEEDS[0]);
     return error;

@@ -70,6 +70,12 @@ struct cvm_s {
     uint32_t transport_count;
 };
 
+/* The platform has effects outside the store. */
+static inline int32_t cvm_is_outside(const cvm_t *cvm)
+{
+    return (cvm->platform.flags & CVM_PLATFORM_OUTSIDE_EFFECTS) != 0;
+}
+
 /* Something runs that must end before the instance closes. */
 void cvm_hold(cvm_t *cvm);
 void cvm_release(cvm_t *cvm);

@@ -62,11 +62,6 @@ void cvm_reconciler_free(struct cvm_reconciler *reconciler)
     free(reconciler);
 }
 
-static int32_t is_outside(const struct cvm_reconciler *reconciler)
-{
-    return (reconciler->cvm->platform.flags & CVM_PLATFORM_OUTSIDE_EFFECTS) != 0;
-}
-
 /* --- Failures and the end of a pass ----------------------------------------------------------- */
 
 /* uid: whose failure it is, "" if it is the pass's own. */
@@ -109,8 +104,7 @@ static void wait_for_next(struct cvm_reconciler *reconciler)
     int64_t longest_ms = wait_ms > LONGEST_WAIT_MS ? wait_ms : LONGEST_WAIT_MS;
     for (uint32_t i = 1; i < reconciler->failures && wait_ms < longest_ms; i++)
         wait_ms *= 2;
-    if (reconciler->timer)
-        cvm_timer_start(reconciler->timer, (uint64_t)(wait_ms < longest_ms ? wait_ms : longest_ms));
+    cvm_timer_start(reconciler->timer, (uint64_t)(wait_ms < longest_ms ? wait_ms : longest_ms));
 }
 
 static void finish(struct cvm_reconciler *reconciler)
@@ -136,7 +130,7 @@ static void finish(struct cvm_reconciler *reconciler)
 static void go_on(struct cvm_reconciler *reconciler)
 {
     while (reconciler->kind < CVM_DUE_KINDS + CVM_DUE_KIND_COUNT && reconciler->kind->is_outside &&
-           !is_outside(reconciler))
+           !cvm_is_outside(reconciler->cvm))
         reconciler->kind++;
     if (reconciler->kind < CVM_DUE_KINDS + CVM_DUE_KIND_COUNT && !reconciler->is_stopped) {
         scan(reconciler);
@@ -187,7 +181,8 @@ static void scan(struct cvm_reconciler *reconciler)
 {
     const struct cvm_due_kind *kind = reconciler->kind;
     cvm_store_scan(reconciler->cvm, &reconciler->op, kind->scan, reconciler->cursor,
-        cvm_now_ms() - kind->grace_ms, is_outside(reconciler) ? OUTSIDE_PAGE : PAGE, scanned);
+        cvm_now_ms() - kind->grace_ms, cvm_is_outside(reconciler->cvm) ? OUTSIDE_PAGE : PAGE,
+        scanned);
 }
 
 static void begin(struct cvm_reconciler *reconciler)

@@ -144,14 +144,7 @@ void cvm_platform_go_on(struct platform *platform)
 static void reload(void *self, cvm_op_t *op)
 {
     struct platform *platform = self;
-    struct waiting *waiting = malloc(sizeof *waiting);
-    if (!waiting) {
-        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
-        return;
-    }
-    *waiting = (struct waiting){platform->reloading, op};
-    platform->reloading = waiting;
-    if (!platform->publication)
+    if (!cvm_publish_wait(platform, &platform->reloading, op))
         cvm_platform_go_on(platform);
 }
 
@@ -160,8 +153,7 @@ static void close_platform(void *self, cvm_op_t *op)
     struct platform *platform = self;
     platform->closing = op;
     atomic_store(&platform->must_end, 1);
-    if (!platform->publication)
-        cvm_platform_go_on(platform);
+    cvm_platform_go_on(platform);
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */

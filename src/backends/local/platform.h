@@ -30,6 +30,8 @@ struct platform {
     int32_t is_server, will_check; /* a look whether a new CRL is due is scheduled */
 };
 
+/* Puts op into a list; without memory it completes, and -1 is returned. */
+int32_t cvm_publish_wait(struct platform *platform, struct waiting **list, cvm_op_t *op);
 /* Completes op when a CRL that was begun after this call is on disk. */
 void cvm_publish(struct platform *platform, cvm_op_t *op);
 /* The same for all of a list, which is taken. */

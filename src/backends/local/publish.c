@@ -451,16 +451,22 @@ static void start(struct platform *platform, int32_t only_if_due)
     cvm_platform_go_on(platform);
 }
 
-void cvm_publish(struct platform *platform, cvm_op_t *op)
+int32_t cvm_publish_wait(struct platform *platform, struct waiting **list, cvm_op_t *op)
 {
     struct waiting *waiting = malloc(sizeof *waiting);
     if (!waiting) {
         platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
-        return;
+        return -1;
     }
-    *waiting = (struct waiting){platform->waiting, op};
-    platform->waiting = waiting;
-    start(platform, 0);
+    *waiting = (struct waiting){*list, op};
+    *list = waiting;
+    return 0;
+}
+
+void cvm_publish(struct platform *platform, cvm_op_t *op)
+{
+    if (!cvm_publish_wait(platform, &platform->waiting, op))
+        start(platform, 0);
 }
 
 void cvm_publish_all(struct platform *platform, struct waiting *waiting)

@@ -71,11 +71,6 @@ struct registration *cvm_flow_of(cvm_op_t *op)
     return CVM_CONTAINER(op, struct registration, op);
 }
 
-int32_t cvm_flow_is_outside(const struct registration *r)
-{
-    return (r->cvm->platform.flags & CVM_PLATFORM_OUTSIDE_EFFECTS) != 0;
-}
-
 const char *cvm_flow_step_name(const struct registration *r)
 {
     return r->step && r->step < STEPS + STEP_COUNT ? r->step->name : "";
@@ -84,7 +79,7 @@ const char *cvm_flow_step_name(const struct registration *r)
 static int32_t applies(const struct registration *r, const struct step *step)
 {
     return (!(step->when & ISSUE) || r->must_issue) &&
-           (!(step->when & OUTSIDE) || cvm_flow_is_outside(r));
+           (!(step->when & OUTSIDE) || cvm_is_outside(r->cvm));
 }
 
 static void end(struct registration *r)
@@ -154,7 +149,7 @@ void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *t
         r->step->undo && r->op.side == SIDE_PLATFORM &&
         (r->op.answer == CVM_ANSWER_UNKNOWN || r->op.answer == CVM_ANSWER_OK);
     r->undoing = r->step - STEPS - !may_have_happened;
-    if (cvm_flow_is_outside(r) && r->has_effects)
+    if (cvm_is_outside(r->cvm) && r->has_effects)
         cvm_lease_keep(r);
     else
         cvm_flow_undo(r, r->undoing);
@@ -190,7 +185,7 @@ void cvm_flow_give_way(struct registration *r)
 void cvm_flow_start_over(struct registration *r)
 {
     int32_t holds_lease =
-        cvm_flow_is_outside(r) && r->has_effects && r->step->run != cvm_lease_claim;
+        cvm_is_outside(r->cvm) && r->has_effects && r->step->run != cvm_lease_claim;
     if (!holds_lease)
         r->has_effects = 0;
     if (holds_lease || ++r->attempts == MOST_ATTEMPTS) {

@@ -76,7 +76,6 @@ void cvm_flow_undone(cvm_op_t *op);
 /* An operation's done(): calls the step's own. */
 void cvm_flow_op_done(cvm_op_t *op);
 struct registration *cvm_flow_of(cvm_op_t *op);
-int32_t cvm_flow_is_outside(const struct registration *r);
 const char *cvm_flow_step_name(const struct registration *r);
 
 /* --- swap.c: writing the record --------------------------------------------------------------- */

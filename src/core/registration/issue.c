@@ -122,7 +122,7 @@ void cvm_issue_update(struct registration *r)
     int64_t now_ms = cvm_now_ms();
     uint32_t count = 0;
     if (set_registered(r, now_ms) || (r->current && set_retiring(r))) {
-        if (!cvm_flow_is_outside(r))
+        if (!cvm_is_outside(r->cvm))
             r->has_effects = 0;
         cvm_flow_out_of_memory(r);
         return;

@@ -82,21 +82,6 @@ static void deleted(cvm_op_t *op)
         cvm_flow_next(r);
 }
 
-/* What the lease's last owner recorded; made up if its row is gone. NULL without memory. */
-static cvm_record_t *find_taken_over(struct registration *r)
-{
-    for (uint32_t i = 0; i < r->op.record_count; i++)
-        if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), r->taken_over) == 0)
-            return cvm_op_take(&r->op, i);
-    cvm_record_t *certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    if (certificate && (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, r->taken_over) ||
-                           cvm_record_set_text(certificate, CVM_C_DEVICE_UID, r->request->uid))) {
-        cvm_record_free(certificate);
-        certificate = NULL;
-    }
-    return certificate;
-}
-
 /* One that is being undone already is not adopted. */
 static int32_t can_be_adopted(const struct registration *r, const cvm_record_t *certificate)
 {
@@ -109,7 +94,7 @@ void cvm_lease_taken_over(struct registration *r)
     if (cvm_flow_failed(r))
         return;
     cvm_step_fn delete_it = r->cvm->platform.delete_certificate;
-    cvm_record_t *found = find_taken_over(r);
+    cvm_record_t *found = cvm_take_leased(&r->op, r->taken_over, r->request->uid);
     if (!found) {
         cvm_flow_out_of_memory(r);
     } else if (can_be_adopted(r, found)) {
