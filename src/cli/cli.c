@@ -8,9 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include <cjson/cJSON.h>
+
+#include "base/clock.h"
+#include "base/secret.h"
 
 #define LARGEST_SECRET 65536
 #define PATIENCE_MS    3000
@@ -208,9 +210,7 @@ int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm)
 
 int64_t cli_now_ms(void)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    return (int64_t)cvm_monotonic_ms();
 }
 
 int cli_least_ms(int32_t timeout_ms, int64_t left_ms)
@@ -250,9 +250,7 @@ int32_t cli_print_json(struct cJSON *object)
     char *text = object ? cJSON_PrintUnformatted(object) : NULL;
     if (text)
         (void)puts(text);
-    if (text)
-        explicit_bzero(text, strlen(text)); /* it may have held a token */
-    cJSON_free(text);
+    cvm_secret_free_text(text); /* it may hold a token; cJSON's allocator is malloc */
     cJSON_Delete(object);
     return text ? 0 : cli_fail(EX_OSERR, "out of memory");
 }

@@ -13,8 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "cli.h"
-#include "local/files.h"
 #include "local/local.h"
 
 #define LONGEST_PATH 4096

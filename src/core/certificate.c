@@ -9,7 +9,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "hex.h"
+#include "base/hex.h"
 #include "record.h"
 
 static X509 *parse(const char *pem)

@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "audit.h"
+#include "base/clock.h"
 #include "call.h"
-#include "clock.h"
 #include "instance.h"
 #include "reconcile.h"
 #include "record.h"

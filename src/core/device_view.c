@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "call.h"
-#include "clock.h"
 #include "instance.h"
 #include "record.h"
 #include "token.h"

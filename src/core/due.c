@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "audit.h"
+#include "base/clock.h"
 #include "call.h"
-#include "clock.h"
 #include "instance.h"
 #include "record.h"
 #include "registration/again.h"

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "audit.h"
+#include "base/hex.h"
 #include "call.h"
-#include "hex.h"
 #include "instance.h"
 #include "record.h"
 #include "token.h"

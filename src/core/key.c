@@ -14,6 +14,8 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "base/secret.h"
+
 /*
  * OpenSSL 3.0's encoders need 110 to 145 µs for each of these, five times what making the key
  * takes. For P-256 all but the numbers is constant: SubjectPublicKeyInfo (RFC 5480 §2) is a prefix
@@ -157,9 +159,7 @@ int32_t cvm_key_make_csr(struct cvm_key *key)
 
 static void wipe(char **text)
 {
-    if (*text)
-        OPENSSL_cleanse(*text, strlen(*text));
-    free(*text);
+    cvm_secret_free_text(*text);
     *text = NULL;
 }
 

@@ -7,7 +7,7 @@
 
 #include <openssl/evp.h>
 
-#include "hex.h"
+#include "base/hex.h"
 
 enum cvm_key_type { KEY_P256, KEY_RSA2048 }; /* as server_key.type's choices */
 

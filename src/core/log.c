@@ -2,7 +2,6 @@
  * processes that share a file don't mix theirs. */
 #include "log.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -11,11 +10,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
+#include "base/files.h"
 #include "error.h"
 
 #define LONGEST_LINE  2048
 #define LONGEST_VALUE 512
+#define ERROR_SIZE    200
 #define ROOM          (LONGEST_LINE - 2) /* the end of the line always fits */
 
 struct cvm_log {
@@ -162,11 +163,15 @@ void cvm_log_message(struct cvm_log *log, enum cvm_log_level level, const char *
     cvm_log_write(log, level, "message", &(struct cvm_log_field){"text", text}, 1);
 }
 
-static int open_file(const char *path)
+static int open_file(const char *path, cvm_error_t **error)
 {
+    char why[ERROR_SIZE];
     if (!*path)
         return STDERR_FILENO;
-    return open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    int fd = cvm_files_open(path, O_WRONLY | O_CREAT | O_APPEND, 0640, why, sizeof why);
+    if (fd < 0)
+        *error = cvm_error_new(REASON_configuration, "%s", why);
+    return fd;
 }
 
 struct cvm_log *cvm_log_open(const char *path, const struct cvm_log_sink *sink,
@@ -180,9 +185,8 @@ struct cvm_log *cvm_log_open(const char *path, const struct cvm_log_sink *sink,
         *error = cvm_error_out_of_memory();
         return NULL;
     }
-    int fd = open_file(path);
+    int fd = open_file(path, error);
     if (fd < 0) {
-        *error = cvm_error_new(REASON_configuration, "%.150s: %s", path, strerror(errno));
         free(log->path);
         free(log);
         return NULL;
@@ -200,9 +204,10 @@ cvm_error_t *cvm_log_reopen(struct cvm_log *log)
 {
     if (!log || !*log->path)
         return NULL;
-    int fd = open_file(log->path);
+    cvm_error_t *error = NULL;
+    int fd = open_file(log->path, &error);
     if (fd < 0)
-        return cvm_error_new(REASON_configuration, "%.150s: %s", log->path, strerror(errno));
+        return error;
     /* In place of the old descriptor: another thread may be writing to it. */
     (void)dup3(fd, log->fd, O_CLOEXEC);
     (void)close(fd);

@@ -4,7 +4,6 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <uv.h>
 
@@ -172,18 +171,6 @@ int32_t cvm_loop_timeout_ms(struct cvm_loop *loop)
 int32_t cvm_loop_is_own(const struct cvm_loop *loop)
 {
     return loop->uv == &loop->own;
-}
-
-uint64_t cvm_loop_now_ms(const struct cvm_loop *loop)
-{
-    return uv_now(loop->uv);
-}
-
-uint64_t cvm_monotonic_us(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 /* --- Timers ----------------------------------------------------------------------------------- */

@@ -33,10 +33,6 @@ int32_t cvm_loop_fd(const struct cvm_loop *loop);
 int32_t cvm_loop_timeout_ms(struct cvm_loop *loop);
 void cvm_loop_process(struct cvm_loop *loop);
 int32_t cvm_loop_is_own(const struct cvm_loop *loop);
-/* Monotonic, as of this turn of the loop. */
-uint64_t cvm_loop_now_ms(const struct cvm_loop *loop);
-/* Monotonic, now. Any thread. */
-uint64_t cvm_monotonic_us(void);
 /* Closes the mailbox; calls closed(argument), last of all, when every timer and watch is freed too.
  * The loop frees itself then, an own one when cvm_loop_run() or cvm_loop_process() returns. */
 void cvm_loop_close(struct cvm_loop *loop, void (*closed)(void *argument), void *argument);

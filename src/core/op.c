@@ -8,6 +8,7 @@
 
 #include <openssl/crypto.h>
 
+#include "base/clock.h"
 #include "instance.h"
 #include "record.h"
 

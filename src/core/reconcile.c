@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "call.h"
-#include "clock.h"
 #include "due.h"
 #include "instance.h"
 #include "record.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
+#include "base/secret.h"
 
 struct field {
     uint32_t kind, longest;
@@ -64,20 +64,13 @@ cvm_record_t *cvm_record_copy(const cvm_record_t *record)
     return copy;
 }
 
-static void forget(char *text)
-{
-    if (text)
-        OPENSSL_cleanse(text, strlen(text));
-    free(text);
-}
-
 void cvm_record_free(cvm_record_t *record)
 {
     if (!record)
         return;
     for (uint32_t i = 0; i < KINDS[record->kind].count; i++)
         if (KINDS[record->kind].fields[i].kind == CVM_FIELD_TEXT)
-            forget(record->values[i].text);
+            cvm_secret_free_text(record->values[i].text);
     free(record);
 }
 
@@ -104,7 +97,7 @@ int32_t cvm_record_set_text(cvm_record_t *record, uint32_t field, const char *va
             return -1;
         memcpy(copy, value, length + 1);
     }
-    forget(record->values[field].text);
+    cvm_secret_free_text(record->values[field].text);
     record->values[field].text = copy;
     return 0;
 }

@@ -8,8 +8,9 @@
 
 #include <openssl/crypto.h>
 
+#include "base/hex.h"
+#include "base/secret.h"
 #include "error.h"
-#include "hex.h"
 #include "json.h"
 #include "token.h"
 
@@ -24,20 +25,13 @@ cvm_request_t *cvm_request_new(void)
     return request;
 }
 
-static void forget(char *text)
-{
-    if (text)
-        OPENSSL_cleanse(text, strlen(text));
-    free(text);
-}
-
 void cvm_request_free(cvm_request_t *request)
 {
     if (!request)
         return;
-    forget(request->uid);
-    forget(request->token);
-    forget(request->csr);
+    cvm_secret_free_text(request->uid);
+    cvm_secret_free_text(request->token);
+    cvm_secret_free_text(request->csr);
     free(request);
 }
 
@@ -51,7 +45,7 @@ static cvm_error_t *set(char **text, const char *name, const char *value)
     char *copy = strdup(value);
     if (!copy)
         return cvm_error_out_of_memory();
-    forget(*text);
+    cvm_secret_free_text(*text);
     *text = copy;
     return NULL;
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/secret.h"
 #include <cjson/cJSON.h>
-#include <openssl/crypto.h>
 
 /* --- Rendering -------------------------------------------------------------------------------- */
 
@@ -110,9 +110,7 @@ int32_t cvm_result_render(cvm_result_t *result, int32_t legacy_status)
 
 void cvm_result_clear(cvm_result_t *result)
 {
-    if (result->body)
-        OPENSSL_cleanse(result->body, result->body_size);
-    free(result->body);
+    cvm_secret_free(result->body, result->body_size);
     free(result->device_certificate);
     result->body = result->device_certificate = NULL;
 }

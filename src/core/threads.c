@@ -2,10 +2,10 @@
 #include "threads.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "loop.h"
 
 #define MOST_THREADS 2
@@ -74,17 +74,13 @@ static void *worker(void *argument)
     return NULL;
 }
 
-/* Starts one more thread, which takes no signals: those are the program's. */
+/* Starts one more thread. */
 static int32_t start(struct cvm_threads *threads)
 {
-    sigset_t all, before;
-    (void)sigfillset(&all);
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&threads->threads[threads->started], NULL, worker, threads);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int32_t failed = cvm_thread_start(&threads->threads[threads->started], worker, threads);
     if (!failed)
         threads->started++;
-    return failed ? -1 : 0;
+    return failed;
 }
 
 int32_t cvm_threads_run(struct cvm_threads *threads, void (*work)(void *argument),

@@ -8,8 +8,8 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "base/hex.h"
 #include "error.h"
-#include "hex.h"
 
 #define LONGEST_UID   128
 #define LONGEST_TOKEN 256

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-#include "clock.h"
+#include "base/clock.h"
 #include "error.h"
 #include "json.h"
 #include "log.h"

@@ -3,8 +3,8 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/hex.h"
 #include "error.h"
-#include "hex.h"
 #include "token.h"
 
 /* --- Vectors ---------------------------------------------------------------------------------- */

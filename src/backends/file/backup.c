@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "db.h"
 #include "file.h"
 
@@ -15,7 +16,7 @@
 
 static int32_t complain(const char *path, char *error, size_t error_size)
 {
-    cvm_db_explain(error, error_size, path, strerror(errno));
+    cvm_files_explain(error, error_size, path, strerror(errno));
     return -1;
 }
 
@@ -76,7 +77,7 @@ static int copy(const char *path, const char *to, char *error, size_t error_size
             rc = cvm_db_finish(&db, prepared);
         }
         if (rc != SQLITE_OK)
-            cvm_db_explain(error, error_size, path, sqlite3_errmsg(db.sqlite));
+            cvm_files_explain(error, error_size, path, sqlite3_errmsg(db.sqlite));
     }
     (void)sqlite3_finalize(prepared);
     cvm_db_close(&db);

@@ -4,17 +4,18 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
+
+#include "base/clock.h"
+#include "base/files.h"
 
 #define BUSY_TRIES   20000
-#define BUSY_WAIT_NS 500000L
+#define BUSY_WAIT_US 500
 
 /* Somebody else writes, an import for one: look again soon, for 10 s. */
 static int wait_while_busy(void *argument, int tries)
 {
     (void)argument;
-    const struct timespec wait = {0, BUSY_WAIT_NS};
-    (void)nanosleep(&wait, NULL);
+    cvm_sleep_us(BUSY_WAIT_US);
     return tries < BUSY_TRIES;
 }
 
@@ -35,11 +36,11 @@ int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error,
             NULL, NULL, NULL);
     }
     if (rc != SQLITE_OK) {
-        cvm_db_explain(
+        cvm_files_explain(
             error, error_size, path, db->sqlite ? sqlite3_errmsg(db->sqlite) : "out of memory");
     } else if (mode == DB_WRITE && sqlite3_db_readonly(db->sqlite, "main")) {
         rc = SQLITE_READONLY; /* SQLite opens for reading what may not be written */
-        cvm_db_explain(error, error_size, path, "is read-only");
+        cvm_files_explain(error, error_size, path, "is read-only");
     }
     return rc;
 }
@@ -61,20 +62,6 @@ int cvm_db_is_full(struct db *db, int rc)
         return is_over_quota(db, SQLITE_FCNTL_JOURNAL_POINTER) ||
                is_over_quota(db, SQLITE_FCNTL_FILE_POINTER);
     return (rc & 0xff) == SQLITE_FULL || rc == SQLITE_IOERR_SHMSIZE;
-}
-
-void cvm_db_explain(char *error, size_t error_size, const char *path, const char *why)
-{
-    static const char CUT[] = "...";
-    size_t length = strlen(path), needed = strlen(": ") + strlen(why) + 1;
-    size_t room = needed < error_size ? error_size - needed : 0;
-    if (length <= room)
-        (void)snprintf(error, error_size, "%s: %s", path, why);
-    else if (room < sizeof CUT)
-        (void)snprintf(error, error_size, "%s", why);
-    else
-        (void)snprintf(
-            error, error_size, "%s%s: %s", CUT, path + length - (room - strlen(CUT)), why);
 }
 
 void cvm_db_close(struct db *db)

@@ -46,8 +46,6 @@ void cvm_db_close(struct db *db);
 /* Did a write find no space? A quota is as good as a full disk, and SQLite knows ENOSPC alone, and
  * that not for its -shm. */
 int cvm_db_is_full(struct db *db, int rc);
-/* "path: why", without the beginning of a path that is too long. */
-void cvm_db_explain(char *error, size_t error_size, const char *path, const char *why);
 /* A statement, prepared once, reset and ready to be bound. NULL on failure. */
 sqlite3_stmt *cvm_db_statement(struct db *db, enum statement statement);
 /* Runs a statement without parameters or rows. SQLITE_OK or the error. */

@@ -1,7 +1,7 @@
 /* Lanes: threads with a queue, that take all that waits at once. */
-#include <signal.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "store.h"
 
 static void *run(void *argument)
@@ -27,7 +27,6 @@ static void *run(void *argument)
 int cvm_lane_start(
     struct lane *lane, struct store *store, void (*work)(struct store *store, struct job *first))
 {
-    sigset_t all, before;
     lane->store = store;
     lane->work = work;
     lane->first = NULL;
@@ -35,10 +34,7 @@ int cvm_lane_start(
     lane->must_end = 0;
     (void)pthread_mutex_init(&lane->lock, NULL); /* these can't fail with default attributes */
     (void)pthread_cond_init(&lane->wanted, NULL);
-    (void)sigfillset(&all); /* signals are the program's */
-    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    int failed = pthread_create(&lane->thread, NULL, run, lane);
-    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failed = cvm_thread_start(&lane->thread, run, lane);
     lane->is_started = !failed;
     return failed;
 }

@@ -2,6 +2,7 @@
  * lists come from the field tables in plugin.h, in their order. */
 #include <stdio.h>
 
+#include "base/files.h"
 #include "cvm/plugin.h"
 #include "db.h"
 
@@ -141,7 +142,7 @@ static void explain_version(char *error, size_t error_size, const char *path, in
             version, VERSION);
     else
         (void)snprintf(why, sizeof why, "not a store of ours (schema %d)", version);
-    cvm_db_explain(error, error_size, path, why);
+    cvm_files_explain(error, error_size, path, why);
 }
 
 static int migrate_from(struct db *db, int version)
@@ -169,7 +170,7 @@ int cvm_schema_migrate(struct db *db, int only_check, char *error, size_t error_
     if (rc == SQLITE_OK)
         rc = cvm_db_run(db, COMMIT);
     if (rc != SQLITE_OK) {
-        cvm_db_explain(error, error_size, path, sqlite3_errmsg(db->sqlite));
+        cvm_files_explain(error, error_size, path, sqlite3_errmsg(db->sqlite));
         (void)cvm_db_run(db, ROLLBACK);
     }
     return rc;

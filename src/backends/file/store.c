@@ -1,6 +1,7 @@
 /* The file store's table of verbs, and how it opens and closes. The verbs go to two threads: one
  * writes (write.c), one reads (read.c); a third checkpoints. */
 #include "store.h"
+#include "base/files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,14 +62,14 @@ static cvm_answer_t take_lock(struct store *store, char *error)
     if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
         return CVM_ANSWER_OK;
     int is_taken = store->lock_fd >= 0 && errno == EWOULDBLOCK;
-    cvm_db_explain(
+    cvm_files_explain(
         error, ERROR_SIZE, path, is_taken ? "another server has this store" : strerror(errno));
     return is_taken ? CVM_ANSWER_BUSY : answer_of_errno();
 }
 
 static cvm_answer_t explain_errno(const struct store *store, char *error)
 {
-    cvm_db_explain(error, ERROR_SIZE, store->path, strerror(errno));
+    cvm_files_explain(error, ERROR_SIZE, store->path, strerror(errno));
     return answer_of_errno();
 }
 
@@ -80,7 +81,7 @@ static cvm_answer_t look_at_file(const struct store *store, char *error)
         return explain_errno(store, error);
     if (file.st_size)
         return CVM_ANSWER_OK;
-    cvm_db_explain(
+    cvm_files_explain(
         error, ERROR_SIZE, store->path, "no store yet: a server makes one when it starts");
     return CVM_ANSWER_INVALID;
 }

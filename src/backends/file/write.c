@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/files.h"
 #include "rows.h"
 #include "store.h"
 
@@ -195,7 +196,7 @@ static int kind_of(struct db *db, int rc)
 static void log_failure(struct store *store, struct db *db)
 {
     char why[160], line[320];
-    cvm_db_explain(why, sizeof why, store->path, sqlite3_errmsg(db->sqlite));
+    cvm_files_explain(why, sizeof why, store->path, sqlite3_errmsg(db->sqlite));
     (void)snprintf(
         line, sizeof line, "%s; all is refused from now on: look at the disk, then restart", why);
     store->host->log(store->context, CVM_LEVEL_ERROR, line);

@@ -13,25 +13,15 @@
 #include <openssl/rand.h>
 #include <openssl/x509v3.h>
 
-#include "files.h"
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/hex.h"
+#include "base/secret.h"
 
 #define LONGEST_PATH 4096
 #define SERIAL_BYTES 16
 
 /* --- Small things ----------------------------------------------------------------------------- */
-
-static void to_hex(const uint8_t *bytes, size_t length, char *text)
-{
-    for (size_t i = 0; i < length; i++)
-        (void)snprintf(text + 2 * i, 3, "%02x", bytes[i]);
-}
-
-int64_t cvm_ca_now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 int64_t cvm_ca_time_ms(const ASN1_TIME *time)
 {
@@ -118,7 +108,6 @@ static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t
         ca->root = parse_certificate(ca->root_pem);
         ca->issuing = parse_certificate(ca->chain_pem);
         ca->key = parse_key(key_pem);
-        OPENSSL_cleanse(key_pem, strlen(key_pem));
         failed = !ca->root || !ca->issuing || !ca->key ||
                  X509_check_private_key(ca->issuing, ca->key) != 1 ||
                  X509_check_issued(ca->root, ca->issuing) != X509_V_OK;
@@ -127,7 +116,7 @@ static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t
                 "%s: root.pem, issuing.pem and issuing.key don't parse or don't belong together",
                 folder);
     }
-    free(key_pem);
+    cvm_secret_free_text(key_pem);
     return failed ? -1 : 0;
 }
 
@@ -136,7 +125,7 @@ static int32_t make_common_parts(struct ca *ca)
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(ca->issuing);
     if (!id || ASN1_STRING_length(id) != 20)
         return -1;
-    to_hex(ASN1_STRING_get0_data(id), 20, ca->key_id);
+    cvm_hex(ASN1_STRING_get0_data(id), 20, ca->key_id);
     ca->basic_constraints = make_extension(NULL, NULL, NID_basic_constraints, "critical,CA:FALSE");
     ca->key_usage = make_extension(NULL, NULL, NID_key_usage, "critical,digitalSignature");
     ca->extended_key_usage = make_extension(NULL, NULL, NID_ext_key_usage, "clientAuth");
@@ -228,7 +217,7 @@ static int32_t set_subject_key_id(X509 *certificate)
 static int32_t set_times(const struct ca *ca, X509 *certificate, int64_t backdate_ms,
     int64_t validity_ms, struct ca_leaf *leaf)
 {
-    int64_t now_ms = cvm_ca_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    int64_t now_ms = cvm_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
     leaf->not_before_ms = (now_ms - backdate_ms) / 1000 * 1000;
     leaf->not_after_ms = (now_ms + validity_ms) / 1000 * 1000;
     if (leaf->not_after_ms > end_ms)
@@ -271,8 +260,8 @@ static int32_t export_leaf(X509 *certificate, struct ca_leaf *leaf)
     BIO_free(bio);
     if (!leaf->pem)
         return -1;
-    to_hex(digest, sizeof digest, leaf->id);
-    to_hex(ASN1_STRING_get0_data(serial), (size_t)ASN1_STRING_length(serial), leaf->serial);
+    cvm_hex(digest, sizeof digest, leaf->id);
+    cvm_hex(ASN1_STRING_get0_data(serial), (size_t)ASN1_STRING_length(serial), leaf->serial);
     return 0;
 }
 

@@ -40,7 +40,6 @@ int32_t cvm_ca_sign_leaf(const struct ca *ca, const uint8_t *spki, size_t spki_l
 
 /* Milliseconds since 1970. */
 int64_t cvm_ca_time_ms(const ASN1_TIME *time);
-int64_t cvm_ca_now_ms(void);
 /* Adds an extension that OpenSSL knows how to print, such as "critical,CA:FALSE". 0, or -1. */
 int32_t cvm_ca_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value);
 /* 128 random bits. 0, or -1. */

@@ -5,11 +5,12 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+
 #define TRIES       3000 /* of 10 ms: 30 s */
-#define TRY_WAIT_NS 10000000L
+#define TRY_WAIT_US 10000
 
 /* The threads that call this block all signals, and the server ignores SIGPIPE: the command must
  * not inherit that. */
@@ -53,7 +54,6 @@ static int32_t start(const char *command, pid_t *child)
 
 int32_t cvm_command_run(const char *command, atomic_int *must_end)
 {
-    const struct timespec wait = {0, TRY_WAIT_NS};
     pid_t child;
     int status = 0;
     if (start(command, &child))
@@ -62,7 +62,7 @@ int32_t cvm_command_run(const char *command, atomic_int *must_end)
         pid_t ended = waitpid(child, &status, WNOHANG);
         if (ended)
             return ended == child && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -1;
-        (void)nanosleep(&wait, NULL);
+        cvm_sleep_us(TRY_WAIT_US);
     }
     (void)kill(-child, SIGKILL);
     (void)waitpid(child, &status, 0);

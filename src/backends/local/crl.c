@@ -10,7 +10,8 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
-#include "files.h"
+#include "base/clock.h"
+#include "base/files.h"
 
 #define LONGEST_PATH 4096
 /* A broker whose clock is a little slow must not refuse every device. */
@@ -81,14 +82,14 @@ static X509_CRL *make_empty(X509 *issuer, int64_t number, int64_t this_update_ms
 
 int64_t cvm_crl_end_ms(const struct ca *ca, int64_t validity_ms)
 {
-    int64_t now_ms = cvm_ca_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    int64_t now_ms = cvm_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
     return validity_ms && now_ms + validity_ms < end_ms ? now_ms + validity_ms : end_ms;
 }
 
 struct crl *cvm_crl_new(const struct ca *ca, int64_t number, int64_t validity_ms)
 {
     struct crl *crl = calloc(1, sizeof *crl);
-    if (crl && !(crl->crl = make_empty(ca->issuing, number, cvm_ca_now_ms() - BACKDATE_MS,
+    if (crl && !(crl->crl = make_empty(ca->issuing, number, cvm_now_ms() - BACKDATE_MS,
                      cvm_crl_end_ms(ca, validity_ms)))) {
         free(crl);
         crl = NULL;

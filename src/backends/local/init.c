@@ -9,9 +9,11 @@
 #include <openssl/pem.h>
 #include <openssl/x509v3.h>
 
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/secret.h"
 #include "ca.h"
 #include "crl.h"
-#include "files.h"
 #include "local.h"
 
 #define LONGEST_PATH  4096
@@ -32,7 +34,7 @@ struct profile {
 /* 1 January of last year: a device with a slow clock checks these. */
 static time_t beginning(void)
 {
-    time_t now = time(NULL);
+    time_t now = (time_t)(cvm_now_ms() / 1000);
     struct tm utc;
     (void)gmtime_r(&now, &utc);
     return timegm(&(struct tm){.tm_year = utc.tm_year - 1, .tm_mday = 1});
@@ -40,7 +42,7 @@ static time_t beginning(void)
 
 static int32_t set_validity(X509 *certificate, X509 *issuer, int64_t lifetime_s)
 {
-    time_t end = time(NULL) + lifetime_s;
+    time_t end = (time_t)(cvm_now_ms() / 1000 + lifetime_s);
     if (issuer && (int64_t)end * 1000 > cvm_ca_time_ms(X509_get0_notAfter(issuer)))
         end = (time_t)(cvm_ca_time_ms(X509_get0_notAfter(issuer)) / 1000);
     return ASN1_TIME_set(X509_getm_notBefore(certificate), beginning()) &&
@@ -106,13 +108,6 @@ static char *key_pem(EVP_PKEY *key, const char *passphrase)
     return text;
 }
 
-static void wipe(char *text)
-{
-    if (text)
-        OPENSSL_cleanse(text, strlen(text));
-    free(text);
-}
-
 /* Two texts as one; NULL if either is missing. Freed by the caller. */
 static char *joined(const char *a, const char *b)
 {
@@ -166,8 +161,8 @@ static int32_t write_keys(const struct new_ca *ca, const char *folder, const cha
     else if (!cvm_files_replace(
                  root_key, root_pem, strlen(root_pem), 0600, (gid_t)-1, error, error_size))
         failed = write_in(folder, "issuing.key", issuing_pem, 0600, error, error_size);
-    wipe(root_pem);
-    wipe(issuing_pem);
+    cvm_secret_free_text(root_pem);
+    cvm_secret_free_text(issuing_pem);
     return failed;
 }
 
@@ -282,7 +277,7 @@ static EVP_PKEY *server_key(const struct cvm_local_server *server, char *error, 
         EVP_PKEY_free(key);
         key = NULL;
     }
-    wipe(pem);
+    cvm_secret_free_text(pem);
     return key;
 }
 
@@ -362,7 +357,7 @@ static int32_t must_renew(const struct ca *ca, X509 *certificate)
     int64_t lifetime_ms = INT64_C(1000) * SERVER_DAYS * DAY_S;
     return X509_check_issued(ca->issuing, certificate) == X509_V_OK &&
            end_ms < cvm_ca_time_ms(X509_get0_notAfter(ca->issuing)) &&
-           end_ms - cvm_ca_now_ms() < lifetime_ms / 3;
+           end_ms - cvm_now_ms() < lifetime_ms / 3;
 }
 
 int32_t cvm_local_renew_server(

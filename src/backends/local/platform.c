@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "files.h"
+#include "base/clock.h"
+#include "base/files.h"
 #include "local.h"
 
 #define LEAST_VALIDITY_MS 10000
@@ -165,7 +166,7 @@ static void prepare(
     const cvm_host_t *host = platform->host;
     (void)device;
     (void)certificate;
-    if (cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) <= cvm_ca_now_ms()) {
+    if (cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) <= cvm_now_ms()) {
         host->complete(op, CVM_ANSWER_UNAVAILABLE, "the issuing CA's certificate has expired");
         return;
     }

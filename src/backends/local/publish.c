@@ -14,6 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/files.h"
 #include "command.h"
 #include "crl.h"
 #include "platform.h"
@@ -328,38 +330,21 @@ static void scan(struct publication *publication)
 
 /* --- The lock, in a thread -------------------------------------------------------------------- */
 
-static void nap(int64_t ms)
-{
-    const struct timespec wait = {ms / 1000, (long)(ms % 1000) * 1000000};
-    (void)nanosleep(&wait, NULL);
-}
-
-/* Whoever runs a command as root must not make a lock that the server can't take. */
-static int open_lock(const struct platform *platform, const char *path)
-{
-    struct stat folder;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0 && geteuid() == 0 && stat(platform->folder, &folder) == 0)
-        (void)!fchown(fd, folder.st_uid, folder.st_gid);
-    return fd;
-}
-
 static int32_t lock(struct publication *publication)
 {
-    char path[LONGEST_PATH];
+    char path[LONGEST_PATH], why[ERROR_SIZE];
     (void)snprintf(path, sizeof path, "%s/.crl.lock", publication->platform->folder);
-    int fd = open_lock(publication->platform, path);
+    int fd = cvm_files_open(path, O_RDWR | O_CREAT, 0600, why, sizeof why);
     for (int i = 0; fd >= 0 && i < LOCK_TRIES && !atomic_load(&publication->platform->must_end);
          i++) {
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             publication->lock_fd = fd;
             return 0;
         }
-        nap(LOCK_WAIT_MS);
+        cvm_sleep_us(LOCK_WAIT_MS * 1000);
     }
-    char why[ERROR_SIZE];
-    (void)snprintf(why, sizeof why, "%.70s: %.40s", path,
-        fd < 0 ? strerror(errno) : "another process does not let go of it");
+    if (fd >= 0)
+        cvm_files_explain(why, sizeof why, path, "another process does not let go of it");
     fail(publication, "no new CRL: ", why);
     if (fd >= 0)
         (void)close(fd);
@@ -375,9 +360,9 @@ static void keep_distance(const struct platform *platform)
     if (stat(path, &file))
         return;
     int64_t written_ms = (int64_t)file.st_mtim.tv_sec * 1000 + file.st_mtim.tv_nsec / 1000000;
-    int64_t age_ms = cvm_ca_now_ms() - written_ms;
+    int64_t age_ms = cvm_now_ms() - written_ms;
     if (age_ms >= 0 && age_ms < LEAST_INTERVAL_MS)
-        nap(LEAST_INTERVAL_MS - age_ms);
+        cvm_sleep_us((uint32_t)(LEAST_INTERVAL_MS - age_ms) * 1000);
 }
 
 /* It is missing or broken, half of its time is over, another validity was configured, or it is from
@@ -385,7 +370,7 @@ static void keep_distance(const struct platform *platform)
 static int32_t is_due(const struct publication *publication)
 {
     const struct ca *ca = publication->platform->ca;
-    return !publication->number_on_disk || publication->this_update_ms > cvm_ca_now_ms() ||
+    return !publication->number_on_disk || publication->this_update_ms > cvm_now_ms() ||
            publication->next_update_ms < cvm_crl_end_ms(ca, publication->validity_ms / 2) ||
            publication->next_update_ms > cvm_crl_end_ms(ca, publication->validity_ms);
 }
@@ -417,7 +402,7 @@ static void prepared(void *argument)
         finish(publication);
         return;
     }
-    publication->now_ms = cvm_ca_now_ms();
+    publication->now_ms = cvm_now_ms();
     /* In this order: what is suspended and then revoked meanwhile is in one of them at least. */
     publication->scanning = CVM_SCAN_SUSPENDED;
     scan(publication);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "audit.h"
-#include "clock.h"
+#include "base/clock.h"
 #include "record.h"
 
 #define RETRY_AFTER_S 5 /* for what is unavailable */

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "again.h"
+#include "base/clock.h"
 #include "certificate.h"
-#include "clock.h"
 #include "reconcile.h"
 #include "record.h"
 

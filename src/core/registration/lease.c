@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "again.h"
-#include "clock.h"
+#include "base/clock.h"
 #include "record.h"
 
 #define MOST_UNDO_ATTEMPTS 4 /* when others change the record at the same time */

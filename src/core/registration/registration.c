@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
 #include "flow.h"
 #include "record.h"
 #include "token.h"

@@ -7,7 +7,7 @@
 
 #include "again.h"
 #include "audit.h"
-#include "clock.h"
+#include "base/clock.h"
 #include "record.h"
 #include "thing.h"
 #include "token.h"
@@ -34,7 +34,7 @@ static void refuse(struct registration *r, const char *why)
     cvm_t *cvm = r->cvm;
     cvm_metrics_add(cvm->metrics, METRIC_AUTH_FAILURES, &why, 1);
     (void)snprintf(r->detail, sizeof r->detail, "%s", why);
-    uint32_t wait_s = cvm_limiter_fail(cvm->limiter, r->request->peer, cvm_loop_now_ms(cvm->loop));
+    uint32_t wait_s = cvm_limiter_fail(cvm->limiter, r->request->peer, cvm_monotonic_ms());
     r->result.error.retry_after_s = wait_s;
     cvm_flow_fail(r, wait_s ? REASON_too_many_requests : REASON_not_authorized, NULL);
 }

@@ -13,8 +13,10 @@
 #include <unistd.h>
 
 #include <openssl/crypto.h>
-#include <openssl/rand.h>
 
+#include "base/clock.h"
+#include "base/hex.h"
+#include "base/secret.h"
 #include "proxy.h"
 #include "server.h"
 
@@ -54,17 +56,13 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
 
 static void wipe_out(struct connection *connection)
 {
-    if (connection->out)
-        OPENSSL_cleanse(connection->out, connection->out_length);
-    free(connection->out);
+    cvm_secret_free(connection->out, connection->out_length);
     connection->out = NULL;
 }
 
 static void forget_unread(struct connection *connection)
 {
-    if (connection->unread)
-        OPENSSL_cleanse(connection->unread, connection->unread_length);
-    free(connection->unread);
+    cvm_secret_free(connection->unread, connection->unread_length);
     connection->unread = NULL;
     connection->unread_length = 0;
 }
@@ -418,7 +416,7 @@ static int print_head(const struct connection *connection, char head[HEAD_SIZE],
     const char *media_type, const char *extra, size_t length)
 {
     char date[40] = "";
-    time_t now = time(NULL);
+    time_t now = (time_t)(cvm_now_ms() / 1000);
     struct tm utc;
     if (gmtime_r(&now, &utc))
         (void)strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
@@ -547,15 +545,7 @@ const char *cvm_connection_client(const struct connection *connection)
 
 const char *cvm_connection_request_id(struct connection *connection)
 {
-    static const char DIGITS[] = "0123456789abcdef";
-    unsigned char bytes[(CVM_HTTP_REQUEST_ID_SIZE - 1) / 2];
-    char *id = connection->request_id;
-    if (!*id && RAND_bytes(bytes, sizeof bytes) == 1) {
-        for (size_t i = 0; i < sizeof bytes; i++) {
-            id[2 * i] = DIGITS[bytes[i] >> 4];
-            id[2 * i + 1] = DIGITS[bytes[i] & 15];
-        }
-        id[CVM_HTTP_REQUEST_ID_SIZE - 1] = 0;
-    }
-    return id;
+    if (!connection->request_id[0]) /* without randomness it stays empty */
+        (void)cvm_random_hex((CVM_HTTP_REQUEST_ID_SIZE - 1) / 2, connection->request_id);
+    return connection->request_id;
 }

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/crypto.h>
-
+#include "base/secret.h"
 #include "server.h"
 
 #define ERROR_SIZE 768
@@ -24,9 +23,7 @@ struct exchange {
 
 static void exchange_free(struct exchange *exchange)
 {
-    if (exchange->body)
-        OPENSSL_cleanse(exchange->body, exchange->length);
-    free(exchange->body);
+    cvm_secret_free(exchange->body, exchange->length);
     free(exchange);
 }
 
@@ -85,9 +82,7 @@ void cvm_exchange_abandon(struct exchange *exchange)
 
 static void forget_request(struct exchange *exchange)
 {
-    if (exchange->body)
-        OPENSSL_cleanse(exchange->body, exchange->length);
-    free(exchange->body);
+    cvm_secret_free(exchange->body, exchange->length);
     exchange->body = NULL;
     exchange->length = 0;
 }

@@ -1,10 +1,10 @@
 /* Workers: threads with a loop, that accept connections and serve them. */
 #include <errno.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stddef.h>
 #include <unistd.h>
 
+#include "base/thread.h"
 #include "server.h"
 
 #define BACKOFF_MS   100 /* when there are no descriptors left */
@@ -138,7 +138,6 @@ static void *run(void *argument)
 
 int32_t cvm_worker_start(struct worker *worker, struct server *server)
 {
-    sigset_t all, before;
     worker->server = server;
     worker->loop = cvm_loop_new(NULL);
     if (!worker->loop)
@@ -151,10 +150,7 @@ int32_t cvm_worker_start(struct worker *worker, struct server *server)
     }
     if (!failed) {
         watch_all(worker, CVM_READABLE);
-        (void)sigfillset(&all); /* signals are the program's */
-        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-        failed = pthread_create(&worker->thread, NULL, run, worker);
-        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+        failed = cvm_thread_start(&worker->thread, run, worker);
     }
     if (failed) {
         stop_accepting(worker);

@@ -1,6 +1,6 @@
 /* Lower-case hex, and the SHA-256 of bytes in it: ids, token hashes, key hashes. */
-#ifndef CVM_CORE_HEX_H
-#define CVM_CORE_HEX_H
+#ifndef CVM_BASE_HEX_H
+#define CVM_BASE_HEX_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,0 +1,25 @@
+/* The one clock, wall and monotonic: nobody else reads one. Timers are the loop's (core/loop.h). */
+#ifndef CVM_BASE_CLOCK_H
+#define CVM_BASE_CLOCK_H
+
+#include <stdint.h>
+
+#define CVM_RFC3339_SIZE 32
+
+/* Wall-clock time as it is stored and shown: milliseconds since 1970. Any thread. */
+int64_t cvm_now_ms(void);
+/* A clock that nobody sets, for durations. Any thread. */
+uint64_t cvm_monotonic_us(void);
+uint64_t cvm_monotonic_ms(void);
+/* Blocks the thread. */
+void cvm_sleep_us(uint32_t us);
+
+/* RFC 3339 in UTC, whole seconds: "2026-01-31T12:00:00Z". Returns text. */
+char *cvm_rfc3339(int64_t ms, char text[CVM_RFC3339_SIZE]);
+/* The same with milliseconds, for logs. */
+char *cvm_rfc3339_ms(int64_t ms, char text[CVM_RFC3339_SIZE]);
+
+/* For tests: from now on both clocks are ahead of the system's by so much (negative: behind). */
+void cvm_clock_turn(int64_t wall_ms, int64_t monotonic_ms);
+
+#endif

@@ -1,0 +1,17 @@
+/* Wiped by a call that no compiler leaves out. */
+#include "secret.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void cvm_secret_free(void *bytes, size_t length)
+{
+    if (bytes)
+        explicit_bzero(bytes, length);
+    free(bytes);
+}
+
+void cvm_secret_free_text(char *text)
+{
+    cvm_secret_free(text, text ? strlen(text) : 0);
+}
