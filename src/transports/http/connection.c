@@ -9,14 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
 
-#include "base/clock.h"
 #include "base/hex.h"
 #include "base/secret.h"
+#include "head.h"
 #include "proxy.h"
 #include "server.h"
 
@@ -396,54 +395,36 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
 
 /* --- Answers ---------------------------------------------------------------------------------- */
 
-static const char *reason_phrase(int32_t status)
+/* Nothing was sent of an answer whose head does not fit: a part of it could be read as another. */
+static void fail_head(struct connection *connection)
 {
-    static const struct {
-        int32_t status;
-        const char *phrase;
-    } PHRASES[] = {{200, "OK"}, {400, "Bad Request"}, {403, "Forbidden"}, {404, "Not Found"},
-        {405, "Method Not Allowed"}, {408, "Request Timeout"}, {409, "Conflict"},
-        {413, "Content Too Large"}, {415, "Unsupported Media Type"}, {422, "Unprocessable Content"},
-        {429, "Too Many Requests"}, {500, "Internal Server Error"}, {502, "Bad Gateway"},
-        {503, "Service Unavailable"}};
-    for (size_t i = 0; i < sizeof PHRASES / sizeof PHRASES[0]; i++)
-        if (PHRASES[i].status == status)
-            return PHRASES[i].phrase;
-    return "Unknown";
-}
-
-static int print_head(const struct connection *connection, char head[HEAD_SIZE], int32_t status,
-    const char *media_type, const char *extra, size_t length)
-{
-    char date[40] = "";
-    time_t now = (time_t)(cvm_now_ms() / 1000);
-    struct tm utc;
-    if (gmtime_r(&now, &utc))
-        (void)strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    return snprintf(head, HEAD_SIZE,
-        "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-        "Cache-Control: no-store\r\n%sConnection: %s\r\n\r\n",
-        (int)status, reason_phrase(status), date, media_type, length, extra ? extra : "",
-        connection->must_close ? "close" : "keep-alive");
+    cvm_log_message(cvm_log_of(connection->worker->server->cvm), LOG_ERROR,
+        "internal: the head of an answer does not fit; the connection is closed");
+    connection_close(connection);
 }
 
 void cvm_connection_answer(struct connection *connection, int32_t status, const char *media_type,
     const char *extra, const char *body, size_t length)
 {
-    char head[HEAD_SIZE];
+    char text[HEAD_SIZE];
     connection->exchange = NULL;
     if (connection->worker->is_draining)
         connection->must_close = 1;
-    int head_length = print_head(connection, head, status, media_type, extra, length);
+    const struct cvm_head head = {status, connection->must_close, media_type, extra, length};
+    size_t head_length = cvm_head_print(&head, text, sizeof text);
+    if (!head_length) {
+        fail_head(connection);
+        return;
+    }
     size_t body_sent = connection->parser.is_head ? 0 : length;
-    connection->out_length = (size_t)head_length + body_sent;
+    connection->out_length = head_length + body_sent;
     connection->out_sent = 0;
     connection->out = malloc(connection->out_length);
     if (!connection->out) {
         connection_close(connection);
         return;
     }
-    memcpy(connection->out, head, (size_t)head_length);
+    memcpy(connection->out, text, head_length);
     memcpy(connection->out + head_length, body, body_sent);
     enter(connection, ANSWER);
     write_answer(connection);
