@@ -2,11 +2,11 @@
  * bucket, so that whoever failed most lately is remembered and memory stays bounded. */
 #include "limiter.h"
 
-#include <arpa/inet.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <openssl/rand.h>
+
+#include "base/peer.h"
 
 #define SETS 1024
 #define WAYS 4
@@ -42,29 +42,6 @@ void cvm_limiter_free(struct cvm_limiter *limiter)
     free(limiter);
 }
 
-static uint64_t mix(uint64_t x)
-{
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return x ^ (x >> 31);
-}
-
-/* The address's key, never 0. One /64 is one peer: a host has 2^64 addresses in it. A mapped IPv4
- * address (RFC 4291 §2.5.5.2) is the IPv4 address. */
-static uint64_t key_of(uint64_t seed, const char *address)
-{
-    struct in6_addr six;
-    struct in_addr four;
-    uint64_t value = 0;
-    if (inet_pton(AF_INET, address, &four) == 1)
-        value = four.s_addr;
-    else if (inet_pton(AF_INET6, address, &six) == 1 && IN6_IS_ADDR_V4MAPPED(&six))
-        value = six.s6_addr32[3];
-    else if (inet_pton(AF_INET6, address, &six) == 1)
-        memcpy(&value, &six, sizeof value);
-    return mix(mix(value ^ seed) + seed) | 1;
-}
-
 static void refill(const struct cvm_limiter *limiter, struct bucket *bucket, uint64_t now_ms)
 {
     bucket->left += (double)(now_ms - bucket->at_ms) * limiter->per_ms;
@@ -93,7 +70,7 @@ uint32_t cvm_limiter_fail(struct cvm_limiter *limiter, const char *address, uint
 {
     if (limiter->most <= 0 || !*address) /* who sets no address limits by himself */
         return 0;
-    struct bucket *bucket = find(limiter, key_of(limiter->seed, address), now_ms);
+    struct bucket *bucket = find(limiter, cvm_peer_key(limiter->seed, address), now_ms);
     if (bucket->left >= 1) {
         bucket->left -= 1;
         return 0;

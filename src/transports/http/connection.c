@@ -35,7 +35,8 @@ struct connection {
     enum phase phase;
     char peer[CVM_ADDRESS_SIZE], client[CVM_ADDRESS_SIZE];
     char request_id[CVM_HTTP_REQUEST_ID_SIZE]; /* "": none yet */
-    int32_t is_counted_by_address, is_trusted, must_close;
+    char counted[CVM_ADDRESS_SIZE]; /* the address that it counts for; "": in the total alone */
+    int32_t is_trusted, must_close;
     struct cvm_parser parser;
     const struct route *route;
     struct exchange *exchange;
@@ -81,7 +82,7 @@ static void connection_close(struct connection *connection)
     cvm_parser_clear(&connection->parser);
     forget_unread(connection);
     wipe_out(connection);
-    cvm_limits_leave(server->limits, connection->is_counted_by_address ? connection->peer : NULL);
+    cvm_limits_leave(server->limits, connection->counted);
     cvm_metrics_add(cvm_metrics_of(server->cvm), METRIC_CONNECTIONS, &server->label, -1);
     free(connection);
     cvm_worker_left(worker);
@@ -456,7 +457,7 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     char peer[CVM_ADDRESS_SIZE];
     cvm_address_text(address, peer);
     int32_t is_trusted = cvm_networks_hold(&server->trusted, peer);
-    const char *counted = is_trusted ? NULL : peer;
+    const char *counted = is_trusted ? "" : peer; /* a proxy's connections are many devices' */
     int32_t must_refuse = server->proxy_protocol && !is_trusted;
     struct connection *connection = NULL;
     if (must_refuse || cvm_limits_enter(server->limits, counted)) {
@@ -481,7 +482,7 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     }
     connection->worker = worker;
     connection->is_trusted = is_trusted;
-    connection->is_counted_by_address = !is_trusted;
+    (void)snprintf(connection->counted, sizeof connection->counted, "%s", counted);
     memcpy(connection->peer, peer, sizeof peer);
     memcpy(connection->client, peer, sizeof peer);
     cvm_parser_init(&connection->parser, check_route, connection);

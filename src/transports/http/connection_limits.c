@@ -1,19 +1,18 @@
-/* A hash table of addresses that have connections open; IPv6 counts by /64. */
+/* A hash table of the addresses that have places. */
 #include "connection_limits.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include <openssl/rand.h>
 
-#include "address.h"
+#include "base/peer.h"
 
 #define SLOTS 4096
 
 struct entry {
     struct entry *next;
-    uint64_t key[2];
+    uint64_t key;
     uint32_t count;
 };
 
@@ -50,31 +49,24 @@ void cvm_limits_free(struct cvm_limits *limits)
     free(limits);
 }
 
-/* The link that holds the address's entry, or where one would go. */
-static struct entry **find(struct cvm_limits *limits, const char *address, uint64_t key[2])
+/* The link that holds the entry of the key, or where one would go. */
+static struct entry **limits_find(struct cvm_limits *limits, uint64_t key)
 {
-    uint8_t bytes[16] = {0};
-    int32_t is_address = !cvm_address_bytes(address, bytes);
-    memcpy(key, bytes, sizeof bytes);
-    if (is_address && strchr(address, ':'))
-        key[1] = 0; /* a host has a whole /64 */
-    uint64_t hash = (key[0] ^ limits->seed) * UINT64_C(0x9e3779b97f4a7c15);
-    hash = (hash ^ key[1] ^ (hash >> 29)) * UINT64_C(0xbf58476d1ce4e5b9);
-    struct entry **link = &limits->slots[(hash >> 40) % SLOTS];
-    while (*link && ((*link)->key[0] != key[0] || (*link)->key[1] != key[1]))
+    struct entry **link = &limits->slots[(key >> 40) % SLOTS];
+    while (*link && (*link)->key != key)
         link = &(*link)->next;
     return link;
 }
 
-static int32_t enter_address(struct cvm_limits *limits, const char *address)
+static int32_t limits_count(struct cvm_limits *limits, const char *address)
 {
-    uint64_t key[2];
-    struct entry **link = find(limits, address, key);
+    uint64_t key = cvm_peer_key(limits->seed, address);
+    struct entry **link = limits_find(limits, key);
     if (!*link) {
         *link = calloc(1, sizeof **link);
         if (!*link)
             return -1;
-        memcpy((*link)->key, key, sizeof key);
+        (*link)->key = key;
     }
     if ((*link)->count >= limits->per_address)
         return -1;
@@ -85,9 +77,17 @@ static int32_t enter_address(struct cvm_limits *limits, const char *address)
 int32_t cvm_limits_enter(struct cvm_limits *limits, const char *address)
 {
     pthread_mutex_lock(&limits->lock);
-    int32_t failed = limits->open >= limits->total || (address && enter_address(limits, address));
+    int32_t failed = limits->open >= limits->total || (*address && limits_count(limits, address));
     if (!failed)
         limits->open++;
+    pthread_mutex_unlock(&limits->lock);
+    return failed ? -1 : 0;
+}
+
+int32_t cvm_limits_name(struct cvm_limits *limits, const char *address)
+{
+    pthread_mutex_lock(&limits->lock);
+    int32_t failed = *address && limits_count(limits, address);
     pthread_mutex_unlock(&limits->lock);
     return failed ? -1 : 0;
 }
@@ -96,9 +96,9 @@ void cvm_limits_leave(struct cvm_limits *limits, const char *address)
 {
     pthread_mutex_lock(&limits->lock);
     limits->open--;
-    if (address) {
-        uint64_t key[2];
-        struct entry **link = find(limits, address, key), *entry = *link;
+    if (*address) {
+        struct entry **link = limits_find(limits, cvm_peer_key(limits->seed, address));
+        struct entry *entry = *link;
         if (entry && --entry->count == 0) {
             *link = entry->next;
             free(entry);
