@@ -71,7 +71,8 @@ const struct cvm_property CVM_PROPERTIES[] = {
     {"limit.connections", TYPE_COUNT, "10000", "1 to 1000000",
      "Open connections in total."},
     {"limit.connections_per_address", TYPE_COUNT, "256", "1 to 1000000",
-     "Open connections from one address (IPv6: one /64); trusted proxies are exempt."},
+     "Open connections, and requests in flight, of one address (IPv6: one /64) as trusted proxies tell it; "
+     "connections of which a proxy tells no address, or only in X-Forwarded-For, count in the total alone."},
     {"limit.failures_per_address", TYPE_RATE, "60/min", "0 to 1000000/min",
      "Failed proofs from one address before 429 is answered instead of 403; 0 turns it off."},
     {"ops.listen", TYPE_ADDRESSES, "off", NULL,

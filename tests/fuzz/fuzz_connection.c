@@ -233,7 +233,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     server.label = "http";
     server.routes = ROUTES;
     server.limits = cvm_limits_new(1, 1);
-    CHECK(!pthread_mutex_init(&server.lock, NULL) && server.limits);
+    server.requests = cvm_limits_new(1, 1);
+    CHECK(!pthread_mutex_init(&server.lock, NULL) && server.limits && server.requests);
     worker.server = &server;
     worker.loop = cvm_loop_new(NULL);
     CHECK(worker.loop);
@@ -395,6 +396,13 @@ static void send_all(struct answers *answers, const struct fuzz_stream *stream, 
     }
 }
 
+/* There is one place, for one address: all was given back if it can be taken. */
+static void check_place(struct cvm_limits *limits)
+{
+    CHECK(!cvm_limits_enter(limits, "192.0.2.1"));
+    cvm_limits_leave(limits, "192.0.2.1");
+}
+
 /* The peer is gone: all goes, without waiting for a deadline. */
 static void check_nothing_left(void)
 {
@@ -404,8 +412,8 @@ static void check_nothing_left(void)
         CHECK(turns < MOST_TURNS);
     }
     CHECK(!cvm->registration_count);
-    CHECK(!cvm_limits_enter(server.limits, "192.0.2.1")); /* there is one place, for one address */
-    cvm_limits_leave(server.limits, "192.0.2.1");
+    check_place(server.limits);
+    check_place(server.requests);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

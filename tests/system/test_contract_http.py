@@ -623,6 +623,34 @@ def ends(wire):
         return True
 
 
+@pytest.fixture(scope="module")
+def proxied_plain(module_path):
+    """Whatever it takes for a header is followed by an answer, and nothing ends it soon."""
+    settings = {"http.trusted_proxies": "127.0.0.1", "http.proxy_protocol": "true",
+                "http.handshake_timeout": "60s"}
+    with running(module_path, "proxied_plain", tls=False, **settings) as instance:
+        yield instance
+
+
+def served_behind(instance, header, source=None):
+    """What comes back for a request behind these bytes."""
+    with socket.create_connection(("127.0.0.1", instance.port), 10, (source, 0) if source else None) as wire:
+        with contextlib.suppress(OSError):  # it may have been closed by now
+            wire.sendall(header + post(registration("nobody"), "Connection: close"))
+            wire.shutdown(socket.SHUT_WR)
+        data = b""
+        with contextlib.suppress(ConnectionResetError):
+            while more := wire.recv(65536):
+                data += more
+    return data
+
+
+@pytest.mark.parametrize("name", PROXY_HEADERS)
+def test_what_follows_a_proxy_header_is_served(proxied_plain, name):
+    """So that what is refused below is not refused for another reason."""
+    assert b"not_authorized" in served_behind(proxied_plain, PROXY_HEADERS[name][0])
+
+
 @pytest.mark.parametrize("header", [
     b"", b"GET / HTTP/1.1\r\n", b"PROXY\r\n", b"PROXY TCP4 192.0.2.7\r\n", b"PROXY TCP4 rubbish 127.0.0.1 1 2\r\n",
     b"PROXY TCP4 2001:db8::7 ::1 1 2\r\n", b"PROXY TCP6 192.0.2.7 127.0.0.1 1 2\r\n",
@@ -630,14 +658,15 @@ def ends(wire):
     b"PROXY TCP4 192.0.2.7 127.0.0.1 1 2 3\r\n", b"PROXY " + b"a" * 200, b"proxy TCP4 192.0.2.7 127.0.0.1 1 2\r\n",
     b"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\n" + b"\0" * 100, SIGNATURE + b"\x11\x11\x00\x0c" + V4,
     SIGNATURE + b"\x2f\x11\x00\x0c" + V4, SIGNATURE + b"\x21\x11\xff\xff" + V4, SIGNATURE[:-1] + b"X\x21\x11\x00\x0c" + V4,
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64,
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64, b"PROXY TCP4 192.0.2.7  127.0.0.1 1 2\r\n",
+    b"PROXY TCP4 192.0.2.7\x00 127.0.0.1 1 2\r\n", b"PROXY TCP4 192.0.2.7 127.0.0.1 1 2 \r\n",
+    b"PROXY TCP4 192.0.2.7 127.0.0.1 1 -2\r\n", b"PROXY  TCP4 192.0.2.7 127.0.0.1 1 2\r\n", b" PROXY UNKNOWN\r\n",
+    b"PROXY UNKNOWNS\r\n", b"PROXY UNKNOWN " + b"a" * 100 + b"\r\n", SIGNATURE + b"\x31\x11\x00\x0c" + V4,
 ])
-def test_garbage_for_a_proxy_header_is_refused(proxied, header):
-    with socket.create_connection(("127.0.0.1", proxied.port), 10) as wire:
-        wire.sendall(header)
-        if not header:
-            wire.shutdown(socket.SHUT_WR)
-        assert ends(wire)
+def test_garbage_for_a_proxy_header_is_refused(proxied_plain, header):
+    before = proxied_plain.server.stderr
+    assert served_behind(proxied_plain, header) == b""
+    assert proxied_plain.server.stderr == before  # no attempt, no refusal: nothing was read
 
 
 def test_unfinished_proxy_header_is_no_work(proxied):
@@ -660,3 +689,8 @@ def test_unfinished_proxy_header_is_no_work(proxied):
 def test_stranger_may_not_speak_the_proxy_protocol(proxied):
     with pytest.raises((ConnectionError, ssl.SSLError)):
         answer_through_proxy(proxied, PROXY_HEADERS["v1, IPv4"][0], source="127.0.0.2")
+
+
+@pytest.mark.parametrize("header", [PROXY_HEADERS["v1, IPv4"][0], PROXY_HEADERS["v2, IPv4"][0], b""])
+def test_stranger_is_not_served_where_proxies_are(proxied_plain, header):
+    assert served_behind(proxied_plain, header, source="127.0.0.2") == b""

@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import types
 
@@ -199,6 +200,21 @@ def check_balanced(port, servers):
         assert "403" in done.text, done.text
     for instance in servers:
         assert "127.0.0.77" in instance.server.stderr, instance.server.stderr
+    check_greedy_source(port, servers)
+
+
+def check_greedy_source(port, servers):
+    """What a source opens beyond its share does not get past the balancer."""
+    def connections():
+        return sum(instance.metrics().get('cvm_connections{transport="http"}', 0) for instance in servers)
+    wait_until(lambda: connections() == 0, "the end of earlier connections")
+    wires = [socket.create_connection(("127.0.0.1", port), 10, ("127.0.0.78", 0)) for _ in range(160)]
+    wait_until(lambda: connections() == 128, "as many as it may have")
+    other = run("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-bind", "127.0.0.77", input="")
+    assert "Verification" in other.text, other.text
+    assert connections() <= 129
+    for wire in wires:
+        wire.close()
 
 
 @needs("nginx")

@@ -376,6 +376,69 @@ def test_connections_per_address(tmp_path):
         eventually(lambda: is_open(Wire(instance, source="127.0.0.2")), "the place was not given back")
 
 
+BEHIND = {"http.proxy_protocol": "on", "http.trusted_proxies": "127.0.0.1, 10.0.0.0/8"}
+
+
+def told(instance, address):
+    """A connection through a proxy that tells this address; None: none."""
+    wire = Wire(instance)
+    family = "TCP6" if address and ":" in address else "TCP4"
+    other = "::1" if family == "TCP6" else "127.0.0.1"
+    wire.send(f"PROXY {family} {address} {other} 1 2\r\n".encode() if address else b"PROXY UNKNOWN\r\n")
+    return wire
+
+
+def test_connections_per_address_that_a_proxy_tells(tmp_path):
+    settings = {"limit.connections_per_address": "5", **BEHIND}
+    with running(tmp_path, "caps", tls=False, devices=1, settings=settings) as instance:
+        wires = [told(instance, "192.0.2.1") for _ in range(5)]
+        assert all(is_open(wire) for wire in wires)
+        assert not is_open(told(instance, "192.0.2.1"))
+        assert is_open(told(instance, "192.0.2.2"))
+        # Those of another proxy, and those that it tells nothing of, are many devices'.
+        others = [told(instance, address) for address in ["10.1.2.3", None] * 8]
+        assert all(is_open(wire) for wire in others)
+        of_one_network = [told(instance, f"2001:db8::{i}") for i in range(1, 6)]
+        assert all(is_open(wire) for wire in of_one_network)
+        assert not is_open(told(instance, "2001:db8::ffff")) and is_open(told(instance, "2001:db8:0:1::1"))
+        wires.pop().close()
+        eventually(lambda: is_open(told(instance, "192.0.2.1")), "the place was not given back")
+        assert instance.metrics()['cvm_connections{transport="http"}'] < 40
+
+
+def forwarded(uid, address):
+    return post(registration(uid), f"X-Forwarded-For: {address}")
+
+
+def is_in_flight(instance, count):
+    return instance.metrics()["cvm_queue_depth"] == count
+
+
+def test_requests_in_flight_per_forwarded_address(tmp_path):
+    """A proxy's kept connections carry many devices' requests, so it is those that count."""
+    settings = {"limit.connections_per_address": "3", "http.trusted_proxies": "127.0.0.1"}
+    with running(tmp_path, "flight", tls=False, devices=10, settings=settings) as instance:
+        wires = [Wire(instance) for _ in range(8)]
+        with locked(instance):
+            for i in range(3):
+                wires[i].send(forwarded(f"flight{i}", "192.0.2.1"))
+            eventually(lambda: is_in_flight(instance, 3), "they did not arrive")
+            for _ in range(2):  # the connection is the proxy's: it is kept
+                wires[3].send(forwarded("flight3", "192.0.2.1"))
+                answer = wires[3].answer()
+                assert (answer.status, answer.code) == (503, "overloaded") and not answer.closes
+                assert int(answer.headers["retry-after"]) >= 1
+            for i in range(4, 7):
+                wires[i].send(forwarded(f"flight{i}", "192.0.2.2"))
+            wires[7].send(post(registration("flight7")))  # the proxy's own
+            eventually(lambda: is_in_flight(instance, 7), "others were refused")
+        assert [wires[i].answer().status for i in (0, 1, 2, 4, 5, 6, 7)] == [200] * 7
+        wires[3].send(forwarded("flight3", "192.0.2.1"))
+        assert wires[3].answer().status == 200
+        refused = 'cvm_registrations_total{result="error",reason="overloaded",transport="http"}'
+        assert instance.metrics()[refused] == 2
+
+
 def test_connections_in_total(tmp_path):
     with running(tmp_path, "caps", tls=False, devices=1, settings={"limit.connections": "10"}) as instance:
         wires = [Wire(instance, source=f"127.0.1.{i + 1}") for i in range(10)]

@@ -98,6 +98,7 @@ static void give_up_waiting(struct connection *connection)
 static void deadline_over(void *argument)
 {
     struct connection *connection = argument;
+    connection->must_close = 1;
     if (connection->phase == REQUEST)
         cvm_connection_answer_error(connection, "request_timeout", NULL, NULL);
     else if (connection->phase == WAIT)
@@ -152,30 +153,50 @@ static void wait_for_proxy(struct connection *connection, ssize_t length)
     (void)setsockopt(connection->stream.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
 }
 
-static void leave_proxy(struct connection *connection)
+/* Takes over the address that a PROXY header told; "" if it told none, then the connection is the
+ * proxy's. Another proxy's connections are many devices' too. 0, or -1 if the address has all the
+ * connections that it may have. */
+static int32_t take_told(struct connection *connection, const char *told)
+{
+    struct server *server = connection->worker->server;
+    if (!*told)
+        return 0;
+    (void)snprintf(connection->client, sizeof connection->client, "%s", told);
+    if (cvm_networks_hold(&server->trusted, told))
+        return 0;
+    if (cvm_limits_name(server->limits, told))
+        return -1;
+    (void)snprintf(connection->counted, sizeof connection->counted, "%s", told);
+    return 0;
+}
+
+static void leave_proxy(struct connection *connection, const char *told)
 {
     int least = 1;
     (void)setsockopt(connection->stream.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
-    begin_tls(connection);
+    if (take_told(connection, told))
+        connection_close(connection);
+    else
+        begin_tls(connection);
 }
 
 /* The header is looked at first: what follows it is not to be read here. */
 static void read_proxy(struct connection *connection)
 {
     uint8_t bytes[CVM_LONGEST_PROXY];
+    char told[CVM_ADDRESS_SIZE] = "";
     ssize_t length = recv(connection->stream.fd, bytes, sizeof bytes, MSG_PEEK);
     if (length < 0 && (errno == EAGAIN || errno == EINTR)) {
         wait_again(connection, CVM_READABLE);
         return;
     }
-    int32_t used =
-        length > 0 ? cvm_proxy_read(bytes, (size_t)length, connection->client) : PROXY_BAD;
+    int32_t used = length > 0 ? cvm_proxy_read(bytes, (size_t)length, told) : PROXY_BAD;
     if (used == PROXY_MORE)
         wait_for_proxy(connection, length);
     else if (used == PROXY_BAD || recv(connection->stream.fd, bytes, (size_t)used, 0) != used)
         connection_close(connection);
     else
-        leave_proxy(connection);
+        leave_proxy(connection, told);
 }
 
 static void shake_hands(struct connection *connection)
@@ -438,7 +459,6 @@ void cvm_connection_answer_error(
     const char *request_id = cvm_connection_request_id(connection);
     int32_t status = cvm_error_render(name, message, request_id, body, sizeof body);
     cvm_server_log_refusal(connection->worker->server, request_id, connection->client, name);
-    connection->must_close = 1;
     cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
         "application/json", extra, body, strlen(body));
 }

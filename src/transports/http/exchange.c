@@ -8,14 +8,16 @@
 #include "base/secret.h"
 #include "server.h"
 
-#define ERROR_SIZE 768
+#define ERROR_SIZE  768
+#define RETRY_LATER "Retry-After: 5\r\n"
 
 struct exchange {
     struct cvm_mail mail;
     struct worker *worker;
     struct connection *connection; /* the worker's thread only; NULL once it is gone */
     char request_id[CVM_HTTP_REQUEST_ID_SIZE], client[CVM_ADDRESS_SIZE], media_type[64];
-    uint8_t *body; /* the request's, then the answer's */
+    char counted[CVM_ADDRESS_SIZE]; /* the address that it counts for; "": none */
+    uint8_t *body;                  /* the request's, then the answer's */
     size_t length;
     int32_t status;
     uint32_t retry_after_s;
@@ -23,6 +25,7 @@ struct exchange {
 
 static void exchange_free(struct exchange *exchange)
 {
+    cvm_limits_leave(exchange->worker->server->requests, exchange->counted);
     cvm_secret_free(exchange->body, exchange->length);
     free(exchange);
 }
@@ -40,8 +43,7 @@ static void come_back(struct cvm_mail *mail)
             cvm_connection_answer(exchange->connection, exchange->status, "application/json", extra,
                 (const char *)exchange->body, exchange->length);
         else /* no memory for the answer, whatever it was */
-            cvm_connection_answer_error(
-                exchange->connection, "unknown", NULL, "Retry-After: 5\r\n");
+            cvm_connection_answer_error(exchange->connection, "unknown", NULL, RETRY_LATER);
     }
     struct worker *worker = exchange->worker;
     exchange_free(exchange);
@@ -49,20 +51,40 @@ static void come_back(struct cvm_mail *mail)
     cvm_worker_left(worker);
 }
 
-static void send_to_instance(struct connection *connection, void (*open)(struct cvm_mail *mail))
+/* An exchange that has a place among those of the device's address. NULL, and the request is
+ * answered. A proxy that tells no address of a device is many devices. */
+static struct exchange *exchange_new(struct connection *connection)
 {
-    struct cvm_parser *request = cvm_connection_request(connection);
+    struct server *server = cvm_connection_worker(connection)->server;
+    const char *client = cvm_connection_client(connection);
+    const char *counted = cvm_networks_hold(&server->trusted, client) ? "" : client;
+    if (cvm_limits_enter(server->requests, counted)) {
+        cvm_connection_answer_error(connection, "overloaded",
+            "too many requests from this address are under way", RETRY_LATER);
+        return NULL;
+    }
     struct exchange *exchange = calloc(1, sizeof *exchange);
     if (!exchange) {
-        cvm_connection_answer_error(connection, "overloaded", NULL, "Retry-After: 5\r\n");
-        return;
+        cvm_limits_leave(server->requests, counted);
+        cvm_connection_answer_error(connection, "overloaded", NULL, RETRY_LATER);
+        return NULL;
     }
     exchange->worker = cvm_connection_worker(connection);
+    (void)snprintf(exchange->client, sizeof exchange->client, "%s", client);
+    (void)snprintf(exchange->counted, sizeof exchange->counted, "%s", counted);
+    return exchange;
+}
+
+/* 0, or -1 if the request was answered at once instead. */
+static int32_t send_to_instance(struct connection *connection, void (*open)(struct cvm_mail *mail))
+{
+    struct cvm_parser *request = cvm_connection_request(connection);
+    struct exchange *exchange = exchange_new(connection);
+    if (!exchange)
+        return -1;
     exchange->connection = connection;
     exchange->mail.open = open;
     exchange->worker->exchanges++;
-    (void)snprintf(
-        exchange->client, sizeof exchange->client, "%s", cvm_connection_client(connection));
     (void)snprintf(exchange->request_id, sizeof exchange->request_id, "%s",
         cvm_connection_request_id(connection));
     memcpy(exchange->media_type, request->media_type, sizeof exchange->media_type);
@@ -71,6 +93,7 @@ static void send_to_instance(struct connection *connection, void (*open)(struct 
     request->body = NULL;
     cvm_connection_wait(connection, exchange);
     cvm_loop_post(cvm_loop_of(exchange->worker->server->cvm), &exchange->mail);
+    return 0;
 }
 
 void cvm_exchange_abandon(struct exchange *exchange)
@@ -178,10 +201,13 @@ static void check_instance(struct cvm_mail *mail)
 
 void cvm_exchange_register(struct connection *connection)
 {
-    send_to_instance(connection, register_device);
+    static const char *const OVERLOADED[] = {"error", "overloaded", "http"};
+    cvm_t *cvm = cvm_connection_worker(connection)->server->cvm;
+    if (send_to_instance(connection, register_device))
+        cvm_metrics_add(cvm_metrics_of(cvm), METRIC_REGISTRATIONS, OVERLOADED, 1);
 }
 
 void cvm_exchange_ready(struct connection *connection)
 {
-    send_to_instance(connection, check_instance);
+    (void)send_to_instance(connection, check_instance);
 }

@@ -9,7 +9,8 @@
 enum { PROXY_MORE = 0, PROXY_BAD = -1 };
 
 /* Reads a PROXY header (v1 or v2, haproxy's proxy-protocol.txt) at the beginning of bytes. Returns
- * its length and the client's address ("" if it names none), PROXY_MORE or PROXY_BAD. */
+ * its length and the client's address (which stays as it is if it names none), PROXY_MORE or
+ * PROXY_BAD. */
 int32_t cvm_proxy_read(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE]);
 /* The last address in an X-Forwarded-For list that is not a trusted proxy's; client stays as it is
  * if there is none. */

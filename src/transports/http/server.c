@@ -88,6 +88,7 @@ static void server_free(struct server *server)
         (void)close(server->fds[i]);
     SSL_CTX_free(server->context);
     cvm_limits_free(server->limits);
+    cvm_limits_free(server->requests);
     cvm_networks_clear(&server->trusted);
     pthread_mutex_destroy(&server->lock);
     free(server->certificate);
@@ -158,7 +159,8 @@ static cvm_error_t *finish_open(struct server *server, const cvm_conf_t *conf, u
     uint32_t per_address, uint32_t workers, cvm_error_t *error, struct cvm_transport **transport)
 {
     server->limits = cvm_limits_new(total, per_address);
-    if (!error && !server->limits)
+    server->requests = cvm_limits_new(UINT32_MAX, per_address); /* limit.requests is their total */
+    if (!error && (!server->limits || !server->requests))
         error = cvm_error_out_of_memory();
     if (!error)
         error = listen_on_all(server, cvm_conf_get(conf, server->base.ops->property),

@@ -41,9 +41,10 @@ struct server {
     struct timeouts timeouts;
     int32_t legacy_status, proxy_protocol;
     struct cvm_networks trusted;
-    struct cvm_limits *limits;
-    char *certificate, *key; /* paths; NULL: plain */
-    pthread_mutex_t lock;    /* of context */
+    struct cvm_limits *limits;   /* of connections */
+    struct cvm_limits *requests; /* of those in flight, by the device's address */
+    char *certificate, *key;     /* paths; NULL: plain */
+    pthread_mutex_t lock;        /* of context */
     SSL_CTX *context;
     int32_t fds[CVM_MOST_ADDRESSES];
     char names[CVM_MOST_ADDRESSES][CVM_ADDRESS_SIZE + 8];
@@ -76,7 +77,7 @@ void cvm_connection_drain(struct connection *connection);
  */
 void cvm_connection_answer(struct connection *connection, int32_t status, const char *media_type,
     const char *extra, const char *body, size_t length);
-/* Answers with an error of the library's. */
+/* Answers with an error of the library's, and logs it. */
 void cvm_connection_answer_error(
     struct connection *connection, const char *name, const char *message, const char *extra);
 /* Waits for an exchange. */
@@ -84,6 +85,7 @@ void cvm_connection_wait(struct connection *connection, struct exchange *exchang
 struct connection *cvm_connection_next(const struct connection *connection);
 struct worker *cvm_connection_worker(const struct connection *connection);
 struct cvm_parser *cvm_connection_request(struct connection *connection);
+/* The device's address: the peer's, or what a trusted proxy told. */
 const char *cvm_connection_client(const struct connection *connection);
 /* The id of the request that is being served, made when it is first asked for. */
 const char *cvm_connection_request_id(struct connection *connection);
