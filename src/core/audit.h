@@ -1,4 +1,5 @@
-/* The audit: one JSON line for each change of state, and for what looks like a clone. */
+/* The audit: one JSON line for each change of state, and for what looks like a clone (beyond a rate
+ * those are summed up). */
 #ifndef CVM_CORE_AUDIT_H
 #define CVM_CORE_AUDIT_H
 

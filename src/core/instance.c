@@ -33,6 +33,8 @@ static void instance_free(cvm_t *cvm)
     cvm_threads_free(cvm->threads);
     cvm_threads_free(cvm->key_makers);
     cvm_limiter_free(cvm->limiter);
+    cvm_throttle_free(cvm->log_throttle);
+    cvm_throttle_free(cvm->audit_throttle);
     cvm_metrics_free(cvm->metrics);
     cvm_log_close(cvm->audit);
     cvm_log_close(cvm->log);
@@ -53,6 +55,16 @@ static cvm_error_t *open_logs(cvm_t *cvm)
     return error;
 }
 
+/* 0, or -1 without memory. */
+static int32_t make_throttles(cvm_t *cvm)
+{
+    int64_t per_address = cvm_conf_number(cvm->conf, "log.refusals_per_address");
+    int64_t total = cvm_conf_number(cvm->conf, "log.refusals");
+    cvm->log_throttle = cvm_throttle_new(cvm->loop, cvm->log, per_address, total);
+    cvm->audit_throttle = cvm_throttle_new(cvm->loop, cvm->audit, per_address, total);
+    return cvm->log_throttle && cvm->audit_throttle ? 0 : -1;
+}
+
 static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
 {
     cvm->loop = cvm_loop_new(loop);
@@ -62,7 +74,7 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop, UINT32_MAX) : NULL;
     cvm->key_makers = cvm->loop ? cvm_threads_new(cvm->loop, MOST_KEYS_WAITING) : NULL;
     if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->threads ||
-        !cvm->key_makers)
+        !cvm->key_makers || make_throttles(cvm))
         return cvm_error_out_of_memory();
     const char *version = CVM_VERSION;
     cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
@@ -185,6 +197,8 @@ static void close_next(cvm_t *cvm)
         return;
     cvm_timer_free(cvm->stop_timer);
     cvm->stop_timer = NULL;
+    cvm_throttle_stop(cvm->log_throttle);
+    cvm_throttle_stop(cvm->audit_throttle);
     close_loop_soon(cvm);
 }
 

@@ -12,6 +12,7 @@
 #include "metrics.h"
 #include "op.h"
 #include "threads.h"
+#include "throttle.h"
 
 struct registration;
 struct cvm_reconciler;
@@ -44,6 +45,7 @@ struct cvm_s {
     struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;
+    struct cvm_throttle *log_throttle, *audit_throttle; /* of what strangers can have written */
     struct cvm_metrics *metrics;
     struct cvm_limiter *limiter;
 

@@ -98,6 +98,11 @@ struct cvm_log *cvm_log_of(cvm_t *cvm)
     return cvm->log;
 }
 
+struct cvm_throttle *cvm_throttle_of(cvm_t *cvm)
+{
+    return cvm->log_throttle;
+}
+
 struct cvm_metrics *cvm_metrics_of(cvm_t *cvm)
 {
     return cvm->metrics;

@@ -85,6 +85,11 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "How log lines look."},
     {"log.file", TYPE_PATH, "", NULL,
      "Where log lines go; standard error without it."},
+    {"log.refusals_per_address", TYPE_RATE, "60/min", "0 to 1000000/min",
+     "Lines about failed requests and handshakes (and of clones in the audit) that one address is written for each "
+     "reason; what is beyond is summed up each 10 s. 0: no bound."},
+    {"log.refusals", TYPE_RATE, "600/min", "0 to 1000000/min",
+     "The same lines of all addresses and reasons. 0: no bound."},
     {"audit.file", TYPE_PATH, "", NULL,
      "Where each change of state is written as a JSON line; nowhere without it."},
 };

@@ -913,6 +913,79 @@ def test_log_and_audit(tmp_path, form):
         assert set(registered[0]) == {"time", "level", "event", "uid", "request_id", "peer", "certificate_id"}
 
 
+def refused_times(instance, count, body, **options):
+    """So many refusals on one connection."""
+    with Wire(instance, **options) as wire:
+        for done in range(0, count, 500):
+            wire.send(post(body) * min(500, count - done))
+            for _ in range(min(500, count - done)):
+                assert wire.answer().status in (403, 409)
+
+
+def summed(lines, kind):
+    return sum(int(re.match(r'"?(\d+) more in \d+ s: ', line["text"])[1]) for line in lines
+               if line["event"] == "summed up" and line["text"].strip('"').endswith(f": {kind}"))
+
+
+def test_refusals_do_not_fill_the_log(tmp_path):
+    """Whoever has no token is summed up; each device that registers has its line, whatever goes on."""
+    count = 20000
+    with running(tmp_path, "flood", tls=False, devices=20, settings={"log.format": "json"}) as instance:
+        flood = threading.Thread(target=refused_times, args=(instance, count, registration("flood0", "wrong")),
+                                 kwargs={"source": "127.0.0.2"})
+        flood.start()
+        for i in range(1, 20):
+            assert instance.register(f"flood{i}")[0] == 200
+        flood.join()
+        assert instance.register("nobody")[0] == 403  # another's refusal has its line too
+        assert instance.metrics()['cvm_auth_failures_total{reason="wrong_token"}'] == count
+        instance.stop()
+        text = (instance.folder / "serve-0.err").read_text()
+        assert len(text) < 100_000
+        lines = log_lines(text, "json")
+        registered = {line["uid"] for line in lines if line["event"] == "registration" and line["code"] == "ok"}
+        assert registered == {f"flood{i}" for i in range(1, 20)}
+        assert any(line.get("uid") == "nobody" for line in lines)
+        in_full = sum(line.get("detail") == "wrong_token" for line in lines)
+        assert 60 <= in_full < 600 and in_full + summed(lines, "wrong_token") == count
+        sums = [line for line in lines if line["event"] == "summed up"]
+        assert all(line["peer"] == "127.0.0.2" and line["uids"] == "flood0 flood0 flood0" for line in sums)
+
+
+def test_sums_are_written_while_it_runs(tmp_path):
+    with running(tmp_path, "sums", tls=False, devices=1, settings={"log.refusals_per_address": "1/min"}) as instance:
+        refused_times(instance, 5, registration("nobody"))
+        assert "summed up" not in instance.server.stderr
+        instance.server.wait_for_log('summed up text="4 more in 10 s: unknown_device" peer=127.0.0.1 '
+                                     'uids="nobody nobody nobody"', timeout_s=30)
+
+
+def test_refusals_of_the_transport_are_summed_up_too(tmp_path):
+    settings = {"log.refusals_per_address": "0", "log.refusals": "10/min"}
+    with running(tmp_path, "paths", tls=False, devices=1, settings=settings) as instance:
+        for _ in range(50):
+            assert ask(instance, post(b"{}", target="/x")).status == 404
+        assert instance.server.stderr.count("refused") == 10
+        instance.stop()
+        lines = log_lines((instance.folder / "serve-0.err").read_text(), "text")
+        assert summed(lines, "not_found") == 40
+
+
+def test_clones_do_not_fill_the_audit(tmp_path):
+    with running(tmp_path, "clone", tls=False, devices=2, settings={"log.refusals_per_address": "5/min"}) as instance:
+        assert instance.register("clone0", csr=make_csr())[0] == 200
+        refused_times(instance, 300, registration("clone0", csr=make_csr()))
+        assert instance.register("clone1")[0] == 200
+        assert instance.metrics()["cvm_key_conflicts_total"] == 300
+        instance.stop()
+        audit = log_lines((instance.folder / "audit.log").read_text(), "json")
+        in_full = [line for line in audit if line["event"] == "other_key"]
+        assert 5 <= len(in_full) < 100 and len(in_full) + summed(audit, "other_key") == 300
+        assert [line["uid"] for line in audit if line["event"] == "registered"] == ["clone0", "clone1"]
+        sums = [line for line in audit if line["event"] == "summed up"]
+        assert sums and sums[0]["peer"] == "127.0.0.1" and "clone0" in sums[0]["uids"]
+
+
 def test_no_secret_is_written_anywhere(tmp_path):
     """Tokens and private keys: not in the log, the audit, the records or the core's files."""
     settings = {"log.level": "debug", "log.file": tmp_path / "cvm.log"}

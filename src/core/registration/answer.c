@@ -25,12 +25,26 @@ static enum cvm_log_level level_of(const cvm_error_t *error)
     }
 }
 
+/* Whoever asks can have a failure written, also a grave one while the store is away; so those are
+ * written up to a rate and summed up beyond it, by the true reason. Successes always are. */
+static int32_t must_log(const struct registration *r, const cvm_error_t *error)
+{
+    if (!error)
+        return 1;
+    int32_t is_proof =
+        error->reason == REASON_not_authorized || error->reason == REASON_too_many_requests;
+    return cvm_throttle_takes(r->cvm->log_throttle, level_of(error), r->request->peer,
+        is_proof ? r->detail : cvm_error_name(error), r->request->uid ? r->request->uid : "");
+}
+
 static void log_attempt(const struct registration *r, const char *event)
 {
     char duration[32];
     (void)snprintf(
         duration, sizeof duration, "%.1f", (double)(cvm_monotonic_us() - r->started_us) / 1000.0);
     const cvm_error_t *error = cvm_result_error(&r->result);
+    if (!must_log(r, error))
+        return;
     const char *code = cvm_error_name(error);
     const struct cvm_log_field fields[] = {
         {"request_id", r->request->id},

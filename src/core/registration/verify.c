@@ -104,18 +104,26 @@ static void begin_issue(struct registration *r)
     cvm_flow_next(r);
 }
 
+/* A clone may ask as often as it likes. */
+static void report_other_key(const struct registration *r)
+{
+    const cvm_request_t *request = r->request;
+    cvm_metrics_add(r->cvm->metrics, METRIC_KEY_CONFLICTS, NULL, 1);
+    if (cvm_throttle_takes(
+            r->cvm->audit_throttle, LOG_INFO, request->peer, "other_key", request->uid))
+        cvm_audit(r->cvm, "other_key", request->uid, request->id, request->peer,
+            cvm_record_text(r->device, CVM_D_CERTIFICATE_ID),
+            "a registered device asked with another key: it may be a clone");
+}
+
 static void refuse_registered(struct registration *r, int32_t is_other_key)
 {
     if (r->attempts) { /* it was not registered a moment ago: another request won */
         cvm_flow_give_way(r);
         return;
     }
-    if (is_other_key) {
-        cvm_audit(r->cvm, "other_key", r->request->uid, r->request->id, r->request->peer,
-            cvm_record_text(r->device, CVM_D_CERTIFICATE_ID),
-            "a registered device asked with another key: it may be a clone");
-        cvm_metrics_add(r->cvm->metrics, METRIC_KEY_CONFLICTS, NULL, 1);
-    }
+    if (is_other_key)
+        report_other_key(r);
     cvm_flow_fail(r, REASON_already_registered, NULL);
 }
 

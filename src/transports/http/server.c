@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/throttle.h"
 #include "http.h"
 
 #define ANSWER_SLACK_MS 5000 /* the flow's deadline comes first, so that its answer can leave */
@@ -45,6 +46,8 @@ void cvm_server_log_refusal(
 {
     const struct cvm_log_field fields[] = {
         {"request_id", request_id}, {"peer", peer}, {"transport", server->label}, {"code", code}};
+    if (!cvm_throttle_takes(cvm_throttle_of(server->cvm), LOG_INFO, peer, code, ""))
+        return;
     cvm_log_write(cvm_log_of(server->cvm), LOG_INFO, "refused", fields, 4);
 }
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/thread.h"
+#include "core/throttle.h"
 #include "server.h"
 
 #define BACKOFF_MS   100 /* when there are no descriptors left */
@@ -23,6 +24,18 @@ static void accept_again(void *argument)
     watch_all(argument, CVM_READABLE);
 }
 
+/* It is said once, not ten times a second; and whoever makes them go and come is kept quiet. */
+static void wait_for_descriptors(struct worker *worker)
+{
+    cvm_t *cvm = worker->server->cvm;
+    if (!worker->is_starved &&
+        cvm_throttle_takes(cvm_throttle_of(cvm), LOG_WARNING, "", "no descriptor", ""))
+        cvm_log_message(cvm_log_of(cvm), LOG_WARNING, "no descriptor for a connection; waiting");
+    worker->is_starved = 1;
+    watch_all(worker, 0);
+    cvm_timer_start(worker->backoff, BACKOFF_MS);
+}
+
 /* 1 if more may be waiting. */
 static int32_t accept_some(struct worker *worker, int listener)
 {
@@ -37,12 +50,7 @@ static int32_t accept_some(struct worker *worker, int listener)
             (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
             cvm_connection_accept(worker, fd, &address);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            if (!worker->is_starved) /* once, not ten times a second */
-                cvm_log_message(cvm_log_of(worker->server->cvm), LOG_WARNING,
-                    "no descriptor for a connection; waiting");
-            worker->is_starved = 1;
-            watch_all(worker, 0);
-            cvm_timer_start(worker->backoff, BACKOFF_MS);
+            wait_for_descriptors(worker);
             return 0;
         } else if (errno != ECONNABORTED && errno != EINTR) {
             return 0;
