@@ -2,7 +2,7 @@
  * A connection goes from phase to phase; PHASES says what each does when its socket is ready and
  * how long it may take. Deadlines are by phase, not by activity: a byte a second gains nothing.
  *
- *   PROXY → HANDSHAKE → IDLE → REQUEST → WAIT → ANSWER → IDLE …
+ *   PROXY → HANDSHAKE (both in opening.c) → IDLE → REQUEST → WAIT → ANSWER → IDLE …
  *   any → LINGER (the answer has left; what the peer still sends is thrown away) → closed
  */
 #include <errno.h>
@@ -15,41 +15,16 @@
 
 #include "base/hex.h"
 #include "base/secret.h"
+#include "connection.h"
 #include "head.h"
 #include "proxy.h"
-#include "server.h"
 
 #define LINGER_MS    2000
 #define LINGER_BYTES 65536
 #define HEAD_SIZE    512
 #define ERROR_SIZE   768
 
-enum phase { PROXY, HANDSHAKE, IDLE, REQUEST, WAIT, ANSWER, LINGER, PHASE_COUNT };
-
-struct connection {
-    struct worker *worker;
-    struct connection *next, **link;
-    struct cvm_stream stream;
-    struct cvm_watch *watch;
-    struct cvm_timer *deadline;
-    enum phase phase;
-    char peer[CVM_ADDRESS_SIZE], client[CVM_ADDRESS_SIZE];
-    char request_id[CVM_HTTP_REQUEST_ID_SIZE]; /* "": none yet */
-    char counted[CVM_ADDRESS_SIZE]; /* the address that it counts for; "": in the total alone */
-    int32_t is_trusted, must_close;
-    struct cvm_parser parser;
-    const struct route *route;
-    struct exchange *exchange;
-    char *unread; /* what came behind a request */
-    size_t unread_length;
-    char *out;
-    size_t out_length, out_sent;
-    ssize_t proxy_seen; /* bytes of a PROXY header that isn't complete */
-    size_t lingered;
-};
-
 static void happened(void *argument, uint32_t events);
-static void enter(struct connection *connection, enum phase phase);
 static void take_bytes(struct connection *connection, const char *bytes, size_t length);
 
 /* --- Life ------------------------------------------------------------------------------------- */
@@ -67,7 +42,7 @@ static void forget_unread(struct connection *connection)
     connection->unread_length = 0;
 }
 
-static void connection_close(struct connection *connection)
+void cvm_connection_close(struct connection *connection)
 {
     struct worker *worker = connection->worker;
     struct server *server = worker->server;
@@ -104,110 +79,17 @@ static void deadline_over(void *argument)
     else if (connection->phase == WAIT)
         give_up_waiting(connection);
     else
-        connection_close(connection);
+        cvm_connection_close(connection);
 }
 
 /* --- Phases ----------------------------------------------------------------------------------- */
 
-/* Nothing more to read or write for now. A worker that drains does not wait for a request. */
-static void wait_again(struct connection *connection, uint32_t events)
+void cvm_connection_wait_again(struct connection *connection, uint32_t events)
 {
     if (connection->worker->is_draining && connection->phase <= IDLE)
-        connection_close(connection);
+        cvm_connection_close(connection);
     else
         cvm_watch_set(connection->watch, events);
-}
-
-static void leave_handshake(struct connection *connection)
-{
-    enter(connection, IDLE);
-    happened(connection, CVM_READABLE); /* bytes may have come along */
-}
-
-static void begin_tls(struct connection *connection)
-{
-    struct server *server = connection->worker->server;
-    if (!server->certificate) {
-        enter(connection, IDLE);
-        return;
-    }
-    pthread_mutex_lock(&server->lock);
-    int32_t failed = cvm_stream_start_tls(&connection->stream, server->context);
-    pthread_mutex_unlock(&server->lock);
-    if (failed)
-        connection_close(connection);
-    else
-        enter(connection, HANDSHAKE);
-}
-
-/* Waits for more than was seen: what is only peeked at would wake it again and again. Not for more
- * than there is if that is all that comes. */
-static void wait_for_proxy(struct connection *connection, ssize_t length)
-{
-    int least = (int)length + 1;
-    if (connection->proxy_seen == length || connection->worker->is_draining) {
-        connection_close(connection);
-        return;
-    }
-    connection->proxy_seen = length;
-    (void)setsockopt(connection->stream.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
-}
-
-/* Takes over the address that a PROXY header told; "" if it told none, then the connection is the
- * proxy's. Another proxy's connections are many devices' too. 0, or -1 if the address has all the
- * connections that it may have. */
-static int32_t take_told(struct connection *connection, const char *told)
-{
-    struct server *server = connection->worker->server;
-    if (!*told)
-        return 0;
-    (void)snprintf(connection->client, sizeof connection->client, "%s", told);
-    if (cvm_networks_hold(&server->trusted, told))
-        return 0;
-    if (cvm_limits_name(server->limits, told))
-        return -1;
-    (void)snprintf(connection->counted, sizeof connection->counted, "%s", told);
-    return 0;
-}
-
-static void leave_proxy(struct connection *connection, const char *told)
-{
-    int least = 1;
-    (void)setsockopt(connection->stream.fd, SOL_SOCKET, SO_RCVLOWAT, &least, sizeof least);
-    if (take_told(connection, told))
-        connection_close(connection);
-    else
-        begin_tls(connection);
-}
-
-/* The header is looked at first: what follows it is not to be read here. */
-static void read_proxy(struct connection *connection)
-{
-    uint8_t bytes[CVM_LONGEST_PROXY];
-    char told[CVM_ADDRESS_SIZE] = "";
-    ssize_t length = recv(connection->stream.fd, bytes, sizeof bytes, MSG_PEEK);
-    if (length < 0 && (errno == EAGAIN || errno == EINTR)) {
-        wait_again(connection, CVM_READABLE);
-        return;
-    }
-    int32_t used = length > 0 ? cvm_proxy_read(bytes, (size_t)length, told) : PROXY_BAD;
-    if (used == PROXY_MORE)
-        wait_for_proxy(connection, length);
-    else if (used == PROXY_BAD || recv(connection->stream.fd, bytes, (size_t)used, 0) != used)
-        connection_close(connection);
-    else
-        leave_proxy(connection, told);
-}
-
-static void shake_hands(struct connection *connection)
-{
-    int32_t rc = cvm_stream_handshake(&connection->stream);
-    if (rc == 1)
-        leave_handshake(connection);
-    else if (rc == STREAM_AGAIN)
-        wait_again(connection, connection->stream.wants);
-    else
-        connection_close(connection);
 }
 
 static void read_request(struct connection *connection)
@@ -219,9 +101,9 @@ static void read_request(struct connection *connection)
     }
     int32_t count = cvm_stream_read(&connection->stream, worker->scratch, sizeof worker->scratch);
     if (count == STREAM_AGAIN) {
-        wait_again(connection, connection->stream.wants);
+        cvm_connection_wait_again(connection, connection->stream.wants);
     } else if (count <= 0) {
-        connection_close(connection);
+        cvm_connection_close(connection);
     } else {
         take_bytes(connection, worker->scratch, (size_t)count);
         OPENSSL_cleanse(worker->scratch, (size_t)count);
@@ -238,7 +120,7 @@ static void write_answer(struct connection *connection)
             return;
         }
         if (count <= 0) {
-            connection_close(connection);
+            cvm_connection_close(connection);
             return;
         }
         connection->out_sent += (size_t)count;
@@ -246,12 +128,12 @@ static void write_answer(struct connection *connection)
     wipe_out(connection);
     if (connection->must_close) {
         cvm_stream_shutdown(&connection->stream);
-        enter(connection, LINGER);
+        cvm_connection_enter(connection, LINGER);
     } else {
         cvm_parser_next(&connection->parser);
         connection->route = NULL;
         connection->request_id[0] = 0;
-        enter(connection, IDLE);
+        cvm_connection_enter(connection, IDLE);
         if (connection->unread_length) /* at the loop's next turn: others are served in between */
             cvm_watch_set(connection->watch, CVM_WRITABLE);
     }
@@ -266,7 +148,7 @@ static void linger(struct connection *connection)
         return;
     connection->lingered += count > 0 ? (size_t)count : 0;
     if (count <= 0 || connection->lingered > LINGER_BYTES)
-        connection_close(connection);
+        cvm_connection_close(connection);
     else /* anew: libuv stops a watch whose socket has an error pending, such as a reset */
         cvm_watch_set(connection->watch, CVM_READABLE);
 }
@@ -276,8 +158,8 @@ static const struct {
     uint32_t events;
     size_t timeout; /* which of struct timeouts */
 } PHASES[PHASE_COUNT] = {
-    [PROXY] = {read_proxy, CVM_READABLE, offsetof(struct timeouts, handshake_ms)},
-    [HANDSHAKE] = {shake_hands, CVM_READABLE, offsetof(struct timeouts, handshake_ms)},
+    [PROXY] = {cvm_opening_read_proxy, CVM_READABLE, offsetof(struct timeouts, handshake_ms)},
+    [HANDSHAKE] = {cvm_opening_shake_hands, CVM_READABLE, offsetof(struct timeouts, handshake_ms)},
     [IDLE] = {read_request, CVM_READABLE, offsetof(struct timeouts, idle_ms)},
     [REQUEST] = {read_request, CVM_READABLE, offsetof(struct timeouts, request_ms)},
     [WAIT] = {NULL, 0, offsetof(struct timeouts, wait_ms)},
@@ -285,7 +167,7 @@ static const struct {
     [LINGER] = {linger, CVM_READABLE, 0},
 };
 
-static void enter(struct connection *connection, enum phase phase)
+void cvm_connection_enter(struct connection *connection, enum phase phase)
 {
     uint64_t delay_ms = LINGER_MS;
     uint32_t events = PHASES[phase].events;
@@ -309,6 +191,12 @@ static void happened(void *argument, uint32_t events)
 }
 
 /* --- Requests --------------------------------------------------------------------------------- */
+
+void cvm_connection_serve(struct connection *connection)
+{
+    cvm_connection_enter(connection, IDLE);
+    happened(connection, CVM_READABLE);
+}
 
 static int32_t takes_method(const struct route *route, const char *method)
 {
@@ -397,7 +285,7 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
         length = connection->unread_length;
     }
     if (connection->phase == IDLE)
-        enter(connection, REQUEST);
+        cvm_connection_enter(connection, REQUEST);
     switch (cvm_parser_feed(&connection->parser, bytes, length, &used)) {
     case PARSED_MORE:
         forget_unread(connection);
@@ -408,7 +296,7 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
         break;
     case PARSED_REQUEST:
         if (keep_unread(connection, bytes + used, length - used))
-            connection_close(connection);
+            cvm_connection_close(connection);
         else
             serve(connection);
         break;
@@ -422,7 +310,7 @@ static void fail_head(struct connection *connection)
 {
     cvm_log_message(cvm_log_of(connection->worker->server->cvm), LOG_ERROR,
         "internal: the head of an answer does not fit; the connection is closed");
-    connection_close(connection);
+    cvm_connection_close(connection);
 }
 
 void cvm_connection_answer(struct connection *connection, int32_t status, const char *media_type,
@@ -443,12 +331,12 @@ void cvm_connection_answer(struct connection *connection, int32_t status, const 
     connection->out_sent = 0;
     connection->out = malloc(connection->out_length);
     if (!connection->out) {
-        connection_close(connection);
+        cvm_connection_close(connection);
         return;
     }
     memcpy(connection->out, text, head_length);
     memcpy(connection->out + head_length, body, body_sent);
-    enter(connection, ANSWER);
+    cvm_connection_enter(connection, ANSWER);
     write_answer(connection);
 }
 
@@ -466,7 +354,7 @@ void cvm_connection_answer_error(
 void cvm_connection_wait(struct connection *connection, struct exchange *exchange)
 {
     connection->exchange = exchange;
-    enter(connection, WAIT);
+    cvm_connection_enter(connection, WAIT);
 }
 
 /* --- Accepting and draining ------------------------------------------------------------------- */
@@ -512,10 +400,7 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
         connection->next->link = &connection->next;
     worker->connections = connection;
     cvm_metrics_add(cvm_metrics_of(server->cvm), METRIC_CONNECTIONS, &server->label, 1);
-    if (server->proxy_protocol)
-        enter(connection, PROXY);
-    else
-        begin_tls(connection);
+    cvm_opening_begin(connection);
 }
 
 /* A request may be there that was not read yet: it is served, like those that were. */
