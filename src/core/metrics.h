@@ -25,6 +25,8 @@
     X(PLATFORM_REQUESTS, "cvm_platform_requests_total", COUNTER, "platform,call,result",           \
         "Calls of the platform.")                                                                  \
     X(CONNECTIONS, "cvm_connections", GAUGE, "transport", "Open connections.")                     \
+    X(TLS_FAILURES, "cvm_tls_handshake_failures_total", COUNTER, "reason",                         \
+        "TLS handshakes that failed.")                                                             \
     X(QUEUE_DEPTH, "cvm_queue_depth", GAUGE, "", "Requests in flight.")                            \
     X(CA_EXPIRY, "cvm_ca_certificate_expiry_timestamp_seconds", GAUGE, "ca",                       \
         "When a CA certificate ends.")                                                             \

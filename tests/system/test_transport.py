@@ -351,6 +351,113 @@ def test_rubbish_after_the_handshake(tls):
     assert tls.register(fresh(tls))[0] == 200
 
 
+# --- Handshakes that fail ---
+
+
+def shake_hands(instance, context, name="127.0.0.1"):
+    with socket.create_connection(("127.0.0.1", instance.port), 10) as wire:
+        with pytest.raises(OSError), context.wrap_socket(wire, server_hostname=name) as tls_wire:
+            tls_wire.recv(1)
+
+
+def with_ciphers(instance):
+    context = instance.tls_context(ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # the server has no RSA key
+    return context
+
+
+def old_context(instance):
+    context = instance.tls_context()
+    context.set_ciphers("DEFAULT@SECLEVEL=0")
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+def in_a_hundred_years(instance):
+    openssl("s_client", "-connect", f"127.0.0.1:{instance.port}", "-CAfile", instance.root_ca,
+            "-verify_return_error", "-attime", str(int(time.time()) + 100 * 31536000), check=False)
+
+
+def say(instance, data, reset=False, wait=False):
+    """Bytes on a connection of their own, and its end."""
+    with socket.create_connection(("127.0.0.1", instance.port), CLOSED_WITHIN_S) as wire:
+        with contextlib.suppress(OSError):
+            wire.sendall(data)
+            if reset:
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                return
+            if not wait:
+                wire.shutdown(socket.SHUT_WR)
+            while wire.recv(65536):
+                pass
+
+
+FAILING = {
+    "unknown_ca": [lambda at: shake_hands(at, ssl.create_default_context())],
+    "bad_certificate": [lambda at: shake_hands(at, at.tls_context(), "another.name")],
+    "certificate_expired": [in_a_hundred_years],
+    "no_shared_cipher": [lambda at: shake_hands(at, with_ciphers(at))],
+    "protocol_version": [lambda at: shake_hands(at, old_context(at))],
+    "not_tls": [lambda at: say(at, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"), lambda at: say(at, b"SSH-2.0-OpenSSH_9.2\r\n")],
+    "timeout": [lambda at: say(at, client_hello()[:50], wait=True), lambda at: say(at, b"", wait=True)],
+    "reset": [lambda at: say(at, client_hello()[:50]), lambda at: say(at, client_hello(), reset=True)],
+    "other": [lambda at: say(at, client_hello()[:60] + b"\xff" * 600)],
+}
+
+
+def failed_handshakes(instance):
+    found = {name: int(value) for name, value in instance.metrics().items() if "handshake_failures" in name}
+    return {re.search('reason="(.*)"', name)[1]: value for name, value in found.items()}
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
+@pytest.mark.parametrize("reason", FAILING)
+def test_failed_handshakes_leave_a_trace(tls, reason):
+    before, lines = failed_handshakes(tls), tls.server.stderr.count("TLS handshake failed")
+    for fail in FAILING[reason]:
+        fail(tls)
+    expected = {**before, reason: before.get(reason, 0) + len(FAILING[reason])}
+    eventually(lambda: failed_handshakes(tls) == expected, f"{failed_handshakes(tls)} instead of {expected}")
+    found = [line for line in log_lines(tls.server.stderr, "text") if line["event"] == "TLS handshake failed"][lines:]
+    assert [(line["level"], line["peer"], line["reason"]) for line in found] == \
+        [("info", "127.0.0.1", reason)] * len(FAILING[reason])
+
+
+def test_who_only_looks_whether_the_port_is_open_leaves_none(tls):
+    before = failed_handshakes(tls)
+    for reset in (False, True):
+        say(tls, b"", reset=reset)
+    eventually(lambda: has_no_connections(tls), "connections that were not forgotten")
+    assert tls.register(fresh(tls))[0] == 200 and failed_handshakes(tls) == before
+
+
+def test_plain_http_is_told_that_the_port_speaks_tls(tls):
+    request = post(registration("nobody"))
+    with socket.create_connection(("127.0.0.1", tls.port), 10) as wire:
+        wire.sendall(request)
+        answer = http.client.HTTPResponse(wire)
+        answer.begin()
+        payload = json.loads(answer.read())["payload"]
+        assert answer.status == 400 and answer.headers["Connection"] == "close"
+        assert payload["code"] == "invalid_request" and payload["message"] == "this port speaks TLS"
+        assert wire.recv(1) == b""
+    line = next(line for line in tls.server.stderr.splitlines() if payload["request_id"] in line)
+    assert "TLS handshake failed" in line and "reason=not_tls" in line
+    eventually(lambda: has_no_connections(tls), "connections that were not forgotten")
+
+
+def test_failed_handshakes_do_not_fill_the_log(tmp_path):
+    with running(tmp_path, "hello", devices=1, settings={"log.refusals_per_address": "5/min"}) as instance:
+        for _ in range(50):
+            say(instance, b"rubbish\r\n")
+        eventually(lambda: failed_handshakes(instance) == {"not_tls": 50}, "not all of them were counted")
+        assert instance.server.stderr.count("TLS handshake failed") < 20
+        instance.stop()
+        lines = log_lines((instance.folder / "serve-0.err").read_text(), "text")
+        in_full = sum(line["event"] == "TLS handshake failed" for line in lines)
+        assert in_full + summed(lines, "TLS handshake: not_tls") == 50
+
+
 # --- Limits ---
 
 
@@ -815,7 +922,8 @@ METRICS = {
     "cvm_certificates_revoked_total": {"reason"}, "cvm_store_operation_duration_seconds": {"store", "op", "le"},
     "cvm_platform_requests_total": {"platform", "call", "result"}, "cvm_connections": {"transport"},
     "cvm_queue_depth": set(), "cvm_ca_certificate_expiry_timestamp_seconds": {"ca"},
-    "cvm_crl_next_update_timestamp_seconds": set(), "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set()}
+    "cvm_crl_next_update_timestamp_seconds": set(), "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set(),
+    "cvm_tls_handshake_failures_total": {"reason"}}
 
 
 def test_metrics(tmp_path):

@@ -28,8 +28,9 @@ static void each_metric_is_described_once(void **state)
         "cvm_registration_duration_seconds", "cvm_auth_failures_total",
         "cvm_certificates_issued_total", "cvm_certificates_revoked_total",
         "cvm_store_operation_duration_seconds", "cvm_platform_requests_total", "cvm_connections",
-        "cvm_queue_depth", "cvm_ca_certificate_expiry_timestamp_seconds",
-        "cvm_crl_next_update_timestamp_seconds", "cvm_build_info"};
+        "cvm_tls_handshake_failures_total", "cvm_queue_depth",
+        "cvm_ca_certificate_expiry_timestamp_seconds", "cvm_crl_next_update_timestamp_seconds",
+        "cvm_build_info"};
     (void)state;
     struct cvm_metrics *metrics = cvm_metrics_new();
     char *text = render(metrics), line[200];

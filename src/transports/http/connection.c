@@ -78,6 +78,8 @@ static void deadline_over(void *argument)
         cvm_connection_answer_error(connection, "request_timeout", NULL, NULL);
     else if (connection->phase == WAIT)
         give_up_waiting(connection);
+    else if (connection->phase <= HANDSHAKE)
+        cvm_opening_end(connection);
     else
         cvm_connection_close(connection);
 }
@@ -340,15 +342,22 @@ void cvm_connection_answer(struct connection *connection, int32_t status, const 
     write_answer(connection);
 }
 
-void cvm_connection_answer_error(
+void cvm_connection_answer_logged(
     struct connection *connection, const char *name, const char *message, const char *extra)
 {
     char body[ERROR_SIZE];
-    const char *request_id = cvm_connection_request_id(connection);
-    int32_t status = cvm_error_render(name, message, request_id, body, sizeof body);
-    cvm_server_log_refusal(connection->worker->server, request_id, connection->client, name);
+    int32_t status =
+        cvm_error_render(name, message, cvm_connection_request_id(connection), body, sizeof body);
     cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
         "application/json", extra, body, strlen(body));
+}
+
+void cvm_connection_answer_error(
+    struct connection *connection, const char *name, const char *message, const char *extra)
+{
+    cvm_server_log_refusal(connection->worker->server, cvm_connection_request_id(connection),
+        connection->client, name);
+    cvm_connection_answer_logged(connection, name, message, extra);
 }
 
 void cvm_connection_wait(struct connection *connection, struct exchange *exchange)

@@ -40,6 +40,9 @@ void cvm_connection_enter(struct connection *connection, enum phase phase);
 /* There is nothing more to read or write for now. A worker that drains does not wait for a request.
  */
 void cvm_connection_wait_again(struct connection *connection, uint32_t events);
+/* Answers with an error of the library's, of which the caller has logged what there is to say. */
+void cvm_connection_answer_logged(
+    struct connection *connection, const char *name, const char *message, const char *extra);
 /* The connection is open: requests may come, and bytes of one may be there. */
 void cvm_connection_serve(struct connection *connection);
 
@@ -51,5 +54,7 @@ void cvm_opening_begin(struct connection *connection);
 /* What the phases PROXY and HANDSHAKE do when the socket is ready. */
 void cvm_opening_read_proxy(struct connection *connection);
 void cvm_opening_shake_hands(struct connection *connection);
+/* The deadline of either is over. */
+void cvm_opening_end(struct connection *connection);
 
 #endif

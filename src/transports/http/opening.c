@@ -5,6 +5,7 @@
 
 #include "connection.h"
 #include "proxy.h"
+#include "tls_failure.h"
 
 static void opening_begin_tls(struct connection *connection)
 {
@@ -81,6 +82,29 @@ void cvm_opening_read_proxy(struct connection *connection)
         opening_leave_proxy(connection, told);
 }
 
+/* Who speaks HTTP to a port for TLS is told so in words that HTTP clients show. */
+static void opening_answer_http(struct connection *connection)
+{
+    cvm_stream_stop_tls(&connection->stream);
+    connection->must_close = 1;
+    cvm_connection_answer_logged(connection, "invalid_request", "this port speaks TLS", NULL);
+}
+
+/* Who says nothing and goes did not begin a handshake: balancers look like that whether the port is
+ * open. */
+static void opening_fail_handshake(struct connection *connection)
+{
+    const struct cvm_stream *stream = &connection->stream;
+    if (stream->received)
+        cvm_server_report_handshake(connection->worker->server,
+            stream->is_http ? cvm_connection_request_id(connection) : NULL, connection->client,
+            stream->failure, stream->detail);
+    if (stream->is_http)
+        opening_answer_http(connection);
+    else
+        cvm_connection_close(connection);
+}
+
 void cvm_opening_shake_hands(struct connection *connection)
 {
     int32_t rc = cvm_stream_handshake(&connection->stream);
@@ -89,7 +113,15 @@ void cvm_opening_shake_hands(struct connection *connection)
     else if (rc == STREAM_AGAIN)
         cvm_connection_wait_again(connection, connection->stream.wants);
     else
-        cvm_connection_close(connection);
+        opening_fail_handshake(connection);
+}
+
+void cvm_opening_end(struct connection *connection)
+{
+    if (connection->phase == HANDSHAKE)
+        cvm_server_report_handshake(
+            connection->worker->server, NULL, connection->client, CVM_TLS_TIMEOUT, NULL);
+    cvm_connection_close(connection);
 }
 
 void cvm_opening_begin(struct connection *connection)

@@ -51,6 +51,19 @@ void cvm_server_log_refusal(
     cvm_log_write(cvm_log_of(server->cvm), LOG_INFO, "refused", fields, 4);
 }
 
+void cvm_server_report_handshake(struct server *server, const char *request_id, const char *peer,
+    const char *reason, const char *detail)
+{
+    char kind[48];
+    const struct cvm_log_field fields[] = {{"request_id", request_id}, {"peer", peer},
+        {"transport", server->label}, {"reason", reason}, {"detail", detail}};
+    cvm_metrics_add(cvm_metrics_of(server->cvm), METRIC_TLS_FAILURES, &reason, 1);
+    (void)snprintf(kind, sizeof kind, "TLS handshake: %s", reason);
+    if (cvm_throttle_takes(cvm_throttle_of(server->cvm), LOG_INFO, peer, kind, ""))
+        cvm_log_write(cvm_log_of(server->cvm), LOG_INFO, "TLS handshake failed", fields,
+            sizeof fields / sizeof fields[0]);
+}
+
 /* --- TLS -------------------------------------------------------------------------------------- */
 
 static cvm_error_t *load_tls(struct server *server)

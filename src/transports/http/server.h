@@ -94,6 +94,10 @@ const char *cvm_connection_request_id(struct connection *connection);
 /* Any thread: the log's line for a request that did not reach the instance. */
 void cvm_server_log_refusal(
     struct server *server, const char *request_id, const char *peer, const char *code);
+/* Any thread: counts a TLS handshake that failed, and logs it. request_id and detail may be NULL.
+ */
+void cvm_server_report_handshake(struct server *server, const char *request_id, const char *peer,
+    const char *reason, const char *detail);
 
 /* worker.c */
 /* 0, or -1. */

@@ -13,6 +13,7 @@
 
 #include "core/error.h"
 #include "core/loop.h"
+#include "tls_failure.h"
 
 /* --- The BIO ---------------------------------------------------------------------------------- */
 
@@ -21,14 +22,14 @@ static int would_block(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-static int socket_of(BIO *bio)
+static struct cvm_stream *stream_of(BIO *bio)
 {
-    return (int)(intptr_t)BIO_get_data(bio);
+    return BIO_get_data(bio);
 }
 
 static int bio_write(BIO *bio, const char *bytes, int length)
 {
-    ssize_t sent = send(socket_of(bio), bytes, (size_t)length, MSG_NOSIGNAL);
+    ssize_t sent = send(stream_of(bio)->fd, bytes, (size_t)length, MSG_NOSIGNAL);
     BIO_clear_retry_flags(bio);
     if (sent < 0 && would_block())
         BIO_set_retry_write(bio);
@@ -37,10 +38,11 @@ static int bio_write(BIO *bio, const char *bytes, int length)
 
 static int bio_read(BIO *bio, char *bytes, int size)
 {
-    ssize_t received = recv(socket_of(bio), bytes, (size_t)size, 0);
+    ssize_t received = recv(stream_of(bio)->fd, bytes, (size_t)size, 0);
     BIO_clear_retry_flags(bio);
     if (received < 0 && would_block())
         BIO_set_retry_read(bio);
+    stream_of(bio)->received += received > 0 ? (uint64_t)received : 0;
     return (int)received;
 }
 
@@ -144,7 +146,7 @@ int32_t cvm_stream_start_tls(struct cvm_stream *stream, SSL_CTX *context)
         BIO_free(bio);
         return -1;
     }
-    BIO_set_data(bio, (void *)(intptr_t)stream->fd);
+    BIO_set_data(bio, stream);
     BIO_set_init(bio, 1);
     SSL_set_bio(stream->ssl, bio, bio);
     SSL_set_accept_state(stream->ssl);
@@ -173,7 +175,22 @@ int32_t cvm_stream_handshake(struct cvm_stream *stream)
 {
     ERR_clear_error();
     int rc = SSL_do_handshake(stream->ssl);
-    return rc == 1 ? 1 : judge(stream, rc);
+    if (rc == 1)
+        return 1;
+    unsigned long error = ERR_peek_error(); /* the first: what follows from it comes later */
+    if (judge(stream, rc) == STREAM_AGAIN)
+        return STREAM_AGAIN;
+    stream->failure = cvm_tls_failure(error);
+    stream->detail = ERR_reason_error_string(error);
+    stream->is_http =
+        ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_HTTP_REQUEST;
+    return STREAM_FAILED;
+}
+
+void cvm_stream_stop_tls(struct cvm_stream *stream)
+{
+    SSL_free(stream->ssl);
+    stream->ssl = NULL;
 }
 
 static int32_t plain_result(struct cvm_stream *stream, ssize_t count, uint32_t wants)
@@ -214,7 +231,6 @@ void cvm_stream_shutdown(struct cvm_stream *stream)
 
 void cvm_stream_close(struct cvm_stream *stream)
 {
-    SSL_free(stream->ssl);
-    stream->ssl = NULL;
+    cvm_stream_stop_tls(stream);
     (void)close(stream->fd);
 }

@@ -11,8 +11,13 @@
 
 struct cvm_stream {
     int32_t fd;
-    SSL *ssl;       /* NULL: plain */
-    uint32_t wants; /* CVM_READABLE or CVM_WRITABLE, after AGAIN */
+    SSL *ssl;          /* NULL: plain */
+    uint32_t wants;    /* CVM_READABLE or CVM_WRITABLE, after AGAIN */
+    uint64_t received; /* bytes under TLS */
+    /* After a handshake that failed: why, as tls_failure.h says it and as OpenSSL does (NULL: it
+     * does not), and whether it is since the peer speaks HTTP. */
+    const char *failure, *detail;
+    int32_t is_http;
 };
 
 /* Instead of a count of bytes: */
@@ -20,10 +25,12 @@ enum { STREAM_AGAIN = -1, STREAM_CLOSED = 0, STREAM_FAILED = -2 };
 
 /* A server's context for a certificate and its key. NULL and error. */
 SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error);
-/* Puts TLS on a socket. 0, or -1 without memory. */
+/* Puts TLS on a socket; the stream stays where it is from now on. 0, or -1 without memory. */
 int32_t cvm_stream_start_tls(struct cvm_stream *stream, SSL_CTX *context);
-/* 1 when the handshake is done, else STREAM_AGAIN or STREAM_FAILED. */
+/* 1 when the handshake is done, else STREAM_AGAIN or STREAM_FAILED and why. */
 int32_t cvm_stream_handshake(struct cvm_stream *stream);
+/* Takes TLS off again, after a handshake that failed. */
+void cvm_stream_stop_tls(struct cvm_stream *stream);
 /* A count of bytes, STREAM_CLOSED, STREAM_AGAIN or STREAM_FAILED. */
 int32_t cvm_stream_read(struct cvm_stream *stream, void *bytes, size_t size);
 int32_t cvm_stream_write(struct cvm_stream *stream, const void *bytes, size_t length);
