@@ -95,7 +95,7 @@ static void opening_answer_http(struct connection *connection)
 static void opening_fail_handshake(struct connection *connection)
 {
     const struct cvm_stream *stream = &connection->stream;
-    if (stream->received)
+    if (stream->hello.taken)
         cvm_server_report_handshake(connection->worker->server,
             stream->is_http ? cvm_connection_request_id(connection) : NULL, connection->client,
             stream->failure, stream->detail);

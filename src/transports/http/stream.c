@@ -36,13 +36,19 @@ static int bio_write(BIO *bio, const char *bytes, int length)
     return (int)sent;
 }
 
+/* Before the handshake is done a stranger may not make OpenSSL take more than one needs. */
 static int bio_read(BIO *bio, char *bytes, int size)
 {
-    ssize_t received = recv(stream_of(bio)->fd, bytes, (size_t)size, 0);
+    struct cvm_stream *stream = stream_of(bio);
+    ssize_t received = recv(stream->fd, bytes, (size_t)size, 0);
     BIO_clear_retry_flags(bio);
     if (received < 0 && would_block())
         BIO_set_retry_read(bio);
-    stream_of(bio)->received += received > 0 ? (uint64_t)received : 0;
+    if (received > 0 && !stream->is_shaken &&
+        cvm_hello_take(&stream->hello, (const uint8_t *)bytes, (size_t)received)) {
+        ERR_raise(ERR_LIB_SSL, SSL_R_EXCESSIVE_MESSAGE_SIZE);
+        return -1;
+    }
     return (int)received;
 }
 
@@ -175,7 +181,8 @@ int32_t cvm_stream_handshake(struct cvm_stream *stream)
 {
     ERR_clear_error();
     int rc = SSL_do_handshake(stream->ssl);
-    if (rc == 1)
+    stream->is_shaken = rc == 1;
+    if (stream->is_shaken)
         return 1;
     unsigned long error = ERR_peek_error(); /* the first: what follows from it comes later */
     if (judge(stream, rc) == STREAM_AGAIN)

@@ -8,12 +8,14 @@
 #include <openssl/ssl.h>
 
 #include "cvm/cvm.h"
+#include "hello.h"
 
 struct cvm_stream {
     int32_t fd;
-    SSL *ssl;          /* NULL: plain */
-    uint32_t wants;    /* CVM_READABLE or CVM_WRITABLE, after AGAIN */
-    uint64_t received; /* bytes under TLS */
+    SSL *ssl;               /* NULL: plain */
+    uint32_t wants;         /* CVM_READABLE or CVM_WRITABLE, after AGAIN */
+    struct cvm_hello hello; /* what was received until the handshake is done */
+    int32_t is_shaken;      /* it is */
     /* After a handshake that failed: why, as tls_failure.h says it and as OpenSSL does (NULL: it
      * does not), and whether it is since the peer speaks HTTP. */
     const char *failure, *detail;
