@@ -167,7 +167,8 @@ def test_a_unit_that_does_not_run_needs_not_be_told(tmp_path):
 def servers(tmp_path):
     """Two servers' ports: an instance can have one server on its file, so these are two."""
     made = [Instance(tmp_path, name=name) for name in ("one", "two")]
-    options = {"http.proxy_protocol": "on", "http.trusted_proxies": "127.0.0.1"}
+    options = {"http.proxy_protocol": "on", "http.trusted_proxies": "127.0.0.1",
+               "limit.handshakes_per_address": "1000"}  # the balancers' own limits are what is seen
     try:
         for instance in made:
             instance.add("DEVICE")

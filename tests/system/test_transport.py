@@ -546,6 +546,123 @@ def test_requests_in_flight_per_forwarded_address(tmp_path):
         assert instance.metrics()[refused] == 2
 
 
+def stall(instance, source=None, prefix=b"", data=None):
+    """A TLS handshake that does not go on."""
+    wire = socket.create_connection(("127.0.0.1", instance.port), 30, (source, 0) if source else None)
+    with contextlib.suppress(ConnectionError):
+        wire.sendall(prefix + (client_hello() if data is None else data))
+    return wire
+
+
+def is_closed_by_peer(wire):
+    """True if it is; what came is thrown away."""
+    wire.setblocking(False)
+    try:
+        while wire.recv(65536):
+            pass
+        return True
+    except BlockingIOError:
+        return False
+    except ConnectionError:
+        return True
+
+
+@contextlib.contextmanager
+def many_descriptors():
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 8192), before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("workers", ["1", "3"])
+def test_stalled_handshakes_leave_room_for_devices(tmp_path, workers):
+    """The oldest of whoever has most go, and no device's."""
+    count, addresses = 2000, 40
+    settings = {"http.handshake_timeout": "10min", "workers": workers}
+    with many_descriptors(), running(tmp_path, "stalled", devices=50, settings=settings) as instance:
+        hello, registered, stalled = client_hello(), [], []
+        devices = threading.Thread(
+            target=lambda: registered.extend(instance.register(f"stalled{i}")[0] for i in range(50)))
+        try:
+            for i in range(count):
+                stalled.append(stall(instance, f"127.0.0.{i % addresses + 10}", data=hello))
+                if i == count // 2:
+                    devices.start()
+            devices.join()
+            assert registered == [200] * 50
+
+            def open_ones():
+                return sum(not is_closed_by_peer(wire) for wire in stalled)
+            eventually(lambda: open_ones() <= 1024, "more handshakes are under way than may be")
+            eventually(lambda: sum(failed_handshakes(instance).values()) + open_ones() == count, "not all were counted")
+            assert set(failed_handshakes(instance)) <= {"evicted", "timeout"}
+            assert failed_handshakes(instance)["evicted"] > 0
+        finally:
+            for wire in stalled:
+                wire.close()
+        eventually(lambda: has_no_connections(instance), "connections that were not forgotten")
+
+
+def test_handshakes_per_address(tmp_path):
+    settings = {"limit.handshakes_per_address": "3", "http.handshake_timeout": "10min"}
+    with running(tmp_path, "shake", devices=1, settings=settings) as instance:
+        other = stall(instance, "127.0.0.3")
+        wires = [stall(instance, "127.0.0.2") for _ in range(5)]
+        eventually(lambda: [is_closed_by_peer(wire) for wire in wires] == [True] * 2 + [False] * 3,
+                   "it is not the oldest that are closed")
+        assert not is_closed_by_peer(other) and failed_handshakes(instance) == {"evicted": 2}
+        with Wire(instance, source="127.0.0.2") as done:  # whose handshake is done has no place any more
+            assert is_open(done)
+            eventually(lambda: is_closed_by_peer(wires[2]), "there was no place for it")
+            wires += [stall(instance, "127.0.0.2") for _ in range(3)]
+            eventually(lambda: is_closed_by_peer(wires[4]), "there was no place for it")
+            assert is_open(done)
+        for wire in [other, *wires]:
+            wire.close()
+
+
+def test_handshakes_per_address_that_a_proxy_tells(tmp_path):
+    settings = {"limit.handshakes_per_address": "3", "http.handshake_timeout": "10min", **BEHIND}
+    with running(tmp_path, "shake", devices=1, settings=settings) as instance:
+        def behind(address):
+            header = f"PROXY TCP4 {address} 127.0.0.1 1 2\r\n" if address else "PROXY UNKNOWN\r\n"
+            return stall(instance, prefix=header.encode())
+        others = [behind(address) for address in ["192.0.2.2"] + [None] * 8]
+        wires = [behind("192.0.2.1") for _ in range(5)]
+        eventually(lambda: sum(map(is_closed_by_peer, wires)) == 2, "they do not count for the address")
+        assert not any(map(is_closed_by_peer, others))
+        for wire in wires + others:
+            wire.close()
+
+
+def test_handshakes_have_less_time_while_there_are_many(tmp_path):
+    """Also those that were under way before there were many."""
+    settings = {"limit.handshakes": "10", "http.handshake_timeout": "10min"}
+    with running(tmp_path, "hurry", devices=1, settings=settings) as instance:
+        wires = [stall(instance, f"127.0.0.{i + 2}") for i in range(4)]
+        time.sleep(7)
+        assert not any(map(is_closed_by_peer, wires))
+        wires.append(stall(instance, "127.0.0.9"))
+        eventually(lambda: any(map(is_closed_by_peer, wires)), "all have the time that few have")
+        assert not is_closed_by_peer(wires[4]) and set(failed_handshakes(instance)) == {"timeout"}
+        for wire in wires:
+            wire.close()
+
+
+def test_large_hellos_are_refused_by_what_they_announce(tls):
+    """OpenSSL would set the memory aside before the rest comes."""
+    before = failed_handshakes(tls).get("other", 0)
+    for size in (16385, 131396):
+        wire = stall(tls, data=b"\x16\x03\x01\x00\x04\x01" + struct.pack(">I", size)[1:])
+        eventually(lambda wire=wire: is_closed_by_peer(wire), "it waits for the rest")
+        wire.close()
+    assert failed_handshakes(tls)["other"] == before + 2
+    assert "excessive message size" in tls.server.stderr
+
+
 def test_connections_in_total(tmp_path):
     with running(tmp_path, "caps", tls=False, devices=1, settings={"limit.connections": "10"}) as instance:
         wires = [Wire(instance, source=f"127.0.1.{i + 1}") for i in range(10)]

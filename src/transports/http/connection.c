@@ -54,6 +54,7 @@ void cvm_connection_close(struct connection *connection)
     cvm_watch_free(connection->watch);
     cvm_timer_free(connection->deadline);
     cvm_stream_close(&connection->stream);
+    cvm_opening_leave(connection);
     cvm_parser_clear(&connection->parser);
     forget_unread(connection);
     wipe_out(connection);
@@ -79,7 +80,7 @@ static void deadline_over(void *argument)
     else if (connection->phase == WAIT)
         give_up_waiting(connection);
     else if (connection->phase <= HANDSHAKE)
-        cvm_opening_end(connection);
+        cvm_opening_late(connection);
     else
         cvm_connection_close(connection);
 }

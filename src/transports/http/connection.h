@@ -27,6 +27,8 @@ struct connection {
     size_t unread_length;
     char *out;
     size_t out_length, out_sent;
+    struct cvm_handshake *handshake; /* while it is under way */
+    uint64_t handshake_ends_ms;
     ssize_t proxy_seen; /* bytes of a PROXY header that isn't complete */
     size_t lingered;
 };
@@ -55,6 +57,8 @@ void cvm_opening_begin(struct connection *connection);
 void cvm_opening_read_proxy(struct connection *connection);
 void cvm_opening_shake_hands(struct connection *connection);
 /* The deadline of either is over. */
-void cvm_opening_end(struct connection *connection);
+void cvm_opening_late(struct connection *connection);
+/* A connection closes in whatever phase it is. */
+void cvm_opening_leave(struct connection *connection);
 
 #endif

@@ -2,26 +2,184 @@
  * handshake. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include "base/clock.h"
 #include "connection.h"
 #include "proxy.h"
 #include "tls_failure.h"
+
+#define PRESSED_MS 5000 /* while there are many handshakes */
+#define AGAIN_MS   1000 /* how often is looked whether there are */
+
+/* --- The places of handshakes ------------------------------------------------------------------
+ */
+
+/* What a flood of handshakes took is in pieces that malloc keeps for the next one; after a flood it
+ * is given back at once, or the server would look for ever as large as it was. */
+static void opening_trim(void)
+{
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
+}
+
+void cvm_opening_leave(struct connection *connection)
+{
+    struct worker *worker = connection->worker;
+    struct cvm_handshake *handshake = connection->handshake;
+    if (!handshake)
+        return;
+    connection->handshake = NULL;
+    handshake->connection = NULL;
+    if (cvm_handshakes_end(worker->server->handshakes, handshake))
+        worker->evictions++; /* opening_evicted() frees it */
+    else
+        free(handshake);
+    if (cvm_handshakes_are_few_again(worker->server->handshakes))
+        opening_trim();
+}
+
+/* In the worker's thread: somebody took the place of one of its handshakes, which may be over. */
+static void opening_evicted(struct cvm_mail *mail)
+{
+    struct cvm_handshake *handshake = CVM_CONTAINER(mail, struct cvm_handshake, evict);
+    struct connection *connection = handshake->connection;
+    struct worker *worker = handshake->worker;
+    free(handshake);
+    if (connection) {
+        connection->handshake = NULL;
+        cvm_server_report_handshake(
+            worker->server, NULL, connection->client, CVM_TLS_EVICTED, NULL);
+        cvm_connection_close(connection);
+    } else {
+        worker->evictions--;
+        cvm_worker_left(worker);
+    }
+}
+
+/* Takes a place for the connection's handshake. 0, or -1 without memory. */
+static int32_t opening_enter(struct connection *connection)
+{
+    struct cvm_handshakes *handshakes = connection->worker->server->handshakes;
+    struct cvm_handshake *handshake = calloc(1, sizeof *handshake), *evicted;
+    if (!handshake)
+        return -1;
+    handshake->worker = connection->worker;
+    handshake->connection = connection;
+    handshake->evict.open = opening_evicted;
+    if (cvm_handshakes_begin(handshakes, handshake, connection->counted, &evicted)) {
+        free(handshake);
+        return -1;
+    }
+    connection->handshake = handshake;
+    if (evicted)
+        cvm_loop_post(evicted->worker->loop, &evicted->evict);
+    return 0;
+}
+
+/* --- TLS ---------------------------------------------------------------------------------------
+ */
+
+/* Looks again whether there are many handshakes, until this one's time is over. */
+static void opening_wait(struct connection *connection, uint64_t at_most_ms)
+{
+    uint64_t now_ms = cvm_monotonic_ms(), ends_ms = connection->handshake_ends_ms;
+    uint64_t left_ms = ends_ms > now_ms ? ends_ms - now_ms : 0;
+    cvm_timer_start(connection->deadline, left_ms < at_most_ms ? left_ms : at_most_ms);
+}
 
 static void opening_begin_tls(struct connection *connection)
 {
     struct server *server = connection->worker->server;
     if (!server->certificate) {
         cvm_connection_enter(connection, IDLE);
-        return;
+    } else if (opening_enter(connection)) {
+        cvm_connection_close(connection);
+    } else {
+        cvm_connection_enter(connection, HANDSHAKE);
+        connection->handshake_ends_ms = cvm_monotonic_ms() + server->timeouts.handshake_ms;
+        opening_wait(connection, PRESSED_MS);
     }
+}
+
+/* With the first bytes: who says nothing costs no more than a connection. 0, or -1 without memory.
+ */
+static int32_t opening_start_tls(struct connection *connection)
+{
+    struct server *server = connection->worker->server;
+    if (connection->stream.ssl)
+        return 0;
     pthread_mutex_lock(&server->lock);
     int32_t failed = cvm_stream_start_tls(&connection->stream, server->context);
     pthread_mutex_unlock(&server->lock);
-    if (failed)
-        cvm_connection_close(connection);
-    else
-        cvm_connection_enter(connection, HANDSHAKE);
+    return failed;
 }
+
+/* Who speaks HTTP to a port for TLS is told so in words that HTTP clients show. */
+static void opening_answer_http(struct connection *connection)
+{
+    cvm_stream_stop_tls(&connection->stream);
+    cvm_opening_leave(connection);
+    connection->must_close = 1;
+    cvm_connection_answer_logged(connection, "invalid_request", "this port speaks TLS", NULL);
+}
+
+/* Who says nothing and goes did not begin a handshake: balancers look like that whether the port is
+ * open. */
+static void opening_fail_handshake(struct connection *connection)
+{
+    const struct cvm_stream *stream = &connection->stream;
+    if (stream->hello.taken)
+        cvm_server_report_handshake(connection->worker->server,
+            stream->is_http ? cvm_connection_request_id(connection) : NULL, connection->client,
+            stream->failure, stream->detail);
+    if (stream->is_http)
+        opening_answer_http(connection);
+    else
+        cvm_connection_close(connection);
+}
+
+static void opening_shaken(struct connection *connection)
+{
+    cvm_opening_leave(connection);
+    cvm_connection_serve(connection);
+}
+
+void cvm_opening_shake_hands(struct connection *connection)
+{
+    if (opening_start_tls(connection)) {
+        cvm_connection_close(connection);
+        return;
+    }
+    int32_t rc = cvm_stream_handshake(&connection->stream);
+    if (rc == 1)
+        opening_shaken(connection);
+    else if (rc == STREAM_AGAIN)
+        cvm_connection_wait_again(connection, connection->stream.wants);
+    else
+        opening_fail_handshake(connection);
+}
+
+void cvm_opening_late(struct connection *connection)
+{
+    struct server *server = connection->worker->server;
+    if (connection->phase == HANDSHAKE && cvm_monotonic_ms() < connection->handshake_ends_ms &&
+        !cvm_handshakes_are_many(server->handshakes)) {
+        opening_wait(connection, AGAIN_MS);
+        return;
+    }
+    if (connection->phase == HANDSHAKE)
+        cvm_server_report_handshake(server, NULL, connection->client, CVM_TLS_TIMEOUT, NULL);
+    cvm_connection_close(connection);
+}
+
+/* --- A PROXY header -----------------------------------------------------------------------------
+ */
 
 /* Waits for more than was seen: what is only peeked at would wake it again and again. Not for more
  * than there is if that is all that comes. */
@@ -80,48 +238,6 @@ void cvm_opening_read_proxy(struct connection *connection)
         cvm_connection_close(connection);
     else
         opening_leave_proxy(connection, told);
-}
-
-/* Who speaks HTTP to a port for TLS is told so in words that HTTP clients show. */
-static void opening_answer_http(struct connection *connection)
-{
-    cvm_stream_stop_tls(&connection->stream);
-    connection->must_close = 1;
-    cvm_connection_answer_logged(connection, "invalid_request", "this port speaks TLS", NULL);
-}
-
-/* Who says nothing and goes did not begin a handshake: balancers look like that whether the port is
- * open. */
-static void opening_fail_handshake(struct connection *connection)
-{
-    const struct cvm_stream *stream = &connection->stream;
-    if (stream->hello.taken)
-        cvm_server_report_handshake(connection->worker->server,
-            stream->is_http ? cvm_connection_request_id(connection) : NULL, connection->client,
-            stream->failure, stream->detail);
-    if (stream->is_http)
-        opening_answer_http(connection);
-    else
-        cvm_connection_close(connection);
-}
-
-void cvm_opening_shake_hands(struct connection *connection)
-{
-    int32_t rc = cvm_stream_handshake(&connection->stream);
-    if (rc == 1)
-        cvm_connection_serve(connection);
-    else if (rc == STREAM_AGAIN)
-        cvm_connection_wait_again(connection, connection->stream.wants);
-    else
-        opening_fail_handshake(connection);
-}
-
-void cvm_opening_end(struct connection *connection)
-{
-    if (connection->phase == HANDSHAKE)
-        cvm_server_report_handshake(
-            connection->worker->server, NULL, connection->client, CVM_TLS_TIMEOUT, NULL);
-    cvm_connection_close(connection);
 }
 
 void cvm_opening_begin(struct connection *connection)

@@ -93,7 +93,10 @@ static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
             REASON_configuration, "http.tls_certificate and http.tls_private_key belong together");
     server->certificate = strdup(certificate);
     server->key = strdup(key);
-    return server->certificate && server->key ? load_tls(server) : cvm_error_out_of_memory();
+    server->handshakes = cvm_handshakes_new((uint32_t)cvm_conf_number(conf, "limit.handshakes"),
+        (uint32_t)cvm_conf_number(conf, "limit.handshakes_per_address"));
+    return server->certificate && server->key && server->handshakes ? load_tls(server)
+                                                                    : cvm_error_out_of_memory();
 }
 
 /* --- Opening ---------------------------------------------------------------------------------- */
@@ -105,6 +108,7 @@ static void server_free(struct server *server)
     SSL_CTX_free(server->context);
     cvm_limits_free(server->limits);
     cvm_limits_free(server->requests);
+    cvm_handshakes_free(server->handshakes);
     cvm_networks_clear(&server->trusted);
     pthread_mutex_destroy(&server->lock);
     free(server->certificate);

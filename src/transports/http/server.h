@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "core/metrics.h"
 #include "core/transport.h"
+#include "handshakes.h"
 #include "parser.h"
 #include "stream.h"
 
@@ -41,7 +42,8 @@ struct server {
     struct timeouts timeouts;
     int32_t legacy_status, proxy_protocol;
     struct cvm_networks trusted;
-    struct cvm_limits *limits;   /* of connections */
+    struct cvm_limits *limits; /* of connections */
+    struct cvm_handshakes *handshakes;
     struct cvm_limits *requests; /* of those in flight, by the device's address */
     char *certificate, *key;     /* paths; NULL: plain */
     pthread_mutex_t lock;        /* of context */
@@ -64,6 +66,7 @@ struct worker {
     struct connection *connections;
     int32_t is_draining, is_closing, is_starved;
     uint32_t exchanges; /* that have not come back */
+    uint32_t evictions; /* of handshakes that are over, of which it has yet to hear */
     struct cvm_mail drain, ended;
     char scratch[16384]; /* what is read is parsed at once */
 };

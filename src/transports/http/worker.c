@@ -105,7 +105,8 @@ static void stop_accepting(struct worker *worker)
 
 void cvm_worker_left(struct worker *worker)
 {
-    if (!worker->is_draining || worker->connections || worker->exchanges || worker->is_closing)
+    if (!worker->is_draining || worker->connections || worker->exchanges || worker->evictions ||
+        worker->is_closing)
         return;
     worker->is_closing = 1;
     cvm_loop_close(worker->loop, loop_closed, worker);
