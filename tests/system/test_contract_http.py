@@ -558,6 +558,16 @@ def test_failures_are_counted_by_the_forwarded_address(tmp_path):
         assert ask(instance, data[2]).status == 403
 
 
+def test_failures_are_counted_by_the_address_that_a_proxy_header_tells(tmp_path):
+    settings = {"http.trusted_proxies": "127.0.0.1", "http.proxy_protocol": "on", "limit.failures_per_address": "2/min"}
+    with running(tmp_path, "counted", tls=False, devices=2, **settings) as instance:
+        def statuses(address, count):
+            data = f"PROXY TCP4 {address} 127.0.0.1 1 2\r\n".encode() + post(registration("nobody"))
+            return [ask(instance, data).status for _ in range(count)]
+        assert statuses("192.0.2.1", 3) == [403, 403, 429]
+        assert statuses("192.0.2.2", 1) == [403]
+
+
 @pytest.fixture(scope="module")
 def proxied(module_path):
     settings = {"http.trusted_proxies": "127.0.0.1", "http.proxy_protocol": "true",
