@@ -33,8 +33,7 @@ struct connection {
     size_t lingered;
 };
 
-/* --- connection.c ------------------------------------------------------------------------------
- */
+/* --- connection.c ----------------------------------------------------------------------------- */
 
 void cvm_connection_close(struct connection *connection);
 /* Waits for the phase's events, for as long as it may take. */
@@ -48,8 +47,7 @@ void cvm_connection_answer_logged(
 /* The connection is open: requests may come, and bytes of one may be there. */
 void cvm_connection_serve(struct connection *connection);
 
-/* --- opening.c: a PROXY header and the TLS handshake, each if there has to be one ---------------
- */
+/* --- opening.c: a PROXY header and the TLS handshake, each if there has to be one ------------- */
 
 /* The first phase of an accepted connection. */
 void cvm_opening_begin(struct connection *connection);

@@ -16,8 +16,7 @@
 #define PRESSED_MS 5000 /* while there are many handshakes */
 #define AGAIN_MS   1000 /* how often is looked whether there are */
 
-/* --- The places of handshakes ------------------------------------------------------------------
- */
+/* --- The places of handshakes ----------------------------------------------------------------- */
 
 /* What a flood of handshakes took is in pieces that malloc keeps for the next one; after a flood it
  * is given back at once, or the server would look for ever as large as it was. */
@@ -82,8 +81,7 @@ static int32_t opening_enter(struct connection *connection)
     return 0;
 }
 
-/* --- TLS ---------------------------------------------------------------------------------------
- */
+/* --- TLS -------------------------------------------------------------------------------------- */
 
 /* Looks again whether there are many handshakes, until this one's time is over. */
 static void opening_wait(struct connection *connection, uint64_t at_most_ms)
@@ -178,8 +176,7 @@ void cvm_opening_late(struct connection *connection)
     cvm_connection_close(connection);
 }
 
-/* --- A PROXY header -----------------------------------------------------------------------------
- */
+/* --- A PROXY header --------------------------------------------------------------------------- */
 
 /* Waits for more than was seen: what is only peeked at would wake it again and again. Not for more
  * than there is if that is all that comes. */
