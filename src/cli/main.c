@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "cli.h"
 
 struct verb {
@@ -17,6 +18,8 @@ static const struct verb VERBS[] = {
     {"token", cli_token, "compute a device's registration token from a shared secret"},
     {"ca", cli_ca, "show the CA, write its CRL, certify a server"},
     {"backup", cli_backup, "copy the file store while the server runs"},
+    {"restore", cli_restore, "put a backup of the file store in place"},
+    {"store", cli_store_verb, "look for damage; accept the clock after one that was ahead"},
     {"config", cli_config, "every property with type, default, range and help"},
     {"version", cli_version, "the version"},
 };
@@ -56,6 +59,8 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < VERB_COUNT; i++) {
         if (strcmp(VERBS[i].name, name) != 0)
             continue;
+        if (cvm_crypto_init())
+            return cli_fail(EX_OSERR, "out of memory");
         int32_t code = VERBS[i].run(argc - 1, argv + 1);
         if (fflush(stdout) && !code)
             code = cli_fail(EX_IOERR, "standard output can't be written");

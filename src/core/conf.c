@@ -1,6 +1,7 @@
 /* cvm_conf_t: values of the properties, set by name, from a file and from the environment. */
 #include "conf.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -101,6 +102,19 @@ int64_t cvm_conf_number(const cvm_conf_t *conf, const char *name)
 {
     uint32_t i = index_of(name);
     return i < CVM_PROPERTY_COUNT ? conf->values[i].number : 0;
+}
+
+const char *cvm_conf_own(const cvm_conf_t *conf, const char *name)
+{
+    const char *text = cvm_conf_get(conf, name);
+    assert(text);
+    return text;
+}
+
+int64_t cvm_conf_own_number(const cvm_conf_t *conf, const char *name)
+{
+    assert(index_of(name) < CVM_PROPERTY_COUNT);
+    return cvm_conf_number(conf, name);
 }
 
 /* How many bytes of value come before the path in it; -1 if there is no path. */

@@ -10,6 +10,9 @@ cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf);
  */
 cvm_error_t *cvm_conf_parse(
     cvm_conf_t *conf, const char *bytes, size_t length, const char *file, const char *folder);
+/* The library's own look-ups: of a name that is none, a debug build stops. */
+const char *cvm_conf_own(const cvm_conf_t *conf, const char *name);
+int64_t cvm_conf_own_number(const cvm_conf_t *conf, const char *name);
 /* Where log and audit go instead of a file. */
 const struct cvm_log_sink *cvm_conf_log(const cvm_conf_t *conf);
 const struct cvm_log_sink *cvm_conf_audit(const cvm_conf_t *conf);

@@ -27,6 +27,7 @@
     X(no_such_device, NOT_FOUND, 404, 0, "there is no such device")                                \
     X(device_exists, CONFLICT, 409, 0, "the device exists already")                                \
     X(device_registered, CONFLICT, 409, 0, "the device is registered")                             \
+    X(not_carried_out, BUSY, 503, 1, "it is recorded, and will be carried out")                    \
     X(conflict, CONFLICT, 409, 1, "others changed the device at the same time")                    \
     X(configuration, CONFIGURATION, 500, 0, "the configuration is wrong")                          \
     X(unavailable, UNAVAILABLE, 503, 1, "a file or socket can't be had")

@@ -31,7 +31,7 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
         return cvm_error_new(REASON_conflict, "the instance listens already");
     for (uint32_t i = 0; i < CVM_BUILTIN_TRANSPORT_COUNT; i++) {
         const struct cvm_transport_ops *ops = CVM_BUILTIN_TRANSPORTS[i];
-        if (strcmp(cvm_conf_get(cvm->conf, ops->property), "off") == 0)
+        if (strcmp(cvm_conf_own(cvm->conf, ops->property), "off") == 0)
             continue;
         cvm_error_t *error = ops->open(cvm, cvm->conf, &cvm->transports[cvm->transport_count]);
         if (error)

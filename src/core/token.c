@@ -8,6 +8,7 @@
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 
+#include "base/crypto.h"
 #include "base/hex.h"
 #include "error.h"
 
@@ -95,6 +96,8 @@ cvm_error_t *cvm_token(const void *secret, size_t secret_length, const char *uid
     const char *second, int32_t hmac, char token[65])
 {
     uint8_t digest[32];
+    if (cvm_crypto_init())
+        return cvm_error_out_of_memory();
     if (!secret_length || secret_length > INT32_MAX)
         return cvm_error_new(REASON_invalid_request, "the secret is empty");
     if (!cvm_uid_is_valid(uid) || (second && !cvm_uid_is_valid(second)))

@@ -1,6 +1,10 @@
 /* The configuration: each type's texts, files with line numbers, the environment, paths. */
 #include "support/test.h"
 
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "conf.h"
 #include "error.h"
 #include "properties.h"
@@ -348,6 +352,30 @@ static void a_variable_with_a_bad_value_is_an_error(void **state)
     cvm_conf_free(conf);
 }
 
+/* The library's own look-up of a name that is none is a bug: a debug build stops. */
+static void an_own_look_up_of_nothing_stops_a_debug_build(void **state)
+{
+    (void)state;
+    cvm_conf_t *conf = cvm_conf_new();
+    assert_int_equal(cvm_conf_number(conf, "no.such"), 0); /* the public one answers */
+    assert_null(cvm_conf_get(conf, "no.such"));
+    assert_string_equal(cvm_conf_own(conf, "log.level"), "info");
+    assert_int_equal(cvm_conf_own_number(conf, "workers"), 1);
+#ifndef NDEBUG
+    pid_t child = fork();
+    int status = 0;
+    if (child == 0) {
+        (void)close(STDERR_FILENO);
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)cvm_conf_own_number(conf, "no.such");
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+#endif
+    cvm_conf_free(conf);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +391,7 @@ int main(void)
         cmocka_unit_test(a_copy_is_independent),
         cmocka_unit_test(variables_set_properties),
         cmocka_unit_test(a_variable_without_a_property_is_a_warning),
+        cmocka_unit_test(an_own_look_up_of_nothing_stops_a_debug_build),
         cmocka_unit_test(a_variable_with_a_bad_value_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

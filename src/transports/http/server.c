@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/conf.h"
 #include "core/error.h"
 #include "core/throttle.h"
 #include "http.h"
@@ -84,8 +85,8 @@ static cvm_error_t *load_tls(struct server *server)
 
 static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
 {
-    const char *certificate = cvm_conf_get(conf, "http.tls_certificate");
-    const char *key = cvm_conf_get(conf, "http.tls_private_key");
+    const char *certificate = cvm_conf_own(conf, "http.tls_certificate");
+    const char *key = cvm_conf_own(conf, "http.tls_private_key");
     if (!*certificate && !*key)
         return NULL;
     if (!*certificate || !*key)
@@ -93,8 +94,8 @@ static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
             REASON_configuration, "http.tls_certificate and http.tls_private_key belong together");
     server->certificate = strdup(certificate);
     server->key = strdup(key);
-    server->handshakes = cvm_handshakes_new((uint32_t)cvm_conf_number(conf, "limit.handshakes"),
-        (uint32_t)cvm_conf_number(conf, "limit.handshakes_per_address"));
+    server->handshakes = cvm_handshakes_new((uint32_t)cvm_conf_own_number(conf, "limit.handshakes"),
+        (uint32_t)cvm_conf_own_number(conf, "limit.handshakes_per_address"));
     return server->certificate && server->key && server->handshakes ? load_tls(server)
                                                                     : cvm_error_out_of_memory();
 }
@@ -165,11 +166,11 @@ static struct server *server_new(cvm_t *cvm, const cvm_conf_t *conf,
     server->routes = routes;
     (void)pthread_mutex_init(&server->lock, NULL); /* can't fail with default attributes */
     server->timeouts = (struct timeouts){
-        .handshake_ms = (uint64_t)cvm_conf_number(conf, "http.handshake_timeout"),
-        .request_ms = (uint64_t)cvm_conf_number(conf, "http.request_timeout"),
-        .wait_ms = (uint64_t)cvm_conf_number(conf, "request.deadline") + ANSWER_SLACK_MS,
-        .answer_ms = (uint64_t)cvm_conf_number(conf, "http.answer_timeout"),
-        .idle_ms = (uint64_t)cvm_conf_number(conf, "http.idle_timeout"),
+        .handshake_ms = (uint64_t)cvm_conf_own_number(conf, "http.handshake_timeout"),
+        .request_ms = (uint64_t)cvm_conf_own_number(conf, "http.request_timeout"),
+        .wait_ms = (uint64_t)cvm_conf_own_number(conf, "request.deadline") + ANSWER_SLACK_MS,
+        .answer_ms = (uint64_t)cvm_conf_own_number(conf, "http.answer_timeout"),
+        .idle_ms = (uint64_t)cvm_conf_own_number(conf, "http.idle_timeout"),
     };
     return server;
 }
@@ -183,7 +184,7 @@ static cvm_error_t *finish_open(struct server *server, const cvm_conf_t *conf, u
     if (!error && (!server->limits || !server->requests))
         error = cvm_error_out_of_memory();
     if (!error)
-        error = listen_on_all(server, cvm_conf_get(conf, server->base.ops->property),
+        error = listen_on_all(server, cvm_conf_own(conf, server->base.ops->property),
             server->certificate ? "https" : server->label);
     if (!error)
         error = start_workers(server, workers);
@@ -201,15 +202,15 @@ static cvm_error_t *open_registration(
     struct server *server = server_new(cvm, conf, &CVM_HTTP_TRANSPORT, REGISTRATION_ROUTES, "http");
     if (!server)
         return cvm_error_out_of_memory();
-    server->legacy_status = (int32_t)cvm_conf_number(conf, "http.legacy_status");
-    server->proxy_protocol = (int32_t)cvm_conf_number(conf, "http.proxy_protocol");
+    server->legacy_status = (int32_t)cvm_conf_own_number(conf, "http.legacy_status");
+    server->proxy_protocol = (int32_t)cvm_conf_own_number(conf, "http.proxy_protocol");
     cvm_error_t *error =
-        cvm_networks_parse(&server->trusted, cvm_conf_get(conf, "http.trusted_proxies"));
+        cvm_networks_parse(&server->trusted, cvm_conf_own(conf, "http.trusted_proxies"));
     if (!error)
         error = configure_tls(server, conf);
-    return finish_open(server, conf, (uint32_t)cvm_conf_number(conf, "limit.connections"),
-        (uint32_t)cvm_conf_number(conf, "limit.connections_per_address"),
-        (uint32_t)cvm_conf_number(conf, "workers"), error, transport);
+    return finish_open(server, conf, (uint32_t)cvm_conf_own_number(conf, "limit.connections"),
+        (uint32_t)cvm_conf_own_number(conf, "limit.connections_per_address"),
+        (uint32_t)cvm_conf_own_number(conf, "workers"), error, transport);
 }
 
 static cvm_error_t *open_ops(cvm_t *cvm, const cvm_conf_t *conf, struct cvm_transport **transport)

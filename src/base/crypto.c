@@ -1,0 +1,17 @@
+/* What OpenSSL would make at its first use, where it does not look whether it could. */
+#include "crypto.h"
+
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/rand.h>
+
+int32_t cvm_crypto_init(void)
+{
+    uint8_t byte;
+    EVP_MD *digest = NULL;
+    int32_t failed = !OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL) ||
+                     !OSSL_LIB_CTX_get0_global_default() ||
+                     !(digest = EVP_MD_fetch(NULL, "SHA256", NULL)) || RAND_bytes(&byte, 1) != 1;
+    EVP_MD_free(digest);
+    return failed ? -1 : 0;
+}
