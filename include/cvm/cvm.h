@@ -64,8 +64,9 @@ CVM_API int32_t cvm_error_code(const cvm_error_t *error);
  * The stable name; "ok" for NULL. Of registrations: invalid_request, unsupported_media_type,
  * too_large, not_authorized, too_many_requests, invalid_csr, already_registered, in_progress,
  * overloaded, store_unavailable, platform_unavailable, platform_error, unknown. Of the operator's
- * verbs: no_such_device, device_exists, device_registered, conflict. Of any: configuration,
- * unavailable, internal. Others may follow: go by the code where a name is not known.
+ * verbs: no_such_device, device_exists, device_registered, not_carried_out, conflict. Of any:
+ * configuration, unavailable, internal. Others may follow: go by the code where a name is not
+ * known.
  */
 CVM_API const char *cvm_error_name(const cvm_error_t *error);
 /** One line for people; never holds a token or a key. */
@@ -142,9 +143,9 @@ CVM_API cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm);
  * has to run once more before it can be closed. */
 CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm);
 /**
- * Opens the store and the platform, to serve devices: makes a store that is missing, brings it up
- * to date, and from then on sees to what is due. Requests are refused until the callback has said
- * success; after a failure it may be called again.
+ * Opens the store and the platform, to serve devices: brings the store up to date (and makes one
+ * that is missing, if store.create is true), and from then on sees to what is due. Requests are
+ * refused until the callback has said success; after a failure it may be called again.
  */
 CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** The same for a program that comes by for a call or two, perhaps beside a server: it takes the
@@ -182,8 +183,19 @@ CVM_API void cvm_process(cvm_t *cvm);
 CVM_API cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument);
 /** 1 while requests are accepted: started, and not stopping. cvm_check() asks the store too. */
 CVM_API int32_t cvm_is_ready(const cvm_t *cvm);
-/** Asks the store whether it works; the callback's error says why not. */
+/** Asks whether a registration would succeed: the store works, it holds a device (asked until one
+ *  was seen), the clock may be acted on. The callback's error says why not. */
 CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** Whether the instance may act on its clock: it lies within the issuing CA's life, and not more
+ * than a day before the latest time on record. While it may not, nothing is issued, published or
+ * carried out. @return NULL, or "platform_unavailable" with the reason */
+CVM_API cvm_error_t *cvm_check_clock(cvm_t *cvm);
+/** Writes a consistent copy of the store to a new file while it is in use: the way for a program to
+ *  back up the file store, whose files nothing else in the process may open. Made in a thread.
+ *  @param path  copied; the callback's error is "conflict" if there is such a file
+ *  @return refused: "overloaded" when not ready, "conflict" if the store has other means */
+CVM_API cvm_error_t *cvm_backup(
+    cvm_t *cvm, const char *path, cvm_done_cb callback, void *user_data);
 /** The metrics in Prometheus' text form, as ops.listen serves them. Any thread.
  *  @param text  where they go, ended by NUL; what does not fit is left out
  *  @param size  bytes at text
@@ -286,7 +298,8 @@ typedef void (*cvm_devices_cb)(void *user_data, const cvm_error_t *error,
 typedef void (*cvm_batch_cb)(void *user_data, const cvm_error_t *error, cvm_batch_t *batch);
 
 /* Errors of all verbs: "no_such_device", "invalid_request", "store_unavailable", "conflict" when
- * others changed the device all the time. */
+ * others changed the device all the time; "not_carried_out" when the change is recorded, and a
+ * server will have the platform carry it out. */
 /** One device with its certificates. */
 CVM_API cvm_error_t *cvm_device_get(
     cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data);
@@ -318,6 +331,14 @@ CVM_API cvm_error_t *cvm_device_remove(
     cvm_t *cvm, const char *uid, int32_t force, cvm_done_cb callback, void *user_data);
 /** Carries out at once what the records say is due (retirement, suspension). */
 CVM_API cvm_error_t *cvm_reconcile(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** The same for one device, also for one that was removed; whatever fails for others.
+ *  Error "not_carried_out". */
+CVM_API cvm_error_t *cvm_device_reconcile(
+    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
+
+/** From now on (1) the verbs complete once they are recorded, and cvm_reconcile() carries out all
+ * of them together, such as by one CRL; 0 undoes that. For changing many devices. */
+CVM_API void cvm_set_deferred(cvm_t *cvm, int32_t is_deferred);
 
 CVM_API const char *cvm_device_uid(const cvm_device_t *device);
 CVM_API int32_t cvm_device_is_enabled(const cvm_device_t *device);

@@ -58,12 +58,17 @@ typedef struct cvm_host_s cvm_host_t;
     X(D_LEASE_UNTIL, lease_until, NUMBER, 0)                                                       \
     X(D_LEASE_PUBLIC_KEY_SHA256, lease_public_key_sha256, TEXT, 64)                                \
     X(D_LEASE_CERTIFICATE_ID, lease_certificate_id, TEXT, 64)                                      \
-    X(D_REVISION, revision, NUMBER, 0) /* the store's: one more with each write */
+    /* The store's: random when the row begins (62 bits), then exactly one more with each write: a \
+     * device that was removed and added anew is not what it was. */                               \
+    X(D_REVISION, revision, NUMBER, 0)
 
 #define CVM_CERTIFICATE_FIELDS(X)                                                                  \
     X(C_CERTIFICATE_ID, certificate_id, TEXT, 64) /* lower-case hex SHA-256 of the DER */          \
     CVM_CERTIFICATE_OTHER_FIELDS(X)
 #define CVM_CERTIFICATE_OTHER_FIELDS(X)                                                            \
+    CVM_CERTIFICATE_SCANNED_FIELDS(X)                                                              \
+    X(C_PEM, pem, TEXT, 8192) /* not in what a scan answers */
+#define CVM_CERTIFICATE_SCANNED_FIELDS(X)                                                          \
     X(C_DEVICE_UID, device_uid, TEXT, 128)                                                         \
     X(C_STATE, state, TEXT, 8)    /* pending, current, retiring, revoked */                        \
     X(C_SERIAL, serial, TEXT, 40) /* lower-case hex */                                             \
@@ -74,8 +79,7 @@ typedef struct cvm_host_s cvm_host_t;
     X(C_REVOKED_AT, revoked_at, NUMBER, 0)                                                         \
     X(C_REASON, reason, TEXT, 24)       /* RFC 5280 §5.3.1's name */                              \
     X(C_SUCCESSOR, successor, TEXT, 64) /* certificate_id */                                       \
-    X(C_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64)                                            \
-    X(C_PEM, pem, TEXT, 8192)
+    X(C_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64)
 
 #define CVM_FIELD_ENUM_(id, name, kind, longest) CVM_##id,
 typedef enum { CVM_DEVICE_FIELDS(CVM_FIELD_ENUM_) CVM_DEVICE_FIELD_COUNT } cvm_device_field_t;
@@ -91,8 +95,10 @@ typedef enum { CVM_FIELD_TEXT = 0, CVM_FIELD_NUMBER = 1 } cvm_field_kind_t;
 /** What an operation came to. */
 typedef enum {
     CVM_ANSWER_OK = 0,
-    CVM_ANSWER_NOT_FOUND = 1,   /**< no such device or value */
-    CVM_ANSWER_CONFLICT = 2,    /**< swap: it is not as it was read any more */
+    CVM_ANSWER_NOT_FOUND = 1,   /**< no such device or value; swap of certificates alone: all of
+                                     them were so already */
+    CVM_ANSWER_CONFLICT = 2,    /**< swap: it is not as it was read any more, or the device would
+                                     have a second current certificate */
     CVM_ANSWER_KEY_IN_USE = 3,  /**< swap: another device has this public key */
     CVM_ANSWER_UNAVAILABLE = 4, /**< it fails for now, and nothing was changed */
     CVM_ANSWER_BUSY = 5,        /**< quota or queue full, nothing was changed */
@@ -118,10 +124,11 @@ typedef enum {
     CVM_LEVEL_DEBUG = 3
 } cvm_level_t;
 
-/** Times that the operator watches, seconds since 1970. */
+/** What the operator watches; times are seconds since 1970. */
 typedef enum {
-    CVM_GAUGE_CA_EXPIRY = 0,      /**< label: which CA */
-    CVM_GAUGE_CRL_NEXT_UPDATE = 1 /**< no label */
+    CVM_GAUGE_CA_EXPIRY = 0,        /**< label: which CA */
+    CVM_GAUGE_CRL_NEXT_UPDATE = 1,  /**< no label */
+    CVM_GAUGE_CRL_UNSIGNED_ROWS = 2 /**< label: the issuer's key id; a count, not a time */
 } cvm_gauge_t;
 
 /* --- Stores ----------------------------------------------------------------------------------- */
@@ -139,8 +146,9 @@ typedef enum {
 
 /** What an instance is to its store and platform. */
 typedef enum {
-    CVM_ROLE_SERVER = 0, /**< makes a store that is missing, brings it up to date; where only one
-                              server can work with it, is that one; sees to what is due */
+    CVM_ROLE_SERVER = 0, /**< brings the store up to date, and makes one that is missing if the
+                              property store.create says so; where only one server can work with
+                              it, is that one; sees to what is due */
     CVM_ROLE_COMMAND = 1 /**< comes by for a verb or two, perhaps beside a server: takes what is
                               there as it is, and leaves what is due to the server */
 } cvm_role_t;
@@ -160,9 +168,11 @@ typedef enum {
 
 /** One device's records, written as one change. */
 typedef struct cvm_change_s {
-    const cvm_record_t *as_read;             /**< NULL: the device must not exist */
-    const cvm_record_t *wanted;              /**< NULL (and as_read NULL): certificates only */
-    const cvm_record_t *const *certificates; /**< inserted, or updated by id; never un-revoked */
+    const cvm_record_t *as_read; /**< NULL: the device must not exist */
+    const cvm_record_t *wanted;  /**< NULL (and as_read NULL): certificates only */
+    /** Inserted, or updated by id, in this order: what leaves `current` comes first. A revoked one
+     *  stays as it is, and at most one of a device is current: that is the store's own rule too. */
+    const cvm_record_t *const *certificates;
     uint32_t certificate_count;
 } cvm_change_t;
 
@@ -185,9 +195,9 @@ typedef struct cvm_store_ops_s {
     void (*swap)(void *store, cvm_op_t *op, const cvm_change_t *change);
     /** Answers one device's certificates: first those that are not revoked, the newest first. */
     void (*get_certificates)(void *store, cvm_op_t *op, const char *device_uid, uint32_t limit);
-    /** Answers at most limit records, and CURSOR (shorter than CVM_CURSOR_SIZE) if there may be
-     * more. cursor: "" for the first page. What changes meanwhile may be missed; what doesn't is
-     * answered once. */
+    /** Answers at most limit records, certificates without their PEM, and CURSOR (shorter than
+     * CVM_CURSOR_SIZE, and another one than was asked with) if there may be more. cursor: "" for
+     * the first page. What changes meanwhile may be missed; what doesn't is answered once. */
     void (*scan)(void *store, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
         uint32_t limit);
     /** Inserts devices, durable when it completes, in one change where the store can. rows[i]
@@ -200,6 +210,8 @@ typedef struct cvm_store_ops_s {
         void *store, cvm_op_t *op, const char *name, const char *as_read, const char *wanted);
     /** Deletes change->as_read if it still is as read, and writes the certificates; durable. */
     void (*remove)(void *store, cvm_op_t *op, const cvm_change_t *change);
+    /** Writes a consistent copy to a new file, while others write. May be NULL. */
+    void (*backup)(void *store, cvm_op_t *op, const char *path);
     /** Ends what runs, closes, completes op. It may come without an open(), and while one runs. The
      *  host calls destroy() after that. */
     void (*close)(void *store, cvm_op_t *op);
@@ -272,6 +284,12 @@ struct cvm_host_s {
     /** A property as a number: milliseconds, bytes, count, or 0 and 1. */
     int64_t (*property_number)(cvm_context_t *context, const char *name);
     void (*gauge)(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value);
+    /** On the loop. A platform tells its issuing CA's life, milliseconds since 1970: on a clock
+     *  outside it nothing is issued or carried out. */
+    void (*clock_bound)(cvm_context_t *context, int64_t begins_ms, int64_t ends_ms);
+    /** On the loop. NULL if the clock may be acted on, or why not: then nothing is to be signed or
+     *  published. Until the next call. */
+    const char *(*clock_doubt)(cvm_context_t *context);
     cvm_record_t *(*record_new)(cvm_record_kind_t kind);
     cvm_record_t *(*record_copy)(const cvm_record_t *record);
     void (*record_free)(cvm_record_t *record);
