@@ -15,6 +15,9 @@
 #define LARGEST_FILE    ((size_t)1024 * 1024)
 #define SUFFIX_BYTES    3
 #define MOST_NAME_TRIES 16
+#define MOST_LINKS      8
+#define NOT_FOLLOWED                                                                               \
+    "is a link, or no regular file with one name, in a folder that others can write to"
 
 void cvm_files_explain(char *error, size_t error_size, const char *path, const char *why)
 {
@@ -151,13 +154,61 @@ int cvm_files_open(const char *path, int flags, mode_t mode, char *error, size_t
     int fd = open_place(&place, flags, mode);
     close_quietly(place.folder);
     if (fd < 0 && place.is_others && (errno == ELOOP || errno == ENXIO || errno == EMLINK)) {
-        cvm_files_explain(error, error_size, path,
-            "is a link, or no regular file with one name, in a folder that others can write to");
+        cvm_files_explain(error, error_size, path, NOT_FOLLOWED);
         errno = ELOOP;
     } else if (fd < 0) {
         (void)complain(path, error, error_size);
     }
     return fd;
+}
+
+static int32_t is_link(const struct place *place)
+{
+    struct stat status;
+    return fstatat(place->folder, place->name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISLNK(status.st_mode);
+}
+
+/* A link to what is not there yet leads to where that will be. Frees path. */
+static char *follow_missing(char *path)
+{
+    char target[PATH_MAX];
+    for (int i = 0; path && i < MOST_LINKS; i++) {
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        if (length < 0)
+            return path;
+        target[length] = 0;
+        const char *slash = *target == '/' ? NULL : strrchr(path, '/');
+        int folder = slash ? (int)(slash + 1 - path) : 0;
+        char *next = NULL;
+        if (asprintf(&next, "%.*s%s", folder, path, target) < 0)
+            next = NULL;
+        free(path);
+        path = next;
+    }
+    return path;
+}
+
+char *cvm_files_resolve(const char *path, char *error, size_t error_size)
+{
+    struct place place;
+    if (find_place(&place, path)) {
+        (void)complain(path, error, error_size);
+        return NULL;
+    }
+    int32_t is_refused = place.is_others && is_link(&place);
+    (void)close(place.folder);
+    if (is_refused) {
+        errno = ELOOP;
+        cvm_files_explain(error, error_size, path, NOT_FOLLOWED);
+        return NULL;
+    }
+    char *resolved = realpath(path, NULL);
+    if (!resolved && errno == ENOENT)
+        resolved = follow_missing(strdup(path));
+    if (!resolved)
+        (void)complain(path, error, error_size);
+    return resolved;
 }
 
 /* --- Replacing -------------------------------------------------------------------------------- */

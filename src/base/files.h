@@ -13,6 +13,9 @@
  * Elsewhere links, pipes and devices are fine. What root makes in another user's folder is handed
  * to that user. A descriptor (closed on exec), or -1, errno and why. */
 int cvm_files_open(const char *path, int flags, mode_t mode, char *error, size_t error_size);
+/* The path without links, as cvm_files_open() would follow them; path itself where there is no file
+ * yet. Freed by the caller. NULL, errno and why. */
+char *cvm_files_resolve(const char *path, char *error, size_t error_size);
 /* Writes path by temporary file, fsync, rename, fsync of the folder. group: who may read it beside
  * the owner (mode 0640 then), or (gid_t)-1. 0, or -1 and why. */
 int32_t cvm_files_replace(const char *path, const void *bytes, size_t length, mode_t mode,

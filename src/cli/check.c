@@ -13,6 +13,10 @@
 #define LONGEST_PATH 4096
 #define ERROR_SIZE   512
 
+struct looked {
+    int32_t is_done, is_empty;
+};
+
 /* The file's folder, which a new file needs. 0 if one can be made there. */
 static int32_t can_make(const char *path)
 {
@@ -94,6 +98,37 @@ static int32_t make_store(const char *folder)
     return code;
 }
 
+/* --- What is warned of, and what is for later --------------------------------------------------
+ */
+
+static void count_devices(void *user_data, const cvm_error_t *error,
+    const cvm_device_t *const *devices, uint32_t count, const char *cursor)
+{
+    struct looked *looked = user_data;
+    (void)devices;
+    (void)cursor;
+    looked->is_done = 1;
+    looked->is_empty = !error && !count;
+}
+
+static int32_t look_around(cvm_t *cvm)
+{
+    struct looked looked = {0, 0};
+    cvm_error_t *error = cvm_device_list(cvm, NULL, 1, count_devices, &looked);
+    if (!error)
+        cli_run_until(cvm, &looked.is_done);
+    cvm_error_free(error);
+    if (looked.is_empty)
+        (void)cli_fail(0, "warning: there is no device in the store: every registration is told to "
+                          "come later");
+    error = cvm_check_clock(cvm);
+    if (!error)
+        return 0;
+    (void)cli_fail(0, "%s", cvm_error_text(error));
+    cvm_error_free(error);
+    return EX_TEMPFAIL;
+}
+
 /* --- The check -------------------------------------------------------------------------------- */
 
 static int32_t listen_once(cvm_conf_t *conf)
@@ -102,6 +137,8 @@ static int32_t listen_once(cvm_conf_t *conf)
     int32_t code = cli_open(conf, &cvm);
     if (!code)
         code = cli_error(NULL, cvm_listen(cvm));
+    if (!code)
+        code = look_around(cvm);
     cli_close(cvm);
     return code;
 }
@@ -111,6 +148,11 @@ static int32_t check_without_store(cvm_conf_t *conf)
 {
     char folder[] = "/tmp/cvm-check.XXXXXX";
     const char *path = cvm_conf_get(conf, "store") + strlen("file:");
+    if (!cvm_conf_number(conf, "store.create"))
+        return cli_fail(EX_CONFIG,
+            "store: %s: there is no store; is it the right path, is it mounted? `cvm serve "
+            "--create-store` makes an empty one",
+            path);
     if (can_make(path))
         return cli_fail(EX_CONFIG, "store: %s can't be made: %s", path, strerror(errno));
     (void)cli_fail(

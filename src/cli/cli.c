@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/secret.h"
+#include "file/file.h"
 
 #define LARGEST_SECRET 65536
 #define PATIENCE_MS    3000
@@ -142,6 +143,35 @@ const char *cli_ca_folder(const cvm_conf_t *conf)
     return platform[6] ? platform + 6 : "ca";
 }
 
+const char *cli_file_store(const cvm_conf_t *conf)
+{
+    const char *store = cvm_conf_get(conf, "store");
+    if (strncmp(store, "file:", 5) == 0)
+        return store + 5;
+    (void)cli_fail(EX_CONFIG, "this is for a file store; the configuration's is %.*s",
+        (int)strcspn(store, ":"), store); /* the rest may hold a password */
+    return NULL;
+}
+
+int32_t cli_run_with_file(int argc, char **argv, const char *usage,
+    int32_t (*verb)(const cvm_conf_t *conf, const char *file, int32_t json))
+{
+    const char *config = NULL;
+    int32_t json = 0;
+    cvm_conf_t *conf = NULL;
+    struct cli_list operands = {.count = 0}, settings = {.count = 0};
+    const struct cli_option options[] = {{"--config", 1, &config, NULL, NULL},
+        {"--set", 1, NULL, NULL, &settings}, {"--json", 0, NULL, &json, NULL},
+        {NULL, 0, NULL, NULL, NULL}};
+    int32_t code = cli_parse(argc, argv, options, usage, 1, 1, &operands);
+    if (!code)
+        code = cli_configure(config, &settings, &conf);
+    if (!code)
+        code = verb(conf, operands.values[0], json);
+    cvm_conf_free(conf);
+    return code;
+}
+
 enum cli_store cli_look_for_store(const cvm_conf_t *conf)
 {
     struct stat status;
@@ -158,6 +188,19 @@ enum cli_store cli_look_for_store(const cvm_conf_t *conf)
         return CLI_STORE_MISSING;
     (void)cli_fail(0, "store: %s: %s", store + 5, strerror(errno));
     return CLI_STORE_WRONG;
+}
+
+int32_t cli_fail_missing_store(const cvm_conf_t *conf)
+{
+    const char *store = cvm_conf_get(conf, "store") + strlen("file:");
+    if (cvm_file_has_parts(store))
+        return cli_fail(EX_TEMPFAIL,
+            "store: %s: is missing, but parts of it are there: if `cvm restore` was cut short, run "
+            "it again",
+            store);
+    return cli_fail(EX_CONFIG,
+        "store: %s: %s; is it the right path? `cvm serve --create-store` makes an empty one", store,
+        strerror(ENOENT));
 }
 
 /* A command says on standard error what failed; the log is the server's. */
@@ -195,9 +238,7 @@ int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm)
     case CLI_STORE_THERE:
         return open_as(cvm_start_command, conf, cvm);
     case CLI_STORE_MISSING:
-        return cli_fail(EX_CONFIG,
-            "store: %s: %s; is it the right path? `cvm serve` makes an empty store",
-            cvm_conf_get(conf, "store") + 5, strerror(ENOENT));
+        return cli_fail_missing_store(conf);
     default:
         return EX_CONFIG;
     }
@@ -205,7 +246,8 @@ int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm)
 
 int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm)
 {
-    return open_as(cvm_start, conf, cvm);
+    int32_t code = cli_error(NULL, cvm_conf_set(conf, "store.create", "true"));
+    return code ? code : open_as(cvm_start, conf, cvm);
 }
 
 int64_t cli_now_ms(void)

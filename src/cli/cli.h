@@ -6,6 +6,7 @@
 #include <sysexits.h>
 
 #include "cvm/cvm.h"
+#include "cvm/plugin.h"
 
 struct cJSON;
 
@@ -41,6 +42,8 @@ int32_t cli_fail(int32_t code, const char *format, ...) __attribute__((format(pr
 int32_t cli_error(const char *subject, cvm_error_t *error);
 /* The same for an error that is borrowed. */
 int32_t cli_report(const char *subject, const cvm_error_t *error);
+/* What an answer of a backend's own function is as an exit code. */
+int32_t cli_answer_code(cvm_answer_t answer);
 /* The exit code alone. */
 int32_t cli_code_of(const cvm_error_t *error);
 
@@ -54,6 +57,12 @@ const char *cli_ca_folder(const cvm_conf_t *conf);
 enum cli_store { CLI_STORE_THERE, CLI_STORE_MISSING, CLI_STORE_WRONG };
 /* Looks, without opening it; says why if what is there can be no store. */
 enum cli_store cli_look_for_store(const cvm_conf_t *conf);
+/* Says what to do about CLI_STORE_MISSING. Returns the exit code. */
+int32_t cli_fail_missing_store(const cvm_conf_t *conf);
+
+/* For a verb with one operand, a file: reads the arguments and the configuration. */
+int32_t cli_run_with_file(int argc, char **argv, const char *usage,
+    int32_t (*verb)(const cvm_conf_t *conf, const char *file, int32_t json));
 
 /* An instance beside a possible server, on the store that there is; conf's log is turned down. 0 or
  * an exit code, after saying why. */
@@ -84,6 +93,9 @@ void cli_done(void *user_data, const cvm_error_t *error);
 int32_t cli_read_secret(const char *path, char **secret, size_t *length);
 void cli_forget(char *secret, size_t length);
 
+/* The path of a configuration's file store; NULL after saying that it has another one. */
+const char *cli_file_store(const cvm_conf_t *conf);
+
 /* Prints an object as a line and frees it; NULL is taken for out of memory. 0 or an exit code. */
 int32_t cli_print_json(struct cJSON *object);
 /* Adds a text, or null. 0, or -1 without memory. */
@@ -101,6 +113,8 @@ int32_t cli_import(int argc, char **argv);
 int32_t cli_token(int argc, char **argv);
 int32_t cli_ca(int argc, char **argv);
 int32_t cli_backup(int argc, char **argv);
+int32_t cli_restore(int argc, char **argv);
+int32_t cli_store_verb(int argc, char **argv);
 int32_t cli_config(int argc, char **argv);
 int32_t cli_version(int argc, char **argv);
 

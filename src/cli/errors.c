@@ -39,6 +39,24 @@ int32_t cli_code_of(const cvm_error_t *error)
     }
 }
 
+int32_t cli_answer_code(cvm_answer_t answer)
+{
+    switch (answer) {
+    case CVM_ANSWER_OK:
+        return 0;
+    case CVM_ANSWER_BUSY:
+        return EX_TEMPFAIL;
+    case CVM_ANSWER_BROKEN: /* what was handed in */
+        return EX_DATAERR;
+    case CVM_ANSWER_CONFLICT: /* it is there already */
+        return EX_CANTCREAT;
+    case CVM_ANSWER_INVALID:
+        return EX_CONFIG;
+    default:
+        return EX_UNAVAILABLE;
+    }
+}
+
 int32_t cli_report(const char *subject, const cvm_error_t *error)
 {
     if (!error)

@@ -10,7 +10,7 @@ import time
 
 from cvm_server import Instance, build_folder, environment, program, scale, seed
 
-CALLS = "pwrite64,write,fdatasync,fsync,rename,ftruncate,unlink"
+CALLS = "pwrite64,write,fdatasync,fsync,rename,renameat,renameat2,ftruncate,unlink,unlinkat"
 
 
 def rng(name):

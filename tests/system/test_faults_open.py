@@ -12,9 +12,9 @@ import pytest
 from cvm_server import environment, program, scale, seed
 from fault_checker import Checker, Store, same_certificate_again
 from fault_load import SETTINGS, Client, CsrMaker, Journal, Load, numbered
-from fault_server import copy_instance, report
+from fault_server import copy_instance, preloaded, report
 
-UNAVAILABLE, TRY_AGAIN, CONFIG = 69, 75, 78
+UNAVAILABLE, CANTCREAT, TRY_AGAIN, CONFIG = 69, 73, 75, 78
 NOBODY = 65534
 BACKUPS = 2 * scale()
 
@@ -55,8 +55,8 @@ def test_a_database_with_broken_pages(instance):
     """What is broken deep inside is found by who reads it: refused, with a line in the log; no answer is made up."""
     instance.import_csv(numbered("DEV", 2000))
     with open(store_of(instance), "r+b") as file:
-        file.seek(4096)
-        file.write(random.Random(seed()).randbytes(store_of(instance).stat().st_size - 4096))
+        file.seek(65536)
+        file.write(random.Random(seed()).randbytes(store_of(instance).stat().st_size - 65536))
     instance.serve_plain(SETTINGS)
     status, headers, body = instance.register("DEV00005")
     assert status == 503 and body["payload"]["code"] == "store_unavailable" and headers["Retry-After"]
@@ -64,6 +64,16 @@ def test_a_database_with_broken_pages(instance):
     instance.server.wait_for_log("devices.db: database disk image is malformed")
     instance.stop()
     assert run(instance, "device", "list").returncode == UNAVAILABLE
+    done = run(instance, "store", "check")
+    assert done.returncode == 65 and b"Page" in done.stdout and b"is damaged" in done.stderr, done
+
+
+def test_a_database_that_is_broken_all_over(instance):
+    instance.import_csv(numbered("DEV", 2000))
+    with open(store_of(instance), "r+b") as file:
+        file.seek(4096)
+        file.write(random.Random(seed()).randbytes(store_of(instance).stat().st_size - 4096))
+    both(instance, CONFIG, "devices.db", "malformed")
 
 
 @pytest.mark.parametrize("version,words", [(2, "newer release"), (2**31 - 1, "newer release"), (-1, "not a store")])
@@ -77,11 +87,13 @@ def test_a_schema_that_is_not_known(instance, version, words):
     assert store_of(instance).read_bytes()[100:] == before[100:]
 
 
-def test_an_empty_file_is_a_new_store(instance):
-    """To a server; a command makes none."""
+def test_an_empty_file_is_no_store(instance):
+    """But to a server that is told to make one."""
     store_of(instance).write_bytes(b"")
-    check_error(run(instance, "device", "list"), CONFIG, "devices.db", "no store yet")
-    with instance.serve_plain(SETTINGS):
+    check_error(run(instance, "device", "list"), CONFIG, "devices.db", "there is no store")
+    check_error(run(instance, "serve"), UNAVAILABLE, "devices.db", "--create-store")
+    assert store_of(instance).stat().st_size == 0
+    with instance.serve_plain({**SETTINGS, "store.create": "true"}):
         instance.add("DEVICE")
         assert instance.register("DEVICE")[0] == 200
 
@@ -90,13 +102,16 @@ def test_a_folder_that_is_missing(instance):
     text = instance.conf.read_text()
     assert "file:devices.db" in text
     instance.conf.write_text(text.replace("file:devices.db", "file:nowhere/devices.db"))
-    both(instance, CONFIG, "nowhere/devices.db", "No such file")
+    check_error(run(instance, "device", "list"), CONFIG, "nowhere/devices.db", "No such file")
+    check_error(run(instance, "serve"), UNAVAILABLE, "nowhere/devices.db", "is it mounted?")
+    check_error(run(instance, "serve", "--create-store"), CONFIG, "nowhere/devices.db", "No such file")
 
 
 def test_a_long_path_is_named_by_its_end(instance):
     text = instance.conf.read_text()
     instance.conf.write_text(text.replace("file:devices.db", f"file:{'x' * 100}/{'y' * 100}/devices.db"))
-    both(instance, CONFIG, "y/devices.db", "No such file")
+    check_error(run(instance, "device", "list"), CONFIG, "y/devices.db", "No such file")
+    check_error(run(instance, "serve"), UNAVAILABLE, "devices.db", "is it mounted?")
 
 
 def test_a_folder_in_the_files_place(instance):
@@ -112,7 +127,7 @@ def test_a_file_that_may_not_be_written(instance, what):
         os.chown(path, NOBODY, NOBODY)
     os.chown(store_of(instance), 0, 0)
     store_of(instance).chmod(0o644 if what == "readable" else 0o600)
-    both(instance, CONFIG, "devices.db", "read-only" if what == "readable" else "unable to open", user=NOBODY)
+    both(instance, CONFIG, "devices.db", "read-only" if what == "readable" else "Permission denied", user=NOBODY)
 
 
 def test_a_second_server(instance):
@@ -194,7 +209,7 @@ def test_a_backup_without_a_server_after_a_kill(instance, tmp_path):
 def test_a_backup_replaces_nothing(instance, tmp_path):
     target = tmp_path / "backup.db"
     target.write_text("mine")
-    check_error(run(instance, "backup", str(target)), UNAVAILABLE, "backup.db", "File exists")
+    check_error(run(instance, "backup", str(target)), CANTCREAT, "backup.db", "File exists")
     assert target.read_text() == "mine"
     check_error(run(instance, "backup", str(tmp_path / "nowhere/backup.db")), UNAVAILABLE, "No such file")
 
@@ -204,3 +219,19 @@ def test_a_backup_of_a_broken_store_leaves_nothing(instance, tmp_path):
     store_of(instance).write_bytes(bytes(100))
     check_error(run(instance, "backup", str(tmp_path / "out/backup.db")), UNAVAILABLE, "devices.db", "database")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_without_memory_for_openssls_start(instance, tmp_path, keep):
+    """An error, and no crash: some of OpenSSL's functions do not look whether it could be started."""
+    salt = tmp_path / "salt"
+    salt.write_text("SALT\n")
+    ends = set()
+    for nth in [*range(1, 40), *range(40, 400, 20), 1000000]:
+        env = environment(**preloaded("failmalloc", CVM_FAIL_AT=nth, CVM_FAIL_FROM_LIBRARY="libcrypto",
+                                      **({"CVM_FAIL_KEEP": "1"} if keep else {})))
+        for arguments in (["device", "list", "-c", instance.conf], ["token", "D1", "--salt-file", salt]):
+            done = subprocess.run([program(), *map(str, arguments)], capture_output=True, env=env, timeout=60)
+            assert 0 <= done.returncode < 80, (nth, done)
+            ends.add(done.returncode)
+    assert 0 in ends and len(ends) > 1

@@ -139,6 +139,60 @@ def test_a_server_goes_on_after_a_power_cut(recorded):
         shutil.rmtree(folder)
 
 
+class RecordedChanges:
+    """A server that starts twice and is killed, and then a backup that is put in place."""
+
+    def __init__(self, tmp_path):
+        instance = Instance(tmp_path)
+        self.data, self.tmp_path, self.backup = instance.folder, tmp_path, tmp_path / "backup.db"
+        instance.import_csv(numbered("DEV", 20))
+        instance.cvm("backup", self.backup)
+        shutil.copytree(self.data, tmp_path / "initial")
+        (tmp_path / "logs").mkdir()
+        env = preloaded("recorder", CVM_RECORD_DIR=self.data, CVM_RECORD_LOG=tmp_path / "record")
+        instance.folder = tmp_path / "logs"
+        for _ in range(2):
+            instance.serve_plain(SETTINGS, env=env)
+            instance.register(numbered("DEV", 20)[0])
+            instance.kill()
+        self.served = len(replay.load_log(tmp_path / "record", tmp_path / "initial").records)
+        instance.cvm("restore", self.backup, env=env)
+        self.recording = replay.load_log(tmp_path / "record", tmp_path / "initial")
+
+    def cut(self, k, mode):
+        folder = self.tmp_path / f"cut-{k}-{mode}"
+        replay.rebuild(self.recording, folder, k, seed(), mode)
+        return CopiedInstance(folder)
+
+
+@pytest.fixture(scope="module")
+def changes(tmp_path_factory):
+    yield RecordedChanges(tmp_path_factory.mktemp("changes"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_cut_makes_a_store_a_strangers(changes, mode):
+    """While a server gives its file a new generation, or a restore puts one in place: the file is never refused, nor
+    taken with another one's log; without a file, the restore ends well when it is run again."""
+    points = replay.cut_points(changes.recording, 60 * scale(), seed())
+    late = [k for k in points if k > changes.served]
+    assert late and len(late) < len(points)
+    missing = 0
+    for k in points:
+        copy = changes.cut(k, mode)
+        if (copy.folder / "devices.db").exists():
+            done = copy.cvm("device", "list", check=False)
+            assert done.returncode == 0 and done.stdout.count(b"\n") == 20, (k, done)
+            assert copy.cvm("store", "check", check=False).returncode == 0, k
+        else:
+            missing += 1
+            assert k > changes.served
+            copy.cvm("restore", changes.backup)
+            assert copy.cvm("device", "list").stdout.count(b"\n") == 20, k
+        shutil.rmtree(copy.folder)
+    report(f"power cuts of generations and a restore, {mode}", cuts=len(points), without_a_file=missing)
+
+
 @pytest.mark.parametrize("bad", ["normal", "early"])
 def test_a_store_that_loses_commits_would_be_noticed(tmp_path, bad):
     recorded = Recorded(tmp_path, bad, operators=0, load_s=0.7)

@@ -19,6 +19,16 @@ static int wait_while_busy(void *argument, int tries)
     return tries < BUSY_TRIES;
 }
 
+void cvm_db_be_impatient(struct db *db)
+{
+    (void)sqlite3_busy_handler(db->sqlite, NULL, NULL);
+}
+
+void cvm_db_be_patient(struct db *db)
+{
+    (void)sqlite3_busy_handler(db->sqlite, wait_while_busy, NULL);
+}
+
 int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size)
 {
     memset(db, 0, sizeof *db);
@@ -26,11 +36,12 @@ int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error,
     int rc = sqlite3_open_v2(path, &db->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
     if (rc == SQLITE_OK) {
         (void)sqlite3_extended_result_codes(db->sqlite, 1);
-        (void)sqlite3_busy_handler(db->sqlite, wait_while_busy, NULL);
+        cvm_db_be_patient(db);
         rc = sqlite3_exec(db->sqlite,
             mode == DB_WRITE
                 ? "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                  "PRAGMA wal_autocheckpoint=0; PRAGMA mmap_size=0;"
+                  "PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit=67108864; PRAGMA "
+                  "mmap_size=0;"
                   "PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY"
                 : "PRAGMA query_only=ON; PRAGMA mmap_size=0; PRAGMA trusted_schema=OFF",
             NULL, NULL, NULL);
@@ -43,6 +54,13 @@ int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error,
         cvm_files_explain(error, error_size, path, "is read-only");
     }
     return rc;
+}
+
+int cvm_db_is_moved(struct db *db)
+{
+    int is_moved = 0;
+    (void)sqlite3_file_control(db->sqlite, "main", SQLITE_FCNTL_HAS_MOVED, &is_moved);
+    return is_moved;
 }
 
 /* Why the last write to a file failed: the database's or the log's, each connection writes one. */

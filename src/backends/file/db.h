@@ -12,6 +12,9 @@ enum statement {
     BEGIN_WRITE,
     COMMIT,
     ROLLBACK,
+    BEGIN_JOB,
+    KEEP_JOB,
+    UNDO_JOB,
     GET_DEVICE,
     INSERT_DEVICE,
     UPDATE_DEVICE,
@@ -43,6 +46,11 @@ enum db_mode { DB_WRITE, DB_READ };
 /* Opens path, durable at each commit. SQLITE_OK, or the error, and why in error. */
 int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size);
 void cvm_db_close(struct db *db);
+/* 1 if the path no longer leads to the file that is open. */
+int cvm_db_is_moved(struct db *db);
+/* Nobody is waited for, until cvm_db_be_patient(). */
+void cvm_db_be_impatient(struct db *db);
+void cvm_db_be_patient(struct db *db);
 /* Did a write find no space? A quota is as good as a full disk, and SQLite knows ENOSPC alone, and
  * that not for its -shm. */
 int cvm_db_is_full(struct db *db, int rc);
@@ -54,9 +62,12 @@ int cvm_db_run(struct db *db, enum statement statement);
 int cvm_db_finish(struct db *db, sqlite3_stmt *prepared);
 
 /* schema.c */
-/* Brings the schema up to date, or, with only_check, wants it to be. SQLITE_OK, or the error, and
- * why in error. */
-int cvm_schema_migrate(struct db *db, int only_check, char *error, size_t error_size);
+enum schema_wish { SCHEMA_CHECK, SCHEMA_UPDATE, SCHEMA_MAKE };
+/* Wants the schema to be up to date, or brings it up to date, or makes it where there is none.
+ * retired: how many certificates were not their device's and retire now. SQLITE_OK, or the error,
+ * and why in error. */
+int cvm_schema_migrate(
+    struct db *db, enum schema_wish wish, int *retired, char *error, size_t error_size);
 /* The text of a statement. */
 const char *cvm_schema_statement(enum statement statement);
 

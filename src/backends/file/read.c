@@ -1,5 +1,6 @@
 /* The reader: queries and refusals never wait for a sync. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "rows.h"
 #include "store.h"
@@ -27,11 +28,14 @@ int cvm_store_run_get(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-/* A full page of a scan has its last row's last column as its cursor. */
+/* A full page of a scan has its last row's last column as its cursor. It grows from page to page:
+ * in a file that is damaged it may not, and the scan would go round for ever. */
 static int answer_cursor(struct store *store, sqlite3_stmt *prepared, const struct job *job)
 {
     int last = sqlite3_column_count(prepared) - 1;
     const char *cursor = (const char *)sqlite3_column_text(prepared, last);
+    if (cursor && strcmp(cursor, job->name) <= 0)
+        return SQLITE_CORRUPT;
     return cursor && !store->host->op_set_text(job->op, CVM_OUT_CURSOR, cursor) ? SQLITE_OK
                                                                                 : SQLITE_NOMEM;
 }
@@ -89,7 +93,7 @@ static void read_one(struct store *store, struct job *job)
 }
 
 /* One snapshot serves all that waits. After an I/O error what is read may not be on the disk. */
-void cvm_store_read(struct store *store, struct job *first)
+static void read_all(struct store *store, struct job *first)
 {
     const char *failure = "the file failed";
     if (!atomic_load(&store->is_broken)) {
@@ -105,6 +109,13 @@ void cvm_store_read(struct store *store, struct job *first)
         free(first);
         first = next;
     }
-    if (!sqlite3_get_autocommit(store->reader.sqlite))
+    if (store->reader.sqlite && !sqlite3_get_autocommit(store->reader.sqlite))
         (void)cvm_db_run(&store->reader, COMMIT);
+}
+
+void cvm_store_read(struct store *store, struct job *first)
+{
+    (void)pthread_mutex_lock(&store->reader_lock);
+    read_all(store, first);
+    (void)pthread_mutex_unlock(&store->reader_lock);
 }

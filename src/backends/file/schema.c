@@ -32,6 +32,15 @@ static const char *const MIGRATIONS[] = {
     "CREATE INDEX certificates_revoked ON certificates(certificate_id)"
     " WHERE state IN ('revoked', 'retiring');"
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;",
+    /* One current certificate a device, at most; what is due by its time. */
+    "UPDATE certificates SET state = 'retiring', revoke_after = 0, reason = 'superseded'"
+    " WHERE state = 'current' AND certificate_id IS NOT"
+    " (SELECT d.certificate_id FROM devices d WHERE d.device_uid = certificates.device_uid);"
+    "CREATE UNIQUE INDEX certificates_current ON certificates(device_uid)"
+    " WHERE state = 'current';"
+    "DROP INDEX certificates_due;"
+    "CREATE INDEX certificates_due ON certificates(revoke_after, certificate_id)"
+    " WHERE state = 'retiring';",
 };
 #define VERSION ((int)(sizeof MIGRATIONS / sizeof MIGRATIONS[0]))
 
@@ -43,12 +52,17 @@ static const char *const MIGRATIONS[] = {
 
 #define DEVICE_NAMES      "device_uid" CVM_DEVICE_OTHER_FIELDS(NAME)
 #define CERTIFICATE_NAMES "certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(NAME)
+/* Without the PEM, which is most of a row. */
+#define SCANNED_NAMES "certificate_id" CVM_CERTIFICATE_SCANNED_FIELDS(NAME) ",NULL"
 
 static const char *const STATEMENTS[STATEMENT_COUNT] = {
     [BEGIN_READ] = "BEGIN",
     [BEGIN_WRITE] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
+    [BEGIN_JOB] = "SAVEPOINT job",
+    [KEEP_JOB] = "RELEASE job",
+    [UNDO_JOB] = "ROLLBACK TO job",
     [GET_DEVICE] = "SELECT " DEVICE_NAMES " FROM devices WHERE device_uid = ?1",
     [INSERT_DEVICE] =
         "INSERT INTO devices (" DEVICE_NAMES ")"
@@ -56,7 +70,7 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                                                    " ON CONFLICT(device_uid) DO NOTHING",
     /* The last of two values for a column counts: this revision only opens the list. */
     [UPDATE_DEVICE] = "UPDATE devices SET revision = 0" CVM_DEVICE_OTHER_FIELDS(
-        SET) " WHERE device_uid = ? AND revision = ? AND device_token IS ? AND is_enabled = ?",
+        SET) " WHERE device_uid = ? AND revision = ?",
     [DELETE_DEVICE] = "DELETE FROM devices WHERE device_uid = ?1 AND revision = ?2",
     [WRITE_CERTIFICATE] =
         "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
@@ -76,10 +90,12 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
      * through all certificates in their order. */
     [SCAN_DEVICES] = "SELECT " DEVICE_NAMES ", device_uid FROM devices WHERE device_uid > ?1"
                      " ORDER BY device_uid LIMIT ?3",
-    [SCAN_DUE] = "SELECT " CERTIFICATE_NAMES ", certificate_id"
+    [SCAN_DUE] = "SELECT " SCANNED_NAMES ", printf('%020d ', revoke_after) || certificate_id"
                  " FROM certificates INDEXED BY certificates_due"
-                 " WHERE state = 'retiring' AND revoke_after <= ?2 AND certificate_id > ?1"
-                 " ORDER BY certificate_id LIMIT ?3",
+                 " WHERE state = 'retiring' AND revoke_after <= ?2"
+                 " AND (revoke_after, certificate_id) >"
+                 "  (CAST(substr(?1, 1, 20) AS INTEGER), substr(?1, 22))"
+                 " ORDER BY revoke_after, certificate_id LIMIT ?3",
     [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES ", device_uid"
                          " FROM devices INDEXED BY devices_unsuspended"
                          " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL"
@@ -88,14 +104,14 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                           " FROM devices INDEXED BY devices_leased WHERE lease_until <= ?2"
                           " AND (lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL)"
                           " AND device_uid > ?1 ORDER BY device_uid LIMIT ?3",
-    [SCAN_REVOKED] = "SELECT " CERTIFICATE_NAMES ", certificate_id"
+    [SCAN_REVOKED] = "SELECT " SCANNED_NAMES ", certificate_id"
                      " FROM certificates INDEXED BY certificates_revoked"
                      " WHERE state IN ('revoked', 'retiring') AND certificate_id > ?1"
                      " AND (state = 'revoked' OR revoke_after <= ?2) AND not_after > ?2"
                      " ORDER BY certificate_id LIMIT ?3",
     /* No uid holds a space, and every character of one comes after it. */
-    [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(
-        QUALIFIED) ", d.device_uid || ' ' || c.certificate_id"
+    [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_SCANNED_FIELDS(
+        QUALIFIED) ",NULL, d.device_uid || ' ' || c.certificate_id"
                    " FROM devices d INDEXED BY devices_disabled CROSS JOIN certificates c"
                    " ON c.device_uid = d.device_uid WHERE d.is_enabled = 0"
                    " AND d.certificate_id IS NOT NULL"
@@ -104,7 +120,7 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                    " AND c.state IN ('current', 'retiring') AND c.not_after > ?2"
                    " ORDER BY d.device_uid, c.certificate_id LIMIT ?3",
     [LOAD_DEVICE] = "INSERT INTO devices (device_uid, device_token, is_enabled, is_registered,"
-                    " is_revoked, is_suspended, revision) VALUES (?1, ?2, ?3, 0, 0, 0, 1)"
+                    " is_revoked, is_suspended, revision) VALUES (?1, ?2, ?3, 0, 0, 0, ?4)"
                     " ON CONFLICT(device_uid) DO NOTHING",
     [GET_TOKEN] = "SELECT device_token FROM devices WHERE device_uid = ?1",
     [REPLACE_TOKEN] = ("UPDATE devices SET device_token = ?2, revision = revision + 1"
@@ -132,7 +148,7 @@ static void explain_version(char *error, size_t error_size, const char *path, in
 {
     char why[96];
     if (version == 0)
-        (void)snprintf(why, sizeof why, "no store yet: a server makes one when it starts");
+        (void)snprintf(why, sizeof why, "no store yet (`cvm serve --create-store` makes one)");
     else if (version > 0 && version < VERSION)
         (void)snprintf(why, sizeof why,
             "of an older release (schema %d): a server brings it up to date when it starts",
@@ -153,13 +169,17 @@ static int migrate_from(struct db *db, int version)
     return rc == SQLITE_OK ? sqlite3_exec(db->sqlite, set_version, NULL, NULL, NULL) : rc;
 }
 
-int cvm_schema_migrate(struct db *db, int only_check, char *error, size_t error_size)
+int cvm_schema_migrate(
+    struct db *db, enum schema_wish wish, int *retired, char *error, size_t error_size)
 {
     const char *path = sqlite3_db_filename(db->sqlite, NULL);
-    int rc = cvm_db_run(db, only_check ? BEGIN_READ : BEGIN_WRITE), version = 0;
+    int rc = cvm_db_run(db, wish == SCHEMA_CHECK ? BEGIN_READ : BEGIN_WRITE), version = 0;
+    int changes = sqlite3_total_changes(db->sqlite);
     if (rc == SQLITE_OK)
         rc = get_version(db, &version);
-    int is_wrong = version < 0 || version > VERSION || (only_check && version != VERSION);
+    int is_wrong = version < 0 || version > VERSION ||
+                   (wish == SCHEMA_CHECK && version != VERSION) ||
+                   (wish == SCHEMA_UPDATE && version == 0);
     if (rc == SQLITE_OK && is_wrong) {
         explain_version(error, error_size, path, version);
         (void)cvm_db_run(db, ROLLBACK);
@@ -167,6 +187,7 @@ int cvm_schema_migrate(struct db *db, int only_check, char *error, size_t error_
     }
     for (; rc == SQLITE_OK && version < VERSION; version++)
         rc = migrate_from(db, version);
+    *retired = sqlite3_total_changes(db->sqlite) - changes;
     if (rc == SQLITE_OK)
         rc = cvm_db_run(db, COMMIT);
     if (rc != SQLITE_OK) {

@@ -1,20 +1,15 @@
-/* The file store's table of verbs, and how it opens and closes. The verbs go to two threads: one
- * writes (write.c), one reads (read.c); a third checkpoints. */
+/* The file store's table of verbs. They go to two threads: one writes (write.c), one reads
+ * (read.c); a third checkpoints. How the store opens and closes is in open.c. */
 #include "store.h"
-#include "base/files.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/thread.h"
 #include "file.h"
 
-#define ERROR_SIZE 160
+#define ERROR_SIZE 240
 
 /* --- Open and close --------------------------------------------------------------------------- */
 
@@ -29,7 +24,9 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
     }
     store->host = host;
     store->context = context;
-    store->lock_fd = -1;
+    store->lock.fd = -1;
+    (void)pthread_mutex_init(&store->reader_lock, NULL); /* can't fail with default attributes */
+    (void)pthread_mutex_init(&store->checkpointer_lock, NULL);
     *result = store;
     return CVM_ANSWER_OK;
 }
@@ -37,136 +34,19 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
 static void destroy(void *self)
 {
     struct store *store = self;
+    pthread_mutex_destroy(&store->reader_lock);
+    pthread_mutex_destroy(&store->checkpointer_lock);
     free(store->path);
     free(store);
-}
-
-/* A folder that is missing or closed is the configuration's fault. */
-static cvm_answer_t answer_of_errno(void)
-{
-    return errno == ENOSPC || errno == EDQUOT || errno == EIO || errno == EMFILE ||
-                   errno == ENFILE || errno == ENOMEM
-               ? CVM_ANSWER_UNAVAILABLE
-               : CVM_ANSWER_INVALID;
-}
-
-/* One server a file. SQLite's own locks would shut the commands out, and closing another descriptor
- * of the database would drop them. */
-static cvm_answer_t take_lock(struct store *store, char *error)
-{
-    char path[4096];
-    if (store->role == CVM_ROLE_COMMAND)
-        return CVM_ANSWER_OK;
-    (void)snprintf(path, sizeof path, "%s.lock", store->path);
-    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (store->lock_fd >= 0 && flock(store->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return CVM_ANSWER_OK;
-    int is_taken = store->lock_fd >= 0 && errno == EWOULDBLOCK;
-    cvm_files_explain(
-        error, ERROR_SIZE, path, is_taken ? "another server has this store" : strerror(errno));
-    return is_taken ? CVM_ANSWER_BUSY : answer_of_errno();
-}
-
-static cvm_answer_t explain_errno(const struct store *store, char *error)
-{
-    cvm_files_explain(error, ERROR_SIZE, store->path, strerror(errno));
-    return answer_of_errno();
-}
-
-/* A command takes what is there. Opening an empty file would already write to it. */
-static cvm_answer_t look_at_file(const struct store *store, char *error)
-{
-    struct stat file;
-    if (stat(store->path, &file))
-        return explain_errno(store, error);
-    if (file.st_size)
-        return CVM_ANSWER_OK;
-    cvm_files_explain(
-        error, ERROR_SIZE, store->path, "no store yet: a server makes one when it starts");
-    return CVM_ANSWER_INVALID;
-}
-
-/* A new file is readable by nobody else: it holds the tokens' hashes. Only a server makes one. */
-static cvm_answer_t make_file(struct store *store, char *error)
-{
-    if (store->role == CVM_ROLE_COMMAND)
-        return look_at_file(store, error);
-    int fd = open(store->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd >= 0) {
-        (void)close(fd);
-        store->host->log(
-            store->context, CVM_LEVEL_WARNING, "there was no store: made an empty one");
-        return CVM_ANSWER_OK;
-    }
-    return errno == EEXIST ? CVM_ANSWER_OK : explain_errno(store, error);
-}
-
-/* What may be better later, and what stays as it is until somebody looks at it. */
-static cvm_answer_t answer_of(int rc)
-{
-    switch (rc & 0xff) {
-    case SQLITE_OK:
-        return CVM_ANSWER_OK;
-    case SQLITE_BUSY:
-        return CVM_ANSWER_BUSY;
-    case SQLITE_FULL:
-    case SQLITE_IOERR:
-    case SQLITE_NOMEM:
-        return CVM_ANSWER_UNAVAILABLE;
-    default:
-        return CVM_ANSWER_INVALID;
-    }
-}
-
-static cvm_answer_t open_databases(struct store *store, char *error)
-{
-    int rc = cvm_db_open(&store->writer, store->path, DB_WRITE, error, ERROR_SIZE);
-    if (rc == SQLITE_OK)
-        rc = cvm_schema_migrate(&store->writer, store->role == CVM_ROLE_COMMAND, error, ERROR_SIZE);
-    if (rc == SQLITE_OK)
-        rc = cvm_db_open(&store->checkpointer, store->path, DB_WRITE, error, ERROR_SIZE);
-    if (rc == SQLITE_OK)
-        rc = cvm_db_open(&store->reader, store->path, DB_READ, error, ERROR_SIZE);
-    if (rc == SQLITE_OK)
-        (void)sqlite3_wal_hook(store->writer.sqlite, cvm_store_on_commit, store);
-    return answer_of(rc);
-}
-
-static cvm_answer_t open_all(struct store *store, char *error)
-{
-    cvm_answer_t answer = take_lock(store, error);
-    if (answer == CVM_ANSWER_OK)
-        answer = make_file(store, error);
-    if (answer == CVM_ANSWER_OK)
-        answer = open_databases(store, error);
-    if (answer == CVM_ANSWER_OK &&
-        (cvm_lane_start(&store->reads, store, cvm_store_read) ||
-            cvm_lane_start(&store->checkpoints, store, cvm_store_checkpoint))) {
-        (void)snprintf(error, ERROR_SIZE, "no more threads");
-        answer = CVM_ANSWER_UNAVAILABLE;
-    }
-    return answer;
-}
-
-static void close_all(struct store *store)
-{
-    cvm_lane_end(&store->reads);
-    cvm_db_close(&store->reader);
-    cvm_lane_end(&store->checkpoints);
-    cvm_db_close(&store->checkpointer);
-    cvm_db_close(&store->writer);
-    if (store->lock_fd >= 0)
-        (void)close(store->lock_fd);
-    store->lock_fd = -1;
 }
 
 /* Runs in the writer's thread as its first job. */
 static int run_open(struct store *store, struct job *job)
 {
     char error[ERROR_SIZE] = "";
-    cvm_answer_t answer = open_all(store, error);
+    cvm_answer_t answer = cvm_store_open_all(store, error, sizeof error);
     if (answer != CVM_ANSWER_OK)
-        close_all(store);
+        cvm_store_close_all(store);
     cvm_op_t *op = job->op;
     free(job);
     store->host->complete(op, answer, *error ? error : NULL);
@@ -176,7 +56,7 @@ static int run_open(struct store *store, struct job *job)
 /* The writer's thread: opens, then writes. */
 static void work_writes(struct store *store, struct job *first)
 {
-    if (!store->writer.sqlite) {
+    if (!store->is_open) {
         struct job *rest = first->next;
         if (run_open(store, first))
             return;
@@ -205,7 +85,7 @@ static void *close_in_thread(void *argument)
 {
     struct store *store = argument;
     cvm_lane_end(&store->writes);
-    close_all(store);
+    cvm_store_close_all(store);
     store->host->complete(store->closing, CVM_ANSWER_OK, NULL);
     return NULL;
 }
@@ -214,7 +94,7 @@ static void close_store(void *self, cvm_op_t *op)
 {
     struct store *store = self;
     store->closing = op;
-    if (pthread_create(&store->closer, NULL, close_in_thread, store))
+    if (cvm_thread_start(&store->closer, close_in_thread, store))
         (void)close_in_thread(store); /* better late than never */
     else
         (void)pthread_detach(store->closer);
@@ -328,6 +208,50 @@ static void meta_swap(
             .wanted = wanted});
 }
 
+/* --- Backup ----------------------------------------------------------------------------------- */
+
+struct backup {
+    struct store *store;
+    cvm_op_t *op;
+    const char *to; /* the host's until the operation completes */
+    cvm_answer_t answer;
+    char error[ERROR_SIZE];
+};
+
+static void backup_copy(void *argument)
+{
+    struct backup *backup = argument;
+    backup->answer =
+        cvm_file_backup(backup->store->path, backup->to, backup->error, sizeof backup->error);
+}
+
+static void backup_done(void *argument)
+{
+    struct backup *backup = argument;
+    atomic_store(&backup->store->is_backing_up, 0);
+    backup->store->host->complete(
+        backup->op, backup->answer, backup->answer == CVM_ANSWER_OK ? NULL : backup->error);
+    free(backup);
+}
+
+static void backup_store(void *self, cvm_op_t *op, const char *path)
+{
+    struct store *store = self;
+    if (atomic_exchange(&store->is_backing_up, 1)) { /* the threads are for others as well */
+        store->host->complete(op, CVM_ANSWER_BUSY, "another backup is being made");
+        return;
+    }
+    struct backup *backup = calloc(1, sizeof *backup);
+    if (backup) {
+        *backup = (struct backup){.store = store, .op = op, .to = path};
+        if (!store->host->run(store->context, backup_copy, backup_done, backup))
+            return;
+    }
+    free(backup);
+    atomic_store(&store->is_backing_up, 0);
+    store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+}
+
 static const cvm_store_ops_t FILE_STORE = {
     .size = sizeof(cvm_store_ops_t),
     .device_fields = CVM_DEVICE_FIELD_COUNT,
@@ -343,6 +267,7 @@ static const cvm_store_ops_t FILE_STORE = {
     .meta_get = meta_get,
     .meta_swap = meta_swap,
     .remove = remove_device,
+    .backup = backup_store,
     .close = close_store,
     .destroy = destroy,
 };

@@ -5,8 +5,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "anchor.h"
 #include "cvm/plugin.h"
 #include "db.h"
+#include "lock.h"
 
 struct store;
 
@@ -46,16 +48,30 @@ struct store {
     cvm_context_t *context;
     char *path;
     cvm_role_t role;
-    int lock_fd;
+    struct lock lock;
+    struct anchor *anchor;
+    int is_anchored; /* nobody can take the log away */
+    int is_open;     /* the writer's: what comes is no request to open */
+    atomic_int is_backing_up;
     struct db writer, reader, checkpointer;
+    pthread_mutex_t reader_lock, checkpointer_lock; /* of those two connections */
     struct lane writes, reads, checkpoints;
     atomic_int
         is_broken;      /* after an I/O error: the page cache may lie, a look at the disk is due */
     atomic_int is_full; /* the last write found no space */
     atomic_int wal_pages; /* after the last commit */
+    int must_restart_log; /* the writer's */
+    int pages_told;       /* when the log's size was last complained of */
     cvm_op_t *closing;
     pthread_t closer;
 };
+
+/* open.c */
+/* Opens all but the writer's thread, which calls it. OK, or why not. */
+cvm_answer_t cvm_store_open_all(struct store *store, char *error, size_t error_size);
+void cvm_store_close_all(struct store *store);
+/* Opens the connections anew, when the log was taken away. SQLITE_OK or the error. */
+int cvm_store_reopen(struct store *store);
 
 /* lane.c */
 int cvm_lane_start(
@@ -83,5 +99,7 @@ int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job);
 /* checkpoint.c: the checkpointer's thread */
 int cvm_store_on_commit(void *argument, sqlite3 *sqlite, const char *name, int pages);
 void cvm_store_checkpoint(struct store *store, struct job *first);
+/* The writer's: has the log begin anew, if that is due and nobody reads in it. */
+void cvm_store_restart_log(struct store *store);
 
 #endif

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/files.h"
+#include "generation.h"
 #include "rows.h"
 #include "store.h"
 
@@ -19,6 +20,15 @@ static int is_unique_violation(int rc)
     return rc == SQLITE_CONSTRAINT_UNIQUE || rc == SQLITE_CONSTRAINT_PRIMARYKEY;
 }
 
+/* Where a row's revisions begin: 62 random bits, so that a device that was removed and added anew
+ * is not what it was. */
+static int64_t first_revision(void)
+{
+    int64_t revision;
+    sqlite3_randomness(sizeof revision, &revision);
+    return (revision & ((INT64_C(1) << 62) - 1)) + 1;
+}
+
 /* The revision is bound behind all the others. */
 _Static_assert(CVM_D_REVISION + 1 == CVM_DEVICE_FIELD_COUNT, "revision is the last field");
 
@@ -29,7 +39,7 @@ static int insert_device(struct store *store, struct db *db, const cvm_change_t 
                    ? cvm_rows_bind(store->host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, 0)
                    : 0;
     if (prepared)
-        (void)sqlite3_bind_int64(prepared, last, 1); /* the revision */
+        (void)sqlite3_bind_int64(prepared, last, first_revision());
     return cvm_db_finish(db, prepared);
 }
 
@@ -45,11 +55,6 @@ static int update_device(struct store *store, struct db *db, const cvm_change_t 
         (void)sqlite3_bind_text(
             prepared, last + 1, host->text(change->as_read, CVM_D_DEVICE_UID), -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(prepared, last + 2, revision);
-        /* A device that was removed and added anew has the first revision again. */
-        const char *token = host->text(change->as_read, CVM_D_DEVICE_TOKEN);
-        (void)sqlite3_bind_text(prepared, last + 3, *token ? token : NULL, -1, SQLITE_STATIC);
-        (void)sqlite3_bind_int64(
-            prepared, last + 4, host->number(change->as_read, CVM_D_IS_ENABLED));
     }
     return cvm_db_finish(db, prepared);
 }
@@ -66,7 +71,9 @@ static int delete_device(struct store *store, struct db *db, const cvm_change_t 
     return cvm_db_finish(db, prepared);
 }
 
-static int write_certificates(struct store *store, struct db *db, const cvm_change_t *change)
+/* In the order given: what leaves `current` comes first, or the index of those would object. */
+static int write_certificates(
+    struct store *store, struct db *db, const cvm_change_t *change, int *written)
 {
     int rc = SQLITE_OK;
     for (uint32_t i = 0; i < change->certificate_count && rc == SQLITE_OK; i++) {
@@ -75,34 +82,68 @@ static int write_certificates(struct store *store, struct db *db, const cvm_chan
             (void)cvm_rows_bind(
                 store->host, prepared, 0, change->certificates[i], CVM_RECORD_CERTIFICATE, 0);
         rc = cvm_db_finish(db, prepared);
+        if (rc == SQLITE_OK)
+            *written += sqlite3_changes(db->sqlite);
     }
     return rc;
 }
 
-/* The device's row decides first: on a conflict nothing of the change is written. */
+/* The device's row decides: on a conflict nothing of the change is written. */
+static int write_device(struct store *store, struct db *db, struct job *job)
+{
+    int rc;
+    if (job->removes)
+        rc = delete_device(store, db, job->change);
+    else if (job->change->as_read)
+        rc = update_device(store, db, job->change);
+    else
+        rc = insert_device(store, db, job->change);
+    if (is_unique_violation(rc)) {
+        job->answer = CVM_ANSWER_KEY_IN_USE;
+        return SQLITE_OK;
+    }
+    if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
+        job->answer = CVM_ANSWER_CONFLICT;
+    return rc;
+}
+
+/* Certificates alone: of two who write down the same, one changes something. */
+static int change_certificates(struct store *store, struct db *db, struct job *job)
+{
+    int written = 0;
+    int rc = write_certificates(store, db, job->change, &written);
+    if (rc == SQLITE_OK && !written)
+        job->answer = CVM_ANSWER_NOT_FOUND;
+    return rc;
+}
+
+static int change_both(struct store *store, struct db *db, struct job *job)
+{
+    int written = 0;
+    int rc = write_device(store, db, job);
+    return rc == SQLITE_OK && job->answer == CVM_ANSWER_OK
+               ? write_certificates(store, db, job->change, &written)
+               : rc;
+}
+
+/* A constraint that a change breaks is its own affair, and not that of the others in its batch. */
+static int judge_change(struct job *job, int rc)
+{
+    if ((rc & 0xff) != SQLITE_CONSTRAINT)
+        return rc;
+    job->answer = is_unique_violation(rc) ? CVM_ANSWER_CONFLICT : CVM_ANSWER_INVALID;
+    return SQLITE_OK;
+}
+
 int cvm_store_run_change(struct store *store, struct db *db, struct job *job)
 {
-    const cvm_change_t *change = job->change;
-    if (change->as_read || change->wanted) {
-        int rc;
-        if (job->removes)
-            rc = delete_device(store, db, change);
-        else if (change->as_read)
-            rc = update_device(store, db, change);
-        else
-            rc = insert_device(store, db, change);
-        if (is_unique_violation(rc)) {
-            job->answer = CVM_ANSWER_KEY_IN_USE;
-            return SQLITE_OK;
-        }
-        if (rc != SQLITE_OK)
-            return rc;
-        if (!sqlite3_changes(db->sqlite)) {
-            job->answer = CVM_ANSWER_CONFLICT;
-            return SQLITE_OK;
-        }
-    }
-    return write_certificates(store, db, change);
+    int has_device = job->change->as_read || job->change->wanted;
+    int rc = cvm_db_run(db, BEGIN_JOB);
+    if (rc == SQLITE_OK)
+        rc = judge_change(job, (has_device ? change_both : change_certificates)(store, db, job));
+    if (rc == SQLITE_OK && job->answer != CVM_ANSWER_OK)
+        rc = cvm_db_run(db, UNDO_JOB);
+    return rc == SQLITE_OK ? cvm_db_run(db, KEEP_JOB) : rc;
 }
 
 /* What to do with a row that is there already. */
@@ -143,6 +184,7 @@ static int load_device(struct store *store, struct db *db, const struct job *job
         (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
         (void)sqlite3_bind_text(prepared, 2, token, -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(prepared, 3, host->number(device, CVM_D_IS_ENABLED));
+        (void)sqlite3_bind_int64(prepared, 4, first_revision());
     }
     int rc = cvm_db_finish(db, prepared);
     if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
@@ -174,16 +216,6 @@ int cvm_store_run_meta_swap(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-/* Only after a full disk is it worth a write to know. */
-int cvm_store_run_ready(struct store *store, struct db *db, struct job *job)
-{
-    (void)job;
-    return atomic_load(&store->is_full)
-               ? sqlite3_exec(db->sqlite, "INSERT OR REPLACE INTO meta VALUES ('space', '1')", NULL,
-                     NULL, NULL)
-               : SQLITE_OK;
-}
-
 /* --- Transactions ----------------------------------------------------------------------------- */
 
 static int kind_of(struct db *db, int rc)
@@ -193,13 +225,30 @@ static int kind_of(struct db *db, int rc)
     return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc & 0xff;
 }
 
-static void log_failure(struct store *store, struct db *db)
+static void write_break(struct store *store, const char *reason, const char *advice)
 {
-    char why[160], line[320];
-    cvm_files_explain(why, sizeof why, store->path, sqlite3_errmsg(db->sqlite));
-    (void)snprintf(
-        line, sizeof line, "%s; all is refused from now on: look at the disk, then restart", why);
+    char why[200], line[320];
+    if (atomic_exchange(&store->is_broken, 1))
+        return;
+    cvm_files_explain(why, sizeof why, store->path, reason);
+    (void)snprintf(line, sizeof line, "%s; all is refused from now on: %s", why, advice);
     store->host->log(store->context, CVM_LEVEL_ERROR, line);
+}
+
+/* Only after a full disk is it worth a write to know. A file that was copied over the one that is
+ * open is seen by what it says. */
+int cvm_store_run_ready(struct store *store, struct db *db, struct job *job)
+{
+    (void)job;
+    if (cvm_generation_is_replaced(&store->lock, store->path)) {
+        write_break(store, "was replaced while it was open",
+            "put a backup in place with `cvm restore FILE`");
+        return SQLITE_CORRUPT;
+    }
+    return atomic_load(&store->is_full)
+               ? sqlite3_exec(db->sqlite, "INSERT OR REPLACE INTO meta VALUES ('space', '1')", NULL,
+                     NULL, NULL)
+               : SQLITE_OK;
 }
 
 const char *cvm_store_judge(struct store *store, struct db *db, int rc)
@@ -209,15 +258,14 @@ const char *cvm_store_judge(struct store *store, struct db *db, int rc)
         atomic_store(&store->is_full, 1);
         return "the disk is full";
     case SQLITE_BUSY:
-        return "another process holds the file's lock";
+        return "another program is writing to the store, and does not let go of it";
     case SQLITE_NOMEM:
         return "out of memory";
     case SQLITE_IOERR:
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
     case SQLITE_READONLY:
-        if (!atomic_exchange(&store->is_broken, 1))
-            log_failure(store, db);
+        write_break(store, sqlite3_errmsg(db->sqlite), "look at the disk, then restart");
         return "the file failed";
     default:
         return "the file can't be used";
@@ -244,6 +292,26 @@ static void refuse_all(struct job *first, cvm_answer_t answer, const char *text)
     }
 }
 
+/* What is committed must be where the next one looks for it. NULL, or why it is not: then nothing
+ * may be acknowledged. */
+static const char *write_misplaced(struct store *store)
+{
+    if (cvm_db_is_moved(&store->writer)) {
+        write_break(store, "was moved, removed or replaced while it was open",
+            "put the file back in its place, then restart");
+        return "the file is not in its place any more";
+    }
+    if (store->is_anchored || !cvm_anchor_lost_log(store->anchor))
+        return NULL;
+    int rc = cvm_store_reopen(store);
+    store->host->log(store->context, CVM_LEVEL_ERROR,
+        "another program took the store's log away: something in this process has opened and "
+        "closed its files");
+    if (rc != SQLITE_OK)
+        write_break(store, sqlite3_errstr(rc), "look at the disk, then restart");
+    return "the store's log was taken away";
+}
+
 /* One transaction for a list of jobs. */
 static void write_batch(struct store *store, struct job *first)
 {
@@ -258,6 +326,11 @@ static void write_batch(struct store *store, struct job *first)
     int in_doubt = rc == SQLITE_OK;
     if (rc == SQLITE_OK)
         rc = cvm_db_run(db, COMMIT);
+    const char *misplaced = rc == SQLITE_OK ? write_misplaced(store) : NULL;
+    if (misplaced) {
+        refuse_all(first, CVM_ANSWER_UNKNOWN, misplaced);
+        return;
+    }
     if (rc == SQLITE_OK) {
         atomic_store(&store->is_full, 0);
         return;
@@ -278,6 +351,7 @@ void cvm_store_write(struct store *store, struct job *first)
         last->next = NULL;
         write_batch(store, first);
         complete_all(store, first);
+        cvm_store_restart_log(store);
         first = rest;
     }
 }

@@ -1,0 +1,144 @@
+/* `cvm store`: looks for damage, and accepts the clock after one that was ahead. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/clock.h"
+#include "cli.h"
+#include "file/file.h"
+
+#define ERROR_SIZE 512
+
+static const char USAGE[] =
+    "usage: cvm store check [--json] -c CONFIG\n"
+    "                                   looks for damage, beside a server too; exit 65 if there is "
+    "some\n"
+    "       cvm store clock [--accept] [--json] -c CONFIG\n"
+    "                                   the latest time on record, before which no clock is "
+    "believed;\n"
+    "                                   --accept: it is now, after a clock that was ahead\n";
+
+struct arguments {
+    const char *config;
+    int32_t json, accept;
+    struct cli_list settings, operands;
+};
+
+/* --- check ------------------------------------------------------------------------------------ */
+
+struct findings {
+    int32_t json;
+    uint32_t count;
+};
+
+static void print_finding(void *argument, const char *line)
+{
+    struct findings *findings = argument;
+    findings->count++;
+    if (!findings->json) {
+        (void)puts(line);
+        return;
+    }
+    cJSON *object = cJSON_CreateObject();
+    if (cli_json_text(object, "damage", line)) {
+        cJSON_Delete(object);
+        object = NULL;
+    }
+    (void)cli_print_json(object);
+}
+
+static int32_t check(const struct arguments *arguments, const char *store)
+{
+    char why[ERROR_SIZE] = "";
+    struct findings findings = {arguments->json, 0};
+    cvm_answer_t answer = cvm_file_check(store, print_finding, &findings, why, sizeof why);
+    if (answer != CVM_ANSWER_OK)
+        return cli_fail(cli_answer_code(answer), "%s", why);
+    if (findings.count)
+        return cli_fail(
+            EX_DATAERR, "%s is damaged: put a backup in place with `cvm restore`", store);
+    if (!arguments->json)
+        (void)printf("%s has no damage\n", store);
+    return 0;
+}
+
+/* --- clock ------------------------------------------------------------------------------------ */
+
+static int32_t print_clock_json(
+    const struct cvm_file_clock *clock, int64_t now_ms, int32_t accepted)
+{
+    char mark[CVM_RFC3339_SIZE], now[CVM_RFC3339_SIZE];
+    cJSON *object = cJSON_CreateObject();
+    if (cli_json_text(object, "mark", clock->mark_ms ? cvm_rfc3339(clock->mark_ms, mark) : NULL) ||
+        cli_json_text(object, "now", cvm_rfc3339(now_ms, now)) ||
+        !cJSON_AddNumberToObject(object, "begin_in_the_future", (double)clock->future) ||
+        !cJSON_AddBoolToObject(object, "accepted", accepted)) {
+        cJSON_Delete(object);
+        object = NULL;
+    }
+    return cli_print_json(object);
+}
+
+static int32_t show_clock(const struct arguments *arguments, const char *store)
+{
+    char why[ERROR_SIZE] = "", text[CVM_RFC3339_SIZE];
+    struct cvm_file_clock clock = {0, 0};
+    int64_t now_ms = cvm_now_ms();
+    int32_t code =
+        cli_answer_code(cvm_file_clock(store, now_ms, arguments->accept, &clock, why, sizeof why));
+    if (code)
+        return cli_fail(code, "%s", why);
+    if (arguments->json)
+        return print_clock_json(&clock, now_ms, arguments->accept);
+    (void)printf("latest time on record  %s\n",
+        clock.mark_ms ? cvm_rfc3339(clock.mark_ms, text) : "none yet");
+    (void)printf("the clock says         %s\n", cvm_rfc3339(now_ms, text));
+    (void)printf("certificates that begin in the future: %" PRIu32 "%s\n", clock.future,
+        clock.future ? " (a device that asks with the same key gets another one)" : "");
+    if (arguments->accept)
+        (void)puts("accepted: the latest time on record is what the clock says; a server follows "
+                   "within seconds");
+    return 0;
+}
+
+/* --- The verb --------------------------------------------------------------------------------- */
+
+static int32_t run(const struct arguments *arguments,
+    int32_t (*verb)(const struct arguments *arguments, const char *store))
+{
+    cvm_conf_t *conf = NULL;
+    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
+    if (code)
+        return code;
+    const char *store = cli_file_store(conf);
+    if (!store || cli_look_for_store(conf) == CLI_STORE_WRONG)
+        code = EX_CONFIG;
+    else if (cli_look_for_store(conf) == CLI_STORE_MISSING)
+        code = cli_fail_missing_store(conf);
+    else
+        code = verb(arguments, store);
+    cvm_conf_free(conf);
+    return code;
+}
+
+int32_t cli_store_verb(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : "";
+    int32_t is_clock = strcmp(name, "clock") == 0;
+    struct arguments arguments = {.config = NULL};
+    const struct cli_option options[] = {{"--config", 1, &arguments.config, NULL, NULL},
+        {"--set", 1, NULL, NULL, &arguments.settings}, {"--json", 0, NULL, &arguments.json, NULL},
+        {is_clock ? "--accept" : NULL, 0, NULL, &arguments.accept, NULL},
+        {NULL, 0, NULL, NULL, NULL}};
+    if (is_clock || strcmp(name, "check") == 0) {
+        int32_t code = cli_parse(argc - 1, argv + 1, options, USAGE, 0, 0, &arguments.operands);
+        return code ? code : run(&arguments, is_clock ? show_clock : check);
+    }
+    if (*name && *name != '-')
+        (void)cli_fail(0, "there is no `cvm store %s`", name);
+    int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
+    (void)fputs(USAGE, asked ? stdout : stderr);
+    return asked ? 0 : EX_USAGE;
+}
