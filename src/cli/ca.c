@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -19,11 +20,16 @@ static const char USAGE[] =
     "                                                DIR/server.pem, and DIR/server.key if there "
     "is\n"
     "                                                none: for a server of these names, such as a\n"
-    "                                                second broker\n";
+    "                                                second broker\n"
+    "       cvm ca server --renew [--json] -c CONFIG\n"
+    "                                                new certificates for the server and the "
+    "broker "
+    "that\n"
+    "                                                init made, with their names and keys\n";
 
 struct arguments {
     const char *config, *out;
-    int32_t json;
+    int32_t json, renew;
     struct cli_list settings, operands;
 };
 
@@ -65,6 +71,46 @@ static int32_t print_files(const char *certificate, const char *key, int32_t jso
     return cli_print_json(object);
 }
 
+/* One of those that init made. 0, or an exit code. */
+static int32_t renew_one(
+    const struct arguments *arguments, const char *folder, const char *certificate, const char *key)
+{
+    char why[ERROR_SIZE];
+    if (!*certificate || access(certificate, F_OK))
+        return 0;
+    int32_t renewed = cvm_local_renew_server(folder, certificate, key, 1, why, sizeof why);
+    if (renewed < 0)
+        return cli_fail(EX_UNAVAILABLE, "%s: %s", certificate, why);
+    if (!renewed)
+        return cli_fail(0, "%s is not this CA's: it stays as it is", certificate);
+    return print_files(certificate, key, arguments->json);
+}
+
+static int32_t renew_both(const struct arguments *arguments, const cvm_conf_t *conf)
+{
+    char certificate[LONGEST_PATH], key[LONGEST_PATH];
+    const char *folder = cli_ca_folder(conf);
+    (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
+    (void)snprintf(key, sizeof key, "%s/../mosquitto/server.key", folder);
+    int32_t code = renew_one(arguments, folder, certificate, key);
+    int32_t other = renew_one(arguments, folder, cvm_conf_get(conf, "http.tls_certificate"),
+        cvm_conf_get(conf, "http.tls_private_key"));
+    return code ? code : other;
+}
+
+/* The store says whether the clock can be right. */
+static int32_t renew(const struct arguments *arguments, cvm_conf_t *conf)
+{
+    cvm_t *cvm = NULL;
+    if (arguments->operands.count || arguments->out)
+        return cli_fail(EX_USAGE, "--renew takes no names: certificates keep theirs");
+    int32_t code = cli_open(conf, &cvm);
+    if (!code)
+        code = cli_error(NULL, cvm_check_clock(cvm)) ? EX_TEMPFAIL : 0;
+    cli_close(cvm);
+    return code ? code : renew_both(arguments, conf);
+}
+
 /* Before a folder is made for it. 0, or an exit code after saying what is missing. */
 static int32_t check_server(const struct arguments *arguments)
 {
@@ -80,6 +126,8 @@ static int32_t check_server(const struct arguments *arguments)
 static int32_t certify(const struct arguments *arguments, cvm_conf_t *conf)
 {
     char certificate[LONGEST_PATH], key[LONGEST_PATH], why[ERROR_SIZE];
+    if (arguments->renew)
+        return renew(arguments, conf);
     int32_t code = check_server(arguments);
     if (code)
         return code;
@@ -123,7 +171,7 @@ int32_t cli_ca(int argc, char **argv)
     const struct cli_option options[] = {{"--config", 1, &arguments.config, NULL, NULL},
         {"--set", 1, NULL, NULL, &arguments.settings}, {"--json", 0, NULL, &arguments.json, NULL},
         {strcmp(name, "server") == 0 ? "--out" : NULL, 1, &arguments.out, NULL, NULL},
-        {NULL, 0, NULL, NULL, NULL}};
+        {"--renew", 0, NULL, &arguments.renew, NULL}, {NULL, 0, NULL, NULL, NULL}};
     for (size_t i = 0; i < sizeof VERBS / sizeof VERBS[0]; i++) {
         if (strcmp(VERBS[i].name, name) != 0)
             continue;

@@ -13,41 +13,47 @@
 #include "cli.h"
 #include "local/local.h"
 
-#define RENEWAL_CHECK_MS (INT64_C(6) * 3600 * 1000)
+#define RENEWAL_CHECK_MS                                                                           \
+    60000 /* a clock that was mended may have left one that is not valid now                       \
+           */
+#define RENEWAL_RETRY_MS (INT64_C(3600) * 1000)
 #define LONGEST_PATH     4096
 #define ERROR_SIZE       512
 
-static const char USAGE[] = "usage: cvm serve -c CONFIG [--set name=value]... [--check-config]\n"
+static const char USAGE[] = "usage: cvm serve -c CONFIG [--create-store] [--set name=value]...\n"
+                            "                 [--check-config]\n"
                             "\n"
                             "Serves registration. Prints one line for each listener with the "
                             "address really bound. SIGTERM\n"
                             "and SIGINT drain and stop; SIGHUP reloads certificates, CRL and log "
-                            "files. --check-config opens\n"
-                            "everything on ports of its own, changes nothing, and exits.\n";
+                            "files.\n"
+                            "  --create-store  makes an empty store where there is none\n"
+                            "  --check-config  opens everything on ports of its own, changes "
+                            "nothing, and exits\n";
 
 struct server {
     cvm_t *cvm;
     cvm_conf_t *conf;
     int signals;
     int64_t next_check_ms;
-    int32_t must_stop;
+    int32_t must_stop, is_listening;
     struct cli_outcome stopped;
 };
 
 /* --- The server's own certificates ------------------------------------------------------------ */
 
-/* 1 if the certificate was renewed. */
+/* 1 if the certificate was renewed; -1 if it could not be. */
 static int32_t renew(const char *folder, const char *certificate, const char *key)
 {
     char why[ERROR_SIZE];
     if (!*certificate || access(certificate, F_OK))
         return 0;
-    int32_t renewed = cvm_local_renew_server(folder, certificate, key, why, sizeof why);
+    int32_t renewed = cvm_local_renew_server(folder, certificate, key, 0, why, sizeof why);
     if (renewed < 0)
         (void)cli_fail(0, "%s could not be renewed: %s", certificate, why);
     else if (renewed)
         (void)fprintf(stderr, "cvm: %s is renewed\n", certificate);
-    return renewed > 0;
+    return renewed;
 }
 
 static void reloaded(void *user_data, const cvm_error_t *error)
@@ -62,20 +68,25 @@ static void reload(struct server *server)
     (void)cli_error("reload", cvm_reload(server->cvm, reloaded, NULL));
 }
 
-/* Renews the server's certificate and the broker's, which init put beside the CA. */
+/* Renews the server's certificate and the broker's, which init put beside the CA; not by a clock
+ * that is wrong. */
 static void renew_certificates(struct server *server)
 {
     const char *folder = cli_ca_folder(server->conf);
     char certificate[LONGEST_PATH], key[LONGEST_PATH];
+    cvm_error_t *doubt = cvm_check_clock(server->cvm);
     server->next_check_ms = cli_now_ms() + RENEWAL_CHECK_MS;
-    if (!folder)
+    cvm_error_free(doubt);
+    if (!folder || doubt)
         return;
     (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
     (void)snprintf(key, sizeof key, "%s/../mosquitto/server.key", folder);
-    (void)renew(folder, certificate, key);
-    if (renew(folder, cvm_conf_get(server->conf, "http.tls_certificate"),
-            cvm_conf_get(server->conf, "http.tls_private_key")) &&
-        server->cvm)
+    int32_t brokers = renew(folder, certificate, key);
+    int32_t own = renew(folder, cvm_conf_get(server->conf, "http.tls_certificate"),
+        cvm_conf_get(server->conf, "http.tls_private_key"));
+    if (brokers < 0 || own < 0)
+        server->next_check_ms = cli_now_ms() + RENEWAL_RETRY_MS;
+    if (own > 0 && server->is_listening)
         reload(server);
 }
 
@@ -121,6 +132,7 @@ static void take_signals(struct server *server)
     struct signalfd_siginfo info;
     while (read(server->signals, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP) {
+            server->next_check_ms = 0;
             reload(server);
         } else {
             server->must_stop = 1;
@@ -151,6 +163,8 @@ static void print_listeners(const cvm_t *cvm)
 
 static int wait_ms(const struct server *server)
 {
+    if (!server->is_listening)
+        return cvm_timeout_ms(server->cvm);
     int64_t left_ms = server->next_check_ms - cli_now_ms();
     return cli_least_ms(cvm_timeout_ms(server->cvm), left_ms > 0 ? left_ms : 0);
 }
@@ -162,7 +176,7 @@ static void run_until(struct server *server, const int32_t *is_done)
         (void)poll(ready, 2, wait_ms(server));
         if (ready[1].revents)
             take_signals(server);
-        if (cli_now_ms() >= server->next_check_ms)
+        if (server->is_listening && cli_now_ms() >= server->next_check_ms)
             renew_certificates(server);
         cvm_process(server->cvm);
     }
@@ -179,7 +193,9 @@ static int32_t start(struct server *server)
         run_until(server, &started.is_done);
         if (started.code || server->must_stop)
             return server->must_stop ? 0 : started.code;
+        renew_certificates(server); /* the store judges the clock by which that is done */
         error = cvm_listen(server->cvm);
+        server->is_listening = !error;
     }
     return cli_error(NULL, error);
 }
@@ -189,7 +205,6 @@ static int32_t serve(struct server *server)
     server->signals = open_signals();
     raise_descriptor_limit();
     warn_of_root_key(server->conf);
-    renew_certificates(server);
     int32_t code = start(server);
     if (!code) {
         print_listeners(server->cvm);
@@ -205,17 +220,19 @@ static int32_t serve(struct server *server)
 int32_t cli_serve(int argc, char **argv)
 {
     const char *config = NULL;
-    int32_t check = 0;
+    int32_t check = 0, create = 0;
     struct server server = {.signals = -1};
     struct cli_list operands = {.count = 0}, settings = {.count = 0};
     const struct cli_option options[] = {{"--config", 1, &config, NULL, NULL},
         {"--set", 1, NULL, NULL, &settings}, {"--check-config", 0, NULL, &check, NULL},
-        {NULL, 0, NULL, NULL, NULL}};
+        {"--create-store", 0, NULL, &create, NULL}, {NULL, 0, NULL, NULL, NULL}};
     int32_t code = cli_parse(argc, argv, options, USAGE, 0, 0, &operands);
     if (!code)
         code = cli_configure(config, &settings, &server.conf);
     if (code)
         return code;
+    if (create)
+        cvm_error_free(cvm_conf_set(server.conf, "store.create", "true"));
     if (check) {
         warn_of_root_key(server.conf);
         code = cli_check_config(config, server.conf);

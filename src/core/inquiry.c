@@ -1,6 +1,7 @@
-/* What an operator asks of a running instance: to reload, and whether it works. */
+/* What an operator asks of a running instance: to reload, whether it works, and a backup. */
 #include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "call.h"
 #include "instance.h"
@@ -10,6 +11,7 @@ struct inquiry {
     cvm_op_t op;
     struct cvm_waiter waiter;
     cvm_error_t *error; /* the first */
+    char *path;         /* a backup's */
 };
 
 static struct inquiry *inquiry_new(cvm_done_cb callback, void *user_data)
@@ -37,6 +39,7 @@ static void answered(cvm_op_t *op)
     inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error);
     cvm_error_free(inquiry->error);
     cvm_op_clear(op);
+    free(inquiry->path);
     free(inquiry);
 }
 
@@ -54,6 +57,29 @@ cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     return NULL;
 }
 
+/* --- Does it work? ---------------------------------------------------------------------------- */
+
+static void looked(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    op->cvm->has_devices |= op->record_count > 0;
+    if (op->answer == CVM_ANSWER_OK && !op->cvm->has_devices)
+        note(inquiry, cvm_error_new(REASON_store_unavailable, CVM_NO_DEVICES));
+    answered(op);
+}
+
+/* A registration would succeed if the store works, holds a device, and the clock can be right. */
+static void checked(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    if (op->answer == CVM_ANSWER_OK)
+        note(inquiry, cvm_check_clock(op->cvm));
+    if (op->answer != CVM_ANSWER_OK || inquiry->error || op->cvm->has_devices)
+        answered(op);
+    else
+        cvm_store_scan(op->cvm, op, CVM_SCAN_DEVICES, "", 0, 1, looked);
+}
+
 cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     if (!cvm_is_ready(cvm))
@@ -61,6 +87,21 @@ cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     struct inquiry *inquiry = inquiry_new(callback, user_data);
     if (!inquiry)
         return cvm_error_out_of_memory();
-    cvm_store_ready(cvm, &inquiry->op, answered);
+    cvm_store_ready(cvm, &inquiry->op, checked);
+    return NULL;
+}
+
+cvm_error_t *cvm_backup(cvm_t *cvm, const char *path, cvm_done_cb callback, void *user_data)
+{
+    if (!cvm_is_ready(cvm))
+        return cvm_error_new(REASON_overloaded, "the instance is not ready");
+    if (!cvm->store.backup)
+        return cvm_error_new(REASON_conflict, "this store has means of its own for backups");
+    struct inquiry *inquiry = inquiry_new(callback, user_data);
+    if (!inquiry || !(inquiry->path = strdup(path))) {
+        free(inquiry);
+        return cvm_error_out_of_memory();
+    }
+    cvm_store_backup(cvm, &inquiry->op, inquiry->path, answered);
     return NULL;
 }

@@ -31,6 +31,10 @@
     X(CA_EXPIRY, "cvm_ca_certificate_expiry_timestamp_seconds", GAUGE, "ca",                       \
         "When a CA certificate ends.")                                                             \
     X(CRL_NEXT_UPDATE, "cvm_crl_next_update_timestamp_seconds", GAUGE, "", "When the CRL ends.")   \
+    X(CRL_UNSIGNED_ROWS, "cvm_crl_unsigned_rows", GAUGE, "issuer",                                 \
+        "Revoked certificates of an issuer whose key is not here: no CRL lists them.")             \
+    X(CLOCK_TRUSTED, "cvm_clock_trusted", GAUGE, "",                                               \
+        "1 while the clock can be right; 0: nothing is issued, published or carried out.")         \
     X(BUILD_INFO, "cvm_build_info", GAUGE, "version", "1.")
 
 #define CVM_METRIC_ENUM_(id, name, type, labels, help) METRIC_##id,

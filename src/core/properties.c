@@ -14,6 +14,8 @@
 const struct cvm_property CVM_PROPERTIES[] = {
     {"store", TYPE_BACKEND, "file:devices.db", NULL,
      "Where the device records are: file:PATH (SQLite)."},
+    {"store.create", TYPE_BOOL, "false", NULL,
+     "Whether a server makes an empty store where there is none: a wrong path, or a mount that is late, would refuse the whole fleet."},
     {"store.plain_tokens", TYPE_BOOL, "false", NULL,
      "Whether a literal token in a record is accepted; else only hashes (sha256:...)."},
     {"platform", TYPE_BACKEND, "local:ca", NULL,

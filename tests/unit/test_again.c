@@ -20,11 +20,14 @@ struct device {
     const char *lease;
     int64_t lease_left;
     int32_t has_current;
+    int64_t begins,
+        ends; /* the current certificate, from NOW; 0 and 0: for a day before and after */
 };
 
 #define UNREGISTERED    .is_registered = 0
 #define CSR_REVOKED     .is_registered = 1, .origin = CVM_ORIGIN_CSR, .key = "key-1"
 #define BY_CSR          CSR_REVOKED, .has_current = 1
+#define VALID(b, e)     .begins = (b), .ends = (e)
 #define SERVER_REVOKED  .is_registered = 1, .origin = CVM_ORIGIN_SERVER, .key = "key-1"
 #define BY_SERVER       SERVER_REVOKED, .has_current = 1
 #define ISSUED(f, l, c) .first = (f), .last = (l), .count = (c)
@@ -50,7 +53,22 @@ static const struct {
     {"CSR, same key, years later", {BY_CSR, ISSUED(9999 * MIN, 9999 * MIN, 0)}, "key-1", &DEFAULTS,
         AGAIN_SAME, 0},
     {"CSR, same key, window off", {BY_CSR}, "key-1", &WINDOW_OFF, AGAIN_SAME, 0},
-    {"CSR, same key, revoked or expired", {CSR_REVOKED}, "key-1", &DEFAULTS, AGAIN_REGISTERED, 0},
+    {"CSR, same key, revoked", {CSR_REVOKED}, "key-1", &DEFAULTS, AGAIN_REGISTERED, 0},
+    {"CSR, same key, over", {BY_CSR, ISSUED(MIN, MIN, 0), VALID(-MIN, -1)}, "key-1", &DEFAULTS,
+        AGAIN_REISSUE, 0},
+    {"CSR, same key, over, issued a moment ago", {BY_CSR, ISSUED(5 * S, 5 * S, 0), VALID(-MIN, -1)},
+        "key-1", &DEFAULTS, AGAIN_IN_PROGRESS, 15},
+    {"CSR, same key, over, window off", {BY_CSR, ISSUED(MIN, MIN, 0), VALID(-MIN, 0)}, "key-1",
+        &WINDOW_OFF, AGAIN_REISSUE, 0},
+    {"CSR, same key, ends later", {BY_CSR, ISSUED(MIN, MIN, 0), VALID(-MIN, 1)}, "key-1", &DEFAULTS,
+        AGAIN_SAME, 0},
+    {"CSR, same key, begins in an hour", {BY_CSR, ISSUED(MIN, MIN, 0), VALID(60 * MIN, 99 * MIN)},
+        "key-1", &DEFAULTS, AGAIN_SAME, 0},
+    {"CSR, same key, begins later than that",
+        {BY_CSR, ISSUED(MIN, MIN, 0), VALID(60 * MIN + 1, 99 * MIN)}, "key-1", &DEFAULTS,
+        AGAIN_REISSUE, 0},
+    {"CSR, another key, over", {BY_CSR, ISSUED(MIN, MIN, 0), VALID(-MIN, -1)}, "key-2", &DEFAULTS,
+        AGAIN_OTHER_KEY, 0},
     {"CSR, another key", {BY_CSR}, "key-2", &DEFAULTS, AGAIN_OTHER_KEY, 0},
     {"CSR, another key, no current", {CSR_REVOKED}, "key-2", &DEFAULTS, AGAIN_OTHER_KEY, 0},
     {"CSR, then none", {BY_CSR, ISSUED(MIN, MIN, 0)}, NULL, &DEFAULTS, AGAIN_REGISTERED, 0},
@@ -137,13 +155,26 @@ static cvm_record_t *record_of(const struct device *device)
     return record;
 }
 
+static void set_validity(cvm_record_t *current, const struct device *device)
+{
+    int64_t begins = device->begins, ends = device->ends;
+    if (!begins && !ends) {
+        begins = -1440 * MIN;
+        ends = 1440 * MIN;
+    }
+    (void)cvm_record_set_number(current, CVM_C_NOT_BEFORE, NOW + begins);
+    (void)cvm_record_set_number(current, CVM_C_NOT_AFTER, NOW + ends);
+}
+
 static void each_line_of_the_rules_holds(void **state)
 {
     (void)state;
     cvm_record_t *current = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    assert_non_null(current);
     for (size_t i = 0; i < LENGTH(CASES); i++) {
         cvm_record_t *device = record_of(&CASES[i].device);
         uint32_t retry_after_s = 0;
+        set_validity(current, &CASES[i].device);
         enum cvm_again got = cvm_again(device, CASES[i].device.has_current ? current : NULL,
             CASES[i].csr, "me", CASES[i].rules, NOW, &retry_after_s);
         if (got != CASES[i].expected || retry_after_s != CASES[i].retry_after_s)

@@ -40,12 +40,20 @@ static time_t beginning(void)
     return timegm(&(struct tm){.tm_year = utc.tm_year - 1, .tm_mday = 1});
 }
 
+/* Does the clock lie within the issuer's life? Else what is made now is of no use, then or ever. */
+static int32_t is_within(X509 *issuer)
+{
+    int64_t now_ms = cvm_now_ms();
+    return !issuer || (now_ms >= cvm_ca_time_ms(X509_get0_notBefore(issuer)) &&
+                          now_ms < cvm_ca_time_ms(X509_get0_notAfter(issuer)));
+}
+
 static int32_t set_validity(X509 *certificate, X509 *issuer, int64_t lifetime_s)
 {
     time_t end = (time_t)(cvm_now_ms() / 1000 + lifetime_s);
     if (issuer && (int64_t)end * 1000 > cvm_ca_time_ms(X509_get0_notAfter(issuer)))
         end = (time_t)(cvm_ca_time_ms(X509_get0_notAfter(issuer)) / 1000);
-    return ASN1_TIME_set(X509_getm_notBefore(certificate), beginning()) &&
+    return is_within(issuer) && ASN1_TIME_set(X509_getm_notBefore(certificate), beginning()) &&
                    ASN1_TIME_set(X509_getm_notAfter(certificate), end)
                ? 0
                : -1;
@@ -291,7 +299,8 @@ static int32_t write_server_certificate(const struct ca *ca, EVP_PKEY *key,
     if (chain)
         failed = cvm_files_replace(path, chain, strlen(chain), 0644, (gid_t)-1, error, error_size);
     else
-        (void)snprintf(error, error_size, "%s could not be signed", path);
+        (void)snprintf(error, error_size, "%s could not be signed%s", path,
+            is_within(ca->issuing) ? "" : ": the clock lies outside the issuing CA's life");
     free(chain);
     free(leaf);
     X509_free(certificate);
@@ -350,18 +359,26 @@ static char *names_of(X509 *certificate)
     return list;
 }
 
-/* Less than a third of its time is left, it is this CA's, and a new one would last longer. */
-static int32_t must_renew(const struct ca *ca, X509 *certificate)
+/* It is not valid now (it is over, or from a clock that was ahead), or less than a third of its
+ * time is left and a new one would last longer. */
+static int32_t is_due(const struct ca *ca, X509 *certificate)
 {
+    int64_t begin_ms = cvm_ca_time_ms(X509_get0_notBefore(certificate));
     int64_t end_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
-    int64_t lifetime_ms = INT64_C(1000) * SERVER_DAYS * DAY_S;
-    return X509_check_issued(ca->issuing, certificate) == X509_V_OK &&
-           end_ms < cvm_ca_time_ms(X509_get0_notAfter(ca->issuing)) &&
-           end_ms - cvm_now_ms() < lifetime_ms / 3;
+    int64_t now_ms = cvm_now_ms(), lifetime_ms = INT64_C(1000) * SERVER_DAYS * DAY_S;
+    return begin_ms > now_ms || end_ms <= now_ms ||
+           (end_ms < cvm_ca_time_ms(X509_get0_notAfter(ca->issuing)) &&
+               end_ms - now_ms < lifetime_ms / 3);
 }
 
-int32_t cvm_local_renew_server(
-    const char *folder, const char *certificate, const char *key, char *error, size_t error_size)
+static int32_t must_renew(const struct ca *ca, X509 *certificate, int32_t now)
+{
+    return X509_check_issued(ca->issuing, certificate) == X509_V_OK &&
+           (now || is_due(ca, certificate));
+}
+
+int32_t cvm_local_renew_server(const char *folder, const char *certificate, const char *key,
+    int32_t now, char *error, size_t error_size)
 {
     struct ca *ca = cvm_ca_load(folder, error, error_size);
     BIO *bio = BIO_new_file(certificate, "re");
@@ -370,7 +387,10 @@ int32_t cvm_local_renew_server(
     int32_t renewed = 0;
     if (!ca) {
         renewed = -1;
-    } else if (old && names && must_renew(ca, old)) {
+    } else if (!old) {
+        (void)snprintf(error, error_size, "it can't be read as a certificate");
+        renewed = -1;
+    } else if (names && must_renew(ca, old, now)) {
         const struct cvm_local_server server = {NULL, 0, certificate, key, -1};
         EVP_PKEY *pkey = server_key(&server, error, error_size);
         renewed = pkey && !certify_server(

@@ -8,38 +8,56 @@
 /* Clocks of several servers differ by less than this; a lease that ends later was taken by a clock
  * that has been set back since, and would hold the device up as long. */
 #define LONGEST_LEASE_MS (10 * CVM_LEASE_MS)
+#define SOON_MS          INT64_C(3600000)
 
 static uint32_t seconds_until(int64_t then_ms, int64_t now_ms)
 {
     return then_ms <= now_ms ? 1 : (uint32_t)((then_ms - now_ms + 999) / 1000);
 }
 
-static enum cvm_again with_csr(
-    const cvm_record_t *device, const cvm_record_t *current, const char *csr_sha256)
+/* Is it of use to the device? One that begins much later was made by a wrong clock. */
+static int32_t is_valid_now(const cvm_record_t *certificate, int64_t now_ms)
+{
+    return cvm_record_number(certificate, CVM_C_NOT_AFTER) > now_ms &&
+           cvm_record_number(certificate, CVM_C_NOT_BEFORE) <= now_ms + SOON_MS;
+}
+
+/* Was it issued a moment ago? Times in the future are a clock that was set back: nobody waits for
+ * it to catch up. */
+static int32_t is_too_soon(const cvm_record_t *device, const struct cvm_again_rules *rules,
+    int64_t now_ms, uint32_t *retry_after_s)
+{
+    int64_t until_ms = cvm_record_number(device, CVM_D_LAST_ISSUED_AT) + rules->reissue_after_ms;
+    if (now_ms >= until_ms || until_ms > now_ms + 2 * rules->reissue_after_ms)
+        return 0;
+    *retry_after_s = seconds_until(until_ms, now_ms);
+    return 1;
+}
+
+static enum cvm_again with_csr(const cvm_record_t *device, const cvm_record_t *current,
+    const char *csr_sha256, const struct cvm_again_rules *rules, int64_t now_ms,
+    uint32_t *retry_after_s)
 {
     int32_t same_key = strcmp(cvm_record_text(device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_CSR) == 0 &&
                        strcmp(cvm_record_text(device, CVM_D_PUBLIC_KEY_SHA256), csr_sha256) == 0;
     if (!same_key)
         return AGAIN_OTHER_KEY;
-    return current ? AGAIN_SAME : AGAIN_REGISTERED;
+    if (!current)
+        return AGAIN_REGISTERED;
+    if (is_valid_now(current, now_ms))
+        return AGAIN_SAME;
+    return is_too_soon(device, rules, now_ms, retry_after_s) ? AGAIN_IN_PROGRESS : AGAIN_REISSUE;
 }
 
-/* Times in the future are a clock that was set back: nobody waits for it to catch up. */
 static enum cvm_again without_csr(const cvm_record_t *device, const struct cvm_again_rules *rules,
     int64_t now_ms, uint32_t *retry_after_s)
 {
     int64_t first = cvm_record_number(device, CVM_D_FIRST_ISSUED_AT);
-    int64_t last = cvm_record_number(device, CVM_D_LAST_ISSUED_AT);
     if (strcmp(cvm_record_text(device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_SERVER) != 0 ||
         !rules->retry_window_ms || now_ms > first + rules->retry_window_ms ||
         cvm_record_number(device, CVM_D_REISSUE_COUNT) >= rules->retry_max)
         return AGAIN_REGISTERED;
-    int64_t until_ms = last + rules->reissue_after_ms;
-    if (now_ms < until_ms && until_ms <= now_ms + 2 * rules->reissue_after_ms) {
-        *retry_after_s = seconds_until(until_ms, now_ms);
-        return AGAIN_IN_PROGRESS;
-    }
-    return AGAIN_REISSUE;
+    return is_too_soon(device, rules, now_ms, retry_after_s) ? AGAIN_IN_PROGRESS : AGAIN_REISSUE;
 }
 
 enum cvm_again cvm_again(const cvm_record_t *device, const cvm_record_t *current,
@@ -55,6 +73,6 @@ enum cvm_again cvm_again(const cvm_record_t *device, const cvm_record_t *current
     }
     if (!cvm_record_number(device, CVM_D_IS_REGISTERED))
         return AGAIN_ISSUE;
-    return csr_sha256 ? with_csr(device, current, csr_sha256)
+    return csr_sha256 ? with_csr(device, current, csr_sha256, rules, now_ms, retry_after_s)
                       : without_csr(device, rules, now_ms, retry_after_s);
 }

@@ -12,9 +12,10 @@
 #define CVM_LEASE_MS INT64_C(60000) /* more than any deadline of a well-kept platform */
 
 enum cvm_again {
-    AGAIN_ISSUE,       /* not registered: make a certificate */
-    AGAIN_REISSUE,     /* make another one; the answer to the last may have been lost */
-    AGAIN_SAME,        /* answer the current certificate */
+    AGAIN_ISSUE,   /* not registered: make a certificate */
+    AGAIN_REISSUE, /* make another one: the answer to the last may have been lost, or that one is
+                      over, or was made by a wrong clock */
+    AGAIN_SAME,    /* answer the current certificate */
     AGAIN_IN_PROGRESS, /* not now: *retry_after_s */
     AGAIN_REGISTERED,  /* not any more */
     AGAIN_OTHER_KEY    /* not with this key; it may be a clone */
@@ -25,7 +26,7 @@ struct cvm_again_rules {
 };
 
 /* csr_sha256: the hash of the request's key, or NULL without a CSR. current: the current
- * certificate, or NULL if there is none that is neither revoked nor expired. owner: this request's
+ * certificate, or NULL if there is none. owner: this request's
  * own lease. */
 enum cvm_again cvm_again(const cvm_record_t *device, const cvm_record_t *current,
     const char *csr_sha256, const char *owner, const struct cvm_again_rules *rules, int64_t now_ms,

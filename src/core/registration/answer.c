@@ -84,7 +84,7 @@ void cvm_answer(struct registration *r)
     error->step = error->reason == REASON_ok ? "" : cvm_flow_step_name(r);
     r->result.request_id = r->request->id;
     if (r->must_render && cvm_result_render(&r->result,
-                              (int32_t)cvm_conf_number(r->cvm->conf, "http.legacy_status"))) {
+                              (int32_t)cvm_conf_own_number(r->cvm->conf, "http.legacy_status"))) {
         cvm_result_clear(&r->result); /* it may be registered: who asks again is told */
         cvm_error_set(error, REASON_unknown, "out of memory; ask again");
         r->result.http_status = cvm_reason_http_status(REASON_unknown);

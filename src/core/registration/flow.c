@@ -28,13 +28,12 @@ struct step {
     void (*run)(struct registration *registration);
     void (*done)(struct registration *registration);
     void (*undo)(struct registration *registration);
-    size_t call; /* which member of the platform's table, for call_platform */
+    size_t call; /* which member of the platform's table, for cvm_flow_call_platform */
     const char *call_name;
     size_t undo_call; /* likewise, for undo_platform */
     const char *undo_name;
 };
 
-static void call_platform(struct registration *r);
 static void called(struct registration *r);
 static void undo_platform(struct registration *r);
 
@@ -47,16 +46,16 @@ static const struct step STEPS[] = {
     /* name                 when                          run                        done                        undo */
     {"verify",              ALWAYS,                       cvm_verify,                cvm_verify_proof,           NULL,              NO_CALL, NO_CALL},
     {"asked again",         ALWAYS,                       cvm_asked_again,           cvm_asked_again_decide,     NULL,              NO_CALL, NO_CALL},
-    {"prepare",             ALWAYS,                       call_platform,             cvm_issue_prepared,         NULL,              CALL(prepare), NO_CALL},
+    {"prepare",             ALWAYS,                       cvm_issue_prepare,         cvm_issue_prepared,         NULL,              CALL(prepare), NO_CALL},
     {"make key",            ISSUE,                        cvm_issue_make_key,        NULL,                       NULL,              NO_CALL, NO_CALL},
     {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, cvm_lease_claim,           cvm_lease_claimed,          cvm_lease_release, NO_CALL, NO_CALL},
     {"take over",           ISSUE | OUTSIDE,              cvm_lease_take_over,       cvm_lease_taken_over,       NULL,              NO_CALL, NO_CALL},
-    {"create certificate",  ISSUE,                        call_platform,             cvm_issue_take_certificate, undo_platform,     CALL(create_certificate), CALL(delete_certificate)},
+    {"create certificate",  ISSUE,                        cvm_flow_call_platform,           cvm_issue_take_certificate, undo_platform,     CALL(create_certificate), CALL(delete_certificate)},
     {"record",              ISSUE | OUTSIDE,              cvm_lease_record,          cvm_lease_recorded,         NULL,              NO_CALL, NO_CALL},
-    {"attach policy",       ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_policy), CALL(detach_policy)},
-    {"create thing",        ISSUE,                        call_platform,             called,                     NULL,              CALL(create_thing), NO_CALL},
-    {"attach certificate",  ISSUE,                        call_platform,             called,                     undo_platform,     CALL(attach_certificate), CALL(detach_certificate)},
-    {"activate",            ISSUE | OUTSIDE,              call_platform,             called,                     undo_platform,     CALL(activate), CALL(deactivate)},
+    {"attach policy",       ISSUE,                        cvm_flow_call_platform,           called,                     undo_platform,     CALL(attach_policy), CALL(detach_policy)},
+    {"create thing",        ISSUE,                        cvm_flow_call_platform,           called,                     NULL,              CALL(create_thing), NO_CALL},
+    {"attach certificate",  ISSUE,                        cvm_flow_call_platform,           called,                     undo_platform,     CALL(attach_certificate), CALL(detach_certificate)},
+    {"activate",            ISSUE | OUTSIDE,              cvm_flow_call_platform,           called,                     undo_platform,     CALL(activate), CALL(deactivate)},
     {"update",              ISSUE | HAS_EFFECT,           cvm_issue_update,          cvm_swap_done,              NULL,              NO_CALL, NO_CALL},
     {"answer",              ALWAYS,                       cvm_answer_success,        NULL,                       NULL,              NO_CALL, NO_CALL},
     {"retire previous",     ISSUE,                        cvm_issue_retire_previous, NULL,                       NULL,              NO_CALL, NO_CALL},
@@ -211,7 +210,7 @@ static cvm_step_fn member(const struct registration *r, size_t offset)
     return function;
 }
 
-static void call_platform(struct registration *r)
+void cvm_flow_call_platform(struct registration *r)
 {
     cvm_step_fn function = member(r, r->step->call);
     /* A certificate that was adopted exists and is recorded. */

@@ -73,6 +73,8 @@ void cvm_flow_give_way(struct registration *r);
 void cvm_flow_undo(struct registration *r, ptrdiff_t from);
 /* An undo's operation's done(): goes on with what is to be undone before it. */
 void cvm_flow_undone(cvm_op_t *op);
+/* Calls the platform as the step's row says. */
+void cvm_flow_call_platform(struct registration *r);
 /* An operation's done(): calls the step's own. */
 void cvm_flow_op_done(cvm_op_t *op);
 struct registration *cvm_flow_of(cvm_op_t *op);
@@ -107,6 +109,7 @@ void cvm_lease_recorded(struct registration *r);
 /* Makes sure that the lease is ours still, then undoes. */
 void cvm_lease_keep(struct registration *r);
 /* issue.c */
+void cvm_issue_prepare(struct registration *r);
 void cvm_issue_prepared(struct registration *r);
 void cvm_issue_make_key(struct registration *r);
 void cvm_issue_take_certificate(struct registration *r);

@@ -8,12 +8,23 @@
 #include "again.h"
 #include "base/clock.h"
 #include "certificate.h"
-#include "reconcile.h"
+#include "due.h"
 #include "record.h"
 
 #define BUSY_RETRY_AFTER_S 5 /* when too many wait for a key */
 
 /* --- prepare, make key ------------------------------------------------------------------------ */
+
+/* Neither a certificate that is made now nor one that is answered again would be of use to a device
+ * if the clock is wrong. */
+void cvm_issue_prepare(struct registration *r)
+{
+    const char *doubt = cvm_clock_doubt(r->cvm);
+    if (doubt)
+        cvm_flow_fail(r, REASON_platform_unavailable, doubt);
+    else
+        cvm_flow_call_platform(r);
+}
 
 void cvm_issue_prepared(struct registration *r)
 {
@@ -33,7 +44,7 @@ void cvm_issue_prepared(struct registration *r)
 static void make_key_now(void *argument)
 {
     struct registration *r = argument;
-    int64_t type = cvm_conf_number(r->cvm->conf, "server_key.type");
+    int64_t type = cvm_conf_own_number(r->cvm->conf, "server_key.type");
     if (cvm_key_make(&r->key, (enum cvm_key_type)type))
         cvm_key_clear(&r->key);
 }
@@ -57,7 +68,7 @@ void cvm_issue_make_key(struct registration *r)
     }
     cvm_t *cvm = r->cvm;
     cvm_hold(cvm);
-    if (cvm_conf_number(r->cvm->conf, "server_key.type") != KEY_RSA2048) {
+    if (cvm_conf_own_number(r->cvm->conf, "server_key.type") != KEY_RSA2048) {
         make_key_now(r);
         key_made(r);
     } else if (cvm_threads_run(r->cvm->key_makers, make_key_now, key_made, r)) {
@@ -127,15 +138,25 @@ void cvm_issue_update(struct registration *r)
         cvm_flow_out_of_memory(r);
         return;
     }
-    r->changed[count++] = r->certificate;
-    if (r->current)
+    if (r->current) /* what leaves `current` comes first */
         r->changed[count++] = r->current;
+    r->changed[count++] = r->certificate;
     cvm_swap_start(r, count, cvm_flow_op_done);
+}
+
+static void retired(void *argument, const char *name, const cvm_error_t *error)
+{
+    (void)argument;
+    (void)name;
+    (void)error; /* a pass of the reconciler tries again, and tells */
 }
 
 void cvm_issue_retire_previous(struct registration *r)
 {
-    if (r->current)
-        cvm_reconcile_soon(r->cvm);
+    if (r->current && cvm_is_ready(r->cvm) && !cvm_clock_doubt(r->cvm)) {
+        cvm_record_t *previous = r->current;
+        r->current = NULL;
+        cvm_due_carry_out(r->cvm, &CVM_DUE_KINDS[DUE_RETIREMENT], previous, retired, NULL);
+    }
     cvm_flow_next(r);
 }

@@ -84,7 +84,7 @@ static void start(struct registration *r, uint64_t *id)
 {
     uint64_t deadline_ms = r->request->deadline_ms;
     if (!deadline_ms)
-        deadline_ms = (uint64_t)cvm_conf_number(r->cvm->conf, "request.deadline");
+        deadline_ms = (uint64_t)cvm_conf_own_number(r->cvm->conf, "request.deadline");
     link_in(r);
     cvm_hold(r->cvm);
     cvm_timer_start(r->deadline, deadline_ms);
@@ -99,7 +99,7 @@ static cvm_error_t *admit(const cvm_t *cvm, const cvm_request_t *request)
     /* What a draining transport still has on its way is served too. */
     int32_t is_draining = cvm->state == STATE_STOPPING && cvm->transport_count && cvm->running;
     int32_t is_ready = cvm_is_ready(cvm) || is_draining;
-    if (is_ready && cvm->registration_count < cvm_conf_number(cvm->conf, "limit.requests"))
+    if (is_ready && cvm->registration_count < cvm_conf_own_number(cvm->conf, "limit.requests"))
         return NULL;
     const char *labels[] = {"error", "overloaded", request ? request->transport : "api"};
     cvm_metrics_add(cvm->metrics, METRIC_REGISTRATIONS, labels, 1);

@@ -48,12 +48,29 @@ static void check_csr(struct registration *r)
         cvm_flow_next(r);
 }
 
+/* A device is unknown, and none was ever seen: if there is none at all, nobody is to blame for
+ * being unknown. */
+static void looked_for_devices(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    r->cvm->has_devices |= op->record_count > 0;
+    if (op->answer == CVM_ANSWER_OK && !r->cvm->has_devices)
+        cvm_flow_fail(r, REASON_store_unavailable, CVM_NO_DEVICES);
+    else if (!cvm_flow_failed(r))
+        refuse(r, "unknown_device");
+}
+
 void cvm_verify_proof(struct registration *r)
 {
     if (r->op.answer != CVM_ANSWER_NOT_FOUND && cvm_flow_failed(r))
         return;
     r->device = cvm_op_take(&r->op, 0);
-    int32_t plain = (int32_t)cvm_conf_number(r->cvm->conf, "store.plain_tokens");
+    r->cvm->has_devices |= r->device != NULL;
+    if (!r->cvm->has_devices) {
+        cvm_store_scan(r->cvm, &r->op, CVM_SCAN_DEVICES, "", 0, 1, looked_for_devices);
+        return;
+    }
+    int32_t plain = (int32_t)cvm_conf_own_number(r->cvm->conf, "store.plain_tokens");
     int32_t proved =
         cvm_token_proves(r->request->token, cvm_record_text(r->device, CVM_D_DEVICE_TOKEN), plain);
     if (!proved)
@@ -140,15 +157,14 @@ void cvm_asked_again_decide(struct registration *r)
     }
     const cvm_conf_t *conf = r->cvm->conf;
     const struct cvm_again_rules rules = {
-        cvm_conf_number(conf, "registration.reissue_after"),
-        cvm_conf_number(conf, "registration.retry_window"),
-        cvm_conf_number(conf, "registration.retry_max"),
+        cvm_conf_own_number(conf, "registration.reissue_after"),
+        cvm_conf_own_number(conf, "registration.retry_window"),
+        cvm_conf_own_number(conf, "registration.retry_max"),
     };
     int64_t now_ms = cvm_now_ms();
-    int32_t expired = cvm_record_number(r->current, CVM_C_NOT_AFTER) <= now_ms;
     uint32_t *retry_after_s = &r->result.error.retry_after_s;
-    switch (cvm_again(r->device, expired ? NULL : r->current,
-        r->request->csr ? r->key.sha256 : NULL, r->owner, &rules, now_ms, retry_after_s)) {
+    switch (cvm_again(r->device, r->current, r->request->csr ? r->key.sha256 : NULL, r->owner,
+        &rules, now_ms, retry_after_s)) {
     case AGAIN_REISSUE:
         r->is_reissue = 1;
         begin_issue(r);

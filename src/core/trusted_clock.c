@@ -1,0 +1,155 @@
+/*
+ * The clock is trusted while it lies within the issuing CA's life, and not more than a day before
+ * the latest time on record. That one is a value in the store, advanced each hour, and only if wall
+ * and monotonic clock went together for that hour: a clock that is put right after boot never sets
+ * it.
+ */
+#include "trusted_clock.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "call.h"
+#include "instance.h"
+
+#define HOUR_MS      INT64_C(3600000)
+#define BEHIND_MS    (24 * HOUR_MS)
+#define APART_MS     INT64_C(60000) /* more than an hour's slewing */
+#define ASK_AGAIN_MS 5000           /* somebody may have accepted another mark */
+
+/* --- The mark --------------------------------------------------------------------------------- */
+
+void cvm_clock_take_mark(cvm_t *cvm, const cvm_op_t *op)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    const char *text = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_VALUE] : "";
+    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND)
+        return; /* what was known holds */
+    (void)snprintf(clock->stored, sizeof clock->stored, "%s", text ? text : "");
+    clock->mark_ms = strtoll(clock->stored, NULL, 10);
+    clock->is_read = 1;
+}
+
+static void clock_asked(cvm_op_t *op)
+{
+    op->cvm->clock.is_busy = 0;
+    cvm_clock_take_mark(op->cvm, op);
+}
+
+static void clock_ask(cvm_t *cvm)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    clock->is_busy = 1;
+    clock->asked_ms = cvm_monotonic_ms();
+    cvm_store_meta_get(cvm, &clock->op, CVM_CLOCK_MARK, clock_asked);
+}
+
+static void clock_advanced(cvm_op_t *op)
+{
+    cvm_t *cvm = op->cvm;
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    clock->is_busy = 0;
+    if (op->answer == CVM_ANSWER_OK) {
+        memcpy(clock->stored, clock->wanted, sizeof clock->stored);
+        clock->mark_ms = strtoll(clock->stored, NULL, 10);
+    } else {
+        clock_ask(cvm); /* another server was faster, or an operator has set it */
+    }
+}
+
+static void clock_advance(cvm_t *cvm, int64_t now_ms)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    clock->is_busy = 1;
+    (void)snprintf(clock->wanted, sizeof clock->wanted, "%lld", (long long)now_ms);
+    cvm_store_meta_swap(cvm, &clock->op, CVM_CLOCK_MARK, *clock->stored ? clock->stored : NULL,
+        clock->wanted, clock_advanced);
+}
+
+/* An hour is over: did the clocks go together? */
+static void clock_compare(cvm_t *cvm, int64_t now_ms, int32_t is_trusted)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    uint64_t monotonic_ms = cvm_monotonic_ms();
+    int64_t passed_ms = (int64_t)(monotonic_ms - clock->from_monotonic_ms);
+    int64_t apart_ms = now_ms - clock->from_wall_ms - passed_ms;
+    if (clock->from_monotonic_ms && passed_ms < HOUR_MS)
+        return;
+    int32_t went_together =
+        clock->from_monotonic_ms && apart_ms >= -APART_MS && apart_ms <= APART_MS;
+    clock->from_wall_ms = now_ms;
+    clock->from_monotonic_ms = monotonic_ms;
+    if (went_together && is_trusted && now_ms > clock->mark_ms && clock->is_read)
+        clock_advance(cvm, now_ms);
+}
+
+/* --- The question ----------------------------------------------------------------------------- */
+
+void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms)
+{
+    cvm->clock.begins_ms = begins_ms;
+    cvm->clock.ends_ms = ends_ms;
+}
+
+static void clock_explain(struct cvm_trusted_clock *clock, int64_t now_ms, const char *what,
+    int64_t then_ms, const char *advice)
+{
+    char now[CVM_RFC3339_SIZE], then[CVM_RFC3339_SIZE];
+    (void)snprintf(clock->why, sizeof clock->why, "the clock says %s, which is %s (%s)%s",
+        cvm_rfc3339(now_ms, now), what, cvm_rfc3339(then_ms, then), advice);
+}
+
+/* 1 if the clock is wrong; says why. */
+static int32_t clock_is_wrong(struct cvm_trusted_clock *clock, int64_t now_ms)
+{
+    if (clock->begins_ms && now_ms < clock->begins_ms)
+        clock_explain(clock, now_ms, "before the issuing CA begins", clock->begins_ms, "");
+    else if (clock->ends_ms && now_ms >= clock->ends_ms)
+        clock_explain(clock, now_ms, "when the issuing CA is over", clock->ends_ms, "");
+    else if (now_ms < clock->mark_ms - BEHIND_MS)
+        clock_explain(clock, now_ms, "more than a day before the latest time on record",
+            clock->mark_ms, "; if that one is wrong: `cvm store clock --accept`");
+    else
+        return 0;
+    return 1;
+}
+
+/* One loud line when it begins, one when it ends. */
+static void clock_tell(cvm_t *cvm, int32_t is_doubted)
+{
+    if (cvm->clock.is_doubted != is_doubted && is_doubted)
+        cvm_log_message(
+            cvm->log, LOG_ERROR, "nothing is issued, published or carried out: %s", cvm->clock.why);
+    else if (cvm->clock.is_doubted != is_doubted)
+        cvm_log_message(cvm->log, LOG_WARNING, "the clock is right again");
+    cvm->clock.is_doubted = is_doubted;
+    cvm_metrics_set(cvm->metrics, METRIC_CLOCK_TRUSTED, NULL, !is_doubted);
+}
+
+const char *cvm_clock_doubt(cvm_t *cvm)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    int64_t now_ms = cvm_now_ms();
+    int32_t is_doubted = clock_is_wrong(clock, now_ms);
+    clock_tell(cvm, is_doubted);
+    if (!clock->is_busy && cvm->role == CVM_ROLE_SERVER && cvm_is_ready(cvm)) {
+        clock_compare(cvm, now_ms, !is_doubted);
+        if (is_doubted && !clock->is_busy && cvm_monotonic_ms() - clock->asked_ms >= ASK_AGAIN_MS)
+            clock_ask(cvm);
+    }
+    return is_doubted ? clock->why : NULL;
+}
+
+cvm_error_t *cvm_check_clock(cvm_t *cvm)
+{
+    const char *why = cvm_clock_doubt(cvm);
+    return why ? cvm_error_new(REASON_platform_unavailable, "%s", why) : NULL;
+}
+
+void cvm_clock_clear(cvm_t *cvm)
+{
+    cvm_op_clear(&cvm->clock.op);
+}

@@ -1,0 +1,31 @@
+/* One question: may the instance act on its clock? A certificate or a CRL that is made by a wrong
+ * clock is useless, or refuses every device. */
+#ifndef CVM_CORE_TRUSTED_CLOCK_H
+#define CVM_CORE_TRUSTED_CLOCK_H
+
+#include "op.h"
+
+#define CVM_CLOCK_MARK "clock_mark" /* in the store's meta: milliseconds since 1970 */
+
+struct cvm_trusted_clock {
+    cvm_op_t op; /* reads or advances the mark */
+    int32_t is_busy, is_doubted, is_read;
+    int64_t begins_ms, ends_ms;  /* the issuing CA's life; 0: not told */
+    int64_t mark_ms;             /* the latest time on record */
+    char stored[24], wanted[24]; /* the mark's text */
+    /* Since when wall and monotonic clock are compared. */
+    int64_t from_wall_ms;
+    uint64_t from_monotonic_ms, asked_ms;
+    char why[240];
+};
+
+/* NULL if it may, or why not; static until the next call. Once an hour this advances the mark. On
+ * the loop. */
+const char *cvm_clock_doubt(cvm_t *cvm);
+/* From now on the clock must lie within these times. */
+void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms);
+/* Takes what meta_get answered for the mark. */
+void cvm_clock_take_mark(cvm_t *cvm, const cvm_op_t *op);
+void cvm_clock_clear(cvm_t *cvm);
+
+#endif
