@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli.h"
+#include "device_many.h"
 #include "device_print.h"
 #include "local/local.h"
 
@@ -14,16 +15,16 @@ static const char USAGE[] =
     "       cvm device add UID --token-file F [--disabled] -c CONFIG\n"
     "       cvm device show UID [--pem] -c CONFIG\n"
     "       cvm device list -c CONFIG\n"
-    "       cvm device enable|disable|reset UID -c CONFIG\n"
-    "       cvm device revoke UID [--reason NAME] -c CONFIG\n"
-    "       cvm device remove UID [--force] -c CONFIG\n"
+    "       cvm device enable|disable|reset UID... | --from FILE -c CONFIG\n"
+    "       cvm device revoke UID... | --from FILE [--reason NAME] -c CONFIG\n"
+    "       cvm device remove UID... | --from FILE [--force] -c CONFIG\n"
     "\n"
     "All of them work beside a running server, take --json, and --set NAME=VALUE for a property.\n"
     "`cvm device VERB --help` says more.\n";
 
 struct arguments {
-    const char *config, *token_file, *reason;
-    int32_t json, pem, force, disabled;
+    const char *config, *token_file, *reason, *from;
+    int32_t json, pem, force, disabled, dry_run;
     struct cli_list settings, operands;
     const char *ca; /* folder; NULL on another platform */
 };
@@ -124,36 +125,39 @@ static int32_t put(cvm_t *cvm, const struct arguments *arguments)
     return finish(cvm, &outcome, error);
 }
 
-static int32_t enable(cvm_t *cvm, const struct arguments *arguments)
+static cvm_error_t *start_enable(
+    cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data)
 {
-    struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
-    return finish(cvm, &outcome, cvm_device_enable(cvm, outcome.subject, cli_done, &outcome));
+    (void)arguments;
+    return cvm_device_enable(cvm, uid, callback, user_data);
 }
 
-static int32_t disable(cvm_t *cvm, const struct arguments *arguments)
+static cvm_error_t *start_disable(
+    cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data)
 {
-    struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
-    return finish(cvm, &outcome, cvm_device_disable(cvm, outcome.subject, cli_done, &outcome));
+    (void)arguments;
+    return cvm_device_disable(cvm, uid, callback, user_data);
 }
 
-static int32_t reset(cvm_t *cvm, const struct arguments *arguments)
+static cvm_error_t *start_reset(
+    cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data)
 {
-    struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
-    return finish(cvm, &outcome, cvm_device_reset(cvm, outcome.subject, cli_done, &outcome));
+    (void)arguments;
+    return cvm_device_reset(cvm, uid, callback, user_data);
 }
 
-static int32_t revoke(cvm_t *cvm, const struct arguments *arguments)
+static cvm_error_t *start_revoke(
+    cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data)
 {
-    struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
-    return finish(cvm, &outcome,
-        cvm_device_revoke(cvm, outcome.subject, arguments->reason, cli_done, &outcome));
+    const struct arguments *given = arguments;
+    return cvm_device_revoke(cvm, uid, given->reason, callback, user_data);
 }
 
-static int32_t remove_device(cvm_t *cvm, const struct arguments *arguments)
+static cvm_error_t *start_remove(
+    cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data)
 {
-    struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
-    return finish(cvm, &outcome,
-        cvm_device_remove(cvm, outcome.subject, arguments->force, cli_done, &outcome));
+    const struct arguments *given = arguments;
+    return cvm_device_remove(cvm, uid, given->force, callback, user_data);
 }
 
 /* --- The table -------------------------------------------------------------------------------- */
@@ -161,7 +165,10 @@ static int32_t remove_device(cvm_t *cvm, const struct arguments *arguments)
 struct verb {
     const char *name;
     uint32_t operands;
+    /* One of these: what takes one device, or none; what takes many. */
     int32_t (*run)(cvm_t *cvm, const struct arguments *arguments);
+    cvm_error_t *(*start)(
+        cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data);
     enum device_change change; /* what is said when it is done */
     int32_t is_published;      /* a CRL says so too */
     const char *options;       /* those that it alone has, each ended by a space */
@@ -174,8 +181,16 @@ struct verb {
     "  --json             one JSON object a line\n"                                                \
     "  --set NAME=VALUE   set a property\n"
 
+#define FOR_MANY                                                                                   \
+    "  --from FILE        the devices: a device_uid a line (\"-\" is standard input). They are "   \
+    "changed\n"                                                                                    \
+    "                     together, by one CRL. Safe to run again. Exit 65: some are unknown; "    \
+    "75:\n"                                                                                        \
+    "                     recorded, and the server carries it out\n"                               \
+    "  --dry-run          only counts them\n" FOR_ALL
+
 static const struct verb VERBS[] = {
-    {"add", 1, put, DEVICE_ADDED, 0, "--token-file --disabled ",
+    {"add", 1, put, NULL, DEVICE_ADDED, 0, "--token-file --disabled ",
         "usage: cvm device add UID --token-file F [--disabled] -c CONFIG\n"
         "\n"
         "Adds a device. Its token is read from F (\"-\" is standard input); the store keeps a "
@@ -183,37 +198,37 @@ static const struct verb VERBS[] = {
         "\n"
         "  --token-file F     1 to 256 printable ASCII characters without \":\", and a newline\n"
         "  --disabled         it can't register until `cvm device enable`\n" FOR_ALL},
-    {"show", 1, show, DEVICE_NOT_CHANGED, 0, "--pem ",
+    {"show", 1, show, NULL, DEVICE_NOT_CHANGED, 0, "--pem ",
         "usage: cvm device show UID [--pem] -c CONFIG\n"
         "\n"
         "Shows a device and its certificates.\n"
         "\n"
         "  --pem              the certificates as well\n" FOR_ALL},
-    {"list", 0, list, DEVICE_NOT_CHANGED, 0, "",
+    {"list", 0, list, NULL, DEVICE_NOT_CHANGED, 0, "",
         "usage: cvm device list -c CONFIG\n"
         "\n"
         "Lists all devices: state, when registered, uid. A state is waiting, registered, disabled "
         "or\n"
         "revoked.\n" FOR_ALL},
-    {"enable", 1, enable, DEVICE_ENABLED, 1, "",
-        "usage: cvm device enable UID -c CONFIG\n"
+    {"enable", 1, NULL, start_enable, DEVICE_ENABLED, 1, "--from --dry-run ",
+        "usage: cvm device enable UID... | --from FILE -c CONFIG\n"
         "\n"
         "Lets a device register, and lifts the suspension of its certificates. One that was "
         "revoked\n"
-        "needs `cvm device reset` too.\n" FOR_ALL},
-    {"disable", 1, disable, DEVICE_DISABLED, 1, "",
-        "usage: cvm device disable UID -c CONFIG\n"
+        "needs `cvm device reset` too.\n" FOR_MANY},
+    {"disable", 1, NULL, start_disable, DEVICE_DISABLED, 1, "--from --dry-run ",
+        "usage: cvm device disable UID... | --from FILE -c CONFIG\n"
         "\n"
         "No registration, and its certificates are suspended, until `cvm device enable`. Sessions\n"
-        "that are open already live on until the broker drops them.\n" FOR_ALL},
-    {"reset", 1, reset, DEVICE_RESET, 0, "",
-        "usage: cvm device reset UID -c CONFIG\n"
+        "that are open already live on until the broker drops them.\n" FOR_MANY},
+    {"reset", 1, NULL, start_reset, DEVICE_RESET, 0, "--from --dry-run ",
+        "usage: cvm device reset UID... | --from FILE -c CONFIG\n"
         "\n"
         "Allows one new registration; the old certificate retires when the new one is recorded.\n"
         "After `cvm device revoke` the device is disabled: it needs `cvm device enable` "
-        "too.\n" FOR_ALL},
-    {"revoke", 1, revoke, DEVICE_REVOKED, 1, "--reason ",
-        "usage: cvm device revoke UID [--reason NAME] -c CONFIG\n"
+        "too.\n" FOR_MANY},
+    {"revoke", 1, NULL, start_revoke, DEVICE_REVOKED, 1, "--reason --from --dry-run ",
+        "usage: cvm device revoke UID... | --from FILE [--reason NAME] -c CONFIG\n"
         "\n"
         "Revokes a device's certificates now and disables it; returns when the CRL that says so "
         "is\n"
@@ -221,13 +236,15 @@ static const struct verb VERBS[] = {
         "`cvm device reset` and `cvm device enable` to let the device register again.\n"
         "\n"
         "  --reason NAME      RFC 5280's: unspecified (without the option), keyCompromise,\n"
-        "                     affiliationChanged, superseded, cessationOfOperation, ...\n" FOR_ALL},
-    {"remove", 1, remove_device, DEVICE_REMOVED, 0, "--force ",
-        "usage: cvm device remove UID [--force] -c CONFIG\n"
+        "                     affiliationChanged, superseded, cessationOfOperation, "
+        "...\n" FOR_MANY},
+    {"remove", 1, NULL, start_remove, DEVICE_REMOVED, 1, "--force --from --dry-run ",
+        "usage: cvm device remove UID... | --from FILE [--force] -c CONFIG\n"
         "\n"
         "Forgets a device.\n"
         "\n"
-        "  --force            also one that is registered; its certificates are revoked\n" FOR_ALL},
+        "  --force            also one that is registered; its certificates are "
+        "revoked\n" FOR_MANY},
 };
 
 /* --- What is now so --------------------------------------------------------------------------- */
@@ -251,7 +268,7 @@ static int32_t tell_news(cvm_t *cvm, const struct verb *verb, const struct argum
 {
     struct told told = {.arguments = arguments,
         .news = {.change = verb->change, .uid = arguments->operands.values[0]}};
-    if (arguments->ca && (verb->is_published || arguments->force))
+    if (arguments->ca && verb->is_published && (verb->change != DEVICE_REMOVED || arguments->force))
         told.news.crl_number = cvm_local_crl_number(arguments->ca);
     if (verb->change == DEVICE_REMOVED)
         return device_print_news(&told.news, arguments->json);
@@ -274,7 +291,7 @@ static void offer(struct cli_option **options, const struct verb *verb, struct c
 
 static int32_t parse(int argc, char **argv, const struct verb *verb, struct arguments *arguments)
 {
-    struct cli_option options[8] = {
+    struct cli_option options[12] = {
         {"--config", 1, &arguments->config, NULL, NULL},
         {"--set", 1, NULL, NULL, &arguments->settings},
         {"--json", 0, NULL, &arguments->json, NULL},
@@ -285,9 +302,49 @@ static int32_t parse(int argc, char **argv, const struct verb *verb, struct argu
     offer(&end, verb, (struct cli_option){"--reason", 1, &arguments->reason, NULL, NULL});
     offer(&end, verb, (struct cli_option){"--pem", 0, NULL, &arguments->pem, NULL});
     offer(&end, verb, (struct cli_option){"--force", 0, NULL, &arguments->force, NULL});
+    offer(&end, verb, (struct cli_option){"--from", 1, &arguments->from, NULL, NULL});
+    offer(&end, verb, (struct cli_option){"--dry-run", 0, NULL, &arguments->dry_run, NULL});
     *end = (struct cli_option){NULL, 0, NULL, NULL, NULL};
-    return cli_parse(
-        argc, argv, options, verb->help, verb->operands, verb->operands, &arguments->operands);
+    uint32_t most = verb->start ? CLI_MOST_LISTED : verb->operands;
+    int32_t code = cli_parse(argc, argv, options, verb->help, 0, most, &arguments->operands);
+    if (code || arguments->operands.count + (arguments->from != NULL) >= verb->operands)
+        return !code && arguments->from && arguments->operands.count
+                   ? cli_fail(EX_USAGE, "name the devices, or a file of them; not both")
+                   : code;
+    return cli_fail(EX_USAGE, "cvm device %s: which device? See --help", verb->name);
+}
+
+static int32_t change_one(cvm_t *cvm, const struct verb *verb, const struct arguments *arguments)
+{
+    struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
+    cvm_error_t *error = verb->start(cvm, outcome.subject, arguments, cli_done, &outcome);
+    return finish(cvm, &outcome, error);
+}
+
+/* One device is answered by what is so now; many by a report. */
+static int32_t change(cvm_t *cvm, const struct verb *verb, const struct arguments *arguments)
+{
+    if (arguments->operands.count == 1 && !arguments->dry_run) {
+        int32_t code = change_one(cvm, verb, arguments);
+        return code ? code : tell_news(cvm, verb, arguments);
+    }
+    const struct device_many many = {.change = verb->change,
+        .operands = &arguments->operands,
+        .from = arguments->from,
+        .dry_run = arguments->dry_run,
+        .json = arguments->json,
+        .spares_registered = verb->change == DEVICE_REMOVED && !arguments->force,
+        .is_published = verb->is_published,
+        .ca = arguments->ca,
+        .start = verb->start,
+        .arguments = arguments};
+    return device_change_many(cvm, &many);
+}
+
+static int32_t read_or_add(cvm_t *cvm, const struct verb *verb, const struct arguments *arguments)
+{
+    int32_t code = verb->run(cvm, arguments);
+    return code || verb->change == DEVICE_NOT_CHANGED ? code : tell_news(cvm, verb, arguments);
 }
 
 static int32_t run(const struct verb *verb, struct arguments *arguments)
@@ -303,9 +360,7 @@ static int32_t run(const struct verb *verb, struct arguments *arguments)
     if (!code)
         code = cli_open(conf, &cvm);
     if (!code)
-        code = verb->run(cvm, arguments);
-    if (!code && verb->change != DEVICE_NOT_CHANGED)
-        code = tell_news(cvm, verb, arguments);
+        code = (verb->start ? change : read_or_add)(cvm, verb, arguments);
     cli_close(cvm);
     cvm_conf_free(conf);
     return code;

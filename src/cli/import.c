@@ -7,10 +7,10 @@
 
 #include "cli.h"
 #include "import_check.h"
-#include "import_progress.h"
 #include "import_read.h"
 #include "import_sort.h"
 #include "import_write.h"
+#include "progress.h"
 
 /* About a million rows; more are sorted through a temporary file. */
 #define SORT_MEMORY ((size_t)64 * 1024 * 1024)
@@ -60,7 +60,7 @@ struct job {
     const struct arguments *arguments;
     cvm_t *cvm;
     struct import_check check;
-    struct import_progress progress;
+    struct progress progress;
     struct import_input input;
     struct import_output output;
 };
@@ -172,7 +172,7 @@ static int32_t write_output(struct job *job)
 
 static int32_t work(struct job *job)
 {
-    import_progress_init(&job->progress);
+    progress_init(&job->progress);
     int32_t code = read_input(job);
     if (!code && !job->arguments->dry_run)
         code = write_output(job);

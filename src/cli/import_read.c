@@ -31,7 +31,7 @@ struct reader {
 
 static void complain(struct import_input *input, uint64_t line, const char *complaint)
 {
-    if (import_notes_next(&input->bad))
+    if (notes_next(&input->bad))
         (void)cli_fail(0, "%s:%" PRIu64 ": %s", input->name, line, complaint);
 }
 
@@ -107,8 +107,7 @@ static int32_t read_lines(struct reader *reader)
         while (!code && import_lines_next(&reader->lines, &line))
             code = take_line(reader, &line);
         reader->done += (uint64_t)n;
-        import_progress_at(
-            reader->input->progress, reader->done, reader->size, reader->input->good);
+        progress_at(reader->input->progress, reader->done, reader->size, reader->input->good);
     }
     if (!code && import_lines_last(&reader->lines, &line))
         code = take_line(reader, &line);
@@ -129,7 +128,7 @@ static int32_t find_duplicates(struct import_input *input)
         if (!row.duplicate_of)
             continue;
         input->good--;
-        if (import_notes_next(&input->bad))
+        if (notes_next(&input->bad))
             (void)cli_fail(0, "%s:%" PRIu64 ": %s is in line %" PRIu64 " already", input->name,
                 row.line, row.uid, row.duplicate_of);
     }
@@ -177,13 +176,13 @@ int32_t import_read(struct import_input *input)
 {
     struct reader reader = {.input = input, .fd = -1, .block = malloc(BLOCK_SIZE)};
     int32_t code = reader.block ? open_input(&reader) : cli_fail(EX_OSERR, "out of memory");
-    import_progress_phase(input->progress, "checking");
+    progress_phase(input->progress, "checking");
     if (!code)
         code = read_lines(&reader);
     if (!code)
         code = find_duplicates(input);
-    import_notes_end(&input->bad);
-    import_progress_clear(input->progress);
+    notes_end(&input->bad);
+    progress_clear(input->progress);
     close_input(&reader);
     return code;
 }

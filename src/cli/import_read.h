@@ -5,8 +5,8 @@
 #include <stdint.h>
 
 #include "import_check.h"
-#include "import_progress.h"
 #include "import_sort.h"
+#include "progress.h"
 
 struct import_input {
     const char *path; /* "-": CSV on standard input */
@@ -14,9 +14,9 @@ struct import_input {
     struct import_check *check;
     struct import_sort *sort;
     const char *folder; /* of the sorter's temporary file */
-    struct import_progress *progress;
-    struct import_notes bad; /* lines */
-    uint64_t good;           /* rows */
+    struct progress *progress;
+    struct notes bad; /* lines */
+    uint64_t good;    /* rows */
 };
 
 /* Reads the input into the sorter and reports its bad lines, duplicates among them. 0, or an exit

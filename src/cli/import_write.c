@@ -45,7 +45,7 @@ static void count_rows(struct import_output *output, const cvm_batch_t *batch)
         if (row < CVM_ROW_INSERTED || row > CVM_ROW_REPLACED)
             continue;
         output->became[row]++;
-        if (row == CVM_ROW_CONFLICT && import_notes_next(&output->conflicts))
+        if (row == CVM_ROW_CONFLICT && notes_next(&output->conflicts))
             (void)cli_fail(0, "%s: has another token; it was kept (--replace-tokens replaces it)",
                 cvm_batch_uid(batch, i));
     }
@@ -65,7 +65,7 @@ static void try_failed(struct writer *writer, const cvm_error_t *error)
         writer->retry_ms = wanted_ms;
     if (writer->may_retry)
         return;
-    import_progress_clear(writer->output->progress);
+    progress_clear(writer->output->progress);
     (void)cli_fail(0,
         "%s; %" PRIu64 " of %" PRIu64 " rows are written: run the same import again, it goes on "
         "there",
@@ -101,7 +101,7 @@ static void wait_for_try(struct writer *writer)
         if (writer->has_said_so)
             continue;
         writer->has_said_so = 1;
-        import_progress_clear(writer->output->progress);
+        progress_clear(writer->output->progress);
         (void)cli_fail(0, "waiting for the store: another program is writing to it");
     }
 }
@@ -165,7 +165,7 @@ static int32_t write_chunk(struct writer *writer)
     start_chunk(writer);
     const int32_t fill_code = fill_next(writer);
     const int32_t code = finish_chunk(writer);
-    import_progress_at(output->progress, output->written, output->expected, output->written);
+    progress_at(output->progress, output->written, output->expected, output->written);
     pause_ms(PAUSE_MS);
     return code ? code : fill_code;
 }
@@ -187,15 +187,15 @@ int32_t import_write(struct import_output *output)
         .retry_ms = FIRST_RETRY_MS,
     };
     int32_t code;
-    import_progress_phase(output->progress, "writing");
+    progress_phase(output->progress, "writing");
     if (!writer.batch || !writer.next)
         code = cli_fail(EX_OSERR, "out of memory");
     else if (import_sort_rewind(output->sort))
         code = cli_fail(EX_TEMPFAIL, "the sorted rows can't be read: %s", strerror(errno));
     else
         code = write_all(&writer);
-    import_notes_end(&output->conflicts);
-    import_progress_clear(output->progress);
+    notes_end(&output->conflicts);
+    progress_clear(output->progress);
     cvm_batch_free(writer.batch);
     cvm_batch_free(writer.next);
     return code;

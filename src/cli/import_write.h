@@ -5,18 +5,18 @@
 #include <stdint.h>
 
 #include "cvm/cvm.h"
-#include "import_progress.h"
 #include "import_sort.h"
+#include "progress.h"
 
 struct import_output {
     cvm_t *cvm;
     struct import_sort *sort;
-    struct import_progress *progress;
+    struct progress *progress;
     int32_t replaces_tokens;
     uint64_t expected; /* rows */
     uint64_t written;  /* rows, whatever became of them */
     uint64_t became[CVM_ROW_REPLACED + 1];
-    struct import_notes conflicts;
+    struct notes conflicts;
 };
 
 /* Writes what the sorter holds, without duplicates. 0, or an exit code after saying why. */

@@ -70,6 +70,13 @@ void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *curso
         cvm->store.scan(store, op, what, cursor, before_ms, limit);
 }
 
+void cvm_store_backup(cvm_t *cvm, cvm_op_t *op, const char *path, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "backup", done);
+    if (store)
+        cvm->store.backup(store, op, path);
+}
+
 void cvm_store_meta_get(cvm_t *cvm, cvm_op_t *op, const char *name, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "meta_get", done);

@@ -18,6 +18,7 @@ void cvm_store_load(cvm_t *cvm, cvm_op_t *op, cvm_record_t *const *devices, uint
     uint32_t flags, uint8_t *rows, cvm_op_done done);
 void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit, cvm_op_done done);
+void cvm_store_backup(cvm_t *cvm, cvm_op_t *op, const char *path, cvm_op_done done);
 void cvm_store_meta_get(cvm_t *cvm, cvm_op_t *op, const char *name, cvm_op_done done);
 void cvm_store_meta_swap(cvm_t *cvm, cvm_op_t *op, const char *name, const char *as_read,
     const char *wanted, cvm_op_done done);

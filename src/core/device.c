@@ -9,8 +9,8 @@
 #include "audit.h"
 #include "base/clock.h"
 #include "call.h"
+#include "due.h"
 #include "instance.h"
-#include "reconcile.h"
 #include "record.h"
 #include "thing.h"
 #include "token.h"
@@ -70,8 +70,8 @@ static void reconciled(void *user_data, const cvm_error_t *error)
 {
     cvm_error_t *copy = NULL;
     if (error)
-        copy = cvm_error_new(error->reason,
-            "it is recorded, but not carried out yet (a server will try again): %s", error->text);
+        copy = cvm_error_new(REASON_not_carried_out,
+            "recorded, but not carried out yet (a server tries again): %s", error->text);
     finish(user_data, copy);
 }
 
@@ -80,14 +80,11 @@ static void recorded(struct verb *verb)
 {
     if (!verb->is_unchanged)
         cvm_audit(verb->cvm, verb->kind->event, verb->uid, NULL, NULL, NULL, verb->reason);
-    if (!verb->kind->reconciles) {
+    if (!verb->kind->reconciles || verb->cvm->is_deferred) {
         finish(verb, NULL);
         return;
     }
-    cvm_error_t *error = cvm_reconcile_device(verb->cvm, verb->uid, reconciled, verb);
-    if (error)
-        reconciled(verb, error);
-    cvm_error_free(error);
+    cvm_due_device(verb->cvm, verb->uid, reconciled, verb);
 }
 
 /* --- Read, change, swap ----------------------------------------------------------------------- */
@@ -271,12 +268,16 @@ static cvm_error_t *retire_all(struct verb *verb, const char *reason)
 
 static cvm_error_t *change_revoke(struct verb *verb)
 {
-    verb->is_unchanged = 0;
+    cvm_error_t *error = retire_all(verb, verb->reason);
+    verb->is_unchanged = !error && !verb->changed_count &&
+                         cvm_record_number(verb->device, CVM_D_IS_REVOKED) &&
+                         !cvm_record_number(verb->device, CVM_D_IS_ENABLED);
     /* What is revoked need not be suspended too. */
-    if (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_D_IS_SUSPENDED, 1) ||
-        cvm_record_set_number(verb->wanted, CVM_D_IS_REVOKED, 1))
-        return cvm_error_out_of_memory();
-    return retire_all(verb, verb->reason);
+    if (!error &&
+        (change_enabled(verb, 0) || cvm_record_set_number(verb->wanted, CVM_D_IS_SUSPENDED, 1) ||
+            cvm_record_set_number(verb->wanted, CVM_D_IS_REVOKED, 1)))
+        error = cvm_error_out_of_memory();
+    return error;
 }
 
 static cvm_error_t *change_remove(struct verb *verb)
@@ -289,11 +290,18 @@ static cvm_error_t *change_remove(struct verb *verb)
     return error;
 }
 
+static cvm_error_t *change_nothing(struct verb *verb)
+{
+    verb->is_unchanged = 1;
+    return NULL;
+}
+
 static const struct verb_kind PUT = {"device_added", change_put, 0, 0, 0, 0};
 static const struct verb_kind ENABLE = {"device_enabled", change_enable, 1, 0, 0, 1};
 static const struct verb_kind DISABLE = {"device_disabled", change_disable, 1, 0, 0, 1};
 static const struct verb_kind RESET = {"device_reset", change_reset, 1, 0, 0, 0};
 static const struct verb_kind REVOKE = {"device_revoked", change_revoke, 1, 1, 0, 1};
+static const struct verb_kind RECONCILE = {"", change_nothing, 0, 0, 0, 1};
 static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1, 1};
 
 cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int32_t is_enabled,
@@ -315,6 +323,17 @@ cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int3
     }
     read_device(verb);
     return NULL;
+}
+
+void cvm_set_deferred(cvm_t *cvm, int32_t is_deferred)
+{
+    cvm->is_deferred = is_deferred;
+}
+
+cvm_error_t *cvm_device_reconcile(
+    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
+{
+    return start(cvm, &RECONCILE, uid, callback, user_data);
 }
 
 cvm_error_t *cvm_device_enable(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)

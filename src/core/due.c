@@ -20,6 +20,14 @@ struct due {
     cvm_record_t *record, *wanted, *certificate;
     const cvm_record_t *changed;
     cvm_change_t change;
+    struct due *next, **link; /* of the suspensions that run; NULL: not one of them */
+    struct due_waiter *waiters;
+};
+
+struct due_waiter {
+    struct due_waiter *next;
+    void (*function)(void *argument);
+    void *argument;
 };
 
 static void end_lease(struct due *due);
@@ -29,12 +37,34 @@ static void report_lease(const struct due *due);
 static void report_revoked(const struct due *due);
 static void report_suspended(const struct due *due);
 
-/* What an ended lease leaves is due in the same pass. */
-const struct cvm_due_kind CVM_DUE_KINDS[CVM_DUE_KIND_COUNT] = {
-    {CVM_SCAN_ENDED_LEASES, 1, 1, CVM_LEASE_MS, end_lease, report_lease},
-    {CVM_SCAN_DUE, 0, 0, 0, revoke, report_revoked},
-    {CVM_SCAN_UNSUSPENDED, 0, 1, 0, suspend, report_suspended},
+static int32_t is_lease_due(const cvm_record_t *device, int64_t before_ms)
+{
+    return (*cvm_record_text(device, CVM_D_LEASE_OWNER) ||
+               *cvm_record_text(device, CVM_D_LEASE_CERTIFICATE_ID)) &&
+           cvm_record_number(device, CVM_D_LEASE_UNTIL) <= before_ms;
+}
+
+static int32_t is_retirement_due(const cvm_record_t *certificate, int64_t before_ms)
+{
+    return cvm_record_is_state(certificate, "retiring") &&
+           cvm_record_number(certificate, CVM_C_REVOKE_AFTER) <= before_ms;
+}
+
+static int32_t is_suspension_due(const cvm_record_t *device, int64_t before_ms)
+{
+    (void)before_ms;
+    return *cvm_record_text(device, CVM_D_CERTIFICATE_ID) &&
+           cvm_record_number(device, CVM_D_IS_SUSPENDED) ==
+               cvm_record_number(device, CVM_D_IS_ENABLED);
+}
+
+/* clang-format off */
+const struct cvm_due_kind CVM_DUE_KINDS[DUE_KIND_COUNT] = {
+    [DUE_LEASE] = {CVM_SCAN_ENDED_LEASES, 1, 1, CVM_LEASE_MS, 1, is_lease_due, end_lease, report_lease},
+    [DUE_RETIREMENT] = {CVM_SCAN_DUE, 0, 0, 0, 0, is_retirement_due, revoke, report_revoked},
+    [DUE_SUSPENSION] = {CVM_SCAN_UNSUSPENDED, 0, 1, 0, 0, is_suspension_due, suspend, report_suspended},
 };
+/* clang-format on */
 
 /* --- One of them ------------------------------------------------------------------------------ */
 
@@ -43,14 +73,89 @@ static const char *uid_of(const struct due *due)
     return cvm_record_text(due->record, due->kind->is_device ? CVM_D_DEVICE_UID : CVM_C_DEVICE_UID);
 }
 
+const char *cvm_due_name(const struct cvm_due_kind *kind, const cvm_record_t *record)
+{
+    return cvm_record_text(record, kind->is_device ? CVM_D_DEVICE_UID : CVM_C_CERTIFICATE_ID);
+}
+
+/* --- Suspensions that run --------------------------------------------------------------------- */
+
+static struct due **running_list(cvm_t *cvm, const char *name)
+{
+    uint32_t hash = 2166136261u;
+    for (; *name; name++)
+        hash = (hash ^ (uint8_t)*name) * 16777619u;
+    return &cvm->suspending[hash % CVM_SUSPENDING];
+}
+
+static struct due *running_find(cvm_t *cvm, const struct cvm_due_kind *kind, const char *name)
+{
+    struct due *due = kind == &CVM_DUE_KINDS[DUE_SUSPENSION] ? *running_list(cvm, name) : NULL;
+    while (due && strcmp(cvm_due_name(kind, due->record), name) != 0)
+        due = due->next;
+    return due;
+}
+
+int32_t cvm_due_is_running(cvm_t *cvm, const struct cvm_due_kind *kind, const char *name)
+{
+    return running_find(cvm, kind, name) != NULL;
+}
+
+int32_t cvm_due_wait(cvm_t *cvm, const struct cvm_due_kind *kind, const char *name,
+    void (*function)(void *argument), void *argument)
+{
+    struct due *due = running_find(cvm, kind, name);
+    struct due_waiter *waiter = due ? malloc(sizeof *waiter) : NULL;
+    if (!waiter)
+        return 0; /* without memory it goes on beside the other */
+    *waiter = (struct due_waiter){due->waiters, function, argument};
+    due->waiters = waiter;
+    return 1;
+}
+
+static void running_enter(struct due *due)
+{
+    if (due->kind != &CVM_DUE_KINDS[DUE_SUSPENSION])
+        return;
+    due->link = running_list(due->op.cvm, cvm_due_name(due->kind, due->record));
+    due->next = *due->link;
+    if (due->next)
+        due->next->link = &due->next;
+    *due->link = due;
+}
+
+static void running_leave(struct due *due)
+{
+    if (!due->link)
+        return;
+    *due->link = due->next;
+    if (due->next)
+        due->next->link = due->link;
+}
+
+static void tell_waiters(struct due_waiter *waiter)
+{
+    while (waiter) {
+        struct due_waiter *next = waiter->next;
+        waiter->function(waiter->argument);
+        free(waiter);
+        waiter = next;
+    }
+}
+
+/* --- Its end ---------------------------------------------------------------------------------- */
+
 static void finish(struct due *due, const cvm_error_t *error)
 {
-    due->done(due->argument, uid_of(due), error);
+    struct due_waiter *waiters = due->waiters;
+    running_leave(due);
+    due->done(due->argument, cvm_due_name(due->kind, due->record), error);
     cvm_op_clear(&due->op);
     cvm_record_free(due->record);
     cvm_record_free(due->wanted);
     cvm_record_free(due->certificate);
     free(due);
+    tell_waiters(waiters);
 }
 
 static void give_up(struct due *due, enum cvm_reason reason, const char *text)
@@ -76,8 +181,11 @@ static void recorded(cvm_op_t *op)
     struct due *due = CVM_CONTAINER(op, struct due, op);
     if (op->answer == CVM_ANSWER_OK)
         due->kind->report(due);
-    if (op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_CONFLICT)
-        finish(due, NULL); /* what somebody else changed is looked at again by a later pass */
+    /* What somebody else has changed is looked at again by a later pass; what somebody else has
+     * written down is reported by him. */
+    if (op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_CONFLICT ||
+        op->answer == CVM_ANSWER_NOT_FOUND)
+        finish(due, NULL);
     else
         op_failed(due);
 }
@@ -107,6 +215,7 @@ void cvm_due_carry_out(cvm_t *cvm, const struct cvm_due_kind *kind, cvm_record_t
     due->record = record;
     due->done = done;
     due->argument = argument;
+    running_enter(due);
     kind->run(due);
 }
 

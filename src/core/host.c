@@ -117,7 +117,7 @@ static cvm_error_t *check_store(const cvm_t *cvm)
 
 static cvm_error_t *create_store(cvm_t *cvm, const cvm_registry_t *registry)
 {
-    const char *value = cvm_conf_get(cvm->conf, "store");
+    const char *value = cvm_conf_own(cvm->conf, "store");
     char why[200] = "";
     cvm_error_t *error = find(registry->stores, registry->store_count, "store", value,
         &cvm->store_context, &cvm->store, sizeof cvm->store);
@@ -144,7 +144,7 @@ static cvm_error_t *check_platform(const cvm_t *cvm)
 
 static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
 {
-    const char *value = cvm_conf_get(cvm->conf, "platform");
+    const char *value = cvm_conf_own(cvm->conf, "platform");
     char why[200] = "";
     cvm_error_t *error = find(registry->platforms, registry->platform_count, "platform", value,
         &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
@@ -184,9 +184,20 @@ static int64_t host_property_number(cvm_context_t *context, const char *name)
     return cvm_conf_number(context->cvm->conf, name);
 }
 
+static void host_clock_bound(cvm_context_t *context, int64_t begins_ms, int64_t ends_ms)
+{
+    cvm_clock_bound(context->cvm, begins_ms, ends_ms);
+}
+
+static const char *host_clock_doubt(cvm_context_t *context)
+{
+    return cvm_clock_doubt(context->cvm);
+}
+
 static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value)
 {
-    static const enum cvm_metric METRICS[] = {METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE};
+    static const enum cvm_metric METRICS[] = {
+        METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE, METRIC_CRL_UNSIGNED_ROWS};
     if (gauge < sizeof METRICS / sizeof METRICS[0])
         cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
 }
@@ -391,6 +402,8 @@ const cvm_host_t CVM_HOST = {
     .property = host_property,
     .property_number = host_property_number,
     .gauge = host_gauge,
+    .clock_bound = host_clock_bound,
+    .clock_doubt = host_clock_doubt,
     .record_new = cvm_record_new,
     .record_copy = cvm_record_copy,
     .record_free = cvm_record_free,

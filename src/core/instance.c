@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
+#include "call.h"
 #include "reconcile.h"
 #include "thing.h"
 #include "version.h"
@@ -23,6 +25,7 @@ const char *cvm_version(void)
 static void instance_free(cvm_t *cvm)
 {
     cvm_op_clear(&cvm->opening);
+    cvm_clock_clear(cvm);
     cvm_op_clear(&cvm->closings[SIDE_STORE]);
     cvm_op_clear(&cvm->closings[SIDE_PLATFORM]);
     if (cvm->platform_context.self)
@@ -46,10 +49,10 @@ static void instance_free(cvm_t *cvm)
 static cvm_error_t *open_logs(cvm_t *cvm)
 {
     cvm_error_t *error = NULL;
-    const char *audit = cvm_conf_get(cvm->conf, "audit.file");
-    cvm->log = cvm_log_open(cvm_conf_get(cvm->conf, "log.file"), cvm_conf_log(cvm->conf),
-        (enum cvm_log_level)cvm_conf_number(cvm->conf, "log.level"),
-        (enum cvm_log_format)cvm_conf_number(cvm->conf, "log.format"), &error);
+    const char *audit = cvm_conf_own(cvm->conf, "audit.file");
+    cvm->log = cvm_log_open(cvm_conf_own(cvm->conf, "log.file"), cvm_conf_log(cvm->conf),
+        (enum cvm_log_level)cvm_conf_own_number(cvm->conf, "log.level"),
+        (enum cvm_log_format)cvm_conf_own_number(cvm->conf, "log.format"), &error);
     if (!error && (*audit || cvm_conf_audit(cvm->conf)->callback))
         cvm->audit = cvm_log_open(audit, cvm_conf_audit(cvm->conf), LOG_INFO, LOG_JSON, &error);
     return error;
@@ -58,8 +61,8 @@ static cvm_error_t *open_logs(cvm_t *cvm)
 /* 0, or -1 without memory. */
 static int32_t make_throttles(cvm_t *cvm)
 {
-    int64_t per_address = cvm_conf_number(cvm->conf, "log.refusals_per_address");
-    int64_t total = cvm_conf_number(cvm->conf, "log.refusals");
+    int64_t per_address = cvm_conf_own_number(cvm->conf, "log.refusals_per_address");
+    int64_t total = cvm_conf_own_number(cvm->conf, "log.refusals");
     cvm->log_throttle = cvm_throttle_new(cvm->loop, cvm->log, per_address, total);
     cvm->audit_throttle = cvm_throttle_new(cvm->loop, cvm->audit, per_address, total);
     return cvm->log_throttle && cvm->audit_throttle ? 0 : -1;
@@ -69,7 +72,7 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
 {
     cvm->loop = cvm_loop_new(loop);
     cvm->metrics = cvm_metrics_new();
-    cvm->limiter = cvm_limiter_new(cvm_conf_number(cvm->conf, "limit.failures_per_address"));
+    cvm->limiter = cvm_limiter_new(cvm_conf_own_number(cvm->conf, "limit.failures_per_address"));
     cvm->reconciler = cvm_reconciler_new(cvm);
     cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop, UINT32_MAX) : NULL;
     cvm->key_makers = cvm->loop ? cvm_threads_new(cvm->loop, MOST_KEYS_WAITING) : NULL;
@@ -79,7 +82,7 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     const char *version = CVM_VERSION;
     cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
     cvm_metrics_set(cvm->metrics, METRIC_QUEUE_DEPTH, NULL, 0);
-    cvm_error_t *error = cvm_thing_check_format(cvm_conf_get(cvm->conf, "thing.name_format"));
+    cvm_error_t *error = cvm_thing_check_format(cvm_conf_own(cvm->conf, "thing.name_format"));
     return error ? error : cvm_host_create_backends(cvm);
 }
 
@@ -98,7 +101,7 @@ static void loop_closed(void *argument)
 cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **result)
 {
     *result = NULL;
-    cvm_t *cvm = calloc(1, sizeof *cvm);
+    cvm_t *cvm = cvm_crypto_init() ? NULL : calloc(1, sizeof *cvm);
     if (!cvm)
         return cvm_error_out_of_memory();
     (void)pthread_mutex_init(&cvm->post_lock, NULL); /* can't fail with default attributes */
@@ -239,7 +242,7 @@ static cvm_error_t *why_not_open(const cvm_op_t *op)
         op->side == SIDE_STORE ? "store" : "platform", op->text);
 }
 
-static void open_next(cvm_t *cvm);
+static void start_next(cvm_t *cvm);
 
 static void opened(cvm_op_t *op)
 {
@@ -249,30 +252,82 @@ static void opened(cvm_op_t *op)
         return;
     }
     (op->side == SIDE_STORE ? &cvm->store_context : &cvm->platform_context)->is_open = 1;
-    open_next(cvm);
+    start_next(cvm);
 }
 
-/* The store, then the platform that works with it. What an earlier start has opened stays open. */
-static void open_next(cvm_t *cvm)
+/* What an earlier start has opened stays open. */
+static void open_store(cvm_t *cvm)
 {
-    int32_t is_starting = cvm->state == STATE_STARTING;
-    if (is_starting && !cvm->store_context.is_open) {
-        cvm_op_start(&cvm->opening, cvm, SIDE_STORE, "open", opened);
-        cvm->store.open(cvm->store_context.self, &cvm->opening, cvm->role);
-    } else if (is_starting && !cvm->platform_context.is_open) {
-        cvm_op_start(&cvm->opening, cvm, SIDE_PLATFORM, "open", opened);
-        cvm->platform.open(cvm->platform_context.self, &cvm->opening, cvm->role);
-    } else if (is_starting && cvm->role == CVM_ROLE_SERVER && cvm_reconcile_start(cvm)) {
+    if (cvm->store_context.is_open) {
+        start_next(cvm);
+        return;
+    }
+    cvm_op_start(&cvm->opening, cvm, SIDE_STORE, "open", opened);
+    cvm->store.open(cvm->store_context.self, &cvm->opening, cvm->role);
+}
+
+static void open_platform(cvm_t *cvm)
+{
+    if (cvm->platform_context.is_open) {
+        start_next(cvm);
+        return;
+    }
+    cvm_op_start(&cvm->opening, cvm, SIDE_PLATFORM, "open", opened);
+    cvm->platform.open(cvm->platform_context.self, &cvm->opening, cvm->role);
+}
+
+static void got_mark(cvm_op_t *op)
+{
+    cvm_clock_take_mark(op->cvm, op);
+    if (op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_NOT_FOUND)
+        start_next(op->cvm);
+    else
+        tell_started(op->cvm, why_not_open(op));
+}
+
+static void read_mark(cvm_t *cvm)
+{
+    cvm_store_meta_get(cvm, &cvm->opening, CVM_CLOCK_MARK, got_mark);
+}
+
+static void looked_for_devices(cvm_op_t *op)
+{
+    op->cvm->has_devices |= op->record_count > 0; /* if it can't be had, it is asked later */
+    start_next(op->cvm);
+}
+
+static void look_for_devices(cvm_t *cvm)
+{
+    cvm_store_scan(cvm, &cvm->opening, CVM_SCAN_DEVICES, "", 0, 1, looked_for_devices);
+}
+
+static void begin_to_reconcile(cvm_t *cvm)
+{
+    if (cvm->role == CVM_ROLE_SERVER && cvm_reconcile_start(cvm))
         tell_started(cvm, cvm_error_out_of_memory());
-    } else {
+    else
+        start_next(cvm);
+}
+
+/* The store first: the platform works with it, and with a clock that the mark judges. */
+static void (*const STARTS[])(cvm_t *cvm) = {
+    open_store, read_mark, look_for_devices, open_platform, begin_to_reconcile};
+#define START_COUNT (sizeof STARTS / sizeof STARTS[0])
+
+static void start_next(cvm_t *cvm)
+{
+    if (cvm->state != STATE_STARTING || cvm->start_step == START_COUNT) {
         tell_started(cvm, NULL);
+        (void)cvm_clock_doubt(cvm);
+    } else {
+        STARTS[cvm->start_step++](cvm);
     }
 }
 
-static void open_first(struct cvm_mail *mail)
+static void start_first(struct cvm_mail *mail)
 {
     cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, starting);
-    open_next(cvm);
+    start_next(cvm);
     cvm_release(cvm);
 }
 
@@ -283,7 +338,8 @@ static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, voi
     cvm->state = STATE_STARTING;
     cvm->role = role;
     cvm->started = (struct cvm_waiter){callback, user_data};
-    cvm->starting.open = open_first;
+    cvm->starting.open = start_first;
+    cvm->start_step = 0;
     cvm_hold(cvm);
     cvm_loop_post(cvm->loop, &cvm->starting);
     return NULL;
@@ -317,7 +373,7 @@ cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     cvm->stop_timer = cvm_timer_new(cvm->loop, cut_short, cvm);
     if (cvm->stop_timer) /* else it waits for as long as it takes */
         cvm_timer_start(cvm->stop_timer,
-            (uint64_t)cvm_conf_number(cvm->conf, "request.deadline") + STOP_GRACE_MS);
+            (uint64_t)cvm_conf_own_number(cvm->conf, "request.deadline") + STOP_GRACE_MS);
     cvm_listeners_drain(cvm);
     cvm_host_flush_delays(cvm);
     cvm_release(cvm);

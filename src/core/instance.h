@@ -13,8 +13,10 @@
 #include "op.h"
 #include "threads.h"
 #include "throttle.h"
+#include "trusted_clock.h"
 
 struct registration;
+struct due;
 struct cvm_reconciler;
 struct cvm_transport;
 
@@ -35,6 +37,7 @@ struct cvm_waiter {
 };
 
 #define CVM_MOST_LISTENERS 16
+#define CVM_SUSPENDING     256
 
 struct cvm_s {
     struct cvm_loop *loop; /* gone when is_closed */
@@ -57,10 +60,15 @@ struct cvm_s {
     cvm_role_t role;
     cvm_op_t opening, closings[2]; /* of the backends; the latter by enum cvm_side */
     struct cvm_timer *stop_timer;
+    uint32_t start_step;
     struct cvm_waiter started, stopped;
-    int32_t is_freed;  /* by the caller: goes when it has stopped */
-    int32_t is_closed; /* the loop is */
-    uint32_t running;  /* operations and delayed calls that must end before it closes */
+    struct cvm_trusted_clock clock;
+    int32_t has_devices;                    /* one was seen in the store */
+    struct due *suspending[CVM_SUSPENDING]; /* that run, by their devices; due.c */
+    int32_t is_deferred;                    /* verbs are done once they are recorded */
+    int32_t is_freed;                       /* by the caller: goes when it has stopped */
+    int32_t is_closed;                      /* the loop is */
+    uint32_t running; /* operations and delayed calls that must end before it closes */
     struct cvm_delay *delays;
 
     struct registration *registrations;
@@ -77,6 +85,9 @@ static inline int32_t cvm_is_outside(const cvm_t *cvm)
 {
     return (cvm->platform.flags & CVM_PLATFORM_OUTSIDE_EFFECTS) != 0;
 }
+
+/* A wrong path is more likely than a fleet of none. */
+#define CVM_NO_DEVICES "there is no device in the store: is it the right one?"
 
 /* Something runs that must end before the instance closes. */
 void cvm_hold(cvm_t *cvm);

@@ -12,7 +12,7 @@ struct cvm_key;
 
 enum cvm_side { SIDE_STORE, SIDE_PLATFORM };
 
-#define CVM_OP_TEXT 160
+#define CVM_OP_TEXT 240
 
 struct cvm_op_s {
     struct cvm_mail mail;

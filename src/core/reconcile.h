@@ -13,12 +13,6 @@ struct cvm_reconciler *cvm_reconciler_new(cvm_t *cvm);
 void cvm_reconciler_free(struct cvm_reconciler *reconciler);
 /* Begins to look, every reconcile.interval. 0, or -1 without memory. */
 int32_t cvm_reconcile_start(cvm_t *cvm);
-/* Looks now rather than at the next interval. */
-void cvm_reconcile_soon(cvm_t *cvm);
-/* Looks now, and calls back when what is due of that device is carried out; error says if it could
- * not be. */
-cvm_error_t *cvm_reconcile_device(
-    cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
 /* Looks no more; who waits is told. */
 void cvm_reconcile_stop(cvm_t *cvm);
 

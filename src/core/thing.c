@@ -38,7 +38,7 @@ cvm_error_t *cvm_thing_name(const cvm_t *cvm, const char *uid, char name[CVM_THI
     if (!cvm_uid_is_valid(uid))
         return cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
-    int length = fill_in(cvm_conf_get(cvm->conf, "thing.name_format"), uid, name);
+    int length = fill_in(cvm_conf_own(cvm->conf, "thing.name_format"), uid, name);
     int longest =
         cvm->platform.flags & CVM_PLATFORM_NAME_IS_CN ? LONGEST_CN : CVM_THING_NAME_SIZE - 1;
     /* A thing's name is made of the same characters as a uid. */

@@ -59,7 +59,8 @@ struct cvm_throttle {
 
 static void throttle_refill(struct bucket *bucket, double per_minute, uint64_t now_ms)
 {
-    bucket->left += (double)(now_ms - bucket->at_ms) * per_minute / MINUTE_MS;
+    if (now_ms > bucket->at_ms)
+        bucket->left += (double)(now_ms - bucket->at_ms) * per_minute / MINUTE_MS;
     if (bucket->left > per_minute)
         bucket->left = per_minute;
     bucket->at_ms = now_ms;
@@ -161,8 +162,8 @@ static void throttle_count(
 int32_t cvm_throttle_takes(struct cvm_throttle *throttle, enum cvm_log_level level,
     const char *peer, const char *kind, const char *uid)
 {
-    uint64_t now_ms = cvm_monotonic_ms();
     pthread_mutex_lock(&throttle->lock);
+    uint64_t now_ms = cvm_monotonic_ms(); /* under the lock: no thread may come with an older one */
     int32_t i = throttle_place(throttle, peer, kind, now_ms);
     /* Callers that name no peer are in their own hands: they have the total alone. */
     double per_address = *peer ? throttle->per_address : 0;

@@ -8,6 +8,8 @@
 #include "support/faults.h"
 #include "support/harness.h"
 
+#include "backends/file/file.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -595,6 +597,54 @@ static void starting_survives(void **state)
     instance_end(instance_start(settings));
 }
 
+/* --- The store's file, without an instance ---------------------------------------------------- */
+
+static void ignore_finding(void *argument, const char *line)
+{
+    (void)line;
+    ++*(int *)argument;
+}
+
+/* A backup, a look at it, and the backup in place. Returns how many allocations there were. */
+static long handle_files(enum owner owner, long nth, const char *backup)
+{
+    struct cvm_listed listed = {"77", "issuer", "keyCompromise", 1, INT64_C(4000000000000)};
+    struct cvm_file_restore restore = {
+        .backup = backup, .listed = &listed, .listed_count = 1, .crl_number = 7};
+    struct cvm_file_clock clock = {0, 0};
+    char error[256];
+    int findings = 0;
+    (void)remove(backup);
+    arm(owner, nth);
+    cvm_answer_t answer = cvm_file_backup(harness_store(), backup, error, sizeof error);
+    (void)cvm_file_check(harness_store(), ignore_finding, &findings, error, sizeof error);
+    (void)cvm_file_clock(harness_store(), 1, 0, &clock, error, sizeof error);
+    if (answer == CVM_ANSWER_OK)
+        (void)cvm_file_restore(harness_store(), &restore, error, sizeof error);
+    return disarm();
+}
+
+static void the_stores_file_survives(void **state)
+{
+    uint64_t random = test_seed();
+    char backup[128];
+    (void)state;
+    (void)snprintf(backup, sizeof backup, "%s/backup.db", harness_folder());
+    cvm_t *cvm = instance_start(FAKE);
+    assert_string_equal(device_add(cvm, "DEVICE"), "ok");
+    instance_end(cvm);
+    long count = handle_files(SQLITE, 0, backup), nth = 1;
+    while (handle_files(OURS, nth, backup) >= nth)
+        nth++;
+    for (uint32_t tries = 0; tries < 60 * test_scale(); tries++)
+        (void)handle_files(SQLITE, 1 + (long)(test_random(&random) % (uint64_t)count), backup);
+    (void)handle_files(OURS, 0, backup); /* whatever was left in the middle, it ends well */
+    cvm = instance_start(FAKE);
+    assert_string_equal(device_add(cvm, "DEVICE"), "device_exists");
+    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE serial = '77'"), 1);
+    instance_end(cvm);
+}
+
 /* A configuration, without an instance. */
 static void a_configuration_survives(void **state)
 {
@@ -628,6 +678,7 @@ int main(void)
         TEST(each_of_the_local_platforms_fails_once),
         TEST(some_of_the_libraries_fail),
         TEST(starting_survives),
+        TEST(the_stores_file_survives),
         TEST(a_configuration_survives),
     };
     if (install())

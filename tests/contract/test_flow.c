@@ -705,14 +705,14 @@ static void suspensions_reach_the_platform_in_the_end(void **state)
     cvm_t *cvm = start_with_device();
     assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
     faults_plan("suspend", 1, FAULT_UNAVAILABLE);
-    assert_string_equal(device_disable(cvm, UID), "platform_unavailable");
+    assert_string_equal(device_disable(cvm, UID), "not_carried_out");
     expect_state(outcome.certificate_id, FAKE_ACTIVE);
     assert_string_equal(reconcile(cvm), "ok");
     expect_state(outcome.certificate_id, FAKE_INACTIVE);
 
     assert_string_equal(device_enable(cvm, UID), "ok");
     faults_plan("swap", 2, FAULT_UNAVAILABLE); /* what was carried out could not be written down */
-    assert_string_equal(device_disable(cvm, UID), "store_unavailable");
+    assert_string_equal(device_disable(cvm, UID), "not_carried_out");
     expect_state(outcome.certificate_id, FAKE_INACTIVE);
     assert_string_equal(device_enable(cvm, UID), "ok");
     expect_state(outcome.certificate_id, FAKE_ACTIVE);
@@ -722,16 +722,10 @@ static void suspensions_reach_the_platform_in_the_end(void **state)
     instance_end(cvm);
 }
 
-static void finished(void *user_data, const cvm_error_t *error)
-{
-    (void)error;
-    ++*(int *)user_data;
-}
-
 static void an_operator_who_changes_his_mind_is_followed(void **state)
 {
     struct outcome outcome;
-    int disabled = 0, enabled = 0;
+    struct finish disabled = {.calls = 0}, enabled = {.calls = 0};
     (void)state;
     cvm_t *cvm = start_with_device();
     assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
@@ -741,11 +735,42 @@ static void an_operator_who_changes_his_mind_is_followed(void **state)
     assert_null(cvm_device_enable(cvm, UID, finished, &enabled));
     turn_for(50);
     faults_release();
-    turn_until(&disabled, 1);
-    turn_until(&enabled, 1);
+    turn_until(&disabled.calls, 1);
+    turn_until(&enabled.calls, 1);
     assert_string_equal(reconcile(cvm), "ok");
     expect_state(outcome.certificate_id, FAKE_ACTIVE);
     outcome_clear(&outcome);
+    instance_end(cvm);
+}
+
+/* A re-issue that waits (for an RSA key, say) while its device is removed, added and registered
+ * anew: it is of a row that is no more. */
+static void a_device_that_was_added_anew_is_not_overwritten(void **state)
+{
+    static const struct setting SETTINGS[] = {{"store", "faulty"}, {"platform", "plain:"},
+        {"registration.reissue_after", "0"}, {NULL, NULL}};
+    struct outcome outcome, late;
+    struct view view;
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    faults_plan("swap", 1, FAULT_HOLD_BEFORE);
+    register_start(cvm, UID, token_of(UID), NULL, 0, &late);
+    turn_until_held(1);
+    assert_string_equal(device_remove(cvm, UID, 1), "ok");
+    assert_string_equal(device_add(cvm, UID), "ok");
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
+    faults_release();
+    outcome_wait(&late);
+    device_view(cvm, UID, &view);
+    assert_int_equal(view_count(&view, "current"), 1);
+    assert_string_equal(
+        view.certificate_id, *late.name == 'o' ? late.certificate_id : outcome.certificate_id);
+    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'current'"), 1);
+    outcome_clear(&outcome);
+    outcome_clear(&late);
     instance_end(cvm);
 }
 
@@ -753,7 +778,8 @@ static void an_operator_who_changes_his_mind_is_followed(void **state)
 static void a_stop_during_a_verb_completes_it(void **state)
 {
     struct outcome outcome;
-    int done = 0, is_stopped = 0;
+    struct finish done = {.calls = 0};
+    int is_stopped = 0;
     (void)state;
     cvm_t *cvm = start_with_device();
     assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
@@ -763,7 +789,7 @@ static void a_stop_during_a_verb_completes_it(void **state)
     instance_stop(cvm, &is_stopped);
     faults_release();
     turn_until(&is_stopped, 1);
-    assert_int_equal(done, 1);
+    assert_int_equal(done.calls, 1);
     instance_free(cvm);
     expect_state(outcome.certificate_id, FAKE_ACTIVE);
     cvm = instance_start(FAULTY);
@@ -797,6 +823,7 @@ int main(void)
         TEST(a_disabled_device_is_suspended_until_it_is_enabled),
         TEST(suspensions_reach_the_platform_in_the_end),
         TEST(an_operator_who_changes_his_mind_is_followed),
+        TEST(a_device_that_was_added_anew_is_not_overwritten),
         TEST(a_stop_during_a_verb_completes_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

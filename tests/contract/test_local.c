@@ -6,6 +6,8 @@
 #include "support/faults.h"
 #include "support/harness.h"
 
+#include "base/clock.h"
+
 #include <unistd.h>
 
 #include <openssl/bio.h>
@@ -163,6 +165,18 @@ static void another_key_or_none_is_refused_and_audited(void **state)
     free(other);
 }
 
+/* The same key gets another certificate, and the one that it had is revoked. */
+static void expect_another(cvm_t *cvm, const char *csr, const char *id)
+{
+    char other[65];
+    sql("UPDATE devices SET last_issued_at = last_issued_at - 20000");
+    expect_issued(cvm, csr, other);
+    assert_string_not_equal(other, id);
+    assert_string_equal(state_of(cvm, other), "current");
+    assert_string_equal(reconcile(cvm), "ok");
+    assert_string_equal(state_of(cvm, id), "revoked");
+}
+
 static void an_expired_certificate_is_not_answered_again(void **state)
 {
     char id[65];
@@ -172,10 +186,30 @@ static void an_expired_certificate_is_not_answered_again(void **state)
     assert_string_equal(device_add(cvm, UID), "ok");
     expect_issued(cvm, csr, id);
     sql("UPDATE certificates SET not_after = 1");
-    expect(cvm, csr, "already_registered");
+    expect(cvm, csr, "in_progress"); /* it was issued a moment ago */
+    expect_another(cvm, csr, id);
     assert_int_equal(lines_with("audit", "\"other_key\""), 0); /* it is its own key */
     instance_end(cvm);
     free(csr);
+}
+
+/* One that a clock has made that was ahead is of no use to the device, now or for years. */
+static void a_certificate_of_the_future_is_not_answered_again(void **state)
+{
+    char id[65];
+    (void)state;
+    char *csr = make_csr();
+    cvm_t *cvm = start();
+    cvm_clock_turn(INT64_C(19) * 365 * 86400000, 0);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    expect_issued(cvm, csr, id);
+    cvm_clock_turn(0, 0);
+    expect_another(cvm, csr, id);
+    char *other = make_csr();
+    expect(cvm, other, "already_registered");
+    instance_end(cvm);
+    free(csr);
+    free(other);
 }
 
 static void a_servers_key_is_made_again_for_a_while(void **state)
@@ -323,21 +357,34 @@ static void another_stores_crl_is_not_replaced(void **state)
     sql("DELETE FROM meta"); /* one that knows of nothing */
     sql("DELETE FROM certificates");
     int64_t before = crl_bytes();
-    assert_string_equal(device_disable(cvm, UID), "platform_unavailable");
+    assert_string_equal(device_disable(cvm, UID), "not_carried_out");
     assert_int_equal(crl_bytes(), before);
     instance_end(cvm);
 }
 
-/* Nor is one made that lacks what another CA has issued. */
+/* What another CA has issued stays due; it is told, and holds nothing of ours up. */
 static void what_another_ca_issued_can_not_be_revoked_by_this_one(void **state)
 {
     (void)state;
-    char id[65];
+    char id[65], ours[65];
     cvm_t *cvm = start();
     assert_string_equal(device_add(cvm, UID), "ok");
     expect_issued(cvm, NULL, id);
     sql("UPDATE certificates SET issuer = '00'");
-    assert_string_equal(device_revoke(cvm, UID, NULL), "platform_unavailable");
+    assert_string_equal(device_revoke(cvm, UID, NULL), "not_carried_out");
+    assert_string_equal(state_of(cvm, id), "retiring");
+    assert_string_equal(device_add(cvm, "OURS"), "ok");
+    struct outcome outcome;
+    assert_string_equal(register_now(cvm, "OURS", NULL, &outcome), "ok");
+    memcpy(ours, outcome.certificate_id, sizeof ours);
+    outcome_clear(&outcome);
+    assert_string_equal(device_revoke(cvm, "OURS", NULL), "ok");
+    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE certificate_id = '%s'"
+                                " AND state = 'revoked'",
+                         ours),
+        1);
+    assert_int_equal(lines_with("log", "of issuer 00 are in no CRL"), 1);
+    assert_string_equal(reconcile(cvm), "platform_unavailable");
     assert_string_equal(state_of(cvm, id), "retiring");
     instance_end(cvm);
 }
@@ -1013,6 +1060,7 @@ int main(void)
         TEST(the_same_key_gets_the_same_certificate),
         TEST(another_key_or_none_is_refused_and_audited),
         TEST(an_expired_certificate_is_not_answered_again),
+        TEST(a_certificate_of_the_future_is_not_answered_again),
         TEST(a_servers_key_is_made_again_for_a_while),
         TEST(the_window_closes),
         TEST(a_clock_that_was_set_back_locks_nobody_out),

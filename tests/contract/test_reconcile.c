@@ -6,18 +6,6 @@
 
 #define DUE 300 /* more than a page on every platform */
 
-struct finish {
-    int calls;
-    char name[32];
-};
-
-static void finished(void *user_data, const cvm_error_t *error)
-{
-    struct finish *finish = user_data;
-    finish->calls++;
-    (void)snprintf(finish->name, sizeof finish->name, "%s", cvm_error_name(error));
-}
-
 static cvm_t *start(const char *platform)
 {
     const struct setting settings[] = {{"store", "faulty"}, {"platform", platform}, {NULL, NULL}};
@@ -106,31 +94,129 @@ static void a_scan_that_fails_holds_nothing_up(void **state)
 
 /* --- Who is told ------------------------------------------------------------------------------ */
 
-/* Of two devices that are due in one pass, one fails. */
-static void a_verb_is_told_what_became_of_its_own_device(void **state)
+static const char *const UIDS[] = {"A", "B"};
+
+static void register_both(cvm_t *cvm)
 {
-    static const char *const UIDS[] = {"A", "B"};
     struct outcome outcome;
-    (void)state;
-    cvm_t *cvm = start("fake:");
     for (size_t i = 0; i < LENGTH(UIDS); i++) {
         assert_string_equal(device_add(cvm, UIDS[i]), "ok");
         assert_string_equal(register_now(cvm, UIDS[i], NULL, &outcome), "ok");
         outcome_clear(&outcome);
     }
-    for (uint32_t failing = 1; failing <= 2; failing++) { /* in the order of the uids */
-        for (size_t i = 0; i < LENGTH(UIDS); i++) {
-            sql("UPDATE devices SET is_enabled = 0 WHERE device_uid = '%s'", UIDS[1 - i]);
-            faults_plan("suspend", failing, FAULT_UNAVAILABLE);
-            assert_string_equal(
-                device_disable(cvm, UIDS[i]), failing == i + 1 ? "platform_unavailable" : "ok");
-            assert_string_equal(reconcile(cvm), "ok");
-            assert_string_equal(device_enable(cvm, "A"), "ok");
-            assert_string_equal(device_enable(cvm, "B"), "ok");
-            faults_release();
-        }
+}
+
+/* Of two devices that are due, one fails: it is its own verb that hears of it. */
+static void a_verb_is_told_what_became_of_its_own_device(void **state)
+{
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    register_both(cvm);
+    for (size_t i = 0; i < LENGTH(UIDS); i++) {
+        sql("UPDATE devices SET is_enabled = 0 WHERE device_uid = '%s'", UIDS[1 - i]);
+        faults_plan("suspend", 1, FAULT_UNAVAILABLE);
+        assert_string_equal(device_disable(cvm, UIDS[i]), "not_carried_out");
+        assert_string_equal(device_disable(cvm, UIDS[i]), "ok");
+        assert_int_equal(fake_count("", FAKE_ACTIVE), 1); /* the other is a pass's */
+        assert_string_equal(reconcile(cvm), "ok");
+        assert_int_equal(fake_count("", FAKE_ACTIVE), 0);
+        assert_string_equal(device_enable(cvm, "A"), "ok");
+        assert_string_equal(device_enable(cvm, "B"), "ok");
+        faults_release();
     }
     assert_int_equal(fake_count("", FAKE_ACTIVE), 2);
+    instance_end(cvm);
+}
+
+/* What was recorded by deferred verbs is carried out device by device, and nothing else is done. */
+static void a_device_is_reconciled_alone(void **state)
+{
+    struct finish finish = {.calls = 0};
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    register_both(cvm);
+    cvm_set_deferred(cvm, 1);
+    assert_string_equal(device_revoke(cvm, "A", NULL), "ok");
+    assert_string_equal(device_remove(cvm, "B", 1), "ok");
+    assert_int_equal(fake_count("", FAKE_ACTIVE), 2);
+    cvm_set_deferred(cvm, 0);
+    faults_plan("revoke", 1, FAULT_UNAVAILABLE);
+    assert_null(cvm_device_reconcile(cvm, "A", finished, &finish));
+    turn_until(&finish.calls, 1);
+    assert_string_equal(finish.name, "not_carried_out");
+    assert_null(cvm_device_reconcile(cvm, "A", finished, &finish));
+    turn_until(&finish.calls, 2);
+    assert_string_equal(finish.name, "ok");
+    assert_int_equal(fake_count("", FAKE_ACTIVE), 1);
+    assert_null(cvm_device_reconcile(cvm, "B", finished, &finish)); /* it is gone */
+    turn_until(&finish.calls, 3);
+    assert_string_equal(finish.name, "ok");
+    assert_int_equal(fake_count("", FAKE_ACTIVE), 0);
+    cvm_error_t *error = cvm_device_reconcile(cvm, "no uid", finished, &finish);
+    assert_string_equal(cvm_error_name(error), "invalid_request");
+    cvm_error_free(error);
+    instance_end(cvm);
+}
+
+/* A store whose scans lag, or are dear, or fail: no verb of one device goes by one. */
+static void a_verb_does_not_scan(void **state)
+{
+    static const char *const PLATFORMS[] = {"fake:", "plain:"};
+    for (size_t i = 0; i < LENGTH(PLATFORMS); i++) {
+        cvm_t *cvm = start(PLATFORMS[i]);
+        register_both(cvm);
+        insert_due(1, DUE); /* others', which nobody waits for */
+        uint32_t before = faults_count("scan");
+        faults_plan("scan", 0, FAULT_UNAVAILABLE);
+        assert_string_equal(device_disable(cvm, "A"), "ok");
+        assert_string_equal(device_enable(cvm, "A"), "ok");
+        assert_string_equal(device_revoke(cvm, "A", NULL), "ok");
+        assert_string_equal(device_remove(cvm, "B", 1), "ok");
+        assert_int_equal(faults_count("scan"), before);
+        assert_int_equal(revoked(), 2); /* A's and B's */
+        instance_end(cvm);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
+/* What is due of many is written down by who has done it, once. */
+static void of_two_who_carry_out_the_same_one_reports(void **state)
+{
+    struct finish verb = {.calls = 0}, pass = {.calls = 0};
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    register_both(cvm);
+    faults_plan("revoke", 1, FAULT_HOLD_AFTER);
+    assert_null(cvm_device_revoke(cvm, "A", NULL, finished, &verb));
+    turn_until_held(1);
+    assert_null(cvm_reconcile(cvm, finished, &pass));
+    turn_until(&pass.calls, 1);
+    faults_release();
+    turn_until(&verb.calls, 1);
+    assert_string_equal(verb.name, "ok");
+    assert_string_equal(pass.name, "ok");
+    assert_int_equal(revoked(), 1);
+    assert_int_equal(lines_with("audit", "\"certificate_revoked\""), 1);
+    instance_end(cvm);
+}
+
+/* Many devices: recorded one by one, and carried out together. */
+static void what_is_deferred_is_carried_out_together(void **state)
+{
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    register_both(cvm);
+    cvm_set_deferred(cvm, 1);
+    assert_string_equal(device_revoke(cvm, "A", NULL), "ok");
+    assert_string_equal(device_disable(cvm, "B"), "ok");
+    assert_int_equal(faults_count("revoke") + faults_count("suspend"), 0);
+    assert_string_equal(reconcile(cvm), "ok");
+    assert_int_equal(revoked(), 1);
+    assert_int_equal(fake_count("", FAKE_ACTIVE), 0);
+    cvm_set_deferred(cvm, 0);
+    assert_string_equal(device_enable(cvm, "B"), "ok");
+    assert_int_equal(fake_count("", FAKE_ACTIVE), 1);
     instance_end(cvm);
 }
 
@@ -139,7 +225,7 @@ static void a_verb_is_told_what_became_of_its_own_device(void **state)
 /* What becomes due while a pass runs may be behind it: who asks then waits for the next one. */
 static void who_asks_during_a_pass_waits_for_the_next(void **state)
 {
-    struct finish first = {0, ""}, second = {0, ""}, third = {0, ""};
+    struct finish first = {.calls = 0}, second = {.calls = 0}, third = {.calls = 0};
     (void)state;
     cvm_t *cvm = start("fake:");
     insert_due(1, 1);
@@ -165,12 +251,12 @@ static void who_asks_during_a_pass_waits_for_the_next(void **state)
     instance_end(cvm);
 }
 
-/* Likewise what a registration makes due, though nobody waits for it. */
-static void what_becomes_due_during_a_pass_is_not_forgotten(void **state)
+/* What a registration makes due does not wait for a pass that is held up. */
+static void what_a_registration_makes_due_waits_for_nobody(void **state)
 {
     static const struct setting SETTINGS[] = {
         {"store", "faulty"}, {"registration.reissue_after", "0"}, {NULL, NULL}};
-    struct finish first = {0, ""};
+    struct finish first = {.calls = 0};
     struct outcome outcome;
     (void)state;
     cvm_t *cvm = instance_start(SETTINGS);
@@ -184,13 +270,36 @@ static void what_becomes_due_during_a_pass_is_not_forgotten(void **state)
     sql("UPDATE devices SET is_enabled = 1, revision = revision + 1");
     assert_string_equal(register_now(cvm, "A", NULL, &outcome), "ok");
     outcome_clear(&outcome);
-    assert_int_equal(revoked(), 0);
-    faults_release();
-    turn_until(&first.calls, 1);
     for (int i = 0; i < 1000 && !revoked(); i++)
         turn();
     assert_int_equal(revoked(), 1);
+    assert_int_equal(first.calls, 0);
+    faults_release();
+    turn_until(&first.calls, 1);
     instance_end(cvm);
+}
+
+/* One that keeps failing is tried less and less often, and slows nobody else down. */
+static void items_back_off_each_for_itself(void **state)
+{
+    static const struct setting SERVER[] = {
+        {"store", "faulty"}, {"reconcile.interval", "20ms"}, {NULL, NULL}};
+    (void)state;
+    cvm_t *server = instance_start(SERVER);
+    faults_plan("revoke", 0, FAULT_UNAVAILABLE);
+    insert_due(1, 1);
+    turn_for(700); /* 35 intervals; doubled each time: 6 tries */
+    uint32_t tries = faults_count("revoke"), scans = faults_count("scan");
+    assert_in_range(tries, 2, 8);
+    faults_release();
+    insert_due(2, 2);
+    for (int i = 0; i < 1000 && !revoked(); i++)
+        turn();
+    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE certificate_id = 'C2'"
+                                " AND state = 'revoked'"),
+        1);
+    assert_true(scans > 4 * tries); /* passes went on as ever */
+    instance_end(server);
 }
 
 /* Passes that fail come less and less often. A slow machine only makes them fewer. */
@@ -240,7 +349,7 @@ static void a_stop_between_passes_that_fail_ends_at_once(void **state)
 {
     static const struct setting SERVER[] = {
         {"store", "faulty"}, {"reconcile.interval", "1h"}, {NULL, NULL}};
-    struct finish first = {0, ""}, second = {0, ""};
+    struct finish first = {.calls = 0}, second = {.calls = 0};
     (void)state;
     cvm_t *server = instance_start(SERVER);
     turn_for(20);
@@ -282,7 +391,7 @@ static void meddle(void *user_data, const cvm_error_t *error)
 
 static void who_waits_at_the_stop_may_call_again(void **state)
 {
-    struct finish first = {0, ""};
+    struct finish first = {.calls = 0};
     (void)state;
     cvm_t *cvm = start("fake:");
     struct meddler meddler = {cvm, 0};
@@ -308,8 +417,13 @@ int main(void)
         TEST(writes_that_fail_hold_nothing_up),
         TEST(a_scan_that_fails_holds_nothing_up),
         TEST(a_verb_is_told_what_became_of_its_own_device),
+        TEST(a_device_is_reconciled_alone),
+        TEST(a_verb_does_not_scan),
+        TEST(of_two_who_carry_out_the_same_one_reports),
+        TEST(what_is_deferred_is_carried_out_together),
+        TEST(items_back_off_each_for_itself),
         TEST(who_asks_during_a_pass_waits_for_the_next),
-        TEST(what_becomes_due_during_a_pass_is_not_forgotten),
+        TEST(what_a_registration_makes_due_waits_for_nobody),
         TEST(passes_that_fail_back_off),
         TEST(a_command_does_not_look_by_itself),
         TEST(a_stop_between_passes_that_fail_ends_at_once),

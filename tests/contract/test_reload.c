@@ -12,19 +12,6 @@
 
 #define UID "DEVICE001"
 
-struct finish {
-    int calls;
-    char name[32], text[256];
-};
-
-static void finished(void *user_data, const cvm_error_t *error)
-{
-    struct finish *finish = user_data;
-    finish->calls++;
-    (void)snprintf(finish->name, sizeof finish->name, "%s", cvm_error_name(error));
-    (void)snprintf(finish->text, sizeof finish->text, "%s", cvm_error_text(error));
-}
-
 static const char *path_of(const char *name)
 {
     static char path[128];

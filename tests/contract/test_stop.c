@@ -7,18 +7,6 @@
 static const struct setting SETTINGS[] = {
     {"store", "faulty"}, {"request.deadline", "100ms"}, {NULL, NULL}};
 
-struct finish {
-    int calls;
-    char name[32];
-};
-
-static void finished(void *user_data, const cvm_error_t *error)
-{
-    struct finish *finish = user_data;
-    finish->calls++;
-    (void)snprintf(finish->name, sizeof finish->name, "%s", cvm_error_name(error));
-}
-
 /* One instance, one call that hangs, and how that call comes about. */
 static const struct hang {
     const char *call;

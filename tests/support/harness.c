@@ -99,6 +99,11 @@ const char *harness_make_ca(void)
     return platform_value;
 }
 
+const char *harness_ca(void)
+{
+    return platform_value;
+}
+
 /* --- Instances -------------------------------------------------------------------------------- */
 
 static void set(cvm_conf_t *conf, const char *name, const char *format, const char *text)
@@ -115,6 +120,7 @@ cvm_conf_t *harness_conf(const struct setting *settings)
     cvm_conf_t *conf = cvm_conf_new();
     assert_non_null(conf);
     set(conf, "store", "file:%s", store_path);
+    set(conf, "store.create", "%s", "true");
     set(conf, "platform", "%s", "fake:");
     set(conf, "http.listen", "%s", "off");
     set(conf, "reconcile.interval", "%s", "0");
@@ -286,6 +292,15 @@ void turn_for(uint32_t ms)
     } while (left_ms > 0);
 }
 
+void finished(void *user_data, const cvm_error_t *error)
+{
+    struct finish *finish = user_data;
+    assert_false(inside_call);
+    finish->calls++;
+    (void)snprintf(finish->name, sizeof finish->name, "%s", cvm_error_name(error));
+    (void)snprintf(finish->text, sizeof finish->text, "%s", cvm_error_text(error));
+}
+
 /* --- Registering ------------------------------------------------------------------------------ */
 
 static char *copy_of(const char *text)
@@ -402,24 +417,11 @@ char *make_csr(void)
 
 /* --- Verbs ------------------------------------------------------------------------------------ */
 
-struct done {
-    int calls;
-    char name[32];
-};
-
-static struct done done;
-
-static void finished(void *user_data, const cvm_error_t *error)
-{
-    struct done *finish = user_data;
-    assert_false(inside_call);
-    finish->calls++;
-    (void)snprintf(finish->name, sizeof finish->name, "%s", cvm_error_name(error));
-}
+static struct finish done;
 
 static void begin_call(void)
 {
-    done = (struct done){0, ""};
+    done = (struct finish){0, "", ""};
     inside_call = 1;
 }
 
@@ -531,18 +533,23 @@ uint32_t view_count(const struct view *view, const char *state)
 
 /* --- The store's file ------------------------------------------------------------------------- */
 
-static sqlite3_stmt *prepare(const char *format, va_list arguments)
+static sqlite3_stmt *prepare_plain(const char *text)
 {
     sqlite3_stmt *prepared = NULL;
-    char text[1024];
     if (!database) {
         assert_int_equal(sqlite3_open_v2(store_path, &database, SQLITE_OPEN_READWRITE, NULL), 0);
         (void)sqlite3_busy_timeout(database, 10000);
     }
-    (void)vsnprintf(text, sizeof text, format, arguments);
     if (sqlite3_prepare_v2(database, text, -1, &prepared, NULL) != SQLITE_OK)
         fail_msg("%s: %s", text, sqlite3_errmsg(database));
     return prepared;
+}
+
+static sqlite3_stmt *prepare(const char *format, va_list arguments)
+{
+    char text[1024];
+    (void)vsnprintf(text, sizeof text, format, arguments);
+    return prepare_plain(text);
 }
 
 void sql(const char *format, ...)
@@ -551,6 +558,16 @@ void sql(const char *format, ...)
     va_start(arguments, format);
     sqlite3_stmt *prepared = prepare(format, arguments);
     va_end(arguments);
+    int rc = sqlite3_step(prepared);
+    (void)sqlite3_finalize(prepared);
+    if (rc != SQLITE_DONE && rc != SQLITE_ROW)
+        fail_msg("%s", sqlite3_errmsg(database));
+}
+
+void sql_text(const char *statement, const char *text)
+{
+    sqlite3_stmt *prepared = prepare_plain(statement);
+    (void)sqlite3_bind_text(prepared, 1, text, -1, SQLITE_STATIC);
     int rc = sqlite3_step(prepared);
     (void)sqlite3_finalize(prepared);
     if (rc != SQLITE_DONE && rc != SQLITE_ROW)

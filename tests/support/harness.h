@@ -21,6 +21,8 @@ const char *harness_folder(void);
 const char *harness_store(void);
 /* Makes a CA in the folder: for platform "local:". Returns that property's value. */
 const char *harness_make_ca(void);
+/* The same, once it is made. */
+const char *harness_ca(void);
 
 /* A configuration for the folder: store file:, platform fake:, no reconciling by itself, logs to
  * files; then the settings, which end with a NULL name. "role" is none, but says "server" or
@@ -46,6 +48,14 @@ void turn_until(const int *is_true, int wanted);
 void turn_until_held(uint32_t count);
 /* Turns for so long. */
 void turn_for(uint32_t ms);
+
+/* What a cvm_done_cb was told. */
+struct finish {
+    int calls;
+    char name[32], text[256]; /* of the error; "ok" */
+};
+/* A cvm_done_cb whose user_data is a finish. */
+void finished(void *user_data, const cvm_error_t *error);
 
 /* --- Registering ------------------------------------------------------------------------------ */
 
@@ -107,6 +117,8 @@ uint32_t view_count(const struct view *view, const char *state);
 
 /* Runs a statement, made as by printf, beside the instances. */
 void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same with a text in the place of ?1. */
+void sql_text(const char *statement, const char *text);
 /* The first number that it answers; 0 without a row. */
 int64_t sql_number(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* 1 if the store leads to the certificate: as a device's current one, in a lease, or retiring. */

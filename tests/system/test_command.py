@@ -21,7 +21,7 @@ from cvm_server import Instance, environment, program, token
 
 USAGE, DATAERR, NOINPUT, UNAVAILABLE, CANTCREAT = 64, 65, 66, 69, 73
 TEMPFAIL, NOPERM, CONFIG = 75, 77, 78
-VERBS = ["init", "serve", "device", "token", "ca", "backup", "config", "version"]
+VERBS = ["init", "serve", "device", "token", "ca", "backup", "restore", "store", "config", "version"]
 DEVICE_VERBS = ["import", "add", "show", "list", "enable", "disable", "reset", "revoke", "remove"]
 
 
@@ -103,7 +103,7 @@ def test_what_is_no_verb():
     for words in (["nothing"], ["device", "nothing"], ["ca", "nothing"]):
         assert "nothing" in cvm(*words, code=USAGE).stderr
     cvm(code=USAGE)
-    assert "D2" in cvm("device", "enable", "D1", "D2", "-c", "none", code=USAGE).stderr
+    assert "D2" in cvm("device", "show", "D1", "D2", "-c", "none", code=USAGE).stderr
 
 
 # --- What the verbs say ------------------------------------------------------------------------------
@@ -252,16 +252,18 @@ def test_a_check_of_a_configuration_makes_no_store(instance, tmp_path):
     remove_store(instance)
     before = tree(tmp_path)
     temporary = set(pathlib.Path("/tmp").glob("cvm-check*"))
-    done = on(instance, "serve", "--check-config")
+    done = on(instance, "serve", "--check-config", code=CONFIG)
+    assert "no store" in done.stderr and "--create-store" in done.stderr
+    done = on(instance, "serve", "--check-config", "--create-store")
     assert "is fine" in done.stdout
     assert "no store" in done.stderr and "empty" in done.stderr
     assert tree(tmp_path) == before
     # The rest is checked all the same.
-    on(instance, "serve", "--check-config", "--set", f"http.tls_certificate={instance.conf}", code=CONFIG)
-    on(instance, "serve", "--check-config", "--set", "platform=local:/nowhere", code=CONFIG)
-    on(instance, "serve", "--check-config", "--set", "store=file:/nowhere/devices.db", code=CONFIG)
-    on(instance, "serve", "--check-config", "--set", "audit.file=/nowhere/audit.log", code=CONFIG)
-    on(instance, "serve", "--check-config", "--set", "log.file=/nowhere/log", code=CONFIG)
+    on(instance, "serve", "--check-config", "--create-store", "--set", f"http.tls_certificate={instance.conf}", code=CONFIG)
+    on(instance, "serve", "--check-config", "--create-store", "--set", "platform=local:/nowhere", code=CONFIG)
+    on(instance, "serve", "--check-config", "--create-store", "--set", "store=file:/nowhere/devices.db", code=CONFIG)
+    on(instance, "serve", "--check-config", "--create-store", "--set", "audit.file=/nowhere/audit.log", code=CONFIG)
+    on(instance, "serve", "--check-config", "--create-store", "--set", "log.file=/nowhere/log", code=CONFIG)
     assert tree(tmp_path) == before
     assert set(pathlib.Path("/tmp").glob("cvm-check*")) == temporary
 
@@ -285,7 +287,8 @@ def test_what_is_no_store(instance, kind, verb):
     said = [line for line in on(instance, *verb, code=CONFIG).stderr.splitlines() if "warning" not in line]
     assert len(said) == 1 and "devices.db" in said[0] and "store" in said[0]
     assert ("not a file" if kind == "folder" else "not a database") in said[0]
-    assert {name: content for name, content in tree(instance.folder).items() if name != "audit.log"} == before
+    assert {name: content for name, content in tree(instance.folder).items()
+            if name not in ("audit.log", "devices.db.lock")} == before
 
 
 # --- cvm init ----------------------------------------------------------------------------------------
@@ -443,7 +446,7 @@ def test_a_backup_overwrites_nothing(instance, tmp_path):
     copy = tmp_path / "copy.db"
     assert str(copy) in one_line(on(instance, "backup", copy).stdout)
     before = copy.read_bytes()
-    assert str(copy) in one_line(on(instance, "backup", copy, code=UNAVAILABLE).stderr)
+    assert str(copy) in one_line(on(instance, "backup", copy, code=CANTCREAT).stderr)
     assert copy.read_bytes() == before
     shutil.copy(copy, instance.folder / "devices.db")
     assert count(instance) == 0

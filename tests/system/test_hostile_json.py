@@ -18,7 +18,8 @@ DEVICES = 120
 def plain(module_path):
     instance = Instance(module_path, name="json")
     instance.import_csv([f"FREE{i}" for i in range(DEVICES)] + ["GOOD", "OTHER"])
-    instance.serve_plain(limit_failures_per_address="0/min")
+    instance.serve_plain({"log.refusals_per_address": "0/min", "log.refusals": "0/min"},
+                         limit_failures_per_address="0/min")
     yield instance
     try:
         instance.stop()

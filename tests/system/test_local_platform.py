@@ -18,7 +18,7 @@ import pytest
 from broker import HastyInstance, openssl, wait_until
 from cvm_server import Instance, environment, is_sanitized, program, scale
 
-USAGE, CANTCREAT, UNAVAILABLE, CONFIG = 64, 73, 69, 78
+USAGE, CANTCREAT, TRY_AGAIN, CONFIG = 64, 73, 75, 78
 
 
 # --- Looking at certificates ------------------------------------------------------------------------
@@ -383,7 +383,7 @@ def test_a_crl_that_could_not_be_verified_is_not_written(tmp_path):
     (instance.folder / "ca/root.crl.pem").write_text("junk")
     before = crl_path(instance).read_bytes()
     done = instance.cvm("device", "revoke", "DEVICE", check=False)
-    assert done.returncode == UNAVAILABLE and b"root.crl.pem" in done.stderr
+    assert done.returncode == TRY_AGAIN and b"root.crl.pem" in done.stderr
     assert crl_path(instance).read_bytes() == before
 
 
@@ -455,7 +455,7 @@ def test_one_writer_waits_for_another(tmp_path):
     assert crl_number(crl_path(instance)) > before
 
 
-@pytest.mark.parametrize("call", ["rename", "fsync"])
+@pytest.mark.parametrize("call", ["renameat", "fsync"])
 def test_a_killed_writer_leaves_the_old_file(tmp_path, call):
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
@@ -464,13 +464,13 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path, call):
     before = path.read_bytes()
     script = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path.parent), "-e",
               f"inject={call}:signal=KILL", program(), "ca", "crl", "-c", str(instance.conf)]
-    if call == "rename":
-        del script[5:7]  # rename is known by its own paths
+    if call == "renameat":
+        del script[5:7]  # it is known by its own paths
     done = subprocess.run(script, capture_output=True, check=False, env=environment(), timeout=60)
     if b"Operation not permitted" in done.stderr:
         pytest.skip("ptrace is not permitted")
     assert done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL), done
-    if call == "rename":
+    if call == "renameat":
         assert path.read_bytes() == before
     assert is_good_crl(instance)
     instance.cvm("ca", "crl")
@@ -485,8 +485,8 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
     hidden.unlink(missing_ok=True)
     hidden.mkdir()  # also root can't open that as a file
     done = instance.cvm("device", "revoke", "DEVICE", check=False)
-    assert done.returncode == UNAVAILABLE
-    assert b".crl.lock" in done.stderr and b"it is recorded" in done.stderr
+    assert done.returncode == TRY_AGAIN
+    assert b".crl.lock" in done.stderr and b"recorded, but not carried out" in done.stderr
     hidden.rmdir()
     instance.cvm("device", "revoke", "DEVICE")
     assert len(crl_entries(crl_path(instance))) == 1
@@ -534,7 +534,7 @@ def test_a_failing_command_is_reported_and_run_again(tmp_path):
     flag, log = tmp_path / "flag", tmp_path / "log"
     command = f"echo run >>{log}; test -e {flag}"
     done = instance.cvm("device", "revoke", "DEVICE", "--set", f"ca.crl_command={command}", check=False)
-    assert done.returncode == UNAVAILABLE and b"ca.crl_command failed" in done.stderr
+    assert done.returncode == TRY_AGAIN and b"ca.crl_command failed" in done.stderr
     assert len(crl_entries(crl_path(instance))) == 1, "crl.pem is new all the same"
     assert instance.show("DEVICE")["certificates"][0]["state"] == "retiring"
     with instance.serve(ca_crl_command=command) as server:
@@ -604,6 +604,14 @@ def make_old(instance, folder, days, names="DNS:localhost,DNS:cvm.example,IP:127
                   "-copy_extensions", "copy", data=csr)
     (path / "server.pem").write_text(old + (ca / "issuing.pem").read_text())
     return old
+
+
+def test_a_brokers_certificate_that_is_none_is_told(tmp_path):
+    instance = Instance(tmp_path)
+    (instance.folder / "mosquitto/server.pem").write_text("no certificate")
+    with instance.serve():
+        instance.server.wait_for_log("mosquitto/server.pem could not be renewed: it can't be read as a certificate")
+    assert (instance.folder / "mosquitto/server.pem").read_text() == "no certificate"
 
 
 @pytest.mark.parametrize("days,is_renewed", [(110, True), (1, True), (130, False)])
@@ -802,7 +810,7 @@ def test_another_trust_anchor_is_told_to_devices(tmp_path):
 def test_a_hanging_command_is_ended_with_all_that_it_started(hanging):
     instance, process = hanging
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == UNAVAILABLE and b"ca.crl_command failed" in errors
+    assert process.returncode == TRY_AGAIN and b"ca.crl_command failed" in errors
     group = int((instance.folder / "group").read_text())
     wait_until(lambda: not group_lives(group), "the end of the command's processes")
     assert len(crl_entries(crl_path(instance))) == 1

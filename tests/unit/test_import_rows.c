@@ -29,10 +29,10 @@ static int32_t fake_row(const cvm_batch_t *batch, uint32_t i);
 #include "cli/import_csv.c"
 #include "cli/import_json.c"
 #include "cli/import_lines.c"
-#include "cli/import_progress.c"
 #include "cli/import_runs.c"
 #include "cli/import_sort.c"
 #include "cli/import_write.c"
+#include "cli/progress.c"
 /* NOLINTEND(bugprone-suspicious-include) */
 
 #define TOKEN "0123456789abcdef"
@@ -444,7 +444,7 @@ static cvm_error_t *fake_import(
 /* Writes 5,000 rows, 100 of them twice, with a store that fails at first. */
 static int32_t write_rows(enum cvm_reason reason, uint32_t times, struct import_output *output)
 {
-    struct import_progress progress = {0};
+    struct progress progress = {0};
     *output = (struct import_output){
         .sort = import_sort_new((size_t)1024 * 1024, "/tmp"),
         .progress = &progress,

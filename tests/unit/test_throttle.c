@@ -1,4 +1,6 @@
 /* Lines that strangers can cause: some in full, the others summed up, none forgotten. */
+#include <pthread.h>
+
 #include "support/test.h"
 
 #include "base/clock.h"
@@ -72,6 +74,30 @@ static void expect_line(const struct world *world, const char *line)
 }
 
 static struct world world;
+
+static void *ask_in_a_thread(void *argument)
+{
+    (void)argument;
+    return (void *)(uintptr_t)ask(&world, "192.0.2.1", "wrong_token", 100);
+}
+
+/* The bounds hold whoever asks at once. */
+static void threads_share_one_bound(void **state)
+{
+    pthread_t threads[4];
+    uint32_t taken = 0;
+    (void)state;
+    begin(&world, 60, 600);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, ask_in_a_thread, NULL), 0);
+    for (int i = 0; i < 4; i++) {
+        void *result = NULL;
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        taken += (uint32_t)(uintptr_t)result;
+    }
+    assert_in_range(taken, 60, 61); /* a second may begin meanwhile */
+    end(&world);
+}
 
 static void what_is_beyond_the_rate_is_summed_up(void **state)
 {
@@ -220,6 +246,7 @@ static void a_sum_has_the_gravest_level(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_share_one_bound),
         cmocka_unit_test(what_is_beyond_the_rate_is_summed_up),
         cmocka_unit_test(peers_and_kinds_count_apart),
         cmocka_unit_test(the_total_bounds_all),

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/hex.h"
 
 #define LONGEST_PATH 4096
 /* A broker whose clock is a little slow must not refuse every device. */
@@ -212,6 +213,58 @@ int32_t cvm_crl_write(
     X509_CRL_free(crl);
     (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
     return cvm_files_replace(path, pem, strlen(pem), 0644, (gid_t)-1, error, error_size);
+}
+
+/* --- What it lists ---------------------------------------------------------------------------- */
+
+/* The reason's name; NULL for one that full CRLs don't have. */
+static const char *reason_of(const X509_REVOKED *revoked)
+{
+    ASN1_ENUMERATED *value = X509_REVOKED_get_ext_d2i(revoked, NID_crl_reason, NULL, NULL);
+    long code = value ? ASN1_ENUMERATED_get(value) : CRL_REASON_UNSPECIFIED;
+    ASN1_ENUMERATED_free(value);
+    if (code == CRL_REASON_REMOVE_FROM_CRL)
+        return NULL;
+    for (size_t i = 0; i < sizeof REASONS / sizeof REASONS[0]; i++)
+        if (REASONS[i].code == code)
+            return REASONS[i].name;
+    return "";
+}
+
+static int32_t fill_listed(
+    const struct ca *ca, const X509_REVOKED *revoked, struct cvm_listed *entry)
+{
+    const ASN1_INTEGER *serial = X509_REVOKED_get0_serialNumber(revoked);
+    const char *reason = reason_of(revoked);
+    int length = ASN1_STRING_length(serial);
+    if (!reason || length < 0 || (size_t)length * 2 >= sizeof entry->serial)
+        return -1;
+    cvm_hex(ASN1_STRING_get0_data(serial), (size_t)length, entry->serial);
+    (void)snprintf(entry->issuer, sizeof entry->issuer, "%s", ca->key_id);
+    (void)snprintf(entry->reason, sizeof entry->reason, "%s", reason);
+    entry->revoked_at_ms = cvm_ca_time_ms(X509_REVOKED_get0_revocationDate(revoked));
+    entry->not_after_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    return 0;
+}
+
+int32_t cvm_crl_each(const struct ca *ca, const char *folder,
+    int32_t (*listed)(void *argument, const struct cvm_listed *entry), void *argument)
+{
+    char path[LONGEST_PATH];
+    (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
+    BIO *bio = BIO_new_file(path, "re");
+    X509_CRL *crl = parse(ca, bio);
+    int32_t failed = crl ? 0 : -1;
+    STACK_OF(X509_REVOKED) *all = crl ? X509_CRL_get_REVOKED(crl) : NULL;
+    for (int i = 0; !failed && i < sk_X509_REVOKED_num(all); i++) {
+        struct cvm_listed entry;
+        if (!fill_listed(ca, sk_X509_REVOKED_value(all, i), &entry))
+            failed = listed(argument, &entry);
+    }
+    X509_CRL_free(crl);
+    BIO_free(bio);
+    ERR_clear_error();
+    return failed;
 }
 
 int64_t cvm_crl_read(

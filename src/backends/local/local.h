@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "base/listed.h"
 #include "cvm/plugin.h"
 
 /* Makes the platform known as "local". */
@@ -34,9 +35,16 @@ int32_t cvm_local_is_server_name(const char *name);
  * issuing CA in folder. 0, or -1 and why. */
 int32_t cvm_local_server(
     const char *folder, const struct cvm_local_server *server, char *error, size_t error_size);
-/* Renews a server certificate of this CA that has less than a third of its time left, for the same
- * names and key. 1 if it did, 0 if there was nothing to do (also for a foreign one), -1 and why. */
-int32_t cvm_local_renew_server(
-    const char *folder, const char *certificate, const char *key, char *error, size_t error_size);
+/* Renews a server certificate of this CA, for the same names and key: now, or if it is not valid or
+ * has less than a third of its time left. 1 if it did, 0 if there was nothing to do (also for a
+ * foreign one), -1 and why. */
+int32_t cvm_local_renew_server(const char *folder, const char *certificate, const char *key,
+    int32_t now, char *error, size_t error_size);
+
+/* Tells each certificate that crl.pem lists, and the CRL's number (0 if there is no crl.pem). 0, or
+ * -1 and why. */
+int32_t cvm_local_crl_listed(const char *folder, int64_t *number,
+    int32_t (*listed)(void *argument, const struct cvm_listed *entry), void *argument, char *error,
+    size_t error_size);
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/files.h"
 #include "local.h"
 
@@ -90,18 +89,21 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
     return CVM_ANSWER_OK;
 }
 
-static void report_expiry(const struct platform *platform)
+static void report_life(const struct platform *platform)
 {
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "root",
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->root)) / 1000);
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "issuing",
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
+    platform->host->clock_bound(platform->context,
+        cvm_ca_time_ms(X509_get0_notBefore(platform->ca->issuing)),
+        cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)));
 }
 
 static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
 {
     struct platform *platform = self;
-    report_expiry(platform);
+    report_life(platform);
     platform->is_server = role == CVM_ROLE_SERVER;
     cvm_publish_when_due(platform);
     platform->host->complete(op, CVM_ANSWER_OK, NULL);
@@ -122,7 +124,7 @@ static void reload_now(struct platform *platform, struct waiting *waiting)
         cvm_publish_answer(platform, waiting, CVM_ANSWER_INVALID, error);
     } else {
         cvm_ca_free(before);
-        report_expiry(platform);
+        report_life(platform);
         cvm_publish_all(platform, waiting);
     }
 }
@@ -166,10 +168,6 @@ static void prepare(
     const cvm_host_t *host = platform->host;
     (void)device;
     (void)certificate;
-    if (cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) <= cvm_now_ms()) {
-        host->complete(op, CVM_ANSWER_UNAVAILABLE, "the issuing CA's certificate has expired");
-        return;
-    }
     int32_t failed = host->op_set_text(op, CVM_OUT_ENDPOINT, platform->endpoint) ||
                      host->op_set_text(op, CVM_OUT_ROOT_CA, platform->root_ca) ||
                      host->op_set_text(op, CVM_OUT_CHAIN, platform->ca->chain_pem);
@@ -221,6 +219,23 @@ static void publish_change(
     cvm_publish(self, op);
 }
 
+/* One that another CA has issued can't be in a CRL of ours. */
+static void revoke(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    const struct platform *platform = self;
+    const char *issuer = platform->host->text(certificate, CVM_C_ISSUER);
+    char why[200];
+    if (!*issuer || strcmp(issuer, platform->ca->key_id) == 0) {
+        publish_change(self, op, device, certificate);
+        return;
+    }
+    (void)snprintf(why, sizeof why,
+        "the certificate's issuer is %.40s, and this server signs for %s alone", issuer,
+        platform->ca->key_id);
+    platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, why);
+}
+
 static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .size = sizeof(cvm_platform_ops_t),
     .flags = CVM_PLATFORM_NAME_IS_CN,
@@ -228,7 +243,7 @@ static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .open = open_platform,
     .prepare = prepare,
     .create_certificate = create_certificate,
-    .revoke = publish_change,
+    .revoke = revoke,
     .suspend = publish_change,
     .reload = reload,
     .close = close_platform,

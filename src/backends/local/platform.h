@@ -13,6 +13,13 @@ struct waiting {
     cvm_op_t *op;
 };
 
+/* What an issuer whose key is not here has revoked. */
+struct foreign {
+    char issuer[41];
+    uint32_t rows;
+};
+#define MOST_FOREIGN 8
+
 struct publication;
 
 struct platform {
@@ -25,9 +32,12 @@ struct platform {
     struct waiting *waiting;   /* for the next CRL */
     struct waiting *reloading; /* until the publication is done: it works with the CA as it is */
     struct publication *publication;
-    cvm_op_t *closing;             /* likewise */
-    atomic_int must_end;           /* what waits in a thread is cut short */
-    int32_t is_server, will_check; /* a look whether a new CRL is due is scheduled */
+    cvm_op_t *closing;                    /* likewise */
+    atomic_int must_end;                  /* what waits in a thread is cut short */
+    int32_t is_server, will_check;        /* a look whether a new CRL is due is scheduled */
+    int32_t must_write;                   /* another process's CRL will not do */
+    struct foreign foreign[MOST_FOREIGN]; /* as the last CRL left them out */
+    uint32_t foreign_count;
 };
 
 /* Puts op into a list; without memory it completes, and -1 is returned. */

@@ -1,35 +1,29 @@
 /*
  * Publishing the CRL: by one process at a time, under the lock of ca/.crl.lock, at most once a
- * second: lock, scan what is revoked and what is suspended, take the next number from the store,
+ * second: lock, scan what is suspended and what is revoked, take the next number from the store,
  * sign, write. The scans run under the lock, so that no older view of the store can follow a newer
  * one.
  */
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/files.h"
 #include "command.h"
 #include "crl.h"
+#include "crl_lock.h"
 #include "platform.h"
 
 #define LEAST_INTERVAL_MS 1000
-#define CHECK_EVERY_MS    (INT64_C(3600) * 1000)
-#define LOCK_TRIES        3000 /* 30 s */
-#define LOCK_WAIT_MS      10
+#define CHECK_EVERY_MS    60000
+#define DOUBT_EVERY_MS    10000
 #define PAGE              1000
 #define NUMBER_NAME       "crl_number"
 #define FIRST_NUMBER      1 /* of the CRL that is made with the CA */
 #define MOST_SWAPS        5
 #define LONGEST_PATH      4096
-#define ERROR_SIZE        160
+#define ERROR_SIZE        240
 
 struct entry {
     char serial[41], reason[25];
@@ -41,8 +35,8 @@ struct entry {
 struct publication {
     struct platform *platform;
     struct waiting *waiting; /* who is answered by it */
-    int32_t only_if_due, is_due;
-    int lock_fd;
+    int32_t is_due, must_write, is_served, is_not_handed_over;
+    struct crl_lock lock;
     cvm_scan_t scanning;
     int64_t now_ms;
     char cursor[CVM_CURSOR_SIZE];
@@ -51,14 +45,15 @@ struct publication {
     int64_t number_on_disk, number;
     char last_number[24], new_number[24]; /* as the store has them */
     int64_t this_update_ms, next_update_ms;
-    uint32_t foreign; /* entries of another issuer */
+    struct foreign foreign[MOST_FOREIGN]; /* entries of other issuers */
+    uint32_t foreign_count;
     const char *command;
     int64_t validity_ms;
     cvm_answer_t answer;
     char error[ERROR_SIZE];
 };
 
-static void start(struct platform *platform, int32_t only_if_due);
+static void start(struct platform *platform);
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
@@ -73,20 +68,15 @@ void cvm_publish_answer(
     }
 }
 
-static void unlock(struct publication *publication)
-{
-    if (publication->lock_fd >= 0)
-        (void)close(publication->lock_fd);
-    publication->lock_fd = -1;
-}
-
 static void finish(struct publication *publication)
 {
     struct platform *platform = publication->platform;
     const cvm_host_t *host = platform->host;
     int32_t failed = publication->answer != CVM_ANSWER_OK;
-    unlock(publication);
+    cvm_crl_lock_let_go(&publication->lock);
     platform->publication = NULL;
+    if (publication->is_not_handed_over) /* by the next check at the latest */
+        platform->must_write = 1;
     if (publication->next_update_ms)
         host->gauge(
             platform->context, CVM_GAUGE_CRL_NEXT_UPDATE, "", publication->next_update_ms / 1000);
@@ -99,7 +89,7 @@ static void finish(struct publication *publication)
     if (!platform->will_check)
         cvm_publish_when_due(platform);
     if (platform->waiting)
-        start(platform, 0);
+        start(platform);
     else
         cvm_platform_go_on(platform);
 }
@@ -151,6 +141,18 @@ static char *make_crl(const struct publication *publication)
     return pem;
 }
 
+/* Runs ca.crl_command without the lock: it may take its time, and reads what is newest. */
+static void hand_over(void *argument)
+{
+    struct publication *publication = argument;
+    cvm_crl_lock_let_go(&publication->lock);
+    if (*publication->command &&
+        cvm_command_run(publication->command, &publication->platform->must_end)) {
+        publication->is_not_handed_over = 1;
+        fail(publication, "crl.pem is new, but ca.crl_command failed", "");
+    }
+}
+
 static void sign_and_write(void *argument)
 {
     struct publication *publication = argument;
@@ -165,10 +167,8 @@ static void sign_and_write(void *argument)
     }
     (void)cvm_crl_read(
         platform->ca, platform->folder, &publication->this_update_ms, &publication->next_update_ms);
-    unlock(publication); /* the command may take its time, and reads what is newest */
-    if (*publication->command &&
-        cvm_command_run(publication->command, &publication->platform->must_end))
-        fail(publication, "crl.pem is new, but ca.crl_command failed", "");
+    cvm_crl_lock_done(&publication->lock);
+    hand_over(publication);
 }
 
 static void written(void *argument)
@@ -209,7 +209,8 @@ static int64_t next_number(const struct publication *publication)
  */
 static int32_t is_lost(const struct publication *publication)
 {
-    return publication->number_on_disk > FIRST_NUMBER && !publication->count;
+    return publication->number_on_disk > FIRST_NUMBER && !publication->count &&
+           !publication->foreign_count;
 }
 
 static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
@@ -262,12 +263,36 @@ static struct entry *new_entry(struct publication *publication)
     return &publication->entries[publication->count++];
 }
 
+/* It is no reason to leave out what can be listed. What is suspended and revoked as well is found
+ * by both scans, and counted by the second. */
+static void note_foreign(
+    struct publication *publication, const char *issuer, const cvm_record_t *certificate)
+{
+    const cvm_host_t *host = publication->platform->host;
+    uint32_t i = 0;
+    int32_t is_found_again = publication->scanning == CVM_SCAN_SUSPENDED &&
+                             strcmp(host->text(certificate, CVM_C_STATE), "retiring") == 0 &&
+                             host->number(certificate, CVM_C_REVOKE_AFTER) <= publication->now_ms;
+    if (!*issuer || is_found_again)
+        return;
+    while (i < publication->foreign_count && strcmp(publication->foreign[i].issuer, issuer) != 0)
+        i++;
+    if (i == MOST_FOREIGN)
+        return;
+    if (i == publication->foreign_count) {
+        (void)snprintf(
+            publication->foreign[i].issuer, sizeof publication->foreign[i].issuer, "%s", issuer);
+        publication->foreign_count++;
+    }
+    publication->foreign[i].rows++;
+}
+
 static int32_t add_entry(struct publication *publication, const cvm_record_t *certificate)
 {
     const cvm_host_t *host = publication->platform->host;
     const char *issuer = host->text(certificate, CVM_C_ISSUER);
     if (strcmp(issuer, publication->platform->ca->key_id) != 0) {
-        publication->foreign += *issuer != 0;
+        note_foreign(publication, issuer, certificate);
         return 0;
     }
     struct entry *entry = new_entry(publication);
@@ -285,6 +310,37 @@ static int32_t add_entry(struct publication *publication, const cvm_record_t *ce
     return 0;
 }
 
+static uint32_t foreign_rows(const struct foreign *list, uint32_t count, const char *issuer)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(list[i].issuer, issuer) == 0)
+            return list[i].rows;
+    return 0;
+}
+
+/* An issuer that has none any more is told as 0; one that has more, by a line too. */
+static void tell_foreign(const struct publication *publication)
+{
+    struct platform *platform = publication->platform;
+    const struct foreign *now = publication->foreign;
+    for (uint32_t i = 0; i < platform->foreign_count; i++)
+        if (!foreign_rows(now, publication->foreign_count, platform->foreign[i].issuer))
+            platform->host->gauge(
+                platform->context, CVM_GAUGE_CRL_UNSIGNED_ROWS, platform->foreign[i].issuer, 0);
+    for (uint32_t i = 0; i < publication->foreign_count; i++) {
+        char line[ERROR_SIZE];
+        (void)snprintf(line, sizeof line,
+            "%u revoked certificates of issuer %.40s are in no CRL: this server signs for %s alone",
+            now[i].rows, now[i].issuer, platform->ca->key_id);
+        platform->host->gauge(
+            platform->context, CVM_GAUGE_CRL_UNSIGNED_ROWS, now[i].issuer, now[i].rows);
+        if (now[i].rows > foreign_rows(platform->foreign, platform->foreign_count, now[i].issuer))
+            platform->host->log(platform->context, CVM_LEVEL_WARNING, line);
+    }
+    memcpy(platform->foreign, now, sizeof platform->foreign);
+    platform->foreign_count = publication->foreign_count;
+}
+
 /* There is another page, or another kind; else it takes its number. */
 static void after_page(struct publication *publication)
 {
@@ -293,9 +349,8 @@ static void after_page(struct publication *publication)
     } else if (publication->scanning == CVM_SCAN_SUSPENDED) {
         publication->scanning = CVM_SCAN_REVOKED;
         scan(publication);
-    } else if (publication->foreign) {
-        give_up(publication, "a certificate to list is another CA's (was issuing.pem replaced?)");
     } else {
+        tell_foreign(publication);
         take_number(publication);
     }
 }
@@ -328,28 +383,7 @@ static void scan(struct publication *publication)
         give_up(publication, "out of memory");
 }
 
-/* --- The lock, in a thread -------------------------------------------------------------------- */
-
-static int32_t lock(struct publication *publication)
-{
-    char path[LONGEST_PATH], why[ERROR_SIZE];
-    (void)snprintf(path, sizeof path, "%s/.crl.lock", publication->platform->folder);
-    int fd = cvm_files_open(path, O_RDWR | O_CREAT, 0600, why, sizeof why);
-    for (int i = 0; fd >= 0 && i < LOCK_TRIES && !atomic_load(&publication->platform->must_end);
-         i++) {
-        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-            publication->lock_fd = fd;
-            return 0;
-        }
-        cvm_sleep_us(LOCK_WAIT_MS * 1000);
-    }
-    if (fd >= 0)
-        cvm_files_explain(why, sizeof why, path, "another process does not let go of it");
-    fail(publication, "no new CRL: ", why);
-    if (fd >= 0)
-        (void)close(fd);
-    return -1;
-}
+/* --- Its turn, in a thread -------------------------------------------------------------------- */
 
 /* At most one CRL a second, whoever writes them: a broker that reads each would do nothing else. */
 static void keep_distance(const struct platform *platform)
@@ -375,64 +409,140 @@ static int32_t is_due(const struct publication *publication)
            publication->next_update_ms > cvm_crl_end_ms(ca, publication->validity_ms);
 }
 
+static int32_t will_write(const struct publication *publication)
+{
+    return publication->is_due || publication->must_write ||
+           (publication->waiting && !publication->is_served);
+}
+
 static void prepare(void *argument)
 {
     struct publication *publication = argument;
-    const struct platform *platform = publication->platform;
-    if (lock(publication))
+    struct platform *platform = publication->platform;
+    char why[ERROR_SIZE];
+    if (cvm_crl_lock_take(
+            &publication->lock, platform->folder, &platform->must_end, why, sizeof why)) {
+        fail(publication, "no new CRL: ", why);
         return;
+    }
+    publication->is_served = cvm_crl_lock_is_served(&publication->lock);
     publication->number_on_disk = cvm_crl_read(
         platform->ca, platform->folder, &publication->this_update_ms, &publication->next_update_ms);
     publication->is_due = is_due(publication);
-    if (publication->is_due || !publication->only_if_due)
+    if (will_write(publication))
         keep_distance(platform);
 }
 
-static void prepared(void *argument)
+static void append_waiting(struct waiting **list, struct waiting *more)
 {
-    struct publication *publication = argument;
-    if (publication->lock_fd >= 0 && publication->only_if_due && !publication->is_due) {
-        finish(publication);
-        return;
-    }
-    /* From now on: whoever asks later may have changed the store after this. */
-    publication->waiting = publication->platform->waiting;
-    publication->platform->waiting = NULL;
-    if (publication->lock_fd < 0) {
-        finish(publication);
-        return;
-    }
+    while (*list)
+        list = &(*list)->next;
+    *list = more;
+}
+
+static void begin(struct publication *publication)
+{
+    struct platform *platform = publication->platform;
+    /* Who asked meanwhile is served as well; who asks later may change the store after this. */
+    append_waiting(&publication->waiting, platform->waiting);
+    platform->waiting = NULL;
+    cvm_crl_lock_begin(&publication->lock);
     publication->now_ms = cvm_now_ms();
     /* In this order: what is suspended and then revoked meanwhile is in one of them at least. */
     publication->scanning = CVM_SCAN_SUSPENDED;
     scan(publication);
 }
 
+/* The last number that was taken is crl.pem's; else one of the two was put back from a backup, or
+ * a publisher was cut short, and crl.pem may say other than the store. */
+static void compare_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
+{
+    struct publication *publication = argument;
+    const char *last = publication->platform->host->op_text(op, CVM_OUT_VALUE);
+    if (answer == CVM_ANSWER_OK && last && strtoll(last, NULL, 10) != publication->number_on_disk)
+        begin(publication);
+    else
+        finish(publication);
+}
+
+/* Nobody waits. */
+static void look_at_number(struct publication *publication)
+{
+    struct platform *platform = publication->platform;
+    if (platform->host->store_meta_get(platform->context, NUMBER_NAME, compare_number, publication))
+        finish(publication);
+}
+
+/* Another process' CRL tells what is waited for; but whether it handed that over is not known. */
+static void served(struct publication *publication)
+{
+    const cvm_host_t *host = publication->platform->host;
+    if (!*publication->command)
+        finish(publication);
+    else if (host->run(publication->platform->context, hand_over, written, publication))
+        give_up(publication, "out of memory");
+}
+
+static void prepared(void *argument)
+{
+    struct publication *publication = argument;
+    if (publication->lock.fd < 0)
+        finish(publication);
+    else if (will_write(publication))
+        begin(publication);
+    else if (publication->waiting)
+        served(publication);
+    else
+        look_at_number(publication);
+}
+
 /* --- When ------------------------------------------------------------------------------------- */
 
-static void start(struct platform *platform, int32_t only_if_due)
+static struct publication *publication_new(struct platform *platform)
 {
     const cvm_host_t *host = platform->host;
+    struct publication *publication = calloc(1, sizeof *publication);
+    if (!publication)
+        return NULL;
+    publication->platform = platform;
+    publication->lock.fd = -1;
+    publication->command = host->property(platform->context, "ca.crl_command");
+    publication->validity_ms = host->property_number(platform->context, "ca.crl_validity");
+    publication->must_write = platform->must_write;
+    publication->waiting = platform->waiting;
+    return publication;
+}
+
+/* 0, or -1 without memory. */
+static int32_t start_publication(struct platform *platform)
+{
+    struct publication *publication = publication_new(platform);
+    if (!publication)
+        return -1;
+    if (platform->host->run(platform->context, prepare, prepared, publication)) {
+        free(publication);
+        return -1;
+    }
+    platform->publication = publication;
+    platform->waiting = NULL;
+    platform->must_write = 0;
+    return 0;
+}
+
+/* Writes a CRL for those who wait, or looks whether one is due. */
+static void start(struct platform *platform)
+{
     if (platform->publication)
         return; /* the next one follows by itself */
-    int32_t must_end = atomic_load(&platform->must_end);
-    struct publication *publication = must_end ? NULL : calloc(1, sizeof *publication);
-    if (publication) {
-        publication->platform = platform;
-        publication->only_if_due = only_if_due;
-        publication->lock_fd = -1;
-        publication->command = host->property(platform->context, "ca.crl_command");
-        publication->validity_ms = host->property_number(platform->context, "ca.crl_validity");
-        platform->publication = publication;
-        if (!host->run(platform->context, prepare, prepared, publication))
-            return;
-        platform->publication = NULL;
-        free(publication);
-    }
+    /* A CRL of a clock that is wrong refuses every device. */
+    const char *why = platform->host->clock_doubt(platform->context);
+    if (atomic_load(&platform->must_end))
+        why = "the instance stops";
+    if (!why && !start_publication(platform))
+        return;
     struct waiting *waiting = platform->waiting;
     platform->waiting = NULL;
-    cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE,
-        must_end ? "the instance stops" : "out of memory");
+    cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE, why ? why : "out of memory");
     cvm_platform_go_on(platform);
 }
 
@@ -451,7 +561,7 @@ int32_t cvm_publish_wait(struct platform *platform, struct waiting **list, cvm_o
 void cvm_publish(struct platform *platform, cvm_op_t *op)
 {
     if (!cvm_publish_wait(platform, &platform->waiting, op))
-        start(platform, 0);
+        start(platform);
 }
 
 void cvm_publish_all(struct platform *platform, struct waiting *waiting)
@@ -462,7 +572,8 @@ void cvm_publish_all(struct platform *platform, struct waiting *waiting)
         platform->waiting = waiting;
         waiting = next;
     }
-    start(platform, 0);
+    platform->must_write = 1; /* by the CA as it was read now */
+    start(platform);
 }
 
 static void check_again(void *argument)
@@ -479,9 +590,11 @@ void cvm_publish_when_due(struct platform *platform)
         validity_ms && validity_ms / 8 < CHECK_EVERY_MS ? validity_ms / 8 : CHECK_EVERY_MS;
     if (!platform->is_server)
         return;
+    if (platform->host->clock_doubt(platform->context)) /* until it is right again */
+        wait_ms = DOUBT_EVERY_MS;
     /* Refused when the instance stops, or without memory: then the next publication tries again. */
     platform->will_check =
         !platform->host->after(platform->context, wait_ms, check_again, platform);
     if (platform->will_check)
-        start(platform, 1);
+        start(platform);
 }
