@@ -390,11 +390,13 @@ static void capture(cvm_registry_t *registry, const char *name, const cvm_store_
 
 int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry)
 {
-    real_host = host;
-    inner_host = *host;
-    inner_host.complete = inner_complete;
-    inner_host.add_store = capture;
-    (void)cvm_plugin_file(&inner_host, registry);
+    if (!real_host) { /* once: an instance that was cut short may still run, in threads */
+        inner_host = *host;
+        inner_host.complete = inner_complete;
+        inner_host.add_store = capture;
+        (void)cvm_plugin_file(&inner_host, registry);
+        real_host = host;
+    }
     host->add_store(registry, "faulty", &FAULTY);
     return 0;
 }
