@@ -4,6 +4,8 @@
 
 #include <stdlib.h>
 
+#include "base/hash.h"
+
 #define SETS 1024
 #define WAYS 8
 
@@ -28,13 +30,10 @@ void cvm_backoff_free(struct cvm_backoff *backoff)
     free(backoff);
 }
 
-/* FNV-1a; never 0. */
+/* Never 0. */
 static uint64_t backoff_key(const char *what)
 {
-    uint64_t key = UINT64_C(0xcbf29ce484222325);
-    for (; *what; what++)
-        key = (key ^ (uint8_t)*what) * UINT64_C(0x100000001b3);
-    return key | 1;
+    return cvm_hash(what) | 1;
 }
 
 static struct entry *backoff_find(const struct cvm_backoff *backoff, uint64_t key)

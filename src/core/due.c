@@ -7,6 +7,7 @@
 
 #include "audit.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "call.h"
 #include "instance.h"
 #include "record.h"
@@ -82,10 +83,7 @@ const char *cvm_due_name(const struct cvm_due_kind *kind, const cvm_record_t *re
 
 static struct due **running_list(cvm_t *cvm, const char *name)
 {
-    uint32_t hash = 2166136261u;
-    for (; *name; name++)
-        hash = (hash ^ (uint8_t)*name) * 16777619u;
-    return &cvm->suspending[hash % CVM_SUSPENDING];
+    return &cvm->suspending[(cvm_hash(name) >> 32) % CVM_SUSPENDING];
 }
 
 static struct due *running_find(cvm_t *cvm, const struct cvm_due_kind *kind, const char *name)
