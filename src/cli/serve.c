@@ -75,9 +75,10 @@ static void renew_certificates(struct server *server)
     const char *folder = cli_ca_folder(server->conf);
     char certificate[LONGEST_PATH], key[LONGEST_PATH];
     cvm_error_t *doubt = cvm_check_clock(server->cvm);
-    server->next_check_ms = cli_now_ms() + RENEWAL_CHECK_MS;
+    int32_t must_wait = !folder || doubt;
     cvm_error_free(doubt);
-    if (!folder || doubt)
+    server->next_check_ms = cli_now_ms() + RENEWAL_CHECK_MS;
+    if (must_wait)
         return;
     (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
     (void)snprintf(key, sizeof key, "%s/../mosquitto/server.key", folder);

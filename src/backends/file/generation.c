@@ -73,24 +73,27 @@ static int read_generation(const char *path, char generation[GENERATION_SIZE])
     return rc;
 }
 
+/* What the note says of the file: what it is, and what a server is about to make it. */
+struct note {
+    char ours[GENERATION_SIZE], next[GENERATION_SIZE];
+};
+
+/* 1 if it says anything. */
+static int read_note(const struct lock *lock, struct note *note)
+{
+    cvm_lock_read(lock, SLOT_GENERATION, note->ours, sizeof note->ours);
+    cvm_lock_read(lock, SLOT_NEXT, note->next, sizeof note->next);
+    return *note->ours || *note->next;
+}
+
 /* Is what the main file says in the note? 1 or 0; -1 if the file can't be read, or the note says
  * nothing. */
 static int is_noted(const struct lock *lock, const char *path, char found[GENERATION_SIZE])
 {
-    char ours[GENERATION_SIZE], next[GENERATION_SIZE];
-    cvm_lock_read(lock, SLOT_GENERATION, ours, sizeof ours);
-    cvm_lock_read(lock, SLOT_NEXT, next, sizeof next);
-    if (read_generation(path, found) != SQLITE_OK || (!*ours && !*next))
+    struct note note;
+    if (!read_note(lock, &note) || read_generation(path, found) != SQLITE_OK)
         return -1;
-    return strcmp(found, ours) == 0 || (*next && strcmp(found, next) == 0);
-}
-
-static int has_note(const struct lock *lock)
-{
-    char ours[GENERATION_SIZE], next[GENERATION_SIZE];
-    cvm_lock_read(lock, SLOT_GENERATION, ours, sizeof ours);
-    cvm_lock_read(lock, SLOT_NEXT, next, sizeof next);
-    return *ours || *next;
+    return strcmp(found, note.ours) == 0 || (*note.next && strcmp(found, note.next) == 0);
 }
 
 static cvm_answer_t refuse_file(const char *path, char *error, size_t error_size)
@@ -105,7 +108,8 @@ cvm_answer_t cvm_generation_check(
     const struct lock *lock, const char *path, char *error, size_t error_size)
 {
     char found[GENERATION_SIZE];
-    if (!cvm_store_has_log(path) || !has_note(lock) || is_noted(lock, path, found) == 1)
+    struct note note;
+    if (!cvm_store_has_log(path) || !read_note(lock, &note) || is_noted(lock, path, found) == 1)
         return CVM_ANSWER_OK;
     return refuse_file(path, error, error_size);
 }
