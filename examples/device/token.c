@@ -16,21 +16,52 @@
 #include <openssl/sha.h>
 #include <string.h>
 
-enum { SECRET_SIZE = 4096 };
+/* As long as the command takes them, with a line end and NUL. */
+enum { LONGEST_SECRET = 1023, SECRET_SIZE = LONGEST_SECRET + 3 };
 
-/* Reads a secret; one newline at the file's end, which an editor put there, is not part of it. */
-static int read_secret(const char *path, char *secret, size_t size, size_t *length)
+static size_t without_line_end(const char *secret, size_t length)
 {
-    const long got = file_read(AT_FDCWD, path, secret, size);
+    if (length > 0 && secret[length - 1] == '\n') {
+        length--;
+    } else if (length == 0 || secret[length - 1] != '\r') {
+        return length;
+    }
+    return length > 0 && secret[length - 1] == '\r' ? length - 1 : length;
+}
+
+/* What editors and shells put into a file makes another secret of it, and so another token. */
+static const char *fault_of(const char *secret, size_t length)
+{
+    if (length == 0) {
+        return "empty; it must hold the device's secret or token";
+    }
+    if (length > LONGEST_SECRET) {
+        return "longer than a secret or token may be";
+    }
+    for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)secret[i] < ' ' || secret[i] == 0x7f) {
+            return "it holds more than one line, or a control character (UTF-16?)";
+        }
+    }
+    if (length >= 3 && memcmp(secret, "\xef\xbb\xbf", 3) == 0) {
+        return "it begins with a byte order mark, which is no part of a secret";
+    }
+    return NULL;
+}
+
+/* Reads a secret; one line end at the file's end, which an editor put there, is not part of it. */
+static int read_secret(const char *path, char secret[SECRET_SIZE], size_t *length)
+{
+    const long got = file_read(AT_FDCWD, path, secret, SECRET_SIZE);
     if (got < 0) {
         return report(EX_CONFIG, "%s: %s", path, strerror(errno));
     }
-    *length = (size_t)got;
-    if (*length > 0 && secret[*length - 1] == '\n') {
-        secret[--*length] = '\0';
-    }
-    if (*length == 0) {
-        return report(EX_CONFIG, "%s: empty; it must hold the device's secret or token", path);
+    *length = without_line_end(secret, (size_t)got);
+    secret[*length] = '\0';
+    const char *fault = fault_of(secret, *length);
+    if (fault != NULL) {
+        OPENSSL_cleanse(secret, SECRET_SIZE);
+        return report(EX_CONFIG, "%s: %s", path, fault);
     }
     return EX_OK;
 }
@@ -64,7 +95,7 @@ static int compute(const struct token_source *source, char token[TOKEN_SIZE])
 {
     char salt[SECRET_SIZE];
     size_t length = 0;
-    const int status = read_secret(source->salt_file, salt, sizeof salt, &length);
+    const int status = read_secret(source->salt_file, salt, &length);
     if (status != EX_OK) {
         return status;
     }
@@ -80,21 +111,34 @@ static int compute(const struct token_source *source, char token[TOKEN_SIZE])
     return EX_OK;
 }
 
+static const char *token_fault(const char *token, size_t length)
+{
+    if (length >= TOKEN_SIZE) {
+        return "longer than a token";
+    }
+    for (size_t i = 0; i < length; i++) {
+        if (token[i] <= ' ' || token[i] > '~' || token[i] == ':') {
+            return "not a token: it holds a blank, a colon or no ASCII";
+        }
+    }
+    return NULL;
+}
+
 int token_get(const struct token_source *source, char token[TOKEN_SIZE])
 {
     if (source->token_file == NULL) {
         return compute(source, token);
     }
+    char secret[SECRET_SIZE];
     size_t length = 0;
-    const int status = read_secret(source->token_file, token, TOKEN_SIZE, &length);
+    const int status = read_secret(source->token_file, secret, &length);
     if (status != EX_OK) {
         return status;
     }
-    for (size_t i = 0; i < length; i++) {
-        if (token[i] <= ' ' || token[i] > '~' || token[i] == ':') {
-            return report(EX_CONFIG, "%s: not a token: it holds a blank, a colon or no ASCII",
-                source->token_file);
-        }
+    const char *fault = token_fault(secret, length);
+    if (fault == NULL) {
+        memcpy(token, secret, length + 1);
     }
-    return EX_OK;
+    OPENSSL_cleanse(secret, sizeof secret);
+    return fault == NULL ? EX_OK : report(EX_CONFIG, "%s: %s", source->token_file, fault);
 }

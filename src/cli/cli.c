@@ -15,8 +15,7 @@
 #include "base/secret.h"
 #include "file/file.h"
 
-#define LARGEST_SECRET 65536
-#define PATIENCE_MS    3000
+#define PATIENCE_MS 3000
 
 /* --- Arguments -------------------------------------------------------------------------------- */
 
@@ -301,38 +300,4 @@ int32_t cli_json_text(struct cJSON *object, const char *name, const char *text)
 {
     cJSON *item = text ? cJSON_CreateStringReference(text) : cJSON_CreateNull();
     return cJSON_AddItemToObject(object, name, item) ? 0 : -1;
-}
-
-/* --- Secrets ---------------------------------------------------------------------------------- */
-
-int32_t cli_read_secret(const char *path, char **secret, size_t *length)
-{
-    FILE *file = fopen(path, "re");
-    char *bytes = malloc(LARGEST_SECRET + 1);
-    if (!file || !bytes) {
-        int failure = file ? ENOMEM : errno;
-        free(bytes);
-        if (file)
-            (void)fclose(file);
-        return cli_fail(EX_NOINPUT, "%s: %s", path, strerror(failure));
-    }
-    (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of it in stdio's buffer */
-    *length = fread(bytes, 1, LARGEST_SECRET + 1, file);
-    int failed = ferror(file) || *length > LARGEST_SECRET;
-    (void)fclose(file);
-    if (*length && bytes[*length - 1] == '\n')
-        (*length)--;
-    *secret = bytes;
-    if (!failed && *length)
-        return 0;
-    cli_forget(bytes, LARGEST_SECRET + 1);
-    *secret = NULL;
-    return cli_fail(EX_DATAERR, "%s: %s", path, failed ? "too large for a secret" : "is empty");
-}
-
-void cli_forget(char *secret, size_t length)
-{
-    if (secret)
-        explicit_bzero(secret, length);
-    free(secret);
 }

@@ -88,9 +88,12 @@ struct cli_outcome {
 };
 void cli_done(void *user_data, const cvm_error_t *error);
 
-/* Reads a secret's file; one newline at its end is not part of it. Freed by cli_forget. 0 or an
- * exit code. */
+/* Reads a secret's file ("-" is standard input): one line of UTF-8; one line end of any form behind
+ * it is not part of it. Ended by NUL, freed by cli_forget. 0 or an exit code, after saying what is
+ * wrong and where. */
 int32_t cli_read_secret(const char *path, char **secret, size_t *length);
+/* The same of an environment's variable. */
+int32_t cli_read_secret_variable(const char *name, char **secret, size_t *length);
 void cli_forget(char *secret, size_t length);
 
 /* The path of a configuration's file store; NULL after saying that it has another one. */

@@ -101,27 +101,18 @@ static int32_t finish(cvm_t *cvm, struct cli_outcome *outcome, cvm_error_t *erro
 
 static int32_t put(cvm_t *cvm, const struct arguments *arguments)
 {
-    char *token = NULL, text[512];
+    char *token = NULL;
     size_t length = 0;
     struct cli_outcome outcome = {.subject = arguments->operands.values[0]};
     if (!arguments->token_file)
         return cli_fail(
             EX_USAGE, "give the device's token by --token-file (\"-\" is standard input)");
-    const char *path =
-        strcmp(arguments->token_file, "-") == 0 ? "/dev/stdin" : arguments->token_file;
-    int32_t code = cli_read_secret(path, &token, &length);
+    int32_t code = cli_read_secret(arguments->token_file, &token, &length);
     if (code)
         return code;
-    if (length >= sizeof text || memchr(token, 0, length)) {
-        cli_forget(token, length);
-        return cli_fail(EX_DATAERR, "%s: is no token", path);
-    }
-    memcpy(text, token, length);
-    text[length] = 0;
-    cli_forget(token, length);
     cvm_error_t *error =
-        cvm_device_put(cvm, outcome.subject, text, !arguments->disabled, cli_done, &outcome);
-    explicit_bzero(text, sizeof text);
+        cvm_device_put(cvm, outcome.subject, token, !arguments->disabled, cli_done, &outcome);
+    cli_forget(token, length);
     return finish(cvm, &outcome, error);
 }
 

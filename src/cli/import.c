@@ -86,6 +86,8 @@ static int32_t parse(int argc, char **argv, struct arguments *arguments)
     arguments->path = operands.values[0];
     if (arguments->hmac && !arguments->salt_file)
         return cli_fail(EX_USAGE, "--hmac says how tokens are computed: it needs --salt-file");
+    if (arguments->salt_file && strcmp(arguments->salt_file, "-") == 0)
+        return cli_fail(EX_USAGE, "--salt-file takes a file: standard input is for devices");
     return 0;
 }
 

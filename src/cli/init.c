@@ -398,8 +398,6 @@ static int32_t make_instance(struct plan *plan)
         code = check_names(plan);
     if (!code && plan->passphrase_file)
         code = cli_read_secret(plan->passphrase_file, &plan->passphrase, &plan->passphrase_length);
-    if (!code && plan->passphrase)
-        plan->passphrase[plan->passphrase_length] = 0; /* there is room for it */
     if (!code)
         code = claim_folder(plan);
     if (!code)

@@ -1,6 +1,5 @@
 /* `cvm token`: a device's token from a shared secret, in the guide's form or the simulators'. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cjson/cJSON.h>
@@ -20,16 +19,8 @@ static int32_t read_salt(const char *file, const char *variable, char **salt, si
 {
     if (!file == !variable)
         return cli_fail(EX_USAGE, "give the secret by --salt-file or --salt-env, one of them");
-    if (file)
-        return cli_read_secret(file, salt, length);
-    const char *value = getenv(variable);
-    if (!value || !*value)
-        return cli_fail(EX_DATAERR,
-            "the environment's variable %s, which should hold the secret, %s", variable,
-            value ? "is empty" : "is not set");
-    *salt = strdup(value);
-    *length = strlen(value);
-    return *salt ? 0 : cli_fail(EX_OSERR, "out of memory");
+    return file ? cli_read_secret(file, salt, length)
+                : cli_read_secret_variable(variable, salt, length);
 }
 
 static int32_t print_json(const char *uid, const char *second, const char *token)

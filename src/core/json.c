@@ -7,6 +7,8 @@
 
 #include <openssl/crypto.h>
 
+#include "base/utf8.h"
+
 #define DEEPEST        16
 #define MOST_MEMBERS   64
 #define LONGEST_NUMBER 62 /* of which cJSON reads the whole */
@@ -87,35 +89,11 @@ static int32_t check_escape(struct reader *reader)
     return c == 'u' ? check_unicode_escape(reader) : 0;
 }
 
-/* One character of UTF-8 (RFC 3629): shortest form, no surrogates, not past U+10FFFF. */
 static int32_t check_utf8(struct reader *reader)
 {
-    static const struct {
-        unsigned char first, last, second_least, second_most, more;
-    } FORMS[] = {
-        {0xc2, 0xdf, 0x80, 0xbf, 1},
-        {0xe0, 0xe0, 0xa0, 0xbf, 2},
-        {0xe1, 0xec, 0x80, 0xbf, 2},
-        {0xed, 0xed, 0x80, 0x9f, 2},
-        {0xee, 0xef, 0x80, 0xbf, 2},
-        {0xf0, 0xf0, 0x90, 0xbf, 3},
-        {0xf1, 0xf3, 0x80, 0xbf, 3},
-        {0xf4, 0xf4, 0x80, 0x8f, 3},
-    };
-    const unsigned char *at = reader->at;
-    for (size_t i = 0; i < sizeof FORMS / sizeof FORMS[0]; i++) {
-        if (*at < FORMS[i].first || *at > FORMS[i].last)
-            continue;
-        if (reader->end - at <= FORMS[i].more || at[1] < FORMS[i].second_least ||
-            at[1] > FORMS[i].second_most)
-            break;
-        for (int more = 2; more <= FORMS[i].more; more++)
-            if ((at[more] & 0xc0) != 0x80)
-                return refuse(reader, "not UTF-8");
-        reader->at += 1 + FORMS[i].more;
-        return 0;
-    }
-    return refuse(reader, "not UTF-8");
+    size_t length = cvm_utf8_length(reader->at, (size_t)(reader->end - reader->at));
+    reader->at += length;
+    return length ? 0 : refuse(reader, "not UTF-8");
 }
 
 static int32_t check_string(struct reader *reader)

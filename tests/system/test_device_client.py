@@ -212,18 +212,19 @@ def test_token_vectors(device, serve, salt, uid, uid2, sha256, hmac):
 
 
 @pytest.mark.parametrize("content,status", [
-    ("a token with blanks", 78), ("", 78), ("\n", 78), ("x" * 257, 78), ("abc:def", 78),
-    ("quote\"and\\backslash", 0), ("y" * 255 + "\n", 0)])
+    ("a token with blanks", 78), ("", 78), ("\n", 78), ("x" * 257, 78), ("abc:def", 78), ("two\nlines", 78),
+    ("\ufeffmarked", 78), ("wide".encode("utf-16").decode("latin-1"), 78), ("nul\0", 78), ("two\n\n", 78),
+    ("quote\"and\\backslash", 0), ("y" * 255 + "\n", 0), ("y" * 256 + "\r\n", 0), ("y" * 256 + "\r", 0)])
 def test_token_file(device, serve, content, status):
     server = serve()
     token = device.tmp / "token"
-    token.write_text(content)
+    token.write_bytes(content.encode())
     command = [word for word in device.command("--register-only", "--token-file", token)
                if word not in ("--salt-file", str(device.salt))]
     result = subprocess.run(command, capture_output=True, text=True, timeout=20)
     assert result.returncode == status, result.stderr
     if status == 0:
-        assert server.requests[0]["device_token"] == content.removesuffix("\n")
+        assert server.requests[0]["device_token"] == content.rstrip("\r\n")
     else:
         assert server.requests == [] and "token" in result.stderr
 
