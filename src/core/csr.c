@@ -3,79 +3,25 @@
  * handed to OpenSSL: d2i_X509_REQ costs more than the verification, and decodes keys that nobody
  * wants before one can look at them.
  */
-#include <ctype.h>
+#include "csr.h"
+
 #include <pthread.h>
 #include <string.h>
 
-#include <openssl/asn1.h>
 #include <openssl/bn.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <openssl/rsa.h>
-#include <openssl/x509.h>
 
 #include "key.h"
 
-#define CSR_BEGIN "-----BEGIN CERTIFICATE REQUEST-----"
-#define CSR_END   "-----END CERTIFICATE REQUEST-----"
-
-static int32_t refuse(const char **why, const char *text)
+int32_t cvm_csr_refuse(const char **why, const char *text)
 {
     *why = text;
     return -1;
 }
 
-/* --- PEM -------------------------------------------------------------------------------------- */
-
-/* One object from the first byte to the last, but for line ends behind it. */
-static int32_t check_envelope(const char *pem, const char **why)
-{
-    size_t length = strnlen(pem, CVM_LONGEST_CSR + 1);
-    if (length > CVM_LONGEST_CSR)
-        return refuse(why, "the CSR is longer than 4096 bytes");
-    const char *end = strstr(pem, CSR_END);
-    if (strncmp(pem, CSR_BEGIN, strlen(CSR_BEGIN)) != 0 || !end)
-        return refuse(why, "the CSR must be one PEM CERTIFICATE REQUEST");
-    /* OpenSSL passes over much that other readers of the same text may not: lines before the
-     * object, and what follows a '-' in it. */
-    for (const char *at = pem + strlen(CSR_BEGIN); at < end; at++)
-        if (!isalnum((unsigned char)*at) && !strchr("+/= \t\r\n", *at))
-            return refuse(why, "the CSR must be one PEM CERTIFICATE REQUEST");
-    end += strlen(CSR_END);
-    return end[strspn(end, "\r\n")] ? refuse(why, "there are bytes behind the CSR") : 0;
-}
-
-/* The bytes in the PEM, freed with OPENSSL_free; NULL if it is none, or has headers. */
-static unsigned char *decode_pem(const char *pem, long *length)
-{
-    char *name = NULL, *header = NULL;
-    unsigned char *der = NULL;
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    if (bio && PEM_read_bio(bio, &name, &header, &der, length) == 1 && *header) {
-        OPENSSL_free(der);
-        der = NULL;
-    }
-    OPENSSL_free(name);
-    OPENSSL_free(header);
-    BIO_free(bio);
-    return der;
-}
-
 /* --- DER -------------------------------------------------------------------------------------- */
-
-struct span {
-    const unsigned char *bytes;
-    long length;
-};
-
-struct csr {
-    struct span info; /* what is signed */
-    struct span spki;
-    X509_ALGOR *signed_with;
-    ASN1_BIT_STRING *signature;
-};
 
 /* Takes one element of that tag off the front of rest; whole is all of it, content what is in it.
  */
@@ -161,12 +107,14 @@ static EVP_PKEY *read_ec(
     X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
     int nid = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : NID_undef;
     const EVP_PKEY *curve = NULL;
-    if (nid == NID_X9_62_prime256v1)
+    if (type != V_ASN1_OBJECT)
+        *why = "the CSR's curve must be given by its name, not by explicit parameters";
+    else if (nid == NID_X9_62_prime256v1)
         curve = curve_key(0);
     else if (nid == NID_secp384r1)
         curve = curve_key(1);
     else
-        *why = "the CSR's curve must be P-256 or P-384, by its name";
+        *why = "the CSR's curve must be P-256 or P-384";
     EVP_PKEY *key = curve ? EVP_PKEY_new() : NULL;
     if (!key)
         return NULL;
@@ -219,6 +167,10 @@ static EVP_PKEY *read_key(const struct span *spki, int *algorithm_nid, const cha
             key = read_ec(algorithm, bits, why);
         else if (*algorithm_nid == NID_rsaEncryption)
             key = read_rsa(spki, why);
+        else if (*algorithm_nid == NID_rsassaPss)
+            *why = "the CSR's key is id-RSASSA-PSS: an RSA key must be rsaEncryption, which may "
+                   "sign by "
+                   "RSA-PSS too";
         else
             *why = "the CSR's key must be EC or RSA";
     } else {
@@ -227,42 +179,6 @@ static EVP_PKEY *read_key(const struct span *spki, int *algorithm_nid, const cha
     X509_ALGOR_free(algorithm);
     ASN1_BIT_STRING_free(bits);
     return key;
-}
-
-/* --- The signature ---------------------------------------------------------------------------- */
-
-static const EVP_MD *digest_of(const X509_ALGOR *algorithm, int key_nid)
-{
-    const ASN1_OBJECT *object;
-    int digest_nid, signing_nid;
-    X509_ALGOR_get0(&object, NULL, NULL, algorithm);
-    if (!OBJ_find_sigid_algs(OBJ_obj2nid(object), &digest_nid, &signing_nid) ||
-        signing_nid != key_nid)
-        return NULL;
-    switch (digest_nid) {
-    case NID_sha256:
-        return EVP_sha256();
-    case NID_sha384:
-        return EVP_sha384();
-    case NID_sha512:
-        return EVP_sha512();
-    default:
-        return NULL;
-    }
-}
-
-static int32_t check_signature(const struct csr *csr, EVP_PKEY *key, int key_nid, const char **why)
-{
-    const EVP_MD *digest = digest_of(csr->signed_with, key_nid);
-    if (!digest)
-        return refuse(why, "the CSR must be signed by its key with SHA-256 or better");
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    int verified = context && EVP_DigestVerifyInit(context, NULL, digest, NULL, key) == 1 &&
-                   EVP_DigestVerify(context, ASN1_STRING_get0_data(csr->signature),
-                       (size_t)ASN1_STRING_length(csr->signature), csr->info.bytes,
-                       (size_t)csr->info.length) == 1;
-    EVP_MD_CTX_free(context);
-    return verified ? 0 : refuse(why, "the CSR's signature does not verify");
 }
 
 /* --- The API ---------------------------------------------------------------------------------- */
@@ -274,10 +190,11 @@ static int32_t read_der(struct cvm_key *key, struct span der, const char **why)
     EVP_PKEY *pkey = NULL;
     int32_t failed = parse(der, &csr);
     if (failed)
-        (void)refuse(why, "the CSR does not parse");
+        (void)cvm_csr_refuse(why, "the CSR does not parse");
     else
         pkey = read_key(&csr.spki, &nid, why);
-    failed = !pkey || check_signature(&csr, pkey, nid, why) || cvm_key_set_public(key, pkey);
+    failed =
+        !pkey || cvm_csr_check_signature(&csr, pkey, nid, why) || cvm_key_set_public(key, pkey);
     EVP_PKEY_free(pkey);
     X509_ALGOR_free(csr.signed_with);
     ASN1_BIT_STRING_free(csr.signature);
@@ -296,19 +213,15 @@ static int lacked_memory(void)
 
 int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why)
 {
+    unsigned char der[CVM_LONGEST_CSR];
     long length = 0;
     *why = NULL;
-    if (check_envelope(pem, why))
-        return -1;
     ERR_clear_error();
-    unsigned char *der = decode_pem(pem, &length);
-    int32_t failed = der ? read_der(key, (struct span){der, length}, why)
-                         : refuse(why, "the CSR does not parse");
-    if (!failed && !(key->csr = strdup(pem)))
-        failed = -1;
-    OPENSSL_free(der);
+    int32_t failed = cvm_csr_from_pem(pem, der, &length, why) ||
+                     read_der(key, (struct span){der, length}, why) ||
+                     !(key->csr = cvm_csr_to_pem(der, length));
     if (failed && lacked_memory())
         *why = NULL;
     ERR_clear_error();
-    return failed;
+    return failed ? -1 : 0;
 }

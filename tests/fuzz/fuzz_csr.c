@@ -16,10 +16,12 @@
 #include "backends/local/local.h"
 #include "key.h"
 
-#define BEGIN_LINE "-----BEGIN CERTIFICATE REQUEST-----"
-#define END_LINE   "-----END CERTIFICATE REQUEST-----"
-#define HOUR_MS    INT64_C(3600000)
-#define SIGNERS    3
+#define BEGIN_LINE     "-----BEGIN CERTIFICATE REQUEST-----"
+#define NEW_BEGIN_LINE "-----BEGIN NEW CERTIFICATE REQUEST-----"
+#define NEW_END_LINE   "-----END NEW CERTIFICATE REQUEST-----"
+#define END_LINE       "-----END CERTIFICATE REQUEST-----"
+#define HOUR_MS        INT64_C(3600000)
+#define SIGNERS        3
 
 enum { TEXT, DER, SIGNED };
 
@@ -105,14 +107,20 @@ static char *make_csr(struct fuzz_bytes *bytes)
 static uint8_t *strict_der(const char *pem, size_t *length)
 {
     static const char BASE64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *end = strstr(pem, END_LINE);
+    const char *at = strstr(pem, BEGIN_LINE), *end_line = END_LINE;
+    size_t skipped = strlen(BEGIN_LINE);
     uint32_t group = 0, digits = 0, padding = 0;
-    if (strncmp(pem, BEGIN_LINE, strlen(BEGIN_LINE)) != 0 || !end)
+    if (!at && (at = strstr(pem, NEW_BEGIN_LINE))) {
+        end_line = NEW_END_LINE;
+        skipped = strlen(NEW_BEGIN_LINE);
+    }
+    const char *end = strstr(pem, end_line);
+    if (!at || !end || end < at || strspn(pem, " \t\r\n") != (size_t)(at - pem))
         return NULL;
     uint8_t *der = malloc(strlen(pem));
     CHECK(der);
     *length = 0;
-    const char *at = pem + strlen(BEGIN_LINE);
+    at += skipped;
     for (; at < end; at++) {
         const char *digit = strchr(BASE64, *at);
         if (strchr(" \t\r\n", *at))
@@ -150,10 +158,11 @@ static X509_REQ *read_by_openssl(const char *pem)
 /* Everybody who reads the text must find the same key in it: it is handed on to platforms. */
 static void check_text(const char *pem, const struct cvm_key *key, const EVP_PKEY *pkey)
 {
-    size_t length;
-    uint8_t *der = strict_der(pem, &length);
-    CHECK(der && strcmp(key->csr, pem) == 0);
+    size_t length, handed_length;
+    uint8_t *der = strict_der(pem, &length), *handed = strict_der(key->csr, &handed_length);
+    CHECK(der && handed && length == handed_length && memcmp(der, handed, length) == 0);
     free(der);
+    free(handed);
     /* Subject and attributes are ignored, also where they are no DER. */
     X509_REQ *request = read_by_openssl(pem);
     if (request)

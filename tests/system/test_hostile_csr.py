@@ -2,8 +2,10 @@
 and leaves the device as it was."""
 
 import base64
+import csv
 import hashlib
 import itertools
+import pathlib
 import random
 
 import pytest
@@ -14,7 +16,7 @@ from cvm_server import Instance, scale, seed
 from raw_http import Wire, ask, post, registration
 
 COUNTER = itertools.count()
-DEVICES = 80
+DEVICES = 120
 
 
 @pytest.fixture(scope="module")
@@ -144,12 +146,20 @@ BAD = {
     "point at infinity": lambda: with_point(lambda p: b"\0" + b"\0" * 64),
     "point too large": lambda: with_point(lambda p: b"\4" + b"\xff" * 64),
     "point of another form": lambda: with_point(lambda p: b"\5" + p[1:]),
+    "RSA-PSS, SHA-1": lambda: pss(digest="sha1"),
+    "RSA-PSS, SHA-224": lambda: pss(digest="sha224"),
+    "RSA-PSS, MGF1 by SHA-1": lambda: pss("-sigopt", "rsa_mgf1_md:sha1"),
+    "RSA-PSS, spoiled": lambda: spoiled(pss()),
+    "signed by a key of another kind": lambda: other_algorithm(),
     # the envelope
+    "labels of two kinds": lambda: csr_of("P-256").replace("BEGIN CERT", "BEGIN NEW CERT"),
+    "no line end behind the first line": lambda: csr_of("P-256").replace(BEGIN + "\n", BEGIN),
+    "no line end before the last line": lambda: csr_of("P-256").replace("\n" + END, END),
+    "a CR in a line": lambda: csr_of("P-256").replace("MI", "M\rI", 1),
     "too long": lambda: csr_of("P-256") + "\n" * 3750,
     "long, of good base64": lambda: pem_of(b"\x30" * 3000),
     "two objects": lambda: csr_of("P-256") * 2,
     "text before": lambda: "Subject: a\n" + csr_of("P-256"),
-    "line end before": lambda: "\n" + csr_of("P-256"),
     "text behind": lambda: csr_of("P-256") + "more",
     "text behind the last dashes": lambda: csr_of("P-256").rstrip() + " more\n",
     "key behind": lambda: csr_of("P-256") + make_key(),
@@ -219,6 +229,12 @@ GOOD = {
     "CR LF": lambda: csr_of("P-256").replace("\n", "\r\n"),
     "no line end at the end": lambda: csr_of("P-256").rstrip(),
     "two line ends at the end": lambda: csr_of("P-256") + "\r\n\n",
+    "white space around it": lambda: " \r\n\t\n" + csr_of("P-256") + " \t\r\n \n",
+    "blanks at line ends": lambda: csr_of("P-256").replace("\n", " \t\r\n"),
+    "RSA-PSS, SHA-512": lambda: pss(digest="sha512"),
+    "RSA-PSS, a short salt": lambda: pss(salt=8),
+    "RSA-PSS, no salt": lambda: pss(salt=0),
+    "RSA-PSS, the longest salt": lambda: pss(salt="max"),
     "short lines": lambda: pem_lines(der_of(csr_of("P-256")), 16),
     "lines of 76": lambda: pem_lines(der_of(csr_of("P-256")), 76),
     "empty subject": lambda: make_csr(subject="/"),
@@ -229,6 +245,25 @@ GOOD = {
     "asks for names and uses": lambda: make_csr(None, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
                                                 "-addext", "extendedKeyUsage=serverAuth,codeSigning"),
 }
+
+
+def pss(*options, digest="sha256", salt="digest"):
+    return make_csr(make_key("rsa:2048"), f"-{digest}", "-sigopt", "rsa_padding_mode:pss", "-sigopt",
+                    f"rsa_pss_saltlen:{salt}", *options)
+
+
+def spoiled(pem):
+    data = bytearray(der_of(pem))
+    data[-1] ^= 1
+    return pem_of(bytes(data))
+
+
+def other_algorithm():
+    """ecdsa-with-SHA256 in a request with an RSA key: the algorithm of another kind of key."""
+    data = der_of(csr_of("rsa:2048"))
+    at = data.rindex(SHA256_WITH_RSA)
+    body = data[4:at - 2] + der(0x30, bytes.fromhex("06082a8648ce3d040302")) + data[at + len(SHA256_WITH_RSA):]
+    return pem_of(der(0x30, body))
 
 
 def pem_lines(data, width):
@@ -307,3 +342,34 @@ def test_random_mutations(plain, uid):
             answer = wire.answer()
             assert answer.status == 422, (seed(), bytes(data).hex())
     assert ask(plain, post(registration(uid, csr=pem_of(original)))).status == 200
+
+
+# --- Requests as real tools write them: tests/data/csrs/index.csv says what becomes of each ---
+
+CSRS = pathlib.Path(__file__).parent.parent / "data/csrs"
+INDEX = list(csv.DictReader((CSRS / "index.csv").open()))
+REASONS = {
+    "the key, by name": "key is id-RSASSA-PSS", "the exponent": "exponent must be 65537", "the digest": "digest must",
+    "the curve": "curve must be P-256 or P-384", "the parameters": "explicit parameters", "the key": "key must be",
+    "the signature": "signature must be DER", "no PEM": "is no PEM",
+}
+
+
+def test_the_index_names_every_request():
+    assert {row["file"] for row in INDEX} == {path.name for path in CSRS.glob("*.pem")} and len(INDEX) == 45
+
+
+@pytest.mark.parametrize("row", INDEX, ids=lambda row: row["file"].removesuffix(".pem"))
+def test_requests_of_real_tools(plain, uid, row):
+    csr = (CSRS / row["file"]).read_bytes().decode()
+    answer = ask(plain, post(registration(uid if row["expected"] == "taken" else "GOOD", csr=csr)))
+    if row["expected"] == "refused":
+        assert answer.status == 422 and REASONS[row["note"]] in answer.json["payload"]["message"]
+        return
+    assert answer.status == 200, answer.body
+    leaf = certificates_in(answer.json["payload"]["certificates"]["device_certificate"])[0]
+    key = openssl("pkey", "-pubin", "-ec_conv_form", "uncompressed", data=public_key_of(csr.strip(), "req"), check=False)
+    shown = key.stdout.decode() or public_key_of(csr.strip(), "req")
+    assert public_key_of(leaf) == shown
+    text = openssl("x509", "-noout", "-text", data=leaf).decode()
+    assert "CA:FALSE" in text and "Subject Alternative Name" not in text

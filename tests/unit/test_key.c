@@ -145,10 +145,10 @@ static void other_keys_are_refused(void **state)
 static void weak_signatures_are_refused(void **state)
 {
     (void)state;
-    expect_refused(EVP_EC_gen("P-256"), EVP_sha1(), "SHA-256 or better");
-    expect_refused(EVP_EC_gen("P-256"), EVP_sha224(), "SHA-256 or better");
-    expect_refused(EVP_RSA_gen(2048), EVP_sha1(), "SHA-256 or better");
-    expect_refused(EVP_RSA_gen(2048), EVP_md5(), "SHA-256 or better");
+    expect_refused(EVP_EC_gen("P-256"), EVP_sha1(), "digest must be SHA-256");
+    expect_refused(EVP_EC_gen("P-256"), EVP_sha224(), "digest must be SHA-256");
+    expect_refused(EVP_RSA_gen(2048), EVP_sha1(), "digest must be SHA-256");
+    expect_refused(EVP_RSA_gen(2048), EVP_md5(), "digest must be SHA-256");
 }
 
 static void the_key_must_have_signed(void **state)
@@ -178,22 +178,22 @@ static void only_one_object_and_nothing_around_it(void **state)
     (void)snprintf(text, sizeof text, "%s\r\n\n", csr); /* line ends are fine */
     assert_int_equal(read_csr(text, &key, &why), 0);
     cvm_key_clear(&key);
-    (void)snprintf(text, sizeof text, "%s ", csr);
-    expect_csr_refused(text, "behind");
+    (void)snprintf(text, sizeof text, " \r\n\t%s ", csr); /* as is other white space */
+    assert_int_equal(read_csr(text, &key, &why), 0);
+    assert_string_equal(key.csr, csr); /* platforms are handed one form */
+    cvm_key_clear(&key);
     (void)snprintf(text, sizeof text, "%s%s", csr, csr);
     expect_csr_refused(text, "behind");
-    (void)snprintf(text, sizeof text, "\n%s", csr);
-    expect_csr_refused(text, "one PEM");
     (void)snprintf(text, sizeof text, "Subject: me\n%s", csr);
-    expect_csr_refused(text, "one PEM");
-    expect_csr_refused("", "one PEM");
-    expect_csr_refused("-----BEGIN CERTIFICATE REQUEST-----\n", "one PEM");
+    expect_csr_refused(text, "is no PEM");
+    expect_csr_refused("", "is no PEM");
+    expect_csr_refused("-----BEGIN CERTIFICATE REQUEST-----\n", "is no PEM");
     expect_csr_refused("-----BEGIN CERTIFICATE REQUEST-----\n-----END CERTIFICATE REQUEST-----\n",
         "does not parse");
     expect_csr_refused(
         "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
         "does not parse");
-    expect_csr_refused("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "one PEM");
+    expect_csr_refused("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is no PEM");
     EVP_PKEY_free(made);
 }
 
@@ -217,7 +217,7 @@ static void hidden_bytes_are_refused(void **state)
 
     line = strchr(csr, '\n');
     (void)snprintf(text, sizeof text, "%.*s\nX-Header: 1\n\n%s", (int)(line - csr), csr, line + 1);
-    expect_csr_refused(text, "one PEM");
+    expect_csr_refused(text, "is no PEM");
     OPENSSL_free(name);
     OPENSSL_free(header);
     OPENSSL_free(der);

@@ -1,0 +1,108 @@
+/* A CSR's PEM (RFC 7468), strictly: OpenSSL passes over much that other readers of the same text
+ * may not, such as lines before the object, headers, and what follows a '-'. */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "csr.h"
+#include "key.h"
+
+#define BEGIN_LINE  "-----BEGIN CERTIFICATE REQUEST-----"
+#define END_LINE    "-----END CERTIFICATE REQUEST-----"
+#define NO_PEM      "the CSR is no PEM"
+#define WHITE_SPACE " \t\r\n"
+
+/* §7 has the second label read as the first. */
+static const struct {
+    const char *begin, *end;
+} LABELS[] = {
+    {BEGIN_LINE, END_LINE},
+    {"-----BEGIN NEW CERTIFICATE REQUEST-----", "-----END NEW CERTIFICATE REQUEST-----"},
+};
+
+static int32_t begins_with(const char *text, const char *beginning)
+{
+    return strncmp(text, beginning, strlen(beginning)) == 0;
+}
+
+/* The place behind white space that ends a line, or NULL: a CR alone ends none. */
+static const char *behind_line(const char *text)
+{
+    text += strspn(text, " \t");
+    if (*text == '\r')
+        text++;
+    return *text == '\n' ? text + 1 : NULL;
+}
+
+/* Base64 and white space, in whole lines, until end: OpenSSL's decoder passes over more. */
+static int32_t is_base64(const char *text, const char *end)
+{
+    for (; text < end; text++)
+        if (!isalnum((unsigned char)*text) && !strchr("+/= \t\n", *text) &&
+            (*text != '\r' || text[1] != '\n'))
+            return 0;
+    return end[-1] == '\n';
+}
+
+/* One object, with white space around it and at its line ends: what is between its lines. */
+static int32_t find_base64(const char *pem, struct span *base64, const char **why)
+{
+    if (strnlen(pem, CVM_LONGEST_CSR + 1) > CVM_LONGEST_CSR)
+        return cvm_csr_refuse(why, "the CSR is longer than 4096 bytes");
+    pem += strspn(pem, WHITE_SPACE);
+    size_t label = begins_with(pem, LABELS[0].begin) ? 0 : 1;
+    if (!begins_with(pem, LABELS[label].begin))
+        return cvm_csr_refuse(why, NO_PEM ": it begins with no " BEGIN_LINE);
+    const char *first = behind_line(pem + strlen(LABELS[label].begin));
+    if (!first)
+        return cvm_csr_refuse(why, NO_PEM ": its first line has no end (LF, or CR LF)");
+    const char *last = strstr(first, LABELS[label].end);
+    if (!last)
+        return cvm_csr_refuse(why, NO_PEM ": it has no " END_LINE);
+    if (!is_base64(first, last))
+        return cvm_csr_refuse(
+            why, NO_PEM ": between its first and its last line there is more than base64");
+    *base64 = (struct span){(const unsigned char *)first, last - first};
+    last += strlen(LABELS[label].end);
+    return last[strspn(last, WHITE_SPACE)] ? cvm_csr_refuse(why, "there are bytes behind the CSR")
+                                           : 0;
+}
+
+/* The bytes that base64 stands for; der has room for them. 0, or -1; without memory no *why. */
+static int32_t decode_base64(
+    const struct span *base64, unsigned char *der, long *length, const char **why)
+{
+    EVP_ENCODE_CTX *context = EVP_ENCODE_CTX_new();
+    int head = 0, tail = 0;
+    if (!context)
+        return -1;
+    EVP_DecodeInit(context);
+    int failed = EVP_DecodeUpdate(context, der, &head, base64->bytes, (int)base64->length) < 0 ||
+                 EVP_DecodeFinal(context, der + head, &tail) < 0;
+    EVP_ENCODE_CTX_free(context);
+    *length = head + tail;
+    return failed ? cvm_csr_refuse(why, NO_PEM ": between its lines there is no base64") : 0;
+}
+
+int32_t cvm_csr_from_pem(const char *pem, unsigned char *der, long *length, const char **why)
+{
+    struct span base64;
+    return find_base64(pem, &base64, why) || decode_base64(&base64, der, length, why) ? -1 : 0;
+}
+
+char *cvm_csr_to_pem(const unsigned char *der, long length)
+{
+    static const long LINE_BYTES = 48; /* 64 characters */
+    size_t lines = (size_t)(length / LINE_BYTES) + 1;
+    char *pem = malloc(sizeof BEGIN_LINE + sizeof END_LINE + 2 + lines * 65);
+    if (!pem)
+        return NULL;
+    char *at = stpcpy(pem, BEGIN_LINE "\n");
+    for (; length > 0; length -= LINE_BYTES, der += LINE_BYTES) {
+        int taken = (int)(length < LINE_BYTES ? length : LINE_BYTES);
+        at += EVP_EncodeBlock((unsigned char *)at, der, taken);
+        *at++ = '\n';
+    }
+    (void)stpcpy(at, END_LINE "\n");
+    return pem;
+}
