@@ -62,11 +62,11 @@ typedef enum {
 CVM_API int32_t cvm_error_code(const cvm_error_t *error);
 /**
  * The stable name; "ok" for NULL. Of registrations: invalid_request, unsupported_media_type,
- * too_large, not_authorized, too_many_requests, invalid_csr, already_registered, in_progress,
- * overloaded, store_unavailable, platform_unavailable, platform_error, unknown. Of the operator's
- * verbs: no_such_device, device_exists, device_registered, not_carried_out, conflict. Of any:
- * configuration, unavailable, internal. Others may follow: go by the code where a name is not
- * known.
+ * too_large, uri_too_long, head_too_large, not_authorized, too_many_requests, invalid_csr,
+ * already_registered, in_progress, overloaded, store_unavailable, platform_unavailable,
+ * platform_error, unknown. Of the operator's verbs: no_such_device, device_exists,
+ * device_registered, not_carried_out, conflict. Of any: configuration, unavailable, internal.
+ * Others may follow: go by the code where a name is not known.
  */
 CVM_API const char *cvm_error_name(const cvm_error_t *error);
 /** One line for people; never holds a token or a key. */
@@ -241,7 +241,8 @@ CVM_API cvm_error_t *cvm_register(cvm_t *cvm, const cvm_request_t *request, cvm_
  * Registers a device from a payload as it came in, and renders the answer.
  * @param request     what the transport knows (peer, id, deadline), or NULL; the payload fills the
  *                    rest, and must not contradict what is set
- * @param media_type  the payload's, such as "application/json"; NULL or "" counts as that
+ * @param media_type  the payload's: application/json, +json, text/..., application/octet-stream and
+ *                    application/x-www-form-urlencoded, NULL and "" are read as JSON
  * @param bytes       the payload; read before the call returns
  */
 CVM_API cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *media_type,

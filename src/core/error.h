@@ -15,9 +15,11 @@
     X(already_registered, CONFLICT, 409, 0, "the device is registered already")                    \
     X(in_progress, BUSY, 409, 1, "the device is being registered, or was a moment ago; ask again") \
     X(too_large, INVALID, 413, 0, "the request is too large")                                      \
+    X(uri_too_long, INVALID, 414, 0, "the request's target is too long")                           \
     X(unsupported_media_type, INVALID, 415, 0, "send application/json")                            \
     X(invalid_csr, INVALID, 422, 0, "the certificate signing request is not acceptable")           \
     X(too_many_requests, BUSY, 429, 1, "too many failed attempts from this address")               \
+    X(head_too_large, INVALID, 431, 0, "the request's head is larger than 16 KiB")                 \
     X(internal, INTERNAL, 500, 1, "internal error")                                                \
     X(platform_error, UNAVAILABLE, 502, 1, "the platform answered what can't be understood")       \
     X(overloaded, BUSY, 503, 1, "the server is full")                                              \

@@ -2,10 +2,10 @@
  * in flow.c. */
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/clock.h"
 #include "flow.h"
+#include "media_type.h"
 #include "record.h"
 #include "token.h"
 
@@ -122,13 +122,6 @@ cvm_error_t *cvm_register(
     return NULL;
 }
 
-static int32_t is_json(const char *media_type)
-{
-    size_t length = media_type ? strcspn(media_type, "; \t") : 0;
-    return !length || (length == strlen("application/json") &&
-                          strncasecmp(media_type, "application/json", length) == 0);
-}
-
 cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *media_type,
     const void *bytes, size_t length, cvm_result_cb callback, void *user_data, uint64_t *id)
 {
@@ -139,8 +132,9 @@ cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *me
     if (!r)
         return cvm_error_out_of_memory();
     r->must_render = 1;
-    error = is_json(media_type) ? cvm_request_read(r->request, bytes, length)
-                                : cvm_error_new(REASON_unsupported_media_type, NULL);
+    error = cvm_media_type_is_taken(media_type)
+                ? cvm_request_read(r->request, bytes, length)
+                : cvm_error_new(REASON_unsupported_media_type, NULL);
     if (error) {
         cvm_error_set(&r->result.error, error->reason, error->text);
         cvm_error_free(error);

@@ -44,6 +44,19 @@ static int open_socket(const struct addrinfo *info)
     return fd;
 }
 
+/* A kernel without IPv6 can't listen on all addresses of both families: IPv4's are what there is.
+ */
+static int open_without_ipv6(const struct addrinfo *info)
+{
+    const struct sockaddr_in6 *six = (const void *)info->ai_addr;
+    if (info->ai_family != AF_INET6 || !IN6_IS_ADDR_UNSPECIFIED(&six->sin6_addr))
+        return -1;
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_port = six->sin6_port};
+    const struct addrinfo other = {
+        .ai_family = AF_INET, .ai_addr = (void *)&four, .ai_addrlen = sizeof four};
+    return open_socket(&other);
+}
+
 /* Cuts "[::1]:80" or "127.0.0.1:80" into host and port, in place. 0, or -1. */
 static int32_t split(char *text, char **host, char **port)
 {
@@ -78,6 +91,8 @@ int32_t cvm_address_listen(
         return -1;
     }
     fd = open_socket(info);
+    if (fd < 0 && errno == EAFNOSUPPORT)
+        fd = open_without_ipv6(info);
     freeaddrinfo(info);
     if (fd < 0)
         *error = cvm_error_new(
