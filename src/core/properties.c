@@ -57,7 +57,10 @@ const struct cvm_property CVM_PROPERTIES[] = {
     {"http.legacy_status", TYPE_BOOL, "false", NULL,
      "Answer every request with HTTP 200; only statusCode in the body tells."},
     {"http.trusted_proxies", TYPE_NETWORKS, "", NULL,
-     "Addresses or networks (ADDRESS/BITS) whose X-Forwarded-For or PROXY line is believed."},
+     "Addresses or networks (ADDRESS/BITS) of proxies, whose forwarded_header or PROXY header is believed."},
+    {"http.forwarded_header", TYPE_CHOICE, "x-forwarded-for", "x-forwarded-for|forwarded",
+     "Which header those proxies tell a device's address in (forwarded is RFC 7239's); the other one may be the "
+     "device's own, and is not looked at."},
     {"http.proxy_protocol", TYPE_BOOL, "off", NULL,
      "Whether connections from trusted proxies begin with a PROXY header (v1 or v2)."},
     {"http.handshake_timeout", TYPE_DURATION, "30s", "10ms to 10min",
@@ -74,7 +77,7 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "Open connections in total."},
     {"limit.connections_per_address", TYPE_COUNT, "256", "1 to 1000000",
      "Open connections, and requests in flight, of one address (IPv6: one /64) as trusted proxies tell it; "
-     "connections of which a proxy tells no address, or only in X-Forwarded-For, count in the total alone."},
+     "connections of which a proxy tells no address, or only in a header, count in the total alone."},
     {"limit.handshakes", TYPE_COUNT, "1024", "1 to 65536",
      "TLS handshakes that are under way; for one more the oldest of the address that has most is closed."},
     {"limit.handshakes_per_address", TYPE_COUNT, "64", "1 to 65536",

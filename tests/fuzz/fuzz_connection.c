@@ -307,7 +307,7 @@ static void expect(struct expected *expected, const uint8_t *bytes, size_t lengt
 {
     struct cvm_parser parser;
     enum cvm_parsed parsed = PARSED_REQUEST;
-    cvm_parser_init(&parser, on_head, NULL);
+    cvm_parser_init(&parser, "x-forwarded-for", on_head, NULL);
     for (expected->count = 0; length && parsed == PARSED_REQUEST;) {
         size_t used = 0;
         parsed = cvm_parser_feed(&parser, (const char *)bytes, length, &used);

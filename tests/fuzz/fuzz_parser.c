@@ -25,7 +25,7 @@ static void on_head(struct cvm_parser *parser)
     CHECK(!parser->refusal);
     CHECK(strlen(parser->path) < sizeof parser->path && !strpbrk(parser->path, "?# \r\n"));
     (void)fprintf(transcript->file, "head %s <%s> <%s> <%s> %d %d %d %d\n", parser->method,
-        parser->path, parser->media_type, parser->forwarded_for, parser->expects_continue,
+        parser->path, parser->media_type, parser->forwarded, parser->expects_continue,
         parser->has_body, parser->keep_alive, parser->is_head);
     if (strcmp(parser->path, "/refused") == 0)
         parser->refusal = "not_found";
@@ -91,7 +91,7 @@ static struct transcript parse(const struct fuzz_stream *stream)
     size_t offset = 0;
     transcript.file = open_memstream(&transcript.text, &transcript.length);
     CHECK(transcript.file);
-    cvm_parser_init(&parser, on_head, &transcript);
+    cvm_parser_init(&parser, "x-forwarded-for", on_head, &transcript);
     for (size_t i = 0; offset < stream->length && !transcript.refusal; i++) {
         size_t length = fuzz_part(stream, i, offset);
         char *part = malloc(length); /* of its own, so that a read behind it is seen */
@@ -109,7 +109,8 @@ static struct transcript parse(const struct fuzz_stream *stream)
 /* Where a head is too large and wrong too, which of the two is seen first depends on the cuts. */
 static int32_t is_limit(const char *refusal)
 {
-    return strcmp(refusal, "too_large") == 0 || strcmp(refusal, "not_found") == 0;
+    return strcmp(refusal, "too_large") == 0 || strcmp(refusal, "head_too_large") == 0 ||
+           strcmp(refusal, "uri_too_long") == 0;
 }
 
 static void compare(const struct transcript *one, const struct transcript *other)

@@ -1,11 +1,12 @@
-/* What is read of addresses: PROXY headers, X-Forwarded-For, lists of networks, an address as text;
- * each against an independent reading. The input's first byte chooses which. */
+/* What is read of addresses: PROXY headers, X-Forwarded-For and Forwarded, lists of networks, an
+ * address as text; each against an independent reading. The input's first byte chooses which. */
 #include "fuzz.h"
 
 #include <arpa/inet.h>
 #include <string.h>
 
 #include "transports/http/address.h"
+#include "transports/http/forwarded.h"
 #include "transports/http/proxy.h"
 
 /* Sixteen bytes for an address of one of the families. 0, or -1. */
@@ -182,38 +183,29 @@ static void check_networks(struct fuzz_bytes *bytes)
         cvm_networks_clear(&networks);
 }
 
-/* --- X-Forwarded-For -------------------------------------------------------------------------- */
+/* --- X-Forwarded-For and Forwarded ------------------------------------------------------------ */
 
-/* The list from behind: the first that is no trusted proxy. What is no address ends the search. */
-static void expect_client(
-    char *list, const struct cvm_networks *trusted, char client[CVM_ADDRESS_SIZE])
-{
-    for (char *comma = list; comma;) {
-        uint8_t bytes[16];
-        comma = strrchr(list, ',');
-        char *item = comma ? comma + 1 : list;
-        if (comma)
-            *comma = 0;
-        item += strspn(item, " \t");
-        for (size_t length = strlen(item); length && strchr(" \t", item[length - 1]); length--)
-            item[length - 1] = 0;
-        if (to_bytes(item, 1, 1, bytes))
-            return;
-        (void)snprintf(client, CVM_ADDRESS_SIZE, "%s", item);
-        if (!cvm_networks_hold(trusted, item))
-            return;
-    }
-}
-
-static void check_forwarded_for(struct fuzz_bytes *bytes)
+/* The client is as it was, or an address that stands in the list, in its one form. */
+static void check_forwarded(struct fuzz_bytes *bytes)
 {
     struct cvm_networks trusted;
-    char client[CVM_ADDRESS_SIZE] = "192.0.2.1", expected[CVM_ADDRESS_SIZE] = "192.0.2.1";
+    char client[CVM_ADDRESS_SIZE] = "before";
+    int32_t header = fuzz_byte(bytes) & 1;
     char *networks = fuzz_text(bytes, '\n'), *list = fuzz_text(bytes, '\n');
     cvm_error_t *error = cvm_networks_parse(&trusted, networks);
-    cvm_proxy_forwarded_for(list, &trusted, client);
-    expect_client(list, &trusted, expected);
-    CHECK(strcmp(client, expected) == 0);
+    cvm_forwarded_client((enum cvm_forwarded_header)header, list, &trusted, client);
+    if (strcmp(client, "before") != 0) {
+        uint8_t address[16];
+        struct sockaddr_storage socket = {.ss_family = AF_INET6};
+        char text[CVM_ADDRESS_SIZE];
+        CHECK(to_bytes(client, 1, 1, address) == 0);
+        memcpy(&((struct sockaddr_in6 *)(void *)&socket)->sin6_addr, address, 16);
+        cvm_address_text(&socket, text);
+        CHECK(strcmp(text, client) == 0);
+        /* Behind the address that was found, all are proxies'. */
+        const char *comma = strrchr(list, ',');
+        CHECK(cvm_networks_hold(&trusted, client) || !comma || strpbrk(comma, ".:"));
+    }
     cvm_error_free(error);
     cvm_networks_clear(&trusted);
     free(networks);
@@ -251,7 +243,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_networks(&bytes);
         break;
     case 2:
-        check_forwarded_for(&bytes);
+        check_forwarded(&bytes);
         break;
     default:
         check_text(&bytes);

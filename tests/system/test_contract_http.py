@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import ssl
 import struct
+import subprocess
 import time
 import warnings
 
@@ -44,7 +45,7 @@ def tls(module_path):
 
 @pytest.fixture(scope="module")
 def plain(module_path):
-    with running(module_path, "plain", tls=False) as instance:
+    with running(module_path, "plain", tls=False, **{"log.refusals_per_address": 0, "log.refusals": 0}) as instance:
         yield instance
 
 
@@ -232,7 +233,7 @@ def test_longest_uid_that_makes_a_thing_name(plain):
 
 
 def test_not_found(plain):
-    for target in ("/", "/registration/", "/Registration", "/metrics", "/livez", "/" + "a" * 1000):
+    for target in ("/", "/registration/", "/Registration", "/metrics", "/livez", "/" + "a" * 254):
         check_error(ask(plain, post(b"{}", target=target)), 404, "not_found")
 
 
@@ -255,18 +256,74 @@ def test_too_large(plain):
     check_error(ask(plain, post(registration("a").ljust(8193))), 413, "too_large")
 
 
-@pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx",
-                                        "application/json, text/plain", "json", "application/cbor"])
+@pytest.mark.parametrize("media_type", [
+    "application/jsonx", "application/json, text/plain", "json", "application/cbor", "application/pkcs10", "text",
+    "text/", "+json", "application/+json", "/x+json", "multipart/form-data; boundary=a", "image/png",
+    "application/octet-streams", "application/x-www-form", "application/xml", "a" * 70 + "/json"])
 def test_unsupported_media_type(plain, media_type):
     answer = ask(plain, post(registration("a"), media_type=f"Content-Type: {media_type}"))
     check_error(answer, 415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("media_type", ["Content-Type: application/json; charset=utf-8", None,
-                                        "Content-Type:application/json;charset=UTF-8",
-                                        "content-type: Application/JSON"])
+@pytest.mark.parametrize("media_type", [
+    "Content-Type: application/json; charset=utf-8", None, "Content-Type:application/json;charset=UTF-8", "Content-Type:",
+    "content-type: Application/JSON", "Content-Type: application/problem+json", "Content-Type: application/vnd.a.v1+JSON",
+    "Content-Type: text/plain", "Content-Type: text/plain;charset=ISO-8859-1", "Content-Type: TEXT/json",
+    "Content-Type: text/html", "Content-Type: application/octet-stream", "Content-Type: Application/X-WWW-Form-Urlencoded",
+    "Content-Type: application/x-www-form-urlencoded; charset=UTF-8"])
 def test_media_types_that_are_taken(plain, media_type):
+    """As JSON, strictly, whatever the type says."""
     check_error(ask(plain, post(registration("a"), media_type=media_type)), 403, "not_authorized")
+    for body in (b"device_uid=a&device_token=b", b"", registration("a") + b"\0", registration("a") * 2):
+        check_error(ask(plain, post(body, media_type=media_type)), 400, "invalid_request")
+
+
+def test_what_small_tools_send(plain):
+    """curl -d and wget name a form's type."""
+    uid = fresh(plain)
+    body = registration(uid).decode()
+    url = f"http://127.0.0.1:{plain.port}/registration"
+    done = subprocess.run(["curl", "-s", "-d", body, url], capture_output=True, check=True, timeout=20)
+    assert json.loads(done.stdout)["status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("body, reason", [
+    (b'{"device_uid": "a" "device_token": "b"}', "expected a comma"), (b"[]", "expected an object"),
+    (b'{"device_uid": "a", "device_uid": "b"}', "duplicate name"), (b'{"Device_uid": "a"}', "wrong case"),
+    (b'{"device_uid": "a b", "device_token": "c"}', "device_uid must be"), (b"{", "expected a string")])
+def test_the_log_has_the_reason_of_a_refusal(plain, body, reason):
+    answer = ask(plain, post(body))
+    assert answer.status == 400 and reason in answer.json["payload"]["message"]
+    identity = answer.json["payload"]["request_id"]
+    [line] = [line for line in plain.server.stderr.splitlines() if identity in line]
+    assert "code=invalid_request" in line and reason in line
+
+
+def test_target_too_long(plain):
+    """255 bytes are taken."""
+    rest = "/registration?".ljust(255, "q")
+    check_error(ask(plain, post(registration("a"), target=rest)), 403, "not_authorized")
+    for target in (rest + "q", "/" + "x" * 255, "/registration?" + "q" * 20000):
+        answer = ask(plain, post(registration("a"), target=target))
+        check_error(answer, 414, "uri_too_long")
+        assert answer.closes and answer.phrase == "URI Too Long"
+
+
+def head_of(size):
+    """A request whose head is counted as that many bytes: names, values, and 4 for each header."""
+    data = post(registration("a"), "X-Filler: ")
+    head, body = data.split(b"\r\n\r\n", 1)
+    lines = head.split(b"\r\n")
+    counted = len("/registration") + sum(len(line) + 2 for line in lines[1:])
+    return head + b"f" * (size - counted) + b"\r\n\r\n" + body
+
+
+def test_head_too_large(plain):
+    """16,384 bytes are taken, and not one more."""
+    check_error(ask(plain, head_of(16384)), 403, "not_authorized")
+    answer = ask(plain, head_of(16385))
+    check_error(answer, 431, "head_too_large")
+    assert answer.closes and answer.phrase == "Request Header Fields Too Large"
 
 
 def refusals(instance):
@@ -529,6 +586,57 @@ def test_forwarded_for(behind, lists, peer):
         assert peer_of(behind, wire.answer()) == peer
 
 
+# As balancers write them: Azure's gateway, IIS and some nginx configurations put the port behind.
+FORMS = [
+    ("192.0.2.7:4711", "192.0.2.7"), ("203.0.113.9:1, 192.0.2.7:65535", "192.0.2.7"), ("[2001:db8::7]", "2001:db8::7"),
+    ("[2001:db8::7]:4711", "2001:db8::7"), ("2001:DB8:0::7", "2001:db8::7"), ("::ffff:192.0.2.7", "192.0.2.7"),
+    ("192.0.2.7:4711, 10.1.2.3:80", "192.0.2.7"), ("192.0.2.7, [::ffff:10.1.2.3]:80", "192.0.2.7"),
+]
+NO_FORMS = ["192.0.2.7:", "192.0.2.7:port", "192.0.2.7:123456", "[2001:db8::7", "2001:db8::7]", "[2001:db8::7]4711",
+            "[]", "[192.0.2.7", "192.0.2.7 4711", "192.0.2", "192.0.2.256", "2001:db8::7:", "fe80::1%eth0", "_hidden", "-"]
+
+
+@pytest.mark.parametrize("value, peer", FORMS + [(form, "127.0.0.1") for form in NO_FORMS])
+def test_forwarded_for_as_balancers_send_it(behind, value, peer):
+    assert peer_of(behind, ask(behind, post(registration("nobody"), f"X-Forwarded-For: {value}"))) == peer
+    if peer == "127.0.0.1":  # what stands before it is not believed either
+        data = post(registration("nobody"), f"X-Forwarded-For: 203.0.113.9, {value}")
+        assert peer_of(behind, ask(behind, data)) == peer
+
+
+@pytest.fixture(scope="module")
+def behind_forwarded(module_path):
+    settings = {"http.trusted_proxies": "127.0.0.1, 10.0.0.0/8", "http.forwarded_header": "forwarded"}
+    with running(module_path, "behind_forwarded", tls=False, **settings) as instance:
+        yield instance
+
+
+@pytest.mark.parametrize("lists, peer", [
+    (["for=192.0.2.7"], "192.0.2.7"),
+    (["For=192.0.2.7;proto=https;by=10.0.0.1;host=cvm.test"], "192.0.2.7"),
+    (['proto=https; for="192.0.2.7:4711" ;by="_gate"'], "192.0.2.7"),
+    (['for="[2001:db8::7]:4711"'], "2001:db8::7"), (['for="[2001:db8::7]"'], "2001:db8::7"),
+    (['for="[2001:db8::7]:_port"'], "2001:db8::7"),
+    (["for=203.0.113.9, for=192.0.2.7"], "192.0.2.7"), (["for=203.0.113.9", "for=192.0.2.7"], "192.0.2.7"),
+    (["for=203.0.113.9, for=192.0.2.7, for=10.1.2.3"], "192.0.2.7"),
+    (['for="203.0.113.9, for=192.0.2.7'], "192.0.2.7"),  # a stranger's open quote swallows nothing
+    (["for=unknown"], "127.0.0.1"), (["for=_hidden"], "127.0.0.1"), (["proto=https"], "127.0.0.1"), ([""], "127.0.0.1"),
+    (["for=192.0.2.7;for=203.0.113.9"], "127.0.0.1"), (["for=192.0.2.7, for=unknown"], "127.0.0.1"),
+    (["192.0.2.7"], "127.0.0.1"), (['for="192.0.2.7'], "127.0.0.1"), (["xfor=192.0.2.7"], "127.0.0.1"),
+])
+def test_forwarded(behind_forwarded, lists, peer):
+    headers = [f"Forwarded: {text}" for text in lists]
+    answer = ask(behind_forwarded, post(registration("nobody"), "X-Forwarded-For: 198.51.100.1", *headers))
+    assert peer_of(behind_forwarded, answer) == peer
+
+
+def test_the_other_header_is_not_looked_at(behind):
+    """A proxy that does not write it hands on what the device says."""
+    data = post(registration("nobody"), "Forwarded: for=203.0.113.9", "X-Forwarded-For: 192.0.2.7")
+    assert peer_of(behind, ask(behind, data)) == "192.0.2.7"
+    assert peer_of(behind, ask(behind, post(registration("nobody"), "Forwarded: for=203.0.113.9"))) == "127.0.0.1"
+
+
 def test_forwarded_for_of_a_stranger_is_not_believed(behind):
     answer = ask(behind, post(registration("nobody"), "X-Forwarded-For: 192.0.2.7"), source="127.0.0.2")
     assert peer_of(behind, answer) == "127.0.0.2"
@@ -637,7 +745,7 @@ def ends(wire):
 def proxied_plain(module_path):
     """Whatever it takes for a header is followed by an answer, and nothing ends it soon."""
     settings = {"http.trusted_proxies": "127.0.0.1", "http.proxy_protocol": "true",
-                "http.handshake_timeout": "60s"}
+                "http.handshake_timeout": "60s", "log.refusals_per_address": 0}
     with running(module_path, "proxied_plain", tls=False, **settings) as instance:
         yield instance
 
@@ -676,7 +784,9 @@ def test_what_follows_a_proxy_header_is_served(proxied_plain, name):
 def test_garbage_for_a_proxy_header_is_refused(proxied_plain, header):
     before = proxied_plain.server.stderr
     assert served_behind(proxied_plain, header) == b""
-    assert proxied_plain.server.stderr == before  # no attempt, no refusal: nothing was read
+    said = proxied_plain.server.stderr[len(before):].splitlines()  # no attempt: nothing was read
+    assert len(said) == 1
+    assert "peer=127.0.0.1 transport=http code=invalid_request" in said[0] and "PROXY header" in said[0]
 
 
 def test_unfinished_proxy_header_is_no_work(proxied):
@@ -703,4 +813,7 @@ def test_stranger_may_not_speak_the_proxy_protocol(proxied):
 
 @pytest.mark.parametrize("header", [PROXY_HEADERS["v1, IPv4"][0], PROXY_HEADERS["v2, IPv4"][0], b""])
 def test_stranger_is_not_served_where_proxies_are(proxied_plain, header):
+    before = proxied_plain.server.stderr
     assert served_behind(proxied_plain, header, source="127.0.0.2") == b""
+    [line] = proxied_plain.server.stderr[len(before):].splitlines()
+    assert "peer=127.0.0.2 transport=http code=invalid_request" in line and "not a trusted proxy" in line

@@ -25,6 +25,7 @@ import pytest
 
 from csr_tools import make_csr, openssl
 from cvm_server import Failed, Instance, build_folder, environment, is_sanitized, scale, seed, token
+from fault_server import preloaded
 from raw_http import Wire, ask, post, registration
 
 SHORT = {"http.handshake_timeout": "1s", "http.request_timeout": "1s", "http.answer_timeout": "1s",
@@ -364,6 +365,23 @@ def with_ciphers(instance):
     context = instance.tls_context(ssl.TLSVersion.TLSv1_2)
     context.set_ciphers("ECDHE-RSA-AES128-GCM-SHA256")  # the server has no RSA key
     return context
+
+
+@pytest.mark.parametrize("version, ciphers", [
+    ("-tls1_2", ("-cipher", "ECDHE-ECDSA-AES128-CCM")), ("-tls1_3", ("-ciphersuites", "TLS_AES_128_CCM_SHA256")),
+    ("-tls1_2", ("-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256")), ("-tls1_3", ("-ciphersuites", "TLS_AES_128_GCM_SHA256"))])
+def test_ciphers_that_a_constrained_device_offers_alone(tls, version, ciphers):
+    done = openssl("s_client", "-connect", f"127.0.0.1:{tls.port}", "-CAfile", tls.root_ca, "-verify_return_error",
+                   version, *ciphers, "-ign_eof",
+                   data=b"GET /registration HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert f"Cipher is {ciphers[1]}".encode() in done and b"HTTP/1.1 405" in done
+
+
+def test_weak_ciphers_are_not_offered(tls):
+    for ciphers in ("ECDHE-ECDSA-AES128-CCM8", "NULL", "AES128-SHA", "ECDHE-ECDSA-DES-CBC3-SHA"):
+        done = openssl("s_client", "-connect", f"127.0.0.1:{tls.port}", "-tls1_2", "-cipher", f"{ciphers}@SECLEVEL=0",
+                       check=False)
+        assert done.returncode != 0, done
 
 
 def old_context(instance):
@@ -996,6 +1014,18 @@ def test_ipv6_any_takes_ipv4_too(tmp_path):
     with running(tmp_path, "any", tls=False, devices=1, settings={"http.listen": "[::]:0"}) as instance:
         assert ask(instance, post(registration("any0"))).status == 200
         assert "peer=127.0.0.1 " in instance.server.stderr
+
+
+def test_without_ipv6_its_any_address_is_ipv4s(tmp_path):
+    """In a kernel without IPv6, such as some containers have; an address of it is an error all the same."""
+    without = preloaded("noipv6")
+    with running(tmp_path, "four", tls=False, devices=1, settings={"http.listen": "[::]:0"}, env=without) as instance:
+        assert ask(instance, post(registration("four0"))).status == 200
+        assert [host for scheme, host, _ in instance.server.listeners if scheme == "http"] == ["0.0.0.0"]
+        [line] = [line for line in instance.server.stderr.splitlines() if "IPv6" in line]
+        assert "warning" in line and f"0.0.0.0:{instance.port}" in line and "[::]:0" in line
+    with pytest.raises(Failed, match="ended with 69"):
+        instance.serve_plain({"http.listen": "[::1]:0"}, env=without)
 
 
 @pytest.mark.parametrize("listen, code", [

@@ -46,6 +46,7 @@ static void log_attempt(const struct registration *r, const char *event)
     if (!must_log(r, error))
         return;
     const char *code = cvm_error_name(error);
+    const char *detail = *r->detail || !error ? r->detail : cvm_error_text(error);
     const struct cvm_log_field fields[] = {
         {"request_id", r->request->id},
         {"uid", r->request->uid},
@@ -53,7 +54,7 @@ static void log_attempt(const struct registration *r, const char *event)
         {"transport", r->request->transport},
         {"step", cvm_flow_step_name(r)},
         {"code", code},
-        {"detail", r->detail},
+        {"detail", detail},
         {"ms", duration},
     };
     cvm_log_write(r->cvm->log, level_of(error), event, fields, sizeof fields / sizeof fields[0]);

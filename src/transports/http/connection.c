@@ -16,8 +16,8 @@
 #include "base/hex.h"
 #include "base/secret.h"
 #include "connection.h"
+#include "core/media_type.h"
 #include "head.h"
-#include "proxy.h"
 
 #define LINGER_MS    2000
 #define LINGER_BYTES 65536
@@ -209,13 +209,6 @@ static int32_t takes_method(const struct route *route, const char *method)
     return 0;
 }
 
-static int32_t is_json(const char *media_type)
-{
-    size_t length = strcspn(media_type, "; \t");
-    return !*media_type || (length == strlen("application/json") &&
-                               strncasecmp(media_type, "application/json", length) == 0);
-}
-
 static void send_continue(struct connection *connection)
 {
     static const char CONTINUE[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -235,7 +228,7 @@ static void check_route(struct cvm_parser *parser)
         parser->refusal = "not_found";
     else if (!takes_method(route, parser->method))
         parser->refusal = "method_not_allowed";
-    else if (route->takes_json && !is_json(parser->media_type))
+    else if (route->takes_payload && !cvm_media_type_is_taken(parser->media_type))
         parser->refusal = "unsupported_media_type";
     else if (parser->expects_continue && parser->has_body)
         send_continue(connection);
@@ -259,8 +252,8 @@ static void serve(struct connection *connection)
     if (!server->proxy_protocol)
         memcpy(connection->client, connection->peer, sizeof connection->client);
     if (!server->proxy_protocol && connection->is_trusted)
-        cvm_proxy_forwarded_for(
-            connection->parser.forwarded_for, &server->trusted, connection->client);
+        cvm_forwarded_client(server->forwarded_header, connection->parser.forwarded,
+            &server->trusted, connection->client);
     connection->must_close = !connection->parser.keep_alive || connection->worker->is_draining;
     connection->route->serve(connection);
 }
@@ -357,7 +350,7 @@ void cvm_connection_answer_error(
     struct connection *connection, const char *name, const char *message, const char *extra)
 {
     cvm_server_log_refusal(connection->worker->server, cvm_connection_request_id(connection),
-        connection->client, name);
+        connection->client, name, message);
     cvm_connection_answer_logged(connection, name, message, extra);
 }
 
@@ -376,9 +369,13 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     cvm_address_text(address, peer);
     int32_t is_trusted = cvm_networks_hold(&server->trusted, peer);
     const char *counted = is_trusted ? "" : peer; /* a proxy's connections are many devices' */
-    int32_t must_refuse = server->proxy_protocol && !is_trusted;
     struct connection *connection = NULL;
-    if (must_refuse || cvm_limits_enter(server->limits, counted)) {
+    if (server->proxy_protocol && !is_trusted) {
+        cvm_server_log_refusal(server, NULL, peer, "invalid_request", "not a trusted proxy");
+        (void)close(fd);
+        return;
+    }
+    if (cvm_limits_enter(server->limits, counted)) {
         (void)close(fd);
         return;
     }
@@ -403,7 +400,8 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     (void)snprintf(connection->counted, sizeof connection->counted, "%s", counted);
     memcpy(connection->peer, peer, sizeof peer);
     memcpy(connection->client, peer, sizeof peer);
-    cvm_parser_init(&connection->parser, check_route, connection);
+    cvm_parser_init(
+        &connection->parser, cvm_forwarded_name(server->forwarded_header), check_route, connection);
     connection->next = worker->connections;
     connection->link = &worker->connections;
     if (connection->next)

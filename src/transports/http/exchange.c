@@ -132,8 +132,8 @@ static void take_error(struct exchange *exchange, const cvm_error_t *error)
     char body[ERROR_SIZE];
     exchange->status = cvm_error_render(
         cvm_error_name(error), cvm_error_text(error), exchange->request_id, body, sizeof body);
-    cvm_server_log_refusal(
-        exchange->worker->server, exchange->request_id, exchange->client, cvm_error_name(error));
+    cvm_server_log_refusal(exchange->worker->server, exchange->request_id, exchange->client,
+        cvm_error_name(error), cvm_error_text(error));
     if (exchange->worker->server->legacy_status)
         exchange->status = 200;
     exchange->retry_after_s = cvm_error_retryable(error) ? 5 : 0;

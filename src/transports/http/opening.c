@@ -178,13 +178,20 @@ void cvm_opening_late(struct connection *connection)
 
 /* --- A PROXY header --------------------------------------------------------------------------- */
 
+static void opening_refuse_proxy(struct connection *connection, const char *why)
+{
+    cvm_server_log_refusal(
+        connection->worker->server, NULL, connection->client, "invalid_request", why);
+    cvm_connection_close(connection);
+}
+
 /* Waits for more than was seen: what is only peeked at would wake it again and again. Not for more
  * than there is if that is all that comes. */
 static void opening_wait_for_proxy(struct connection *connection, ssize_t length)
 {
     int least = (int)length + 1;
     if (connection->proxy_seen == length || connection->worker->is_draining) {
-        cvm_connection_close(connection);
+        opening_refuse_proxy(connection, "the PROXY header is not finished");
         return;
     }
     connection->proxy_seen = length;
@@ -228,10 +235,16 @@ void cvm_opening_read_proxy(struct connection *connection)
         cvm_connection_wait_again(connection, CVM_READABLE);
         return;
     }
-    int32_t used = length > 0 ? cvm_proxy_read(bytes, (size_t)length, told) : PROXY_BAD;
+    if (length <= 0) { /* a look whether the port is open */
+        cvm_connection_close(connection);
+        return;
+    }
+    int32_t used = cvm_proxy_read(bytes, (size_t)length, told);
     if (used == PROXY_MORE)
         opening_wait_for_proxy(connection, length);
-    else if (used == PROXY_BAD || recv(connection->stream.fd, bytes, (size_t)used, 0) != used)
+    else if (used == PROXY_BAD)
+        opening_refuse_proxy(connection, "what it begins with is no PROXY header");
+    else if (recv(connection->stream.fd, bytes, (size_t)used, 0) != used)
         cvm_connection_close(connection);
     else
         opening_leave_proxy(connection, told);

@@ -40,9 +40,11 @@ static int32_t append(char *text, size_t size, size_t *used, const char *at, siz
 static int count_head(struct cvm_parser *parser, size_t length)
 {
     parser->head_length += (uint32_t)length;
-    return parser->head_length > CVM_LARGEST_HEAD
-               ? refuse(parser, "too_large", "the request's head is larger than 16 KiB")
-               : 0;
+    if (parser->head_length <= CVM_LARGEST_HEAD)
+        return 0;
+    return parser->in_trailers
+               ? refuse(parser, "too_large", "what is around the body is larger than 16 KiB")
+               : refuse(parser, "head_too_large", NULL);
 }
 
 /* --- The request line ------------------------------------------------------------------------- */
@@ -51,11 +53,9 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct cvm_parser *parser = of(llhttp);
     size_t used = strlen(parser->path);
-    if (count_head(parser, length))
-        return HPE_USER;
     if (append(parser->path, sizeof parser->path, &used, at, length))
-        return refuse(parser, "not_found", NULL);
-    return 0;
+        return refuse(parser, "uri_too_long", NULL);
+    return count_head(parser, length);
 }
 
 #if HAS_ON_PROTOCOL
@@ -81,7 +81,7 @@ static int on_header_field(llhttp_t *llhttp, const char *at, size_t length)
     return count_head(parser, length);
 }
 
-/* Of a value that is too long its end is kept: that is what take_forwarded_for needs. */
+/* Of a value that is too long its end is kept: that is what take_forwarded needs. */
 static void append_value(struct cvm_parser *parser, const char *at, size_t length)
 {
     const size_t most = sizeof parser->value - 1;
@@ -114,14 +114,14 @@ static void take_media_type(struct cvm_parser *parser)
 }
 
 /* Several lines are one list. Only its end can be believed: a trusted proxy wrote it. */
-static void take_forwarded_for(struct cvm_parser *parser)
+static void take_forwarded(struct cvm_parser *parser)
 {
-    char *list = parser->forwarded_for;
+    char *list = parser->forwarded;
     const char *value = parser->value;
     if (parser->value_is_cut) /* begin with a whole address, or with none */
         value += strcspn(value, ",");
     size_t used = strlen(list), length = strlen(value);
-    if (parser->value_is_cut || used + length + 2 > sizeof parser->forwarded_for)
+    if (parser->value_is_cut || used + length + 2 > sizeof parser->forwarded)
         used = 0;
     if (used)
         list[used++] = ',';
@@ -134,8 +134,8 @@ static int take_header(struct cvm_parser *parser)
         parser->hosts++;
     else if (strcasecmp(parser->name, "content-type") == 0)
         take_media_type(parser);
-    else if (strcasecmp(parser->name, "x-forwarded-for") == 0)
-        take_forwarded_for(parser);
+    else if (strcasecmp(parser->name, parser->forwarded_name) == 0)
+        take_forwarded(parser);
     else if (strcasecmp(parser->name, "expect") == 0)
         parser->expects_continue = strcasecmp(parser->value, "100-continue") == 0;
     else if (strcasecmp(parser->name, "transfer-encoding") == 0 &&
@@ -258,10 +258,11 @@ static const llhttp_settings_t SETTINGS = {
 
 /* --- The API ---------------------------------------------------------------------------------- */
 
-void cvm_parser_init(
-    struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner)
+void cvm_parser_init(struct cvm_parser *parser, const char *forwarded_name,
+    void (*on_head)(struct cvm_parser *parser), void *owner)
 {
     memset(parser, 0, sizeof *parser);
+    parser->forwarded_name = forwarded_name;
     llhttp_init(&parser->llhttp, HTTP_REQUEST, &SETTINGS);
     parser->llhttp.data = parser;
     parser->on_head = on_head;
@@ -300,10 +301,12 @@ void cvm_parser_next(struct cvm_parser *parser)
     llhttp_t llhttp = parser->llhttp;
     void (*on_head)(struct cvm_parser *) = parser->on_head;
     void *owner = parser->owner;
+    const char *forwarded_name = parser->forwarded_name;
     cvm_parser_clear(parser);
     memset(parser, 0, sizeof *parser);
     parser->llhttp = llhttp;
     parser->on_head = on_head;
     parser->owner = owner;
+    parser->forwarded_name = forwarded_name;
     llhttp_resume(&parser->llhttp);
 }

@@ -18,10 +18,11 @@ struct cvm_parser {
     llhttp_t llhttp;
     void (*on_head)(struct cvm_parser *parser); /* may refuse: set refusal */
     void *owner;
+    const char *forwarded_name; /* of the header that proxies write, in lower case */
     /* The request, valid from on_head on; the body from the request's end on. */
     char path[256]; /* without the query, and without http://HOST of the absolute form */
     char media_type[64];
-    char forwarded_for[256]; /* the end of it, if it is longer */
+    char forwarded[256]; /* the proxies' header; the end of it, if it is longer */
     const char *method;
     int32_t expects_continue, has_body, keep_alive, is_head;
     uint8_t *body;
@@ -42,9 +43,9 @@ enum cvm_parsed {
     PARSED_REFUSED  /* refusal says why */
 };
 
-/* Ready for a connection's first byte. */
-void cvm_parser_init(
-    struct cvm_parser *parser, void (*on_head)(struct cvm_parser *parser), void *owner);
+/* Ready for a connection's first byte. forwarded_name stays the caller's. */
+void cvm_parser_init(struct cvm_parser *parser, const char *forwarded_name,
+    void (*on_head)(struct cvm_parser *parser), void *owner);
 enum cvm_parsed cvm_parser_feed(
     struct cvm_parser *parser, const char *bytes, size_t length, size_t *used);
 /* Ready for the connection's next request. */

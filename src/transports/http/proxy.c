@@ -1,4 +1,4 @@
-/* PROXY protocol v1 and v2, and X-Forwarded-For. */
+/* PROXY protocol v1 and v2. */
 #include "proxy.h"
 
 #include <arpa/inet.h>
@@ -82,27 +82,4 @@ int32_t cvm_proxy_read(const uint8_t *bytes, size_t length, char client[CVM_ADDR
     if (memcmp(bytes, V2_SIGNATURE, v2) == 0)
         return length < 12 ? PROXY_MORE : read_v2(bytes, length, client);
     return PROXY_BAD;
-}
-
-void cvm_proxy_forwarded_for(
-    const char *list, const struct cvm_networks *trusted, char client[CVM_ADDRESS_SIZE])
-{
-    const char *end = list + strlen(list);
-    while (end > list) {
-        const char *comma = memrchr(list, ',', (size_t)(end - list));
-        const char *begin = comma ? comma + 1 : list;
-        char address[CVM_ADDRESS_SIZE];
-        uint8_t bytes[16];
-        begin += strspn(begin, " \t");
-        size_t length = strcspn(begin, ", \t");
-        (void)snprintf(address, sizeof address, "%.*s", (int)length, begin);
-        const char *behind = begin + length;
-        if (length >= sizeof address || behind + strspn(behind, " \t") != end ||
-            cvm_address_bytes(address, bytes))
-            return; /* what stands before it can't be believed either */
-        memcpy(client, address, sizeof address);
-        if (!comma || !cvm_networks_hold(trusted, address))
-            return;
-        end = comma;
-    }
 }

@@ -1,4 +1,4 @@
-/* What a trusted proxy says of the peer behind it: a PROXY header, or X-Forwarded-For. */
+/* What a trusted proxy says of the peer behind it before all else: a PROXY header. */
 #ifndef CVM_HTTP_PROXY_H
 #define CVM_HTTP_PROXY_H
 
@@ -12,9 +12,5 @@ enum { PROXY_MORE = 0, PROXY_BAD = -1 };
  * its length and the client's address (which stays as it is if it names none), PROXY_MORE or
  * PROXY_BAD. */
 int32_t cvm_proxy_read(const uint8_t *bytes, size_t length, char client[CVM_ADDRESS_SIZE]);
-/* The last address in an X-Forwarded-For list that is not a trusted proxy's; client stays as it is
- * if there is none. */
-void cvm_proxy_forwarded_for(
-    const char *list, const struct cvm_networks *trusted, char client[CVM_ADDRESS_SIZE]);
 
 #endif

@@ -42,14 +42,15 @@ static const struct route OPS_ROUTES[] = {{"/livez", {"GET", "HEAD", NULL}, 0, s
     {"/readyz", {"GET", "HEAD", NULL}, 0, cvm_exchange_ready},
     {"/metrics", {"GET", "HEAD", NULL}, 0, serve_metrics}, {NULL, {NULL}, 0, NULL}};
 
-void cvm_server_log_refusal(
-    struct server *server, const char *request_id, const char *peer, const char *code)
+void cvm_server_log_refusal(struct server *server, const char *request_id, const char *peer,
+    const char *code, const char *detail)
 {
-    const struct cvm_log_field fields[] = {
-        {"request_id", request_id}, {"peer", peer}, {"transport", server->label}, {"code", code}};
+    const struct cvm_log_field fields[] = {{"request_id", request_id}, {"peer", peer},
+        {"transport", server->label}, {"code", code}, {"detail", detail}};
     if (!cvm_throttle_takes(cvm_throttle_of(server->cvm), LOG_INFO, peer, code, ""))
         return;
-    cvm_log_write(cvm_log_of(server->cvm), LOG_INFO, "refused", fields, 4);
+    cvm_log_write(
+        cvm_log_of(server->cvm), LOG_INFO, "refused", fields, sizeof fields / sizeof fields[0]);
 }
 
 void cvm_server_report_handshake(struct server *server, const char *request_id, const char *peer,
@@ -128,6 +129,9 @@ static cvm_error_t *listen_on_all(struct server *server, const char *addresses, 
         if (server->fd_count == CVM_MOST_ADDRESSES)
             return cvm_error_new(REASON_configuration, "too many addresses to listen on");
         int fd = cvm_address_listen(at, length, bound, &error);
+        if (fd >= 0 && *at == '[' && *bound != '[')
+            cvm_log_message(cvm_log_of(server->cvm), LOG_WARNING,
+                "there is no IPv6 here: listening on %s instead of %.*s", bound, (int)length, at);
         if (fd >= 0) {
             uint32_t i = server->fd_count++;
             server->fds[i] = fd;
@@ -204,6 +208,8 @@ static cvm_error_t *open_registration(
         return cvm_error_out_of_memory();
     server->legacy_status = (int32_t)cvm_conf_own_number(conf, "http.legacy_status");
     server->proxy_protocol = (int32_t)cvm_conf_own_number(conf, "http.proxy_protocol");
+    server->forwarded_header =
+        (enum cvm_forwarded_header)cvm_conf_own_number(conf, "http.forwarded_header");
     cvm_error_t *error =
         cvm_networks_parse(&server->trusted, cvm_conf_own(conf, "http.trusted_proxies"));
     if (!error)

@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "core/metrics.h"
 #include "core/transport.h"
+#include "forwarded.h"
 #include "handshakes.h"
 #include "parser.h"
 #include "stream.h"
@@ -26,7 +27,7 @@ struct worker;
 struct route {
     const char *path;
     const char *methods[3]; /* ended by NULL */
-    int32_t takes_json;
+    int32_t takes_payload;
     void (*serve)(struct connection *connection);
 };
 
@@ -41,6 +42,7 @@ struct server {
     const struct route *routes; /* ended by a path of NULL */
     struct timeouts timeouts;
     int32_t legacy_status, proxy_protocol;
+    enum cvm_forwarded_header forwarded_header;
     struct cvm_networks trusted;
     struct cvm_limits *limits; /* of connections */
     struct cvm_handshakes *handshakes;
@@ -94,9 +96,10 @@ const char *cvm_connection_client(const struct connection *connection);
 const char *cvm_connection_request_id(struct connection *connection);
 
 /* server.c */
-/* Any thread: the log's line for a request that did not reach the instance. */
-void cvm_server_log_refusal(
-    struct server *server, const char *request_id, const char *peer, const char *code);
+/* Any thread: the log's line for a request that did not reach the instance. request_id and detail,
+ * which is one of a few texts, may be NULL. */
+void cvm_server_log_refusal(struct server *server, const char *request_id, const char *peer,
+    const char *code, const char *detail);
 /* Any thread: counts a TLS handshake that failed, and logs it. request_id and detail may be NULL.
  */
 void cvm_server_report_handshake(struct server *server, const char *request_id, const char *peer,

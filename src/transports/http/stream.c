@@ -110,6 +110,12 @@ static void configure(SSL_CTX *context)
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    /* OpenSSL's defaults, and behind them CCM, which constrained stacks offer alone. */
+    (void)SSL_CTX_set_cipher_list(
+        context, "ALL:-COMPLEMENTOFDEFAULT:-eNULL:ECDHE-ECDSA-AES128-CCM");
+    (void)SSL_CTX_set_ciphersuites(context,
+        "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
+        "TLS_AES_128_CCM_SHA256");
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
     SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 }
