@@ -25,7 +25,9 @@ static const char USAGE[] =
     "FILE is CSV whose first line names its columns, device_uid,device_token and, if\n"
     "you want, is_enabled (1, 0, true or false; enabled without it), in any order; or\n"
     "JSON lines with the same names, if it ends in .jsonl, .ndjson or .json; \"-\" is\n"
-    "CSV on standard input. A token has 16 to 256 printable ASCII characters without\n"
+    "CSV on standard input. CSV may come from a spreadsheet, separated by comma,\n"
+    "semicolon, tab or bar; a value that it has made a number, a date or an error of\n"
+    "is refused. A token has 16 to 256 printable ASCII characters without\n"
     "\":\"; or the file holds its hash: sha256: and the SHA-256 of the token in hex.\n"
     "\n"
     "The whole file is checked first. If a line is bad, or a uid there twice, the\n"
@@ -148,6 +150,7 @@ static int32_t read_input(struct job *job)
         .folder = folder,
         .progress = &job->progress,
         .bad = {.progress = &job->progress, .what = "bad lines", .most = MOST_BAD_LINES},
+        .shared = {.progress = &job->progress, .what = "shared tokens", .most = MOST_BAD_LINES},
     };
     if (!job->input.sort || import_check_begin(&job->check))
         return cli_fail(EX_OSERR, "out of memory");
@@ -166,6 +169,7 @@ static int32_t write_output(struct job *job)
         .sort = job->input.sort,
         .progress = &job->progress,
         .replaces_tokens = job->arguments->replace_tokens,
+        .leaves_unsaid = job->input.says_flags,
         .expected = job->input.good,
         .conflicts = {.progress = &job->progress, .what = "conflicts", .most = MOST_CONFLICTS},
     };

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -99,10 +100,18 @@ static const char *take_token(struct import_check *check, const char *token, str
 
 static const char *take_flag(const char *text, struct import_row *row)
 {
-    row->is_enabled = !text || strcmp(text, "1") == 0 || strcmp(text, "true") == 0;
-    if (row->is_enabled || strcmp(text, "0") == 0 || strcmp(text, "false") == 0)
-        return NULL;
-    return "is_enabled is neither 1, 0, true nor false";
+    static const struct {
+        const char *text;
+        enum import_flag flag;
+    } FORMS[] = {{"1", IMPORT_ENABLED}, {"true", IMPORT_ENABLED}, {"0", IMPORT_DISABLED},
+        {"false", IMPORT_DISABLED}, {"", IMPORT_UNSAID}};
+    row->flag = IMPORT_ENABLED;
+    for (size_t i = 0; text && i < sizeof FORMS / sizeof FORMS[0]; i++) {
+        row->flag = FORMS[i].flag;
+        if (strcasecmp(text, FORMS[i].text) == 0)
+            return NULL;
+    }
+    return text ? "is_enabled is neither 1, 0, true nor false" : NULL;
 }
 
 const char *import_check_row(

@@ -11,7 +11,7 @@ static const char *flag_of(const cJSON *item)
 {
     if (cJSON_IsBool(item))
         return cJSON_IsTrue(item) ? "true" : "false";
-    if (cJSON_IsString(item))
+    if (cJSON_IsString(item) && *item->valuestring)
         return item->valuestring;
     if (cJSON_IsNumber(item) && item->valuedouble == 1)
         return "1";

@@ -35,7 +35,7 @@ static inline uint64_t packed_line(const uint8_t *packed)
 static inline void pack(uint8_t *packed, const struct import_row *row, size_t uid_length)
 {
     packed[0] = (uint8_t)uid_length;
-    packed[PACKED_FLAG] = row->is_enabled != 0;
+    packed[PACKED_FLAG] = (uint8_t)row->flag;
     memcpy(packed + PACKED_LINE, &row->line, sizeof row->line);
     memcpy(packed + PACKED_HASH, row->hash, IMPORT_HASH_BYTES);
     memcpy(packed + PACKED_UID, row->uid, uid_length + 1);
@@ -46,7 +46,7 @@ static inline void unpack(const uint8_t *packed, struct import_row *row)
     *row = (struct import_row){
         .uid = packed_uid(packed),
         .line = packed_line(packed),
-        .is_enabled = packed[PACKED_FLAG],
+        .flag = (enum import_flag)packed[PACKED_FLAG],
     };
     memcpy(row->hash, packed + PACKED_HASH, IMPORT_HASH_BYTES);
 }

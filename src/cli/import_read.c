@@ -16,6 +16,7 @@
 #include "import_csv.h"
 #include "import_json.h"
 #include "import_lines.h"
+#include "import_shared.h"
 
 #define BLOCK_SIZE ((size_t)1024 * 1024)
 
@@ -26,7 +27,7 @@ struct reader {
     char *block;
     struct import_lines lines;
     struct import_csv csv;
-    int32_t is_json, has_header;
+    int32_t is_json, has_begun; /* the first line is behind */
 };
 
 static void complain(struct import_input *input, uint64_t line, const char *complaint)
@@ -48,16 +49,32 @@ static int32_t take_header(struct reader *reader, struct import_line *line)
     if (!complaint)
         complaint =
             import_csv_header(&reader->csv, line->text, reader->input->check->secret != NULL);
-    reader->has_header = 1;
     if (!complaint)
         return 0;
     complain(reader->input, line->number, complaint);
     return EX_DATAERR;
 }
 
+/* One object or one array over many lines would be as many complaints. */
+static int32_t check_json(const struct reader *reader, const struct import_line *line)
+{
+    const char *name = reader->input->name;
+    const char *first = line->text + strspn(line->text, " \t");
+    size_t length = line->length;
+    while (length && strchr(" \t", line->text[length - 1]))
+        length--;
+    int32_t is_array = *first == '[';
+    if (line->complaint || (!is_array && (*first != '{' || line->text[length - 1] == '}')))
+        return 0;
+    return cli_fail(EX_DATAERR,
+        "%s: is %s; an import reads one object a line: `jq -c '%s' %s > devices.jsonl` makes such "
+        "lines",
+        name, is_array ? "a JSON array" : "JSON over several lines", is_array ? ".[]" : ".", name);
+}
+
 static int32_t take_row(struct reader *reader, struct import_line *line)
 {
-    struct import_fields fields;
+    struct import_fields fields = {0};
     struct import_row row = {.line = line->number};
     struct cJSON *object = NULL;
     const char *complaint = line->complaint;
@@ -65,8 +82,11 @@ static int32_t take_row(struct reader *reader, struct import_line *line)
     if (!complaint)
         complaint = reader->is_json ? import_json_line(line->text, line->length, &fields, &object)
                                     : import_csv_line(&reader->csv, line->text, &fields);
+    if (!complaint && !reader->is_json && !fields.uid)
+        return 0; /* the line is empty */
     if (!complaint)
         complaint = import_check_row(reader->input->check, &fields, &row);
+    reader->input->says_flags |= fields.is_enabled && row.flag != IMPORT_UNSAID;
     if (complaint)
         complain(reader->input, line->number, complaint);
     else if (import_sort_add(reader->input->sort, &row))
@@ -79,8 +99,12 @@ static int32_t take_row(struct reader *reader, struct import_line *line)
 
 static int32_t take_line(struct reader *reader, struct import_line *line)
 {
-    return reader->has_header || reader->is_json ? take_row(reader, line)
-                                                 : take_header(reader, line);
+    int32_t is_first = !reader->has_begun;
+    reader->has_begun = 1;
+    if (is_first && !reader->is_json)
+        return take_header(reader, line);
+    int32_t code = is_first ? check_json(reader, line) : 0;
+    return code ? code : take_row(reader, line);
 }
 
 /* The next block's length, 0 at the end, -1 after saying why. */
@@ -93,6 +117,13 @@ static ssize_t read_block(struct reader *reader)
     if (n < 0)
         (void)cli_fail(0, "%s: %s", reader->input->name, strerror(errno));
     return n;
+}
+
+/* What no line alone shows. */
+static int32_t check_columns(struct reader *reader)
+{
+    const char *complaint = reader->is_json ? NULL : import_csv_finish(&reader->csv);
+    return complaint ? cli_fail(EX_DATAERR, "%s: %s", reader->input->name, complaint) : 0;
 }
 
 static int32_t read_lines(struct reader *reader)
@@ -111,10 +142,28 @@ static int32_t read_lines(struct reader *reader)
     }
     if (!code && import_lines_last(&reader->lines, &line))
         code = take_line(reader, &line);
-    if (!code && !reader->is_json && !reader->has_header)
+    if (!code && !reader->is_json && !reader->has_begun)
         code = cli_fail(EX_DATAERR, "%s: is empty; even a file without devices has a header",
             reader->input->name);
-    return code;
+    return code ? code : check_columns(reader);
+}
+
+/* 1 if the row is bad beside the others: what is wrong is said, or counted. */
+static int32_t complain_beside(struct import_input *input, const struct import_row *row)
+{
+    int32_t is_unsaid = row->flag == IMPORT_UNSAID && input->says_flags;
+    if (!row->duplicate_of && !is_unsaid)
+        return 0;
+    if (!notes_next(&input->bad))
+        return 1;
+    if (row->duplicate_of)
+        (void)cli_fail(0, "%s:%" PRIu64 ": %s is in line %" PRIu64 " already", input->name,
+            row->line, row->uid, row->duplicate_of);
+    else
+        (void)cli_fail(0,
+            "%s:%" PRIu64 ": is_enabled is empty, and in other lines it is not: write 1 or 0",
+            input->name, row->line);
+    return 1;
 }
 
 /* The same uid twice, with whatever tokens: one of the lines is not what was meant. */
@@ -124,15 +173,29 @@ static int32_t find_duplicates(struct import_input *input)
     int32_t found;
     if (import_sort_rewind(input->sort))
         return sorting_failed(input);
-    while ((found = import_sort_next(input->sort, &row)) > 0) {
-        if (!row.duplicate_of)
-            continue;
-        input->good--;
-        if (notes_next(&input->bad))
-            (void)cli_fail(0, "%s:%" PRIu64 ": %s is in line %" PRIu64 " already", input->name,
-                row.line, row.uid, row.duplicate_of);
-    }
+    while ((found = import_sort_next(input->sort, &row)) > 0)
+        input->good -= complain_beside(input, &row) != 0;
     return found ? sorting_failed(input) : 0;
+}
+
+static void warn_of_shared(void *argument, const struct import_row *row, uint64_t first)
+{
+    struct import_input *input = argument;
+    if (notes_next(&input->shared))
+        (void)cli_fail(0,
+            "warning: %s:%" PRIu64 ": %s has the same token as the device in line %" PRIu64
+            ": whoever has it can claim both",
+            input->name, row->line, row->uid, first);
+}
+
+/* Computed ones are each device's own. */
+static int32_t find_shared(struct import_input *input)
+{
+    if (input->check->secret)
+        return 0;
+    return import_shared_find(input->sort, input->good, warn_of_shared, input)
+               ? sorting_failed(input)
+               : 0;
 }
 
 static int32_t has_suffix(const char *path, const char *suffix)
@@ -181,7 +244,10 @@ int32_t import_read(struct import_input *input)
         code = read_lines(&reader);
     if (!code)
         code = find_duplicates(input);
+    if (!code)
+        code = find_shared(input);
     notes_end(&input->bad);
+    notes_end(&input->shared);
     progress_clear(input->progress);
     close_input(&reader);
     return code;

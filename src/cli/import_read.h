@@ -15,8 +15,10 @@ struct import_input {
     struct import_sort *sort;
     const char *folder; /* of the sorter's temporary file */
     struct progress *progress;
-    struct notes bad; /* lines */
-    uint64_t good;    /* rows */
+    struct notes bad;    /* lines */
+    struct notes shared; /* tokens that another row has too */
+    uint64_t good;       /* rows */
+    int32_t says_flags;  /* is_enabled is filled somewhere: rows that leave it empty are bad */
 };
 
 /* Reads the input into the sorter and reports its bad lines, duplicates among them. 0, or an exit

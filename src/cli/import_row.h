@@ -12,11 +12,14 @@ struct import_fields {
     const char *uid, *token, *is_enabled;
 };
 
+/* UNSAID: the cell is empty, which is fine where all cells of its column are. */
+enum import_flag { IMPORT_DISABLED, IMPORT_ENABLED, IMPORT_UNSAID };
+
 struct import_row {
     const char *uid;
     uint64_t line;
     uint64_t duplicate_of; /* the line that has this uid already; 0 for none */
-    int32_t is_enabled;
+    enum import_flag flag;
     uint8_t hash[IMPORT_HASH_BYTES]; /* SHA-256 of the token */
 };
 

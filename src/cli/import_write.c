@@ -144,10 +144,11 @@ static int32_t fill_next(struct writer *writer)
             return cli_fail(EX_TEMPFAIL, "the sorted rows can't be read: %s", strerror(errno));
         if (!found)
             return 0;
-        if (row.duplicate_of)
+        if (row.duplicate_of || (row.flag == IMPORT_UNSAID && writer->output->leaves_unsaid))
             continue;
         hex_of(row.hash, hash);
-        cvm_error_t *error = cvm_batch_add(writer->next, row.uid, hash, row.is_enabled);
+        cvm_error_t *error =
+            cvm_batch_add(writer->next, row.uid, hash, row.flag != IMPORT_DISABLED);
         if (error)
             return cli_error(row.uid, error);
     }

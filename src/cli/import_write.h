@@ -12,7 +12,7 @@ struct import_output {
     cvm_t *cvm;
     struct import_sort *sort;
     struct progress *progress;
-    int32_t replaces_tokens;
+    int32_t replaces_tokens, leaves_unsaid;
     uint64_t expected; /* rows */
     uint64_t written;  /* rows, whatever became of them */
     uint64_t became[CVM_ROW_REPLACED + 1];

@@ -86,7 +86,7 @@ static int32_t decode_base64(
 
 int32_t cvm_csr_from_pem(const char *pem, unsigned char *der, long *length, const char **why)
 {
-    struct span base64;
+    struct span base64 = {NULL, 0};
     return find_base64(pem, &base64, why) || decode_base64(&base64, der, length, why) ? -1 : 0;
 }
 

@@ -7,6 +7,7 @@
 /* NOLINTBEGIN(bugprone-suspicious-include): parts of the command, which is no library */
 #include "cli/import_csv.c"
 #include "cli/import_lines.c"
+#include "cli/import_spreadsheet.c"
 /* NOLINTEND(bugprone-suspicious-include) */
 
 /* What was read, as a number: FNV-1a over all that a row is made of. */
@@ -78,6 +79,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         feed(&parts, stream.bytes + at, part);
     }
     end(&parts);
+    add_text(&whole, import_csv_finish(&whole.csv));
+    add_text(&parts, import_csv_finish(&parts.csv));
     CHECK(whole.digest == parts.digest);
     CHECK(whole.rows == parts.rows);
     free(stream.bytes);

@@ -154,6 +154,93 @@ def test_a_file_without_devices_is_fine(instance):
     assert instance.devices() == {}
 
 
+# --- What has been through a spreadsheet ------------------------------------------------------------
+
+@pytest.mark.parametrize("content", [
+    f"device_uid;device_token;is_enabled\r\nD1;{TOKEN};TRUE\r\nD2;{'x' * 16};FALSE\r\n",
+    f"Device UID\tDevice Token\tIs Enabled\nD1\t{TOKEN}\tTrue\nD2\t{'x' * 16}\tfalse\n",
+    f"DEVICE-UID|device_token|isEnabled\nD1|{TOKEN}|1\nD2|{'x' * 16}|0\n",
+    f"\ufeffdevice_uid,device_token,is_enabled,,\r\nD1,{TOKEN},1,,\r\n,,,,\r\nD2,{'x' * 16},0\r\n,,,,\r\n ,\r\n",
+    f'"device_uid","device_token","is_enabled"\n"D1","{TOKEN}","TRUE"\n"","",""\n"D2"," {"x" * 16} ","FALSE"\n',
+    f",device_uid,,device_token,is_enabled\n,D1,,{TOKEN},1\n,D2,,{'x' * 16},0\n",
+    f"device_uid , device_token , is_enabled\nD1 , {TOKEN} , true\n D2, {'x' * 16}, 0\n",
+])
+def test_what_can_be_read_without_guessing_is_taken(instance, content):
+    assert instance.imports(content, inserted=2) == ""
+    assert {uid: bool(row["is_enabled"]) for uid, row in instance.devices().items()} == {"D1": True, "D2": False}
+    instance.imports(f"device_uid,device_token\nD1,{TOKEN}\nD2,{'x' * 16}\n", unchanged=2)
+
+
+def test_a_column_that_is_empty_throughout_says_nothing(instance):
+    instance.imports(f"device_uid,device_token,is_enabled\nD1,{TOKEN},\nD2,{'x' * 16}\n", inserted=2)
+    assert all(row["is_enabled"] for row in instance.devices().values())
+
+
+@pytest.mark.parametrize("order", [("", "1", "", "0"), ("0", "", "1", ""), ("", "", "", "FALSE")])
+def test_an_empty_flag_among_filled_ones_is_refused(instance, order):
+    """Wherever the first filled one stands."""
+    lines = [f"D{i},{i:x>20},{flag}\n" for i, flag in enumerate(order)]
+    content = "device_uid,device_token,is_enabled\n" + "".join(lines)
+    empty = [i for i, flag in enumerate(order) if not flag]
+    said = instance.refuses(content, rejected=len(empty))
+    assert re.findall(r":(\d+): is_enabled is empty", said) == [str(i + 2) for i in empty]
+    instance.imports(content, "--skip-bad", inserted=4 - len(empty), rejected=len(empty))
+    assert set(instance.devices()) == {f"D{i}" for i in range(4) if i not in empty}
+
+
+@pytest.mark.parametrize("column, content", [
+    ("device_uid", "device_uid,device_token\n" + "".join(
+        f"8944538532046{i}0000,{i:x>20}\n" for i in range(10, 15))),
+    ("device_token", "device_uid,device_token\n" + "".join(f"D{i},12345678901234{i}00000\n" for i in range(5))),
+])
+def test_numbers_that_a_spreadsheet_has_cut_are_refused(instance, column, content):
+    """It keeps 15 digits of each. Nothing skips that: no line alone is bad."""
+    for options in ([], ["--skip-bad"]):
+        done = instance.run(instance.file(content), *options, code=65)
+        assert f"{column} has numbers of more than 15 digits" in done.stderr and "JSON lines" in done.stderr
+        assert done.stderr.count("\n") == 2 and "nothing was written" in done.stderr
+    assert instance.devices() == {}
+
+
+def test_long_numbers_that_are_whole_are_taken(instance):
+    instance.imports("device_uid,device_token\n" + "".join(
+        f"89445385320465{i:05d},{i:x>20}\n" for i in range(0, 90000, 9000)), inserted=10)
+
+
+def test_devices_with_one_token_are_named(instance):
+    """They are imported: a fleet may have been made so. But not without a word."""
+    content = "device_uid,device_token\n" + "".join(
+        f"D{i},{'shared' * 4 if i in (2, 5, 7) else f'{i:x>20}'}\n" for i in range(9))
+    said = instance.imports(content, inserted=9)
+    assert re.findall(r"warning: .*:(\d+): (\S+) has the same token as the device in line (\d+):", said) == [
+        ("7", "D5", "4"), ("9", "D7", "4")]
+    assert "shared" not in said
+    mixed = f"device_uid,device_token\nA,{'shared' * 4}\nB,{stored('shared' * 4)}\nC,{'other' * 4}\n"
+    assert instance.imports(mixed, inserted=3).count("the same token") == 1
+    assert instance.imports(f"device_uid,device_token\nE,{'shared' * 4}\n", inserted=1) == ""
+    many = "device_uid,device_token\n" + "".join(f"M{i:03},{'shared' * 4}\n" for i in range(100))
+    said = instance.imports(many, "--dry-run")
+    assert said.count("the same token") == 20 and "79 more" in said
+
+
+@pytest.mark.parametrize("content, filter", [
+    ("[]", ".[]"), ("[\n", ".[]"), (json.dumps([{"device_uid": "D1", "device_token": TOKEN}]), ".[]"),
+    (json.dumps([{"device_uid": "D1", "device_token": TOKEN}], indent=2), ".[]"),
+    (json.dumps({"device_uid": "D1", "device_token": TOKEN}, indent=4), "."), ("{\n}", "."),
+    ('{"device_uid": "D1",\n"device_token": "%s"}' % TOKEN, ".")])
+def test_json_that_is_no_lines_is_told_how_to_become_some(instance, content, filter):
+    for name in ("devices.json", "devices.jsonl"):
+        path = instance.file(content, name)
+        done = instance.run(path, code=65)
+        assert f"`jq -c '{filter}' {path} > devices.jsonl`" in done.stderr and done.stderr.count("\n") == 2
+        assert TOKEN not in done.stderr
+        instance.run(path, "--skip-bad", code=65)
+
+
+def test_lines_that_end_in_cr_alone_are_refused(instance):
+    assert "CR alone" in instance.refuses(f"device_uid,device_token\rD1,{TOKEN}\r", ":1: ")
+
+
 # --- What is refused --------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("header, word", [
@@ -188,7 +275,14 @@ def test_an_empty_csv_file_is_refused(instance):
     (f"D1,{'S3cretT0ken' * 24},1", "256"),
     (f"D1,sha256:{TOKEN.upper()},1", "sha256"),
     (f"D1,{TOKEN},yes", "is_enabled"),
-    (f"D1,{TOKEN},", "is_enabled"),
+    (f"D1,{TOKEN},", "is_enabled is empty"),
+    (f"D1,{TOKEN}", "is_enabled is empty"),
+    (f"D1,{TOKEN},VRAI", "is_enabled"),
+    (f"3.52E+14,{TOKEN},1", "device_uid is a number of which a spreadsheet"),
+    ("D1,1.23456789012345E+30,1", "device_token is a number of which a spreadsheet"),
+    (f"5-Mar,{TOKEN},1", "a date that a spreadsheet"),
+    ("D1,####################,1", "instead of a value"),
+    (f"D1,{TOKEN},1,,x", "place 5"),
     (f'D1,"{TOKEN},1', "quoted"),
     (f'D1,{TOKEN}",1', "quote"),
     (f"D1,{TOKEN}\0,1", "NUL"),

@@ -30,7 +30,9 @@ static int32_t fake_row(const cvm_batch_t *batch, uint32_t i);
 #include "cli/import_json.c"
 #include "cli/import_lines.c"
 #include "cli/import_runs.c"
+#include "cli/import_shared.c"
 #include "cli/import_sort.c"
+#include "cli/import_spreadsheet.c"
 #include "cli/import_write.c"
 #include "cli/progress.c"
 /* NOLINTEND(bugprone-suspicious-include) */
@@ -171,14 +173,14 @@ static const char *header_of(struct import_csv *csv, const char *text, int32_t c
 static void headers_are_checked(void **state)
 {
     (void)state;
-    struct import_csv csv;
+    struct import_csv csv = {0};
     assert_null(header_of(&csv, "device_uid,device_token", 0));
     assert_null(header_of(&csv, "is_enabled,\"device_token\",device_uid", 0));
     assert_null(header_of(&csv, "device_uid", 1));
     assert_non_null(header_of(&csv, "device_uid", 0));
     assert_non_null(header_of(&csv, "device_uid,device_token", 1));
     assert_non_null(header_of(&csv, "device_uid,device_token,device_uid", 0));
-    assert_non_null(header_of(&csv, "device_uid,device_token,", 0));
+    assert_null(header_of(&csv, "device_uid,device_token,", 0));
     assert_non_null(strstr(header_of(&csv, "device_uid,device_token,colour", 0), "\"colour\""));
     assert_non_null(strstr(header_of(&csv, "device_uid,device_token,a\033[2J", 0), "place 3"));
     /* Without a header, what is there may be a token. */
@@ -189,6 +191,7 @@ static const char *csv_of(const char *text, struct import_fields *fields)
 {
     static char copy[256];
     static struct import_csv csv;
+    csv = (struct import_csv){0};
     assert_null(header_of(&csv, "device_uid,device_token", 0));
     (void)snprintf(copy, sizeof copy, "%s", text);
     return import_csv_line(&csv, copy, fields);
@@ -204,12 +207,76 @@ static void csv_is_read(void **state)
     assert_null(fields.is_enabled);
     assert_null(csv_of("\"a\",\"b \"\",c\"", &fields));
     assert_string_equal(fields.token, "b \",c");
-    assert_null(csv_of(",\"\"", &fields));
-    assert_string_equal(fields.uid, "");
-    const char *const bad[] = {
-        "a", "a,b,c", "a,b,", "a,\"b", "a,\"b\"\"", "a,\"b\"c", "a,b\"", "\""};
+    assert_null(csv_of(" a , \"b\" ,,", &fields));
+    assert_string_equal(fields.uid, "a");
+    assert_string_equal(fields.token, "b");
+    assert_null(csv_of(",\"\"", &fields)); /* nothing in it */
+    assert_null(fields.uid);
+    assert_null(csv_of("a,\"\"", &fields));
+    assert_string_equal(fields.token, "");
+    const char *const bad[] = {"a", "a,b,c", "a,\"b", "a,\"b\"\"", "a,\"b\"c", "a,b\"", "\""};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_non_null(csv_of(bad[i], &fields));
+}
+
+static void a_header_says_what_separates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header;
+        char separator;
+    } HEADERS[] = {{"device_uid;device_token", ';'}, {"device_uid\tdevice_token", '\t'},
+        {"device_uid|device_token|is_enabled", '|'}, {"device_token;device_uid", ';'},
+        {"\"Device UID\" ; \"Device-Token\"", ';'}, {"DeviceUid,device token,IS ENABLED", ','},
+        {"is_enabled;DEVICE_TOKEN;Device_Uid", ';'}, {"device_uid,device_token,,,", ','}};
+    for (size_t i = 0; i < sizeof HEADERS / sizeof HEADERS[0]; i++) {
+        struct import_csv csv = {0};
+        const char *complaint = header_of(&csv, HEADERS[i].header, 0);
+        if (complaint)
+            fail_msg("%s: %s", HEADERS[i].header, complaint);
+        assert_int_equal(csv.separator, HEADERS[i].separator);
+    }
+}
+
+static void what_a_spreadsheet_has_spoiled_is_seen(void **state)
+{
+    (void)state;
+    const char *const spoiled[] = {"3.52E+14", "3,52E+14", "1E+05", "3.5e+14", "1.2E-05", "#N/A",
+        "#NAME?", "########", "Err:508", "5-Mar", "05-Mar-2026", "Mar-26", "5/3/2026", "05.03.26"};
+    const char *const fine[] = {"12E5", "1E-05", "352099001761481", "2026-03-05", "Mar", "Mary-5",
+        "5-March", "1.5", "E+14", "0", "", "AB-Mar-26", "123-Mar", "1/2", "1.2.3.4", "4E+",
+        "0123456789abcdef0123456789abcdef"};
+    for (size_t i = 0; i < sizeof spoiled / sizeof spoiled[0]; i++)
+        if (!import_spreadsheet_harm(spoiled[i]))
+            fail_msg("%s", spoiled[i]);
+    for (size_t i = 0; i < sizeof fine / sizeof fine[0]; i++)
+        if (import_spreadsheet_harm(fine[i]))
+            fail_msg("%s", fine[i]);
+}
+
+static int32_t are_cut(const char *const *numbers)
+{
+    struct import_long_numbers column = {0};
+    for (; *numbers; numbers++)
+        import_long_numbers_add(&column, *numbers);
+    return import_long_numbers_are_cut(&column);
+}
+
+static void long_numbers_that_all_end_in_zeros_were_cut(void **state)
+{
+    (void)state;
+    const char *const cut[] = {"8944538532046590000", "8944538532046590000", NULL};
+    const char *const three[] = {"1234567890123450", "1234567890123460", "1234567890123470", NULL};
+    const char *const two[] = {"1234567890123450", "1234567890123460", NULL};
+    const char *const one_is_whole[] = {"8944538532046590000", "8944538532046590104", NULL};
+    const char *const short_ones[] = {"352099001761000", "100000000000000", "1000", NULL};
+    const char *const no_numbers[] = {"A8944538532046590000", "8944538532046590000F", NULL};
+    assert_true(are_cut(cut));
+    assert_true(are_cut(three));
+    assert_false(are_cut(two)); /* one in a hundred ends so by chance */
+    assert_false(are_cut(one_is_whole));
+    assert_false(are_cut(short_ones));
+    assert_false(are_cut(no_numbers));
 }
 
 /* --- JSON --------------------------------------------------------------------------------------
@@ -291,18 +358,23 @@ static void tokens_and_flags_are_checked(void **state)
     longest[256] = 0;
     assert_null(check_fields(&check, longest, NULL, &row));
     assert_null(check_fields(&check, TOKEN, NULL, &row));
-    assert_int_equal(row.is_enabled, 1);
+    assert_int_equal(row.flag, IMPORT_ENABLED);
     assert_null(check_fields(&check,
         "sha256:9f9f5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f", "false", &same));
     assert_memory_equal(row.hash, same.hash, sizeof row.hash);
-    assert_int_equal(same.is_enabled, 0);
+    assert_int_equal(same.flag, IMPORT_DISABLED);
     const char *const bad[] = {NULL, "", "0123456789abcde", TOKEN ":", TOKEN " ", TOKEN "\x7f",
         TOKEN "\xc3\xa4",
         "sha256:", "sha256:9F9F5111f7b27a781f1f1ddde5ebc2dd2b796bfc7365c9c28b548e564176929f"};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
         assert_non_null(check_fields(&check, bad[i], NULL, &row));
     assert_non_null(check_fields(&check, TOKEN, "yes", &row));
-    assert_non_null(check_fields(&check, TOKEN, "", &row));
+    assert_null(check_fields(&check, TOKEN, "", &row));
+    assert_int_equal(row.flag, IMPORT_UNSAID);
+    assert_null(check_fields(&check, TOKEN, "FALSE", &row));
+    assert_int_equal(row.flag, IMPORT_DISABLED);
+    assert_null(check_fields(&check, TOKEN, "True", &row));
+    assert_int_equal(row.flag, IMPORT_ENABLED);
     check.allows_weak_tokens = 1;
     assert_null(check_fields(&check, "x", "0", &row));
     assert_non_null(check_fields(&check, "", "0", &row));
@@ -339,7 +411,7 @@ static uint32_t scattered(uint32_t i, uint32_t count)
 static void add_row(struct import_sort *sort, uint32_t number, uint64_t line)
 {
     char uid[IMPORT_LONGEST_UID + 1];
-    struct import_row row = {.uid = uid, .line = line, .is_enabled = (int32_t)(number & 1)};
+    struct import_row row = {.uid = uid, .line = line, .flag = (enum import_flag)(number & 1)};
     /* Lengths differ, up to the longest. */
     (void)snprintf(uid, sizeof uid, "DEV-%08u%.*s", number, (int)(number % 117),
         "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
@@ -359,7 +431,7 @@ static void expect_sorted(struct import_sort *sort, uint32_t count, uint32_t dup
         memcpy(&kept, row.hash, sizeof kept);
         assert_int_equal(kept, number);
         assert_int_equal(strtoul(row.uid + 4, NULL, 10), number);
-        assert_int_equal(row.is_enabled, number & 1);
+        assert_int_equal(row.flag, number & 1);
         assert_true(row.duplicate_of < row.line);
         twice += row.duplicate_of != 0;
         seen += row.duplicate_of == 0;
@@ -518,6 +590,9 @@ int main(void)
         cmocka_unit_test(long_lines_are_refused),
         cmocka_unit_test(headers_are_checked),
         cmocka_unit_test(csv_is_read),
+        cmocka_unit_test(a_header_says_what_separates),
+        cmocka_unit_test(what_a_spreadsheet_has_spoiled_is_seen),
+        cmocka_unit_test(long_numbers_that_all_end_in_zeros_were_cut),
         cmocka_unit_test(json_is_read_strictly),
         cmocka_unit_test(tokens_and_flags_are_checked),
         cmocka_unit_test(tokens_are_computed),
