@@ -89,7 +89,8 @@ static int32_t read_scheme(
     if (nid == NID_rsassaPss && key_nid == NID_rsaEncryption)
         return read_pss(algorithm, scheme, why);
     if (!OBJ_find_sigid_algs(nid, &digest_nid, &signing_nid) || signing_nid != key_nid)
-        return cvm_csr_refuse(why, "the CSR's signature algorithm is none of its key's");
+        return cvm_csr_refuse(
+            why, "the CSR's signature algorithm is not one of its key's that are known");
     scheme->digest = digest_of(digest_nid, why);
     return scheme->digest ? 0 : -1;
 }

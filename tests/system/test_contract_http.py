@@ -287,6 +287,18 @@ def test_what_small_tools_send(plain):
     assert json.loads(done.stdout)["status"] == "SUCCESS"
 
 
+def test_the_log_says_why_a_device_is_registered_already(plain):
+    by_csr, without = fresh(plain), fresh(plain)
+    ask(plain, post(registration(by_csr, csr=make_csr())))
+    ask(plain, post(registration(without)))
+    for uid, more in ((by_csr, {"csr": make_csr()}), (by_csr, {}), (without, {"csr": make_csr()})):
+        answer = ask(plain, post(registration(uid, **more)))
+        check_error(answer, 409, "already_registered")
+        identity = answer.json["payload"]["request_id"]
+        [line] = [line for line in plain.server.stderr.splitlines() if identity in line]
+        assert "another key, or without a CSR" in line and "another key" not in answer.json["payload"]["message"]
+
+
 @pytest.mark.parametrize("body, reason", [
     (b'{"device_uid": "a" "device_token": "b"}', "expected a comma"), (b"[]", "expected an object"),
     (b'{"device_uid": "a", "device_uid": "b"}', "duplicate name"), (b'{"Device_uid": "a"}', "wrong case"),

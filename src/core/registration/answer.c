@@ -46,7 +46,9 @@ static void log_attempt(const struct registration *r, const char *event)
     if (!must_log(r, error))
         return;
     const char *code = cvm_error_name(error);
-    const char *detail = *r->detail || !error ? r->detail : cvm_error_text(error);
+    const char *detail = r->detail;
+    if (error && !*detail && strcmp(error->text, cvm_reason_text(error->reason)) != 0)
+        detail = error->text; /* what the reason's own text does not say */
     const struct cvm_log_field fields[] = {
         {"request_id", r->request->id},
         {"uid", r->request->uid},

@@ -141,6 +141,12 @@ static void refuse_registered(struct registration *r, int32_t is_other_key)
     }
     if (is_other_key)
         report_other_key(r);
+    const char *why = "it asks too late or too often (registration.retry_window, .retry_max)";
+    if (is_other_key)
+        why = "it asks with another key, or without a CSR";
+    else if (r->request->csr)
+        why = "its certificate is not current any more";
+    (void)snprintf(r->detail, sizeof r->detail, "%s", why);
     cvm_flow_fail(r, REASON_already_registered, NULL);
 }
 
