@@ -179,9 +179,5 @@ int32_t cli_ca(int argc, char **argv)
             cli_parse(argc - 1, argv + 1, options, USAGE, 0, VERBS[i].most, &arguments.operands);
         return code ? code : run(&VERBS[i], &arguments);
     }
-    if (*name && *name != '-')
-        (void)cli_fail(0, "there is no `cvm ca %s`", name);
-    int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
-    (void)fputs(USAGE, asked ? stdout : stderr);
-    return asked ? 0 : EX_USAGE;
+    return cli_no_verb("ca", name, USAGE);
 }

@@ -75,7 +75,7 @@ int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const
         } else {
             const struct cli_option *option = find(options, argument);
             if (!option) /* a value behind "=" may be a secret */
-                return cli_fail(EX_USAGE, "%s takes no option %.*s; see --help", argv[0],
+                return cli_fail(EX_USAGE, "%s takes no option %.*s", argv[0],
                     (int)strcspn(argument, "="), argument);
             int used = take_option(option, argument, argv[i + 1]);
             if (used < 0)
@@ -86,11 +86,19 @@ int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const
     if (operands->count >= least && operands->count <= most)
         return 0;
     if (operands->count > most)
-        (void)cli_fail(0, "%s: '%s' is one too many", argv[0], operands->values[most]);
-    else
-        (void)cli_fail(0, "%s: an argument is missing", argv[0]);
-    (void)fputs(usage, stderr);
-    return EX_USAGE;
+        return cli_fail(EX_USAGE, "%s: '%s' is one too many", argv[0], operands->values[most]);
+    return cli_fail(EX_USAGE, "%s: an argument is missing", argv[0]);
+}
+
+int32_t cli_no_verb(const char *group, const char *name, const char *usage)
+{
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        (void)fputs(usage, stdout);
+        return 0;
+    }
+    if (!*name || *name == '-')
+        return cli_fail(EX_USAGE, "cvm %s: which verb?", group);
+    return cli_fail(EX_USAGE, "there is no `cvm %s %.40s`", group, name);
 }
 
 /* --- Configuration and instance --------------------------------------------------------------- */
@@ -110,7 +118,7 @@ static int32_t apply(cvm_conf_t *conf, const char *setting)
         return cli_fail(EX_USAGE, "--set takes name=value, not '%s'", setting);
     memcpy(name, setting, length);
     name[length] = 0;
-    return cli_error(NULL, cvm_conf_set(conf, name, equals + 1));
+    return cli_error("--set", cvm_conf_set(conf, name, equals + 1));
 }
 
 int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_conf_t **result)

@@ -35,7 +35,10 @@ struct cli_list {
 int32_t cli_parse(int argc, char **argv, const struct cli_option *options, const char *usage,
     uint32_t least, uint32_t most, struct cli_list *operands);
 
-/* Prints "cvm: …" to standard error; returns code. */
+/* For a name that is none of a group's verbs: answers --help with usage, and refuses the rest. */
+int32_t cli_no_verb(const char *group, const char *name, const char *usage);
+
+/* Prints "cvm: …" to standard error, and where help is if code is EX_USAGE; returns code. */
 int32_t cli_fail(int32_t code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints an error with what it was about, frees it, and returns the exit code that fits; 0 for
  * NULL. */

@@ -302,7 +302,7 @@ static int32_t parse(int argc, char **argv, const struct verb *verb, struct argu
         return !code && arguments->from && arguments->operands.count
                    ? cli_fail(EX_USAGE, "name the devices, or a file of them; not both")
                    : code;
-    return cli_fail(EX_USAGE, "cvm device %s: which device? See --help", verb->name);
+    return cli_fail(EX_USAGE, "cvm device %s: which device?", verb->name);
 }
 
 static int32_t change_one(cvm_t *cvm, const struct verb *verb, const struct arguments *arguments)
@@ -369,9 +369,5 @@ int32_t cli_device(int argc, char **argv)
         int32_t code = parse(argc - 1, argv + 1, &VERBS[i], &arguments);
         return code ? code : run(&VERBS[i], &arguments);
     }
-    if (*name && *name != '-')
-        (void)cli_fail(0, "there is no `cvm device %s`", name);
-    int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
-    (void)fputs(USAGE, asked ? stdout : stderr);
-    return asked ? 0 : EX_USAGE;
+    return cli_no_verb("device", name, USAGE);
 }

@@ -12,7 +12,7 @@ int32_t cli_fail(int32_t code, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
-    (void)fprintf(stderr, "cvm: %s\n", text);
+    (void)fprintf(stderr, "cvm: %s%s\n", text, code == EX_USAGE ? "; see --help" : "");
     return code;
 }
 

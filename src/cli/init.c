@@ -1,5 +1,5 @@
 /* `cvm init`: an instance in a folder, with all that `cvm serve` and a mosquitto need. */
-#include <arpa/inet.h>
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <grp.h>
@@ -13,13 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/endpoint.h"
 #include "base/files.h"
 #include "cli.h"
 #include "local/local.h"
 
 #define LONGEST_PATH 4096
 #define ERROR_SIZE   512
-#define MQTT_PORT    "8883"
+#define MQTT_PORT    8883
 
 static const char USAGE[] =
     "usage: cvm init DIR [--endpoint HOST:PORT] [--host NAME]... [--root-key-out FILE]\n"
@@ -41,7 +42,7 @@ struct plan {
     const char *folder, *endpoint, *root_key_out, *passphrase_file;
     struct cli_list hosts;
     char absolute[LONGEST_PATH], root_key[LONGEST_PATH];
-    char broker_host[256], broker_port[8];
+    struct cvm_endpoint broker;
     char *passphrase;
     size_t passphrase_length;
     /* What is ours to remove again. */
@@ -151,49 +152,6 @@ static int32_t claim_folder(struct plan *plan)
     return 0;
 }
 
-/* --- The endpoint ----------------------------------------------------------------------------- */
-
-static int32_t is_address(int family, const char *name)
-{
-    uint8_t address[16];
-    return inet_pton(family, name, address) == 1;
-}
-
-/* "HOST", "HOST:PORT", "[ADDRESS]:PORT"; an IPv6 address alone needs no brackets. */
-static int32_t split_endpoint(struct plan *plan)
-{
-    const char *endpoint = plan->endpoint ? plan->endpoint : "localhost";
-    const char *colon = is_address(AF_INET6, endpoint) ? NULL : strrchr(endpoint, ':');
-    size_t length = strlen(endpoint);
-    (void)snprintf(plan->broker_port, sizeof plan->broker_port, "%s", MQTT_PORT);
-    if (colon && !strchr(colon, ']')) {
-        size_t digits = strlen(colon + 1);
-        long port = strtol(colon + 1, NULL, 10);
-        if (!digits || digits > 5 || strspn(colon + 1, "0123456789") != digits || port < 1 ||
-            port > 65535)
-            return cli_fail(EX_USAGE, "--endpoint takes HOST or HOST:PORT, not '%s'", endpoint);
-        length = (size_t)(colon - endpoint);
-        (void)snprintf(plan->broker_port, sizeof plan->broker_port, "%s", colon + 1);
-    }
-    if (length >= 2 && *endpoint == '[' && endpoint[length - 1] == ']') {
-        endpoint++;
-        length -= 2;
-    }
-    if (!length || length >= sizeof plan->broker_host)
-        return cli_fail(EX_USAGE, "--endpoint takes HOST or HOST:PORT");
-    (void)snprintf(plan->broker_host, sizeof plan->broker_host, "%.*s", (int)length, endpoint);
-    return 0;
-}
-
-/* As devices are told it: the port only where it is not 8883. */
-static void print_endpoint(const struct plan *plan, char *text, size_t size)
-{
-    int32_t is_usual = strcmp(plan->broker_port, MQTT_PORT) == 0;
-    int32_t is_ipv6 = strchr(plan->broker_host, ':') != NULL;
-    (void)snprintf(text, size, "%s%s%s%s%s", is_ipv6 ? "[" : "", plan->broker_host,
-        is_ipv6 ? "]" : "", is_usual ? "" : ":", is_usual ? "" : plan->broker_port);
-}
-
 /* --- Parts ------------------------------------------------------------------------------------ */
 
 /* Does the file's folder lie in that one? */
@@ -270,7 +228,7 @@ static int32_t write_broker_configuration(const struct plan *plan)
         "has\n"
         "# expired makes it refuse all. So it has a copy of ca/crl.pem: cvm-mosquitto-reload (in\n"
         "# deploy/mosquitto) checks a new one, puts it here, and tells the broker.\n"
-        "listener %s\n"
+        "listener %u\n"
         "cafile %s/ca/chain.pem\n"
         "certfile %s/mosquitto/server.pem\n"
         "keyfile %s/mosquitto/server.key\n"
@@ -284,7 +242,7 @@ static int32_t write_broker_configuration(const struct plan *plan)
         "use_username_as_clientid true\n"
         "allow_anonymous false\n"
         "acl_file %s/mosquitto/acl\n",
-        plan->broker_port, plan->absolute, plan->absolute, plan->absolute, plan->absolute,
+        (unsigned)plan->broker.port, plan->absolute, plan->absolute, plan->absolute, plan->absolute,
         plan->absolute);
 }
 
@@ -292,7 +250,7 @@ static int32_t make_broker(const struct plan *plan)
 {
     const struct group *group = getgrnam("mosquitto");
     int32_t code =
-        make_server(plan, "mosquitto", plan->broker_host, group ? (int64_t)group->gr_gid : -1);
+        make_server(plan, "mosquitto", plan->broker.host, group ? (int64_t)group->gr_gid : -1);
     if (!code)
         code = copy_crl(plan);
     if (!code)
@@ -300,6 +258,11 @@ static int32_t make_broker(const struct plan *plan)
             "# A device may use its own topics, and no others. %%u is its thing's name.\n"
             "pattern readwrite things/%%u/#\n");
     return code ? code : write_broker_configuration(plan);
+}
+
+static int32_t is_ipv4(const char *host)
+{
+    return cvm_is_address(host) && !strchr(host, ':');
 }
 
 static int32_t has_ipv6(void)
@@ -317,16 +280,16 @@ static const char *listen_address(const struct plan *plan)
     if (!plan->hosts.count)
         return "127.0.0.1";
     for (uint32_t i = 0; i < plan->hosts.count; i++)
-        if (!is_address(AF_INET, plan->hosts.values[i]) &&
-            (has_ipv6() || is_address(AF_INET6, plan->hosts.values[i])))
+        if (!is_ipv4(plan->hosts.values[i]) &&
+            (has_ipv6() || cvm_is_address(plan->hosts.values[i])))
             return "[::]";
     return "0.0.0.0";
 }
 
 static int32_t write_configuration(const struct plan *plan)
 {
-    char endpoint[300];
-    print_endpoint(plan, endpoint, sizeof endpoint);
+    char endpoint[CVM_ENDPOINT_SIZE];
+    cvm_endpoint_print(&plan->broker, MQTT_PORT, endpoint);
     return write_text(plan, "cvm.conf",
         "# `cvm config` lists all properties. Paths are relative to this file.\n"
         "store = file:devices.db\n"
@@ -378,24 +341,34 @@ static void print_next(const struct plan *plan)
         plan->folder, plan->folder, plan->folder, plan->folder, plan->folder, plan->root_key);
 }
 
-/* Before anything is made: a second try would find a folder that is not empty. */
-static int32_t check_names(const struct plan *plan)
+/* Paths are written into files of lines. */
+static int32_t is_one_line(const char *text)
 {
+    for (; *text; text++)
+        if (iscntrl((unsigned char)*text))
+            return 0;
+    return 1;
+}
+
+/* Before anything is made: a second try would find a folder that is not empty. */
+static int32_t check_arguments(struct plan *plan)
+{
+    const char *endpoint = plan->endpoint ? plan->endpoint : "localhost";
+    if (!is_one_line(plan->folder))
+        return cli_fail(EX_USAGE, "the folder's name holds a control character");
+    if (cvm_endpoint_parse(endpoint, MQTT_PORT, &plan->broker))
+        return cli_fail(EX_USAGE,
+            "--endpoint takes HOST or HOST:PORT, a DNS name or an address, not '%s'", endpoint);
     for (uint32_t i = 0; i < plan->hosts.count; i++)
         if (!cvm_local_is_server_name(plan->hosts.values[i]))
-            return cli_fail(EX_USAGE, "--host '%s' is neither a DNS name nor an address",
-                plan->hosts.values[i]);
-    if (!cvm_local_is_server_name(plan->broker_host))
-        return cli_fail(
-            EX_USAGE, "--endpoint '%s' is neither a DNS name nor an address", plan->broker_host);
+            return cli_fail(
+                EX_USAGE, "--host takes a DNS name or an address, not '%s'", plan->hosts.values[i]);
     return 0;
 }
 
 static int32_t make_instance(struct plan *plan)
 {
-    int32_t code = split_endpoint(plan);
-    if (!code)
-        code = check_names(plan);
+    int32_t code = check_arguments(plan);
     if (!code && plan->passphrase_file)
         code = cli_read_secret(plan->passphrase_file, &plan->passphrase, &plan->passphrase_length);
     if (!code)

@@ -67,7 +67,7 @@ int main(int argc, char **argv)
         return code < 0 ? 0 : code;
     }
     if (*name)
-        (void)cli_fail(0, "there is no verb '%s'", name);
+        return cli_fail(EX_USAGE, "there is no verb '%.40s'", name);
     print_usage(stderr);
     return EX_USAGE;
 }

@@ -136,9 +136,5 @@ int32_t cli_store_verb(int argc, char **argv)
         int32_t code = cli_parse(argc - 1, argv + 1, options, USAGE, 0, 0, &arguments.operands);
         return code ? code : run(&arguments, is_clock ? show_clock : check);
     }
-    if (*name && *name != '-')
-        (void)cli_fail(0, "there is no `cvm store %s`", name);
-    int32_t asked = strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0;
-    (void)fputs(USAGE, asked ? stdout : stderr);
-    return asked ? 0 : EX_USAGE;
+    return cli_no_verb("store", name, USAGE);
 }

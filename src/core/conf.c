@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endpoint.h"
 #include "error.h"
 #include "properties.h"
 
@@ -142,18 +143,28 @@ static char *resolved(const struct cvm_property *property, const char *value, co
     return text;
 }
 
-/* Says what the property takes. A backend's location may hold a password: it is not repeated. */
-static cvm_error_t *refused(uint32_t i, const char *value)
+/* The value as it is kept. NULL without memory. */
+static char *kept(const struct cvm_property *property, const char *value, const char *folder)
 {
-    static const char *const UNITS[] = {[TYPE_COUNT] = " (with k, M, G)",
-        [TYPE_DURATION] = " (with ms, s, min, h, d, y)",
-        [TYPE_RATE] = " (with /s, /min)",
-        [TYPE_CHOICE] = NULL};
-    const struct cvm_property *property = &CVM_PROPERTIES[i];
-    const char *shown = property->type == TYPE_BACKEND ? "this" : value;
-    const char *units = UNITS[property->type];
-    return cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s%s",
-        property->name, shown, cvm_property_range(i), units ? units : "");
+    struct cvm_endpoint endpoint;
+    char text[CVM_ENDPOINT_SIZE];
+    if (property->type != TYPE_ENDPOINT)
+        return resolved(property, value, folder);
+    (void)cvm_endpoint_parse(value, CVM_MQTT_PORT, &endpoint); /* it was checked */
+    cvm_endpoint_print(&endpoint, CVM_MQTT_PORT, text);
+    return strdup(text);
+}
+
+/* Says what the property takes. A backend's location may hold a password: it is not repeated. */
+static cvm_error_t *refused(const struct cvm_property *property, const char *value)
+{
+    char form[80];
+    cvm_property_form(property, form, sizeof form);
+    if (property->type == TYPE_BACKEND)
+        return cvm_error_new(REASON_configuration,
+            "%s takes %s; there is no ':' in what it is set to", property->name, form);
+    return cvm_error_new(
+        REASON_configuration, "%s does not take '%.64s'; it takes %s", property->name, value, form);
 }
 
 static cvm_error_t *set_in(
@@ -165,8 +176,8 @@ static cvm_error_t *set_in(
         return cvm_error_new(REASON_configuration,
             "there is no property '%.64s'; `cvm config` lists them all", name);
     if (cvm_property_parse(&CVM_PROPERTIES[i], value, &number))
-        return refused(i, value);
-    char *text = resolved(&CVM_PROPERTIES[i], value, folder);
+        return refused(&CVM_PROPERTIES[i], value);
+    char *text = kept(&CVM_PROPERTIES[i], value, folder);
     if (!text)
         return cvm_error_out_of_memory();
     free(conf->values[i].text);
@@ -202,12 +213,22 @@ static cvm_error_t *parse_line(cvm_conf_t *conf, char *line, const char *folder)
     return set_in(conf, trim(line), trim(equals + 1), folder);
 }
 
-static cvm_error_t *at_line(cvm_error_t *error, const char *file, uint32_t line)
+/* Puts the place in front of what is wrong. Frees error. */
+static cvm_error_t *at_place(cvm_error_t *error, const char *place)
 {
+    if (!error)
+        return NULL;
     cvm_error_t *located =
-        cvm_error_new(REASON_configuration, "%.80s:%u: %.160s", file, line, cvm_error_text(error));
+        cvm_error_new(REASON_configuration, "%.90s: %.165s", place, cvm_error_text(error));
     cvm_error_free(error);
     return located;
+}
+
+static cvm_error_t *at_line(cvm_error_t *error, const char *file, uint32_t line)
+{
+    char place[100];
+    (void)snprintf(place, sizeof place, "%.78s:%u", file, line);
+    return at_place(error, place);
 }
 
 cvm_error_t *cvm_conf_parse(
@@ -284,6 +305,13 @@ static int32_t is_variable_of(const char *variable, size_t length, const char *n
     return 1;
 }
 
+static cvm_error_t *at_variable(cvm_error_t *error, const char *variable)
+{
+    char place[LONGEST_NAME + 20];
+    (void)snprintf(place, sizeof place, "the variable %.*s", (int)strcspn(variable, "="), variable);
+    return at_place(error, place);
+}
+
 static cvm_error_t *load_variable(cvm_conf_t *conf, const char *variable,
     void (*warn)(void *user_data, const char *text), void *user_data)
 {
@@ -292,7 +320,7 @@ static cvm_error_t *load_variable(cvm_conf_t *conf, const char *variable,
         return NULL;
     for (uint32_t i = 0; i < CVM_PROPERTY_COUNT; i++)
         if (is_variable_of(name, (size_t)(equals - name), CVM_PROPERTIES[i].name))
-            return cvm_conf_set(conf, CVM_PROPERTIES[i].name, equals + 1);
+            return at_variable(cvm_conf_set(conf, CVM_PROPERTIES[i].name, equals + 1), variable);
     if (warn) {
         char text[LONGEST_NAME + 80];
         (void)snprintf(text, sizeof text, "the variable %.*s names no property; it is ignored",

@@ -82,8 +82,8 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     const char *version = CVM_VERSION;
     cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
     cvm_metrics_set(cvm->metrics, METRIC_QUEUE_DEPTH, NULL, 0);
-    cvm_error_t *error = cvm_thing_check_format(cvm_conf_own(cvm->conf, "thing.name_format"));
-    return error ? error : cvm_host_create_backends(cvm);
+    cvm_error_t *error = cvm_host_create_backends(cvm);
+    return error ? error : cvm_thing_check_format(cvm);
 }
 
 static void loop_closed(void *argument)

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/endpoint.h"
+#include "base/networks.h"
 #include "cvm/cvm.h"
+#include "thing.h"
 
 /* clang-format off */
 const struct cvm_property CVM_PROPERTIES[] = {
@@ -20,9 +23,9 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "Whether a literal token in a record is accepted; else only hashes (sha256:...)."},
     {"platform", TYPE_BACKEND, "local:ca", NULL,
      "Who makes certificates: local:FOLDER (the CA that `cvm init` made)."},
-    {"thing.name_format", TYPE_TEXT, "thing_%DEVICE_UID%", NULL,
+    {"thing.name_format", TYPE_NAME_FORMAT, "thing_%DEVICE_UID%", NULL,
      "The thing's name; holds %DEVICE_UID% exactly once."},
-    {"policy.name", TYPE_TEXT, "cvm-device", NULL,
+    {"policy.name", TYPE_POLICY, "cvm-device", NULL,
      "The policy that is attached to each certificate, on platforms that have policies."},
     {"reconcile.interval", TYPE_DURATION, "1s", "0 to 1h",
      "How often the records are looked through for what is due (retirement, suspension); 0: never."},
@@ -44,7 +47,7 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "How long a CRL is valid; it is renewed at half of that. 0: until its issuer ends."},
     {"ca.crl_command", TYPE_TEXT, "", NULL,
      "A shell command that is run after each change of crl.pem, such as one that reloads the broker."},
-    {"mqtt.endpoint", TYPE_TEXT, "localhost", NULL,
+    {"mqtt.endpoint", TYPE_ENDPOINT, "localhost", NULL,
      "What a device of the local platform is told to connect to: HOST, or HOST:PORT if not 8883."},
     {"mqtt.root_ca", TYPE_PATH, "", NULL,
      "PEM file of the broker's trust anchors, if they are not the local root."},
@@ -141,12 +144,21 @@ static int32_t check_addresses(const char *value)
     return count ? 0 : -1;
 }
 
+static int32_t check_backend(const char *value)
+{
+    return strchr(value, ':') ? 0 : -1;
+}
+
+static int32_t check_name_format(const char *value)
+{
+    return cvm_thing_format_is_valid(value, CVM_THING_NAME_SIZE - 1) ? 0 : -1;
+}
+
 struct unit {
     const char *suffix;
     int64_t factor;
 };
 
-static const struct unit NO_UNITS[] = {{"", 1}, {NULL, 0}};
 static const struct unit COUNT_UNITS[] = {
     {"", 1}, {"k", 1024}, {"M", INT64_C(1) << 20}, {"G", INT64_C(1) << 30}, {NULL, 0}};
 static const struct unit DURATION_UNITS[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000},
@@ -206,34 +218,75 @@ static int32_t in_range(const char *range, const struct unit *units, int64_t num
                : 0;
 }
 
+static int32_t check_networks(const char *value)
+{
+    struct cvm_networks networks;
+    int32_t failed = cvm_networks_parse(&networks, value);
+    if (!failed)
+        cvm_networks_clear(&networks);
+    return failed < 0 ? -1 : 0; /* without memory its reader says so */
+}
+
+static int32_t check_endpoint(const char *value)
+{
+    struct cvm_endpoint endpoint;
+    return cvm_endpoint_parse(value, CVM_MQTT_PORT, &endpoint);
+}
+
+/* AWS IoT's policyName: [\w+=,.@-]{1,128} */
+static int32_t check_policy(const char *value)
+{
+    size_t length = strlen(value);
+    return length && length <= 128 &&
+                   strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                 "_+=,.@-") == length
+               ? 0
+               : -1;
+}
+
+/* What a type takes: its name, how that is shown, and how it is checked. Numbers have units, and a
+ * range in their property's row. */
+static const struct {
+    const char *name, *form;
+    int32_t (*check)(const char *value);
+    const struct unit *units;
+    const char *unit_names;
+} TYPES[] = {
+    [TYPE_TEXT] = {"text", "", NULL, NULL, NULL}, /* its reader says what is wrong with it */
+    [TYPE_PATH] = {"path", "", NULL, NULL, NULL},
+    [TYPE_BACKEND] = {"backend", "KIND:LOCATION", check_backend, NULL, NULL},
+    [TYPE_ADDRESSES] = {"addresses", "ADDRESS:PORT, [ADDRESS]:PORT, ... | off", check_addresses,
+        NULL, NULL},
+    [TYPE_NETWORKS] = {"networks", "ADDRESS[/BITS], ...", check_networks, NULL, NULL},
+    [TYPE_ENDPOINT] = {"endpoint", "HOST | HOST:PORT | [ADDRESS]:PORT", check_endpoint, NULL, NULL},
+    [TYPE_NAME_FORMAT] = {"format", "A-Z a-z 0-9 : _ - and %DEVICE_UID% once", check_name_format,
+        NULL, NULL},
+    [TYPE_POLICY] = {"name", "1 to 128 of A-Z a-z 0-9 _+=,.@-", check_policy, NULL, NULL},
+    [TYPE_BOOL] = {"bool", "true | false | on | off", NULL, NULL, NULL},
+    [TYPE_COUNT] = {"count", "", NULL, COUNT_UNITS, " (with k, M, G)"},
+    [TYPE_DURATION] = {"duration", "", NULL, DURATION_UNITS, " (with ms, s, min, h, d, y)"},
+    [TYPE_RATE] = {"rate", "", NULL, RATE_UNITS, " (with /s, /min)"},
+    [TYPE_CHOICE] = {"choice", "", NULL, NULL, NULL},
+};
+
 int32_t cvm_property_parse(const struct cvm_property *property, const char *value, int64_t *number)
 {
-    const struct unit *units = NO_UNITS;
+    const struct unit *units = TYPES[property->type].units;
     *number = 0;
-    switch (property->type) {
-    case TYPE_TEXT:
-    case TYPE_PATH:
-    case TYPE_NETWORKS:
-        return 0; /* their readers say what is wrong with them */
-    case TYPE_ADDRESSES:
-        return check_addresses(value);
-    case TYPE_BACKEND:
-        return strchr(value, ':') ? 0 : -1;
-    case TYPE_BOOL:
+    if (property->type == TYPE_BOOL)
         return parse_bool(value, number);
-    case TYPE_CHOICE:
+    if (property->type == TYPE_CHOICE)
         return parse_choice(property->range, value, number);
-    case TYPE_COUNT:
-        units = COUNT_UNITS;
-        break;
-    case TYPE_DURATION:
-        units = DURATION_UNITS;
-        break;
-    case TYPE_RATE:
-        units = RATE_UNITS;
-        break;
-    }
-    return parse_number(value, units, number) ? -1 : in_range(property->range, units, *number);
+    if (units)
+        return parse_number(value, units, number) ? -1 : in_range(property->range, units, *number);
+    return TYPES[property->type].check ? TYPES[property->type].check(value) : 0;
+}
+
+void cvm_property_form(const struct cvm_property *property, char *text, size_t size)
+{
+    const char *units = TYPES[property->type].unit_names;
+    (void)snprintf(text, size, "%s%s",
+        property->range ? property->range : TYPES[property->type].form, units ? units : "");
 }
 
 static const struct cvm_property *row(uint32_t i)
@@ -263,23 +316,12 @@ const char *cvm_property_help(uint32_t i)
 
 const char *cvm_property_type(uint32_t i)
 {
-    static const char *const NAMES[] = {"text", "path", "backend", "addresses", "networks", "bool",
-        "count", "duration", "rate", "choice"};
-    return row(i) ? NAMES[row(i)->type] : NULL;
+    return row(i) ? TYPES[row(i)->type].name : NULL;
 }
 
 const char *cvm_property_range(uint32_t i)
 {
-    static const char *const FORMS[] = {
-        [TYPE_BACKEND] = "KIND:LOCATION",
-        [TYPE_ADDRESSES] = "ADDRESS:PORT, [ADDRESS]:PORT, ... | off",
-        [TYPE_NETWORKS] = "ADDRESS[/BITS], ...",
-        [TYPE_BOOL] = "true | false",
-        [TYPE_CHOICE] = NULL,
-    };
     if (!row(i))
         return NULL;
-    if (row(i)->range)
-        return row(i)->range;
-    return FORMS[row(i)->type] ? FORMS[row(i)->type] : "";
+    return row(i)->range ? row(i)->range : TYPES[row(i)->type].form;
 }

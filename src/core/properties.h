@@ -3,6 +3,7 @@
 #ifndef CVM_CORE_PROPERTIES_H
 #define CVM_CORE_PROPERTIES_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum cvm_property_type {
@@ -11,6 +12,9 @@ enum cvm_property_type {
     TYPE_BACKEND,   /* kind:location; the location of "file" and "local" is a path */
     TYPE_ADDRESSES, /* ADDRESS:PORT, separated by commas, or "off" */
     TYPE_NETWORKS,  /* ADDRESS or ADDRESS/BITS, separated by commas */
+    TYPE_ENDPOINT,  /* a broker's HOST or HOST:PORT; kept in the form that devices are told */
+    TYPE_NAME_FORMAT,
+    TYPE_POLICY,
     TYPE_BOOL,
     TYPE_COUNT,    /* k, M and G are powers of 1024 */
     TYPE_DURATION, /* milliseconds */
@@ -27,6 +31,7 @@ struct cvm_property {
 };
 
 #define CVM_MOST_PROPERTIES 96
+#define CVM_MQTT_PORT       8883 /* secure-mqtt: what an endpoint without a port means */
 
 extern const struct cvm_property CVM_PROPERTIES[];
 extern const uint32_t CVM_PROPERTY_COUNT;
@@ -34,5 +39,7 @@ extern const uint32_t CVM_PROPERTY_COUNT;
 /* Parses value as the property's type; number receives its number (an index for a choice). 0, or -1
  * when the property doesn't take it. */
 int32_t cvm_property_parse(const struct cvm_property *property, const char *value, int64_t *number);
+/* Writes what the property takes, for people. */
+void cvm_property_form(const struct cvm_property *property, char *text, size_t size);
 
 #endif

@@ -19,18 +19,28 @@ static int fill_in(const char *format, const char *uid, char name[CVM_THING_NAME
         place + strlen(PLACE));
 }
 
-cvm_error_t *cvm_thing_check_format(const char *format)
+int32_t cvm_thing_format_is_valid(const char *format, int32_t longest)
 {
     char example[CVM_THING_NAME_SIZE];
     const char *place = strstr(format, PLACE);
-    if (!place || strstr(place + 1, PLACE))
-        return cvm_error_new(
-            REASON_configuration, "thing.name_format must hold %s exactly once", PLACE);
-    int length = fill_in(format, "x", example);
-    if (length >= CVM_THING_NAME_SIZE || !cvm_uid_is_valid(example))
-        return cvm_error_new(REASON_configuration,
-            "thing.name_format makes no valid name: at most 128 of A-Z a-z 0-9 : _ -");
-    return NULL;
+    return place && !strstr(place + 1, PLACE) && fill_in(format, "x", example) <= longest &&
+           cvm_uid_is_valid(example);
+}
+
+static int32_t longest_name(const cvm_t *cvm)
+{
+    return cvm->platform.flags & CVM_PLATFORM_NAME_IS_CN ? LONGEST_CN : CVM_THING_NAME_SIZE - 1;
+}
+
+cvm_error_t *cvm_thing_check_format(const cvm_t *cvm)
+{
+    const char *format = cvm_conf_own(cvm->conf, "thing.name_format");
+    return cvm_thing_format_is_valid(format, longest_name(cvm))
+               ? NULL
+               : cvm_error_new(REASON_configuration,
+                     "thing.name_format leaves no room for a uid: a name of this platform has %d "
+                     "characters at most",
+                     longest_name(cvm));
 }
 
 cvm_error_t *cvm_thing_name(const cvm_t *cvm, const char *uid, char name[CVM_THING_NAME_SIZE])
@@ -39,8 +49,7 @@ cvm_error_t *cvm_thing_name(const cvm_t *cvm, const char *uid, char name[CVM_THI
         return cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
     int length = fill_in(cvm_conf_own(cvm->conf, "thing.name_format"), uid, name);
-    int longest =
-        cvm->platform.flags & CVM_PLATFORM_NAME_IS_CN ? LONGEST_CN : CVM_THING_NAME_SIZE - 1;
+    int longest = longest_name(cvm);
     /* A thing's name is made of the same characters as a uid. */
     if (length > longest || !cvm_uid_is_valid(name))
         return cvm_error_new(REASON_invalid_request,

@@ -99,10 +99,13 @@ def test_a_setting_without_a_value_is_one_error(instance, verb, setting):
     assert "name=value" in said and f"'{setting}'" in said
 
 
-def test_what_is_no_verb():
-    for words in (["nothing"], ["device", "nothing"], ["ca", "nothing"]):
-        assert "nothing" in cvm(*words, code=USAGE).stderr
-    cvm(code=USAGE)
+def test_a_usage_error_is_one_line_and_where_help_is():
+    for words in (["nothing"], ["device", "nothing"], ["ca", "nothing"], ["store", "nothing"], ["device"], ["ca"], ["store"],
+                  ["serve"], ["serve", "x"], ["init"], ["init", "a", "b"], ["backup"], ["token"], ["device", "show"],
+                  ["serve", "--no-such"], ["serve", "--config"], ["import"]):
+        said = one_line(cvm(*words, code=USAGE).stderr)
+        assert said.endswith("; see --help\n") and ("nothing" not in words or "nothing" in said)
+    assert "Exit codes" in cvm(code=USAGE).stderr
     assert "D2" in cvm("device", "show", "D1", "D2", "-c", "none", code=USAGE).stderr
 
 
@@ -295,7 +298,9 @@ def test_what_is_no_store(instance, kind, verb):
 
 
 @pytest.mark.parametrize("wrong", [
-    ["--host", "no name"], ["--endpoint", "no name"], ["--root-passphrase-file", "/nowhere/secret"],
+    ["--host", "no name"], ["--host", "1.2.3.999"], ["--host", "*.1.2.3.4"], ["--host", "-a.example.com"],
+    ["--endpoint", "no name"], ["--endpoint", "mqtts://example.com"], ["--endpoint", "example.com:99999"],
+    ["--endpoint", "example.com/path"], ["--root-passphrase-file", "/nowhere/secret"],
     ["--root-key-out", "/nowhere/root.key"]])
 @pytest.mark.parametrize("is_there", [False, True])
 def test_init_that_fails_leaves_nothing(tmp_path, wrong, is_there):
@@ -308,6 +313,53 @@ def test_init_that_fails_leaves_nothing(tmp_path, wrong, is_there):
     assert folder.exists() == is_there
     assert tree(tmp_path) == ({"new": False} if is_there else {})
     cvm("init", folder)
+
+
+def test_init_takes_no_folder_that_would_be_two_lines(tmp_path):
+    """Its path stands in mosquitto.conf."""
+    said = one_line(cvm("init", str(tmp_path / "a\nb"), code=USAGE).stderr)
+    assert "control character" in said and tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("given, told", [
+    ("mqtt.example.com:8883", "mqtt.example.com"), ("2001:db8::1", "[2001:db8::1]"),
+    ("[2001:db8::1]:8884", "[2001:db8::1]:8884"), ("192.0.2.1:8884", "192.0.2.1:8884")])
+def test_the_endpoint_is_one_however_it_is_set(tmp_path, given, told):
+    cvm("init", tmp_path / "new", "--endpoint", given)
+    assert f"mqtt.endpoint = {told}\n" in (tmp_path / "new/cvm.conf").read_text()
+    instance = Instance(tmp_path)
+    instance.add("D1")
+    with instance.serve({"mqtt.endpoint": given}):
+        assert instance.register("D1")[2]["payload"]["endpoint"] == told
+
+
+@pytest.mark.parametrize("settings, words", [
+    ({"mqtt.endpoint": "mqtts://example.com"}, ["mqtt.endpoint does not take", "HOST:PORT"]),
+    ({"http.proxy_protocol": "on"}, ["http.proxy_protocol is on", "http.trusted_proxies"]),
+    ({"http.trusted_proxies": "10.0.0"}, ["http.trusted_proxies does not take '10.0.0'", "ADDRESS[/BITS]"]),
+    ({"thing.name_format": "x" * 64 + "%DEVICE_UID%"}, ["thing.name_format leaves no room", "64 characters"]),
+    ({"thing.name_format": "device"}, ["thing.name_format does not take 'device'", "%DEVICE_UID% once"]),
+    ({"store": "postgres"}, ["store takes KIND:LOCATION"]),
+])
+@pytest.mark.parametrize("verb", [["serve"], ["serve", "--check-config"]])
+def test_what_would_make_every_registration_fail_is_an_error_before(instance, verb, settings, words):
+    options = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+    said = on(instance, *verb, *options, code=CONFIG).stderr.splitlines()[-1]
+    assert all(word in said for word in words), said
+
+
+def test_a_configuration_error_says_where(tmp_path):
+    instance = Instance(tmp_path)
+    with instance.conf.open("a") as conf:
+        conf.write("\nworkers = abc\n")
+    line = instance.conf.read_text().splitlines().index("workers = abc") + 1
+    said = one_line(on(instance, "device", "list", code=CONFIG).stderr)
+    assert said.endswith(f"cvm.conf:{line}: workers does not take 'abc'; it takes 1 to 64 (with k, M, G)\n")
+    said = one_line(cvm("device", "list", "-c", Instance(tmp_path, name="other").conf, code=CONFIG,
+                        env={"CVM_LOG_LEVEL": "loud"}).stderr)
+    assert "CVM_LOG_LEVEL: log.level does not take 'loud'; it takes error|warning|info|debug" in said
+    said = one_line(cvm("device", "list", "-c", tmp_path / "other/cvm.conf", "--set", "workers=0", code=CONFIG).stderr)
+    assert "--set: workers does not take '0'" in said
 
 
 # Anything may be what fails: each new file in turn can't be made.
@@ -380,7 +432,7 @@ MANY = 20_000
 
 
 def rows(count, first=0):
-    return "device_uid,device_token\n" + "".join(f"D{first + i:07d},{'x' * 20}\n" for i in range(count))
+    return "device_uid,device_token\n" + "".join(f"D{first + i:07d},{first + i:x>20}\n" for i in range(count))
 
 
 def count(instance):

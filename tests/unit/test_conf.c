@@ -93,8 +93,77 @@ static const struct {
     {"http.listen", "127.0.0.1:8443,off", REFUSED},
     {"http.listen", "", REFUSED},
     {"http.listen", ",", REFUSED},
-    {"mqtt.endpoint", "", 0},
+    {"mqtt.endpoint", "mqtt.example.com", 0},
+    {"mqtt.endpoint", "a_b.example.com:8884", 0},
+    {"mqtt.endpoint", "192.0.2.1:1", 0},
+    {"mqtt.endpoint", "[2001:db8::1]:65535", 0},
+    {"mqtt.endpoint", "", REFUSED},
+    {"mqtt.endpoint", "mqtts://mqtt.example.com", REFUSED},
+    {"mqtt.endpoint", "mqtt.example.com/path", REFUSED},
+    {"mqtt.endpoint", "mqtt.example.com:99999", REFUSED},
+    {"mqtt.endpoint", "mqtt.example.com:0", REFUSED},
+    {"mqtt.endpoint", "mqtt.example.com:", REFUSED},
+    {"mqtt.endpoint", ":8883", REFUSED},
+    {"mqtt.endpoint", "mqtt example", REFUSED},
+    {"mqtt.endpoint", "1.2.3.999", REFUSED},
+    {"mqtt.endpoint", "10.0.0", REFUSED},
+    {"mqtt.endpoint", "2001:db8::1:99999", REFUSED},
+    {"mqtt.endpoint", "[2001:db8::1", REFUSED},
+    {"mqtt.endpoint", "[mqtt.example.com]:1", REFUSED},
+    {"mqtt.endpoint", "*.example.com", REFUSED},
+    {"mqtt.endpoint", "-a.example.com", REFUSED},
+    {"mqtt.endpoint", "a..example.com", REFUSED},
+    {"http.trusted_proxies", "", 0},
+    {"http.trusted_proxies", "10.0.0.0/8, ::1 192.0.2.1", 0},
+    {"http.trusted_proxies", "10.0.0", REFUSED},
+    {"http.trusted_proxies", "10.0.0.0/33", REFUSED},
+    {"http.trusted_proxies", "proxy.example.com", REFUSED},
+    {"thing.name_format", "%DEVICE_UID%", 0},
+    {"thing.name_format", "thing", REFUSED},
+    {"thing.name_format", "my thing %DEVICE_UID%", REFUSED},
+    {"policy.name", "cvm-device_+=,.@", 0},
+    {"policy.name", "", REFUSED},
+    {"policy.name", "my policy", REFUSED},
 };
+
+/* What devices are told is written in one form, however it was set. */
+static void an_endpoint_is_kept_as_devices_are_told_it(void **state)
+{
+    static const char *const FORMS[][2] = {{"mqtt.example.com:8883", "mqtt.example.com"},
+        {"2001:db8::1", "[2001:db8::1]"}, {"[2001:db8::1]", "[2001:db8::1]"},
+        {"[2001:db8::1]:8883", "[2001:db8::1]"}, {"[2001:db8::1]:08884", "[2001:db8::1]:8884"},
+        {"192.0.2.1:8883", "192.0.2.1"}};
+    (void)state;
+    for (size_t i = 0; i < LENGTH(FORMS); i++) {
+        cvm_conf_t *conf = cvm_conf_new();
+        assert_null(cvm_conf_set(conf, "mqtt.endpoint", FORMS[i][0]));
+        assert_string_equal(cvm_conf_get(conf, "mqtt.endpoint"), FORMS[i][1]);
+        cvm_conf_free(conf);
+    }
+}
+
+/* The property, and what it takes; but not what may be a password. */
+static void an_error_says_what_is_taken(void **state)
+{
+    static const char *const ERRORS[][3] = {
+        {"workers", "abc", "workers does not take 'abc'; it takes 1 to 64 (with k, M, G)"},
+        {"store", "postgres", "store takes KIND:LOCATION; there is no ':' in what it is set to"},
+        {"http.trusted_proxies", "10.0.0",
+            "http.trusted_proxies does not take '10.0.0'; it takes ADDRESS[/BITS], ..."},
+        {"mqtt.endpoint", "mqtts://a",
+            "mqtt.endpoint does not take 'mqtts://a'; it takes HOST | HOST:PORT | [ADDRESS]:PORT"},
+        {"http.proxy_protocol", "yes",
+            "http.proxy_protocol does not take 'yes'; it takes true | false | on | off"},
+    };
+    (void)state;
+    for (size_t i = 0; i < LENGTH(ERRORS); i++) {
+        cvm_conf_t *conf = cvm_conf_new();
+        cvm_error_t *error = cvm_conf_set(conf, ERRORS[i][0], ERRORS[i][1]);
+        assert_string_equal(cvm_error_text(error), ERRORS[i][2]);
+        cvm_error_free(error);
+        cvm_conf_free(conf);
+    }
+}
 
 static void values_are_taken_or_refused(void **state)
 {
@@ -168,8 +237,8 @@ static void a_file_is_read_line_by_line(void **state)
     static const char TEXT[] = "\xef\xbb\xbf# a comment\r\n"
                                "\n"
                                "   # another one\n"
-                               "  policy.name\t=  a # b = c  \r\n"
-                               "mqtt.endpoint=\n"
+                               "  ca.crl_command\t=  a # b = c  \r\n"
+                               "mqtt.root_ca=\n"
                                "registration.retry_max = 1\n"
                                "registration.retry_max = 2\n"
                                "log.file = cvm.log"; /* no end of line */
@@ -177,8 +246,8 @@ static void a_file_is_read_line_by_line(void **state)
     cvm_conf_t *conf = cvm_conf_new();
     cvm_error_t *error = parse(conf, TEXT, sizeof TEXT - 1);
     assert_null(error);
-    assert_string_equal(cvm_conf_get(conf, "policy.name"), "a # b = c");
-    assert_string_equal(cvm_conf_get(conf, "mqtt.endpoint"), "");
+    assert_string_equal(cvm_conf_get(conf, "ca.crl_command"), "a # b = c");
+    assert_string_equal(cvm_conf_get(conf, "mqtt.root_ca"), "");
     assert_int_equal(cvm_conf_number(conf, "registration.retry_max"), 2);
     assert_string_equal(cvm_conf_get(conf, "log.file"), "/etc/cvm/cvm.log");
     cvm_conf_free(conf);
@@ -221,7 +290,7 @@ static void a_line_has_a_longest_length(void **state)
     (void)state;
     cvm_conf_t *conf = cvm_conf_new();
     memset(text, 'x', sizeof text);
-    memcpy(text, "policy.name=", 12);
+    memcpy(text, "ca.crl_command=", 15);
     assert_null(parse(conf, text, 4095));
     cvm_error_t *error = parse(conf, text, 4096);
     assert_non_null(strstr(cvm_error_text(error), "the.conf:1: "));
@@ -313,14 +382,14 @@ static cvm_error_t *load(cvm_conf_t *conf, const char *const *variables, char *w
 static void variables_set_properties(void **state)
 {
     static const char *const VARIABLES[] = {"PATH=/bin", "CVM_HTTP_LISTEN=127.0.0.1:1",
-        "CVM_HTTP_TLS_CERTIFICATE=a.pem", "CVM_MQTT_ENDPOINT=a=b", "CVM", "CVM_NOTHING", NULL};
+        "CVM_HTTP_TLS_CERTIFICATE=a.pem", "CVM_CA_CRL_COMMAND=a=b", "CVM", "CVM_NOTHING", NULL};
     (void)state;
     cvm_conf_t *conf = cvm_conf_new();
     char warnings[1000] = "";
     assert_null(load(conf, VARIABLES, warnings));
     assert_string_equal(cvm_conf_get(conf, "http.listen"), "127.0.0.1:1");
     assert_string_equal(cvm_conf_get(conf, "http.tls_certificate"), "a.pem");
-    assert_string_equal(cvm_conf_get(conf, "mqtt.endpoint"), "a=b");
+    assert_string_equal(cvm_conf_get(conf, "ca.crl_command"), "a=b");
     assert_string_equal(warnings, "");
     cvm_conf_free(conf);
 }
@@ -347,7 +416,8 @@ static void a_variable_with_a_bad_value_is_an_error(void **state)
     cvm_conf_t *conf = cvm_conf_new();
     cvm_error_t *error = load(conf, VARIABLES, NULL);
     assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
-    assert_non_null(strstr(cvm_error_text(error), "workers"));
+    assert_string_equal(cvm_error_text(error),
+        "the variable CVM_WORKERS: workers does not take 'none'; it takes 1 to 64 (with k, M, G)");
     cvm_error_free(error);
     cvm_conf_free(conf);
 }
@@ -381,6 +451,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_taken_or_refused),
         cmocka_unit_test(every_default_is_a_value_that_is_taken),
+        cmocka_unit_test(an_endpoint_is_kept_as_devices_are_told_it),
+        cmocka_unit_test(an_error_says_what_is_taken),
         cmocka_unit_test(an_unknown_name_is_an_error),
         cmocka_unit_test(a_file_is_read_line_by_line),
         cmocka_unit_test(a_bad_line_is_named),

@@ -193,7 +193,8 @@ static void only_one_object_and_nothing_around_it(void **state)
     expect_csr_refused(
         "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
         "does not parse");
-    expect_csr_refused("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is no PEM");
+    expect_csr_refused(
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "is no PEM");
     EVP_PKEY_free(made);
 }
 

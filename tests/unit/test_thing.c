@@ -26,13 +26,34 @@ static void a_format_holds_the_uid_once_between_name_characters(void **state)
     };
     (void)state;
     for (size_t i = 0; i < LENGTH(FORMATS); i++) {
-        cvm_error_t *error = cvm_thing_check_format(FORMATS[i].format);
-        if ((error == NULL) != FORMATS[i].is_valid)
+        if (cvm_thing_format_is_valid(FORMATS[i].format, 128) != FORMATS[i].is_valid)
             fail_msg("%s", FORMATS[i].format);
+    }
+}
+
+/* A format that fills a name leaves every registration a 400. */
+static void a_format_leaves_room_for_a_uid(void **state)
+{
+    char format[200];
+    (void)state;
+    for (int fixed = 60; fixed < 70; fixed++) {
+        struct cvm_s cvm = {.platform.flags = CVM_PLATFORM_NAME_IS_CN};
+        (void)snprintf(format, sizeof format, "%%DEVICE_UID%%%0*d", fixed, 0);
+        cvm.conf = cvm_conf_new();
+        assert_null(cvm_conf_set(cvm.conf, "thing.name_format", format));
+        cvm_error_t *error = cvm_thing_check_format(&cvm);
+        assert_int_equal(error == NULL, fixed <= 63);
         if (error)
             assert_int_equal(cvm_error_code(error), CVM_CODE_CONFIGURATION);
         cvm_error_free(error);
+        cvm.platform.flags = 0;
+        assert_null(cvm_thing_check_format(&cvm));
+        cvm_conf_free(cvm.conf);
     }
+    (void)snprintf(format, sizeof format, "%%DEVICE_UID%%%0*d", 127, 0);
+    assert_true(cvm_thing_format_is_valid(format, 128));
+    (void)snprintf(format, sizeof format, "%%DEVICE_UID%%%0*d", 128, 0);
+    assert_false(cvm_thing_format_is_valid(format, 128));
 }
 
 /* An instance that has what names are made of, and nothing else. */
@@ -78,6 +99,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_format_holds_the_uid_once_between_name_characters),
+        cmocka_unit_test(a_format_leaves_room_for_a_uid),
         cmocka_unit_test(a_name_has_a_longest_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/clock.h"
+#include "base/endpoint.h"
 #include "base/files.h"
 #include "base/secret.h"
 #include "ca.h"
@@ -224,23 +225,13 @@ int32_t cvm_local_init(const char *folder, const char *root_key, const char *pas
 
 /* --- Servers ---------------------------------------------------------------------------------- */
 
-static int32_t is_address(const char *name)
-{
-    uint8_t address[16];
-    return inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1;
-}
-
-static int32_t is_dns_name(const char *name)
-{
-    size_t length = strlen(name);
-    return length && length <= 253 &&
-           strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-*_") ==
-               length;
-}
-
+/* A certificate may be for all names in a domain (RFC 6125 §6.4.3). */
 int32_t cvm_local_is_server_name(const char *name)
 {
-    return is_address(name) || is_dns_name(name);
+    static const char ALL[] = "*.";
+    int32_t is_wildcard = strncmp(name, ALL, strlen(ALL)) == 0;
+    return is_wildcard ? !cvm_is_address(name + strlen(ALL)) && cvm_is_host(name + strlen(ALL))
+                       : cvm_is_host(name);
 }
 
 /* "DNS:a,IP:b". 0, or -1 and why. */
@@ -256,7 +247,7 @@ static int32_t list_names(
             return -1;
         }
         int length = snprintf(list + used, size - used, "%s%s:%s", i ? "," : "",
-            is_address(name) ? "IP" : "DNS", name);
+            cvm_is_address(name) ? "IP" : "DNS", name);
         used += (size_t)length;
         if (used >= size) {
             (void)snprintf(error, error_size, "too many names");

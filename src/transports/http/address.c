@@ -2,17 +2,13 @@
 #include "address.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <errno.h>
 #include <netdb.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "core/error.h"
-
-/* --- Listening -------------------------------------------------------------------------------- */
 
 static void print_bound(int fd, char bound[CVM_ADDRESS_SIZE])
 {
@@ -113,86 +109,4 @@ void cvm_address_text(const struct sockaddr_storage *address, char text[CVM_ADDR
         (void)inet_ntop(AF_INET, &six->sin6_addr.s6_addr[12], text, CVM_ADDRESS_SIZE);
     else if (address->ss_family == AF_INET6)
         (void)inet_ntop(AF_INET6, &six->sin6_addr, text, CVM_ADDRESS_SIZE);
-}
-
-/* --- Networks --------------------------------------------------------------------------------- */
-
-int32_t cvm_address_bytes(const char *text, uint8_t bytes[16])
-{
-    if (inet_pton(AF_INET6, text, bytes) == 1)
-        return 0;
-    memset(bytes, 0, 10);
-    bytes[10] = bytes[11] = 0xff;
-    return inet_pton(AF_INET, text, bytes + 12) == 1 ? 0 : -1;
-}
-
-/* "ADDRESS" or "ADDRESS/BITS". 0, or -1. */
-static int32_t parse_network(char *text, struct cvm_network *network)
-{
-    char *slash = strchr(text, '/'), *end = NULL;
-    if (slash)
-        *slash = 0;
-    if (cvm_address_bytes(text, network->address))
-        return -1;
-    uint32_t most = strchr(text, ':') ? 128 : 32;
-    unsigned long bits = slash ? strtoul(slash + 1, &end, 10) : most;
-    if (slash && (!isdigit((unsigned char)slash[1]) || *end || bits > most))
-        return -1;
-    network->bits = (uint32_t)bits + 128 - most;
-    return 0;
-}
-
-static int32_t add_network(struct cvm_networks *networks, char *text)
-{
-    struct cvm_network *more =
-        realloc(networks->list, (networks->count + 1) * sizeof networks->list[0]);
-    if (!more)
-        return -1;
-    networks->list = more;
-    return parse_network(text, &networks->list[networks->count]) ? -1 : (networks->count++, 0);
-}
-
-cvm_error_t *cvm_networks_parse(struct cvm_networks *networks, const char *text)
-{
-    static const char SEPARATORS[] = ", \t";
-    cvm_error_t *error = NULL;
-    *networks = (struct cvm_networks){NULL, 0};
-    for (text += strspn(text, SEPARATORS); *text && !error; text += strspn(text, SEPARATORS)) {
-        char copy[CVM_ADDRESS_SIZE];
-        size_t length = strcspn(text, SEPARATORS);
-        (void)snprintf(copy, sizeof copy, "%.*s", (int)length, text);
-        if (length >= sizeof copy || add_network(networks, copy))
-            error = cvm_error_new(REASON_configuration,
-                "'%.*s' is no address or network (ADDRESS/BITS)", (int)length, text);
-        text += length;
-    }
-    if (error)
-        cvm_networks_clear(networks);
-    return error;
-}
-
-void cvm_networks_clear(struct cvm_networks *networks)
-{
-    free(networks->list);
-    *networks = (struct cvm_networks){NULL, 0};
-}
-
-static int32_t has_prefix(const uint8_t bytes[16], const struct cvm_network *network)
-{
-    uint32_t whole = network->bits / 8, rest = network->bits % 8;
-    if (memcmp(bytes, network->address, whole) != 0)
-        return 0;
-    uint32_t mask = 0xff00u >> rest;
-    return !rest || ((bytes[whole] ^ network->address[whole]) & mask & 0xff) == 0;
-}
-
-int32_t cvm_networks_hold(const struct cvm_networks *networks, const char *address)
-{
-    uint8_t bytes[16];
-    if (cvm_address_bytes(address, bytes))
-        return 0;
-    for (uint32_t i = 0; i < networks->count; i++)
-        if (has_prefix(bytes, &networks->list[i]))
-            return 1;
-    return 0;
 }

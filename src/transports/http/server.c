@@ -103,6 +103,21 @@ static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
 
 /* --- Opening ---------------------------------------------------------------------------------- */
 
+static cvm_error_t *configure_proxies(struct server *server, const cvm_conf_t *conf)
+{
+    server->proxy_protocol = (int32_t)cvm_conf_own_number(conf, "http.proxy_protocol");
+    server->forwarded_header =
+        (enum cvm_forwarded_header)cvm_conf_own_number(conf, "http.forwarded_header");
+    if (cvm_networks_parse(&server->trusted, cvm_conf_own(conf, "http.trusted_proxies")))
+        return cvm_error_out_of_memory(); /* its form was checked when it was set */
+    if (server->proxy_protocol && !server->trusted.count)
+        return cvm_error_new(REASON_configuration,
+            "http.proxy_protocol is on, but http.trusted_proxies names no proxy: everybody would "
+            "be "
+            "refused");
+    return NULL;
+}
+
 static void server_free(struct server *server)
 {
     for (uint32_t i = 0; i < server->fd_count; i++)
@@ -207,11 +222,7 @@ static cvm_error_t *open_registration(
     if (!server)
         return cvm_error_out_of_memory();
     server->legacy_status = (int32_t)cvm_conf_own_number(conf, "http.legacy_status");
-    server->proxy_protocol = (int32_t)cvm_conf_own_number(conf, "http.proxy_protocol");
-    server->forwarded_header =
-        (enum cvm_forwarded_header)cvm_conf_own_number(conf, "http.forwarded_header");
-    cvm_error_t *error =
-        cvm_networks_parse(&server->trusted, cvm_conf_own(conf, "http.trusted_proxies"));
+    cvm_error_t *error = configure_proxies(server, conf);
     if (!error)
         error = configure_tls(server, conf);
     return finish_open(server, conf, (uint32_t)cvm_conf_own_number(conf, "limit.connections"),
