@@ -126,9 +126,10 @@ typedef enum {
 
 /** What the operator watches; times are seconds since 1970. */
 typedef enum {
-    CVM_GAUGE_CA_EXPIRY = 0,        /**< label: which CA */
-    CVM_GAUGE_CRL_NEXT_UPDATE = 1,  /**< no label */
-    CVM_GAUGE_CRL_UNSIGNED_ROWS = 2 /**< label: the issuer's key id; a count, not a time */
+    CVM_GAUGE_CA_EXPIRY = 0,         /**< label: which CA */
+    CVM_GAUGE_CRL_NEXT_UPDATE = 1,   /**< no label */
+    CVM_GAUGE_CRL_UNSIGNED_ROWS = 2, /**< label: the issuer's key id; a count, not a time */
+    CVM_GAUGE_CERTIFICATE_EXPIRY = 3 /**< label: the file of a server's certificate */
 } cvm_gauge_t;
 
 /* --- Stores ----------------------------------------------------------------------------------- */
@@ -262,6 +263,8 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn suspend;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
     void (*reload)(void *platform, cvm_op_t *op);
+    /** Looks again at all that it tells host->health() of; OK once that is told. May be NULL. */
+    void (*ready)(void *platform, cvm_op_t *op);
     void (*close)(void *platform, cvm_op_t *op);
     void (*destroy)(void *platform);
 } cvm_platform_ops_t;
@@ -287,6 +290,12 @@ struct cvm_host_s {
     /** On the loop. A platform tells its issuing CA's life, milliseconds since 1970: on a clock
      *  outside it nothing is issued or carried out. */
     void (*clock_bound)(cvm_context_t *context, int64_t begins_ms, int64_t ends_ms);
+    /** On the loop. Tells of something that registrations, or the devices' connections after them,
+     *  depend on: what is wrong with it, or NULL and when it begins and ends (milliseconds since
+     * 1970, 0 for never). Nobody is told "ready" while a subject has a problem, or lies outside its
+     * time; from notice_ms before its end the log warns. */
+    void (*health)(cvm_context_t *context, const char *subject, const char *problem,
+        int64_t begins_ms, int64_t ends_ms, int64_t notice_ms);
     /** On the loop. NULL if the clock may be acted on, or why not: then nothing is to be signed or
      *  published. Until the next call. */
     const char *(*clock_doubt)(cvm_context_t *context);

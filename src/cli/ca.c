@@ -90,8 +90,8 @@ static int32_t renew_both(const struct arguments *arguments, const cvm_conf_t *c
 {
     char certificate[LONGEST_PATH], key[LONGEST_PATH];
     const char *folder = cli_ca_folder(conf);
-    (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
-    (void)snprintf(key, sizeof key, "%s/../mosquitto/server.key", folder);
+    cvm_local_path(folder, "mosquitto/server.pem", certificate, sizeof certificate);
+    cvm_local_path(folder, "mosquitto/server.key", key, sizeof key);
     int32_t code = renew_one(arguments, folder, certificate, key);
     int32_t other = renew_one(arguments, folder, cvm_conf_get(conf, "http.tls_certificate"),
         cvm_conf_get(conf, "http.tls_private_key"));

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/files.h"
 #include "cli.h"
 #include "local/local.h"
 
@@ -98,8 +99,40 @@ static int32_t make_store(const char *folder)
     return code;
 }
 
-/* --- What is warned of, and what is for later --------------------------------------------------
- */
+/* --- Certificates that serve makes anew ------------------------------------------------------- */
+
+/* A copy of the file in folder; to receives its path. 0 or an exit code. */
+static int32_t copy_into(const char *folder, const char *from, char to[LONGEST_PATH])
+{
+    char why[ERROR_SIZE];
+    size_t length;
+    (void)snprintf(to, LONGEST_PATH, "%s/server.pem", folder);
+    char *pem = cvm_files_read(from, &length, why, sizeof why);
+    int32_t failed = !pem || cvm_files_replace(to, pem, length, 0600, (gid_t)-1, why, sizeof why);
+    free(pem);
+    return failed ? cli_fail(EX_CONFIG, "%s", why) : 0;
+}
+
+/* Our CA's certificate of a server that is over is renewed when serve starts: what is opened here
+ * is a copy that was renewed. */
+static int32_t stand_in_for_certificate(cvm_conf_t *conf, const char *folder)
+{
+    char copy[LONGEST_PATH], why[ERROR_SIZE];
+    const char *certificate = cvm_conf_get(conf, "http.tls_certificate");
+    if (!*certificate || !cli_ca_folder(conf) || access(certificate, R_OK))
+        return 0;
+    int32_t code = copy_into(folder, certificate, copy);
+    if (code)
+        return code;
+    if (cvm_local_renew_server(cli_ca_folder(conf), copy,
+            cvm_conf_get(conf, "http.tls_private_key"), 0, why, sizeof why) != 1)
+        return 0;
+    (void)cli_fail(
+        0, "warning: %s ends soon, or is over: serve renews it when it starts", certificate);
+    return cli_error("http.tls_certificate", cvm_conf_set(conf, "http.tls_certificate", copy));
+}
+
+/* --- Whether a registration would succeed ----------------------------------------------------- */
 
 static void count_devices(void *user_data, const cvm_error_t *error,
     const cvm_device_t *const *devices, uint32_t count, const char *cursor)
@@ -111,42 +144,53 @@ static void count_devices(void *user_data, const cvm_error_t *error,
     looked->is_empty = !error && !count;
 }
 
-static int32_t look_around(cvm_t *cvm)
+static int32_t is_store_empty(cvm_t *cvm)
 {
     struct looked looked = {0, 0};
     cvm_error_t *error = cvm_device_list(cvm, NULL, 1, count_devices, &looked);
     if (!error)
         cli_run_until(cvm, &looked.is_done);
     cvm_error_free(error);
-    if (looked.is_empty)
-        (void)cli_fail(0, "warning: there is no device in the store: every registration is told to "
-                          "come later");
-    error = cvm_check_clock(cvm);
-    if (!error)
+    return looked.is_empty;
+}
+
+/* *is_empty receives whether there is no device yet, of which registrations fail too. 0 or an exit
+ * code. */
+static int32_t look_around(cvm_t *cvm, int32_t *is_empty)
+{
+    struct cli_outcome checked = {.code = 0};
+    cvm_error_t *error = cvm_check_clock(cvm);
+    if (error) {
+        (void)cli_error(NULL, error);
+        return EX_TEMPFAIL;
+    }
+    *is_empty = is_store_empty(cvm);
+    if (*is_empty)
         return 0;
-    (void)cli_fail(0, "%s", cvm_error_text(error));
-    cvm_error_free(error);
-    return EX_TEMPFAIL;
+    error = cvm_check(cvm, cli_done, &checked);
+    if (error)
+        return cli_error(NULL, error);
+    cli_run_until(cvm, &checked.is_done);
+    return checked.code;
 }
 
 /* --- The check -------------------------------------------------------------------------------- */
 
-static int32_t listen_once(cvm_conf_t *conf)
+static int32_t listen_once(cvm_conf_t *conf, int32_t *is_empty)
 {
     cvm_t *cvm = NULL;
     int32_t code = cli_open(conf, &cvm);
     if (!code)
         code = cli_error(NULL, cvm_listen(cvm));
     if (!code)
-        code = look_around(cvm);
+        code = look_around(cvm, is_empty);
     cli_close(cvm);
     return code;
 }
 
 /* The store that serve would make is made elsewhere. */
-static int32_t check_without_store(cvm_conf_t *conf)
+static int32_t check_without_store(cvm_conf_t *conf, const char *folder, int32_t *is_empty)
 {
-    char folder[] = "/tmp/cvm-check.XXXXXX";
     const char *path = cvm_conf_get(conf, "store") + strlen("file:");
     if (!cvm_conf_number(conf, "store.create"))
         return cli_fail(EX_CONFIG,
@@ -157,36 +201,45 @@ static int32_t check_without_store(cvm_conf_t *conf)
         return cli_fail(EX_CONFIG, "store: %s can't be made: %s", path, strerror(errno));
     (void)cli_fail(
         0, "warning: there is no store at %s: serve would make an empty one there", path);
-    if (!mkdtemp(folder))
-        return cli_fail(EX_CANTCREAT, "%s: %s", folder, strerror(errno));
     int32_t code = make_store(folder);
     if (!code)
         code = set_place(conf, "store", "file", folder, "/devices.db");
-    if (!code)
-        code = listen_once(conf);
-    remove_folder(folder);
-    return code;
+    return code ? code : listen_once(conf, is_empty);
 }
 
-int32_t cli_check_config(const char *path, cvm_conf_t *conf)
+static int32_t check_in(const char *folder, cvm_conf_t *conf, int32_t *is_empty)
 {
     int32_t code = stand_aside(conf);
     if (!code)
         code = check_log(conf, "log.file");
     if (!code)
         code = check_log(conf, "audit.file");
+    if (!code)
+        code = stand_in_for_certificate(conf, folder);
     if (code)
         return code;
     switch (cli_look_for_store(conf)) {
     case CLI_STORE_WRONG:
         return EX_CONFIG;
     case CLI_STORE_MISSING:
-        code = check_without_store(conf);
-        break;
+        return check_without_store(conf, folder, is_empty);
     default:
-        code = listen_once(conf);
+        return listen_once(conf, is_empty);
     }
+}
+
+int32_t cli_check_config(const char *path, cvm_conf_t *conf)
+{
+    char folder[] = "/tmp/cvm-check.XXXXXX";
+    int32_t is_empty = 0;
+    if (!mkdtemp(folder))
+        return cli_fail(EX_CANTCREAT, "%s: %s", folder, strerror(errno));
+    int32_t code = check_in(folder, conf, &is_empty);
+    remove_folder(folder);
+    if (!code && is_empty)
+        (void)cli_fail(0, "warning: there is no device in the store: every registration is told to "
+                          "come later");
     if (!code)
-        (void)printf("%s is fine\n", path);
+        (void)printf("%s is fine%s\n", path, is_empty ? ", once devices are imported" : "");
     return code;
 }

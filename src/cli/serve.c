@@ -80,8 +80,8 @@ static void renew_certificates(struct server *server)
     server->next_check_ms = cli_now_ms() + RENEWAL_CHECK_MS;
     if (must_wait)
         return;
-    (void)snprintf(certificate, sizeof certificate, "%s/../mosquitto/server.pem", folder);
-    (void)snprintf(key, sizeof key, "%s/../mosquitto/server.key", folder);
+    cvm_local_path(folder, "mosquitto/server.pem", certificate, sizeof certificate);
+    cvm_local_path(folder, "mosquitto/server.key", key, sizeof key);
     int32_t brokers = renew(folder, certificate, key);
     int32_t own = renew(folder, cvm_conf_get(server->conf, "http.tls_certificate"),
         cvm_conf_get(server->conf, "http.tls_private_key"));

@@ -106,13 +106,25 @@ void cvm_platform_step(cvm_t *cvm, cvm_op_t *op, cvm_step_fn step, const char *c
         CVM_HOST.complete(op, CVM_ANSWER_OK, NULL);
 }
 
-void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+/* A verb without more than its operation, which a platform may not have. */
+static void ask(cvm_t *cvm, cvm_op_t *op, void (*verb)(void *platform, cvm_op_t *op),
+    const char *call, cvm_op_done done)
 {
-    void *platform = start(cvm, op, SIDE_PLATFORM, "reload", done);
-    if (platform && cvm->platform.reload)
-        cvm->platform.reload(platform, op);
+    void *platform = start(cvm, op, SIDE_PLATFORM, call, done);
+    if (platform && verb)
+        verb(platform, op);
     else if (platform)
         CVM_HOST.complete(op, CVM_ANSWER_OK, NULL);
+}
+
+void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+{
+    ask(cvm, op, cvm->platform.reload, "reload", done);
+}
+
+void cvm_platform_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+{
+    ask(cvm, op, cvm->platform.ready, "ready", done);
 }
 
 cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid)

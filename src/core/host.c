@@ -6,6 +6,7 @@
 
 #include "builtin.h"
 #include "call.h"
+#include "health.h"
 #include "instance.h"
 #include "key.h"
 #include "record.h"
@@ -189,6 +190,12 @@ static void host_clock_bound(cvm_context_t *context, int64_t begins_ms, int64_t 
     cvm_clock_bound(context->cvm, begins_ms, ends_ms);
 }
 
+static void host_health(cvm_context_t *context, const char *subject, const char *problem,
+    int64_t begins_ms, int64_t ends_ms, int64_t notice_ms)
+{
+    cvm_health_set(context->cvm, subject, problem, begins_ms, ends_ms, notice_ms);
+}
+
 static const char *host_clock_doubt(cvm_context_t *context)
 {
     return cvm_clock_doubt(context->cvm);
@@ -196,8 +203,8 @@ static const char *host_clock_doubt(cvm_context_t *context)
 
 static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value)
 {
-    static const enum cvm_metric METRICS[] = {
-        METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE, METRIC_CRL_UNSIGNED_ROWS};
+    static const enum cvm_metric METRICS[] = {METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE,
+        METRIC_CRL_UNSIGNED_ROWS, METRIC_CERTIFICATE_EXPIRY};
     if (gauge < sizeof METRICS / sizeof METRICS[0])
         cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
 }
@@ -403,6 +410,7 @@ const cvm_host_t CVM_HOST = {
     .property_number = host_property_number,
     .gauge = host_gauge,
     .clock_bound = host_clock_bound,
+    .health = host_health,
     .clock_doubt = host_clock_doubt,
     .record_new = cvm_record_new,
     .record_copy = cvm_record_copy,

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "call.h"
+#include "health.h"
 #include "instance.h"
 
 /* A question to a backend that somebody waits for. */
@@ -34,13 +35,22 @@ static void answered(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
     note(inquiry, cvm_op_error(op));
-    if (inquiry->error && op->side == SIDE_PLATFORM)
-        cvm_log_message(op->cvm->log, LOG_WARNING, "reload: %s", cvm_error_text(inquiry->error));
     inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error);
     cvm_error_free(inquiry->error);
     cvm_op_clear(op);
     free(inquiry->path);
     free(inquiry);
+}
+
+static void reloaded(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    note(inquiry, cvm_op_error(op));
+    if (inquiry->error)
+        cvm_log_message(op->cvm->log, LOG_WARNING, "reload: %s", cvm_error_text(inquiry->error));
+    else
+        cvm_log_message(op->cvm->log, LOG_INFO, "reloaded");
+    answered(op);
 }
 
 cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
@@ -53,31 +63,45 @@ cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     note(inquiry, cvm_log_reopen(cvm->log));
     note(inquiry, cvm_log_reopen(cvm->audit));
     note(inquiry, cvm_listeners_reload(cvm));
-    cvm_platform_reload(cvm, &inquiry->op, answered);
+    cvm_platform_reload(cvm, &inquiry->op, reloaded);
     return NULL;
 }
 
 /* --- Does it work? ---------------------------------------------------------------------------- */
 
-static void looked(cvm_op_t *op)
+/* Would a registration succeed, and could the device connect with what it is given? By what was
+ * found before, and what the platform has found now. */
+static void check_health(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    if (op->answer == CVM_ANSWER_OK)
+        note(inquiry, cvm_health_check(op->cvm));
+    answered(op);
+}
+
+static void check_devices(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
     op->cvm->has_devices |= op->record_count > 0;
     if (op->answer == CVM_ANSWER_OK && !op->cvm->has_devices)
         note(inquiry, cvm_error_new(REASON_store_unavailable, CVM_NO_DEVICES));
-    answered(op);
+    if (op->answer == CVM_ANSWER_OK && !inquiry->error)
+        cvm_platform_ready(op->cvm, op, check_health);
+    else
+        answered(op);
 }
 
-/* A registration would succeed if the store works, holds a device, and the clock can be right. */
-static void checked(cvm_op_t *op)
+static void check_store(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
     if (op->answer == CVM_ANSWER_OK)
         note(inquiry, cvm_check_clock(op->cvm));
-    if (op->answer != CVM_ANSWER_OK || inquiry->error || op->cvm->has_devices)
+    if (op->answer != CVM_ANSWER_OK || inquiry->error)
         answered(op);
+    else if (op->cvm->has_devices)
+        cvm_platform_ready(op->cvm, op, check_health);
     else
-        cvm_store_scan(op->cvm, op, CVM_SCAN_DEVICES, "", 0, 1, looked);
+        cvm_store_scan(op->cvm, op, CVM_SCAN_DEVICES, "", 0, 1, check_devices);
 }
 
 cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
@@ -87,7 +111,7 @@ cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     struct inquiry *inquiry = inquiry_new(callback, user_data);
     if (!inquiry)
         return cvm_error_out_of_memory();
-    cvm_store_ready(cvm, &inquiry->op, checked);
+    cvm_store_ready(cvm, &inquiry->op, check_store);
     return NULL;
 }
 

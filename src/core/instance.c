@@ -1,5 +1,6 @@
 /* The life of an instance: new, started, stopping, stopped. */
 #include "instance.h"
+#include "health.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -33,6 +34,7 @@ static void instance_free(cvm_t *cvm)
     if (cvm->store_context.self)
         cvm->store.destroy(cvm->store_context.self);
     cvm_reconciler_free(cvm->reconciler);
+    cvm_health_free(cvm->health);
     cvm_threads_free(cvm->threads);
     cvm_threads_free(cvm->key_makers);
     cvm_limiter_free(cvm->limiter);
@@ -74,10 +76,11 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     cvm->metrics = cvm_metrics_new();
     cvm->limiter = cvm_limiter_new(cvm_conf_own_number(cvm->conf, "limit.failures_per_address"));
     cvm->reconciler = cvm_reconciler_new(cvm);
+    cvm->health = cvm_health_new(cvm);
     cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop, UINT32_MAX) : NULL;
     cvm->key_makers = cvm->loop ? cvm_threads_new(cvm->loop, MOST_KEYS_WAITING) : NULL;
-    if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->threads ||
-        !cvm->key_makers || make_throttles(cvm))
+    if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->health ||
+        !cvm->threads || !cvm->key_makers || make_throttles(cvm))
         return cvm_error_out_of_memory();
     const char *version = CVM_VERSION;
     cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
@@ -200,6 +203,7 @@ static void close_next(cvm_t *cvm)
         return;
     cvm_timer_free(cvm->stop_timer);
     cvm->stop_timer = NULL;
+    cvm_health_stop(cvm->health);
     cvm_throttle_stop(cvm->log_throttle);
     cvm_throttle_stop(cvm->audit_throttle);
     close_loop_soon(cvm);

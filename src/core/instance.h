@@ -17,6 +17,7 @@
 
 struct registration;
 struct due;
+struct cvm_health;
 struct cvm_reconciler;
 struct cvm_transport;
 
@@ -63,6 +64,7 @@ struct cvm_s {
     uint32_t start_step;
     struct cvm_waiter started, stopped;
     struct cvm_trusted_clock clock;
+    struct cvm_health *health;
     int32_t has_devices;                    /* one was seen in the store */
     struct due *suspending[CVM_SUSPENDING]; /* that run, by their devices; due.c */
     int32_t is_deferred;                    /* verbs are done once they are recorded */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MOST_SERIES   256 /* of one metric; more are dropped */
-#define LONGEST_LABEL 32
+#define LONGEST_LABEL 256 /* a file's path */
 #define BUCKETS       14
 
 enum type { COUNTER, GAUGE, HISTOGRAM };

@@ -30,6 +30,8 @@
     X(QUEUE_DEPTH, "cvm_queue_depth", GAUGE, "", "Requests in flight.")                            \
     X(CA_EXPIRY, "cvm_ca_certificate_expiry_timestamp_seconds", GAUGE, "ca",                       \
         "When a CA certificate ends.")                                                             \
+    X(CERTIFICATE_EXPIRY, "cvm_certificate_expiry_timestamp_seconds", GAUGE, "file",               \
+        "When a server's certificate ends: our own, the broker's.")                                \
     X(CRL_NEXT_UPDATE, "cvm_crl_next_update_timestamp_seconds", GAUGE, "", "When the CRL ends.")   \
     X(CRL_UNSIGNED_ROWS, "cvm_crl_unsigned_rows", GAUGE, "issuer",                                 \
         "Revoked certificates of an issuer whose key is not here: no CRL lists them.")             \

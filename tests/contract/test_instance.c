@@ -73,7 +73,6 @@ static void what_can_not_be_made_is_refused_with_a_reason(void **state)
         {{{"store", "file:"}, {NULL, NULL}}, "file:PATH"},
         {{{"store", "file:/nonexistent/x.db"}, {NULL, NULL}}, "/nonexistent/x.db"},
         {{{"log.file", "/nonexistent/log"}, {NULL, NULL}}, "/nonexistent/log"},
-        {{{"thing.name_format", "thing"}, {NULL, NULL}}, "%DEVICE_UID%"},
     };
     (void)state;
     for (size_t i = 0; i < LENGTH(CASES); i++) {

@@ -17,6 +17,7 @@
 #include "base/files.h"
 #include "base/hex.h"
 #include "base/secret.h"
+#include "local.h"
 
 #define LONGEST_PATH 4096
 #define SERIAL_BYTES 16
@@ -63,6 +64,15 @@ int32_t cvm_ca_add_extension(X509 *certificate, X509 *issuer, int nid, const cha
     return added ? 0 : -1;
 }
 
+void cvm_local_path(const char *ca_folder, const char *name, char *path, size_t size)
+{
+    size_t length = strlen(ca_folder);
+    while (length > 1 && ca_folder[length - 1] == '/')
+        length--;
+    const char *slash = memrchr(ca_folder, '/', length);
+    (void)snprintf(path, size, "%.*s%s", slash ? (int)(slash - ca_folder + 1) : 0, ca_folder, name);
+}
+
 /* --- Reading the folder ----------------------------------------------------------------------- */
 
 static char *read_in(const char *folder, const char *name, char *error, size_t error_size)
@@ -81,12 +91,26 @@ static X509 *parse_certificate(const char *pem)
     return certificate;
 }
 
-int32_t cvm_ca_is_certificate(const char *pem)
+int32_t cvm_ca_last_end(const char *pem, int64_t *ends_ms)
 {
-    X509 *certificate = parse_certificate(pem);
-    X509_free(certificate);
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *certificate;
+    uint32_t count = 0;
+    *ends_ms = 0;
+    for (; bio && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)); count++) {
+        int64_t end_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
+        *ends_ms = end_ms > *ends_ms ? end_ms : *ends_ms;
+        X509_free(certificate);
+    }
+    BIO_free(bio);
+    return cvm_ca_is_at_end() && count ? 0 : -1;
+}
+
+int32_t cvm_ca_is_at_end(void)
+{
+    unsigned long error = ERR_peek_last_error();
     ERR_clear_error();
-    return certificate != NULL;
+    return ERR_GET_LIB(error) == ERR_LIB_PEM && ERR_GET_REASON(error) == PEM_R_NO_START_LINE;
 }
 
 static EVP_PKEY *parse_key(const char *pem)

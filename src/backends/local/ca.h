@@ -23,8 +23,12 @@ struct ca {
 /* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem. NULL and why. */
 struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size);
 void cvm_ca_free(struct ca *ca);
-/* 1 if the PEM text begins with a certificate. */
-int32_t cvm_ca_is_certificate(const char *pem);
+/* When the last of a PEM text's certificates ends. 0, or -1 if there is none or one does not parse.
+ */
+int32_t cvm_ca_last_end(const char *pem, int64_t *ends_ms);
+/* After PEM_read_... has answered NULL: 1 if that was the end, 0 if something did not parse.
+ * Empties the thread's errors. */
+int32_t cvm_ca_is_at_end(void);
 
 /* A device's certificate as the store keeps it. */
 struct ca_leaf {

@@ -21,6 +21,9 @@ int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error,
 /* The number of the CRL in the folder's crl.pem; 0 if it is missing or broken. */
 int64_t cvm_local_crl_number(const char *folder);
 
+/* The path of a file of the instance whose CA's folder that is: "mosquitto/server.pem". */
+void cvm_local_path(const char *ca_folder, const char *name, char *path, size_t size);
+
 /* What a server certificate is for: DNS names or addresses. */
 struct cvm_local_server {
     const char *const *names;

@@ -8,8 +8,11 @@
 
 #include "base/files.h"
 #include "local.h"
+#include "look.h"
 
 #define LEAST_VALIDITY_MS 10000
+#define CA_NOTICE_MS      (INT64_C(90) * 24 * 3600 * 1000) /* a new one takes time to reach devices */
+#define LONGEST_PATH      4096
 
 /* --- Open and close --------------------------------------------------------------------------- */
 
@@ -31,10 +34,14 @@ static char *read_root_ca(const struct platform *platform, char *error, size_t e
     if (!*path)
         return strdup(platform->ca->root_pem);
     char *pem = cvm_files_read(path, &length, error, error_size);
-    if (pem && !cvm_ca_is_certificate(pem)) {
-        (void)snprintf(error, error_size, "mqtt.root_ca: %.120s holds no certificate", path);
+    int64_t ends_ms;
+    if (pem && cvm_ca_last_end(pem, &ends_ms)) {
+        (void)snprintf(
+            error, error_size, "mqtt.root_ca: %.120s holds no certificate, or a spoiled one", path);
         free(pem);
         pem = NULL;
+    } else if (pem) { /* one that still holds is enough */
+        platform->host->health(platform->context, path, NULL, 0, ends_ms, CA_NOTICE_MS);
     }
     return pem;
 }
@@ -89,12 +96,22 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
     return CVM_ANSWER_OK;
 }
 
+static void report_certificate(const struct platform *platform, const char *name, const X509 *ca)
+{
+    char path[LONGEST_PATH];
+    (void)snprintf(path, sizeof path, "%s/%s", platform->folder, name);
+    platform->host->health(platform->context, path, NULL, cvm_ca_time_ms(X509_get0_notBefore(ca)),
+        cvm_ca_time_ms(X509_get0_notAfter(ca)), CA_NOTICE_MS);
+}
+
 static void report_life(const struct platform *platform)
 {
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "root",
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->root)) / 1000);
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "issuing",
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
+    report_certificate(platform, "root.pem", platform->ca->root);
+    report_certificate(platform, "issuing.pem", platform->ca->issuing);
     platform->host->clock_bound(platform->context,
         cvm_ca_time_ms(X509_get0_notBefore(platform->ca->issuing)),
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)));
@@ -106,7 +123,7 @@ static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
     report_life(platform);
     platform->is_server = role == CVM_ROLE_SERVER;
     cvm_publish_when_due(platform);
-    platform->host->complete(op, CVM_ANSWER_OK, NULL);
+    cvm_look(platform, op);
 }
 
 /* A new crl.pem is part of it: the last one may have been lost or spoiled. */
@@ -157,6 +174,11 @@ static void close_platform(void *self, cvm_op_t *op)
     platform->closing = op;
     atomic_store(&platform->must_end, 1);
     cvm_platform_go_on(platform);
+}
+
+static void look_again(void *self, cvm_op_t *op)
+{
+    cvm_look(self, op);
 }
 
 /* --- Steps ------------------------------------------------------------------------------------ */
@@ -246,6 +268,7 @@ static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .revoke = revoke,
     .suspend = publish_change,
     .reload = reload,
+    .ready = look_again,
     .close = close_platform,
     .destroy = destroy,
 };

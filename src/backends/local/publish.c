@@ -13,6 +13,7 @@
 #include "command.h"
 #include "crl.h"
 #include "crl_lock.h"
+#include "look.h"
 #include "platform.h"
 
 #define LEAST_INTERVAL_MS 1000
@@ -581,6 +582,8 @@ static void check_again(void *argument)
     struct platform *platform = argument;
     platform->will_check = 0;
     cvm_publish_when_due(platform);
+    if (platform->will_check) /* else the instance stops */
+        cvm_look(platform, NULL);
 }
 
 void cvm_publish_when_due(struct platform *platform)

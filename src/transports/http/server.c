@@ -5,15 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "core/conf.h"
 #include "core/error.h"
+#include "core/health.h"
 #include "core/throttle.h"
 #include "http.h"
 
-#define ANSWER_SLACK_MS 5000 /* the flow's deadline comes first, so that its answer can leave */
-#define OPS_CONNECTIONS 64
+#define ANSWER_SLACK_MS       5000 /* the flow's deadline comes first, so that its answer can leave */
+#define OPS_CONNECTIONS       64
+#define CERTIFICATE_NOTICE_MS (INT64_C(14) * 24 * 3600 * 1000)
 
 /* --- Routes ----------------------------------------------------------------------------------- */
 
@@ -68,6 +71,24 @@ void cvm_server_report_handshake(struct server *server, const char *request_id, 
 
 /* --- TLS -------------------------------------------------------------------------------------- */
 
+static int64_t milliseconds_of(const ASN1_TIME *time)
+{
+    struct tm utc;
+    return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) * 1000 : 0;
+}
+
+/* No device registers with a server whose certificate is over; it may be one that nobody here
+ * renews. */
+static void report_certificate(const struct server *server, const X509 *certificate)
+{
+    int64_t ends_ms = milliseconds_of(X509_get0_notAfter(certificate));
+    const char *file = server->certificate;
+    cvm_metrics_set(
+        cvm_metrics_of(server->cvm), METRIC_CERTIFICATE_EXPIRY, &file, (double)(ends_ms / 1000));
+    cvm_health_set(server->cvm, file, NULL, milliseconds_of(X509_get0_notBefore(certificate)),
+        ends_ms, CERTIFICATE_NOTICE_MS);
+}
+
 static cvm_error_t *load_tls(struct server *server)
 {
     cvm_error_t *error = NULL;
@@ -76,6 +97,7 @@ static cvm_error_t *load_tls(struct server *server)
     SSL_CTX *context = cvm_stream_context(server->certificate, server->key, &error);
     if (!context)
         return error;
+    report_certificate(server, SSL_CTX_get0_certificate(context));
     pthread_mutex_lock(&server->lock);
     SSL_CTX *before = server->context; /* connections hold on to what they began with */
     server->context = context;

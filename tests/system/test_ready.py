@@ -1,0 +1,195 @@
+"""/readyz is 200, and --check-config says "is fine", only if a registration would succeed now and the device could
+connect with what it is given. What ends is told of before."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from csr_tools import make_key, openssl
+from cvm_server import Instance
+from fault_server import wait_until
+from test_command import one_line, tree
+from test_wrong_clock import LIBRARY, is_sanitized, turned
+
+UNAVAILABLE, CONFIG = 69, 78
+DAY_S = 24 * 3600
+
+
+@pytest.fixture
+def instance(tmp_path):
+    instance = Instance(tmp_path)
+    instance.add("DEVICE")
+    yield instance
+    instance.kill()
+
+
+def own_certificate(folder, days, begin="2020-01-01 00:00:00"):
+    """A user's certificate that was made then for so many days; by the current clock if begin is None."""
+    key, path = folder / "own.key", folder / "own.pem"
+    key.write_text(make_key())
+    fake = {"LD_PRELOAD": LIBRARY, "FAKETIME": begin} if begin else {}
+    subprocess.run(["openssl", "req", "-x509", "-key", key, "-out", path, "-days", str(days), "-subj", "/CN=own",
+                    "-addext", "subjectAltName=IP:127.0.0.1"],
+                   check=True, capture_output=True, env={**os.environ, **fake}, timeout=30)
+    return {"http.tls_certificate": path, "http.tls_private_key": key}
+
+
+def options(settings):
+    return [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
+
+
+def check(instance, settings=None):
+    return instance.cvm("serve", "--check-config", *options(settings or {}), check=False)
+
+
+def expect(instance, *words, settings=None):
+    """Neither is it ready, nor is its configuration fine; both say why."""
+    status, text = instance.ops("/readyz")
+    assert status == 503 and all(word in text for word in words), text
+    before = tree(instance.folder)
+    done = check(instance, settings)
+    assert done.returncode == UNAVAILABLE and b"is fine" not in done.stdout, done
+    assert all(word in done.stderr.decode() for word in words), done
+    after = tree(instance.folder)
+    assert {name: after[name] for name in before if name not in ("audit.log",)} == {
+        name: before[name] for name in before if name not in ("audit.log",)}
+
+
+def expect_ready(instance, settings=None):
+    assert instance.ops("/readyz") == (200, '{"ready":true}\n')
+    done = check(instance, settings)
+    assert done.returncode == 0 and b"is fine" in done.stdout and b"once" not in done.stdout, done
+
+
+def end_of(path):
+    text = openssl("x509", "-noout", "-enddate", "-in", path).decode().strip().partition("=")[2]
+    return time.mktime(time.strptime(text, "%b %d %H:%M:%S %Y %Z")) - time.timezone
+
+
+def test_a_new_instance_is_ready_once_it_has_a_device(tmp_path):
+    instance = Instance(tmp_path)
+    done = check(instance)
+    assert done.returncode == 0 and b"no device" in done.stderr and b"is fine, once devices are imported" in done.stdout
+    instance.add("DEVICE")
+    with instance.serve():
+        expect_ready(instance)
+
+
+def test_server_certificates_have_a_metric(instance):
+    with instance.serve():
+        found = instance.metrics()
+        for name in ("tls", "mosquitto"):
+            [value] = [value for label, value in found.items()
+                       if label.startswith("cvm_certificate_expiry_timestamp_seconds{file=") and
+                       f"{name}/server.pem" in label]
+            assert value == end_of(instance.folder / name / "server.pem")
+
+
+@pytest.mark.skipif(is_sanitized() or not LIBRARY, reason="faketime does not run under sanitizers")
+class TestTimes:
+    def test_a_users_certificate_that_is_over(self, instance, tmp_path):
+        settings = own_certificate(tmp_path, 30)
+        content = settings["http.tls_certificate"].read_bytes()
+        with instance.serve(settings) as server:
+            assert server.stderr.count("ended on 2020-01-31") == 1
+            [line] = [line for line in server.stderr.splitlines() if "ended on" in line]
+            assert " error " in line and "own.pem" in line
+            expect(instance, "own.pem", "ended on 2020-01-31", settings=settings)
+            assert f'file="{settings["http.tls_certificate"]}"' in instance.ops("/metrics")[1]
+        assert settings["http.tls_certificate"].read_bytes() == content
+
+    def test_a_certificate_that_ends_soon_is_warned_of(self, instance, tmp_path):
+        settings = own_certificate(tmp_path, 5, begin=None)
+        with instance.serve(settings) as server:
+            [line] = [line for line in server.stderr.splitlines() if "own.pem" in line]
+            assert " warning " in line and "ends on" in line
+            expect_ready(instance, settings)
+        settings = own_certificate(tmp_path, 30, begin=None)
+        with instance.serve(settings) as server:
+            assert "own.pem" not in server.stderr
+
+    def test_our_own_certificate_that_is_over_is_no_reason_not_to_start(self, instance):
+        """serve renews it; a check of the configuration changes nothing."""
+        date = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(time.time() + 3 * 365 * DAY_S))
+        before = tree(instance.folder)
+        done = instance.cvm("serve", "--check-config", check=False, env=turned(date))
+        assert done.returncode == 0 and b"serve renews it when it starts" in done.stderr, done
+        assert {name: content for name, content in tree(instance.folder).items() if name in before} == before
+        with instance.serve(env=turned(date)):
+            assert instance.ops("/readyz")[0] == 200
+
+    @pytest.mark.parametrize("years, level, word", [(20.8, "warning", "ends on"), (20.5, None, None)])
+    def test_an_issuing_ca_that_ends_soon_is_warned_of(self, instance, years, level, word):
+        end = end_of(instance.folder / "ca/issuing.pem")
+        date = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(end - (60 if level else 100) * DAY_S))
+        with instance.serve(env=turned(date)) as server:
+            lines = [line for line in server.stderr.splitlines() if "ca/issuing.pem" in line]
+            assert len(lines) == (1 if level else 0)
+            assert not level or (f" {level} " in lines[0] and word in lines[0])
+
+    def test_a_root_that_is_over(self, instance):
+        """Certificates can be signed still, but nobody takes them."""
+        ca = instance.folder / "ca"
+        done = subprocess.run(["openssl", "x509", "-in", ca / "root.pem", "-signkey", ca / "offline/root.key", "-days", "1"],
+                              check=True, capture_output=True, timeout=30,
+                              env={**os.environ, "LD_PRELOAD": LIBRARY, "FAKETIME": "2020-01-01 00:00:00"})
+        (ca / "root.pem").write_bytes(done.stdout)
+        with instance.serve() as server:
+            assert "ca/root.pem: ended on 2020-01-02" in server.stderr
+            expect(instance, "ca/root.pem", "ended on 2020-01-02")
+
+
+@pytest.mark.parametrize("name", ["mosquitto/server.pem", "ca/chain.pem"])
+@pytest.mark.parametrize("content, word", [
+    (None, "is missing"), (b"", "is"), (b"junk\n", "is"), (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "is")])
+def test_what_the_broker_needs(instance, name, content, word):
+    path = instance.folder / name
+    good = path.read_bytes()
+    with instance.serve():
+        expect_ready(instance)
+        if content is None:
+            path.unlink()
+        else:
+            path.write_bytes(content)
+        expect(instance, name, word)
+        path.write_bytes(good)
+        expect_ready(instance)
+
+
+def test_a_broker_that_is_none_of_ours_needs_nothing(instance):
+    for path in (instance.folder / "mosquitto").iterdir():
+        path.unlink()
+    with instance.serve():
+        expect_ready(instance)
+
+
+def test_a_crl_that_is_spoiled_or_stale(instance):
+    """A broker would refuse every device, or accept the revoked ones. The server puts it right."""
+    crl = instance.folder / "ca/crl.pem"
+    with instance.serve() as server:
+        expect_ready(instance)
+        for spoil in (crl.unlink, lambda: crl.write_bytes(b""), lambda: crl.write_bytes(crl.read_bytes() + b"junk"),
+                      lambda: crl.write_bytes(crl.read_bytes()[:-100])):
+            spoil()
+            status, text = instance.ops("/readyz")
+            if b"junk" in (crl.read_bytes() if crl.exists() else b""):  # behind the last object nobody reads
+                assert status == 200
+            else:
+                assert status == 503 and "ca/crl.pem" in text
+            server.send_signal(signal.SIGHUP)
+            wait_until(lambda: instance.ops("/readyz")[0] == 200)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", "spoiled"])
+def test_a_broken_root_ca_is_an_error_at_once(instance, tmp_path, content):
+    """One good certificate in front of a broken one is a broken chain."""
+    path = tmp_path / "anchors.pem"
+    good = (instance.folder / "ca/root.pem").read_bytes()
+    path.write_bytes(good + good.replace(b"MII", b"NII", 1) if content == "spoiled" else content)
+    done = check(instance, {"mqtt.root_ca": path})
+    assert done.returncode == CONFIG and b"mqtt.root_ca" in done.stderr, done
+    path.write_bytes(good * 2)
+    assert check(instance, {"mqtt.root_ca": path}).returncode == 0
