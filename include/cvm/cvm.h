@@ -337,6 +337,18 @@ CVM_API cvm_error_t *cvm_reconcile(cvm_t *cvm, cvm_done_cb callback, void *user_
 CVM_API cvm_error_t *cvm_device_reconcile(
     cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
 
+/** Who acts by this instance, for each line of the audit from now on: a user's name, its number,
+ * and what he has called. Copied; NULL leaves one out. On the loop. */
+CVM_API cvm_error_t *cvm_set_actor(
+    cvm_t *cvm, const char *user, const char *user_id, const char *command);
+/** Writes a line into the audit, for what the library can't know. On the loop.
+ *  @param event  a word (a-z, 0-9, _; 40 at most), such as "devices_imported"
+ *  @param names  the fields' names, words too; values are texts, of which NULL and "" are left out
+ *  @param count  12 at most
+ *  Error "invalid_request": what is no word, or too many. */
+CVM_API cvm_error_t *cvm_audit_event(cvm_t *cvm, const char *event, const char *const *names,
+    const char *const *values, uint32_t count);
+
 /** From now on (1) the verbs complete once they are recorded, and cvm_reconcile() carries out all
  * of them together, such as by one CRL; 0 undoes that. For changing many devices. */
 CVM_API void cvm_set_deferred(cvm_t *cvm, int32_t is_deferred);
@@ -388,6 +400,9 @@ CVM_API const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i);
 CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
 /** Empties a batch to be filled again. */
 CVM_API void cvm_batch_clear(cvm_batch_t *batch);
+/** 1: the batch is part of an import of many, for which the caller writes one line into the audit
+ * by cvm_audit_event(); the library writes none for what this batch inserts. */
+CVM_API void cvm_batch_set_part(cvm_batch_t *batch, int32_t is_part);
 /** Writes a batch, in one transaction where the store can. It must not be touched until the
  *  callback; cvm_batch_row() tells what was written, also after an error but
  *  "unknown".

@@ -226,7 +226,9 @@ static int32_t open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, v
         error = cvm_new(conf, cvm);
     if (error)
         return cli_error(NULL, error);
-    error = start(*cvm, cli_done, &outcome);
+    error = cli_set_actor(*cvm);
+    if (!error)
+        error = start(*cvm, cli_done, &outcome);
     if (error)
         outcome.code = cli_error(NULL, error);
     else

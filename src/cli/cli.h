@@ -67,6 +67,11 @@ int32_t cli_fail_missing_store(const cvm_conf_t *conf);
 int32_t cli_run_with_file(int argc, char **argv, const char *usage,
     int32_t (*verb)(const cvm_conf_t *conf, const char *file, int32_t json));
 
+/* Notes what the user has called: a verb, and a verb of its own or NULL. */
+void cli_name_command(const char *verb, const char *of_verb);
+/* Tells the instance's audit of the user and of that. */
+cvm_error_t *cli_set_actor(cvm_t *cvm);
+
 /* An instance beside a possible server, on the store that there is; conf's log is turned down. 0 or
  * an exit code, after saying why. */
 int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm);

@@ -1,6 +1,7 @@
 /* Reads the uids, all of which must be some before anything is changed; changes the devices, many
  * at a time; then has what is due carried out for all of them together. */
 #include "device_many.h"
+#include "interrupt.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,6 +36,7 @@ struct changing {
     uint32_t counts[CAME_TO_COUNT];
     int32_t code; /* of what failed, or was refused */
     int32_t has_moved, is_done;
+    uint32_t left; /* that Ctrl-C left alone */
     struct progress progress;
     struct notes notes;
 };
@@ -268,6 +270,18 @@ static void start_next(struct changing *changing)
     cvm_error_free(error);
 }
 
+/* Leaves the rest alone after Ctrl-C; what was recorded is carried out all the same. */
+static void heed_interrupt(struct changing *changing)
+{
+    if (changing->is_recorded || !interrupt_came() || changing->next == changing->uids.count)
+        return;
+    changing->left = changing->uids.count - changing->next;
+    for (uint32_t i = changing->next; i < changing->uids.count; i++)
+        free(changing->uids.list[i]);
+    changing->uids.count = changing->next;
+    changing->is_done = !changing->in_flight;
+}
+
 static const char *phase(const struct changing *changing)
 {
     if (changing->is_recorded)
@@ -282,6 +296,7 @@ static void go_through_all(struct changing *changing)
     changing->notes.count = 0;
     progress_phase(&changing->progress, phase(changing));
     while (!changing->is_done) {
+        heed_interrupt(changing);
         while (changing->next < changing->uids.count && changing->in_flight < MOST_IN_FLIGHT)
             start_next(changing);
         progress_at(&changing->progress, changing->next, changing->uids.count, changing->next);
@@ -373,6 +388,10 @@ static int32_t run(struct changing *changing)
         carry_out(changing);
     int32_t code = print_report(changing);
     free(changing->came_to);
+    if (changing->left)
+        return cli_fail(EX_TEMPFAIL,
+            "interrupted; %" PRIu32 " devices are left: run the same again, it goes on there",
+            changing->left);
     if (changing->counts[UNKNOWN_DEVICE])
         return EX_DATAERR;
     if (changing->code)
@@ -388,6 +407,7 @@ int32_t device_change_many(cvm_t *cvm, const struct device_many *many)
     changing.notes = (struct notes){&changing.progress, "like these", MOST_NOTES, 0};
     int32_t code = many->from ? read_file(&changing) : read_operands(&changing);
     if (!code) {
+        interrupt_catch();
         sort_uids(&changing.uids);
         code = run(&changing);
     }

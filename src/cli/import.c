@@ -10,6 +10,7 @@
 #include "import_read.h"
 #include "import_sort.h"
 #include "import_write.h"
+#include "interrupt.h"
 #include "progress.h"
 
 /* About a million rows; more are sorted through a temporary file. */
@@ -33,7 +34,7 @@ static const char USAGE[] =
     "The whole file is checked first. If a line is bad, or a uid there twice, the\n"
     "lines are named and nothing is written. Devices that exist keep their state, and\n"
     "their token too: one with another token in the file is reported as a conflict.\n"
-    "An import that was stopped is finished by running it again.\n"
+    "An import that was stopped, also by Ctrl-C, is finished by running it again.\n"
     "\n"
     "  --salt-file F         the file has no tokens: compute them from the secret in F\n"
     "  --hmac                by HMAC-SHA-256 instead of SHA-256 (see cvm token)\n"
@@ -157,6 +158,8 @@ static int32_t read_input(struct job *job)
     int32_t code = import_read(&job->input);
     if (code == 0 && job->input.bad.count && !arguments->skip_bad)
         code = EX_DATAERR;
+    if (!code && interrupt_came())
+        code = cli_fail(EX_TEMPFAIL, "interrupted: nothing is written");
     if (code == EX_DATAERR && !arguments->dry_run)
         (void)cli_fail(0, "%s: nothing was written", job->input.name);
     return code;
@@ -176,12 +179,47 @@ static int32_t write_output(struct job *job)
     return import_write(&job->output);
 }
 
+/* A line before the first row is written, since who is killed writes none, and one with the sums.
+ */
+static int32_t audit(const struct job *job, const char *event, int32_t has_sums)
+{
+    enum { FILE_NAME, SHA256, ROWS, REJECTED, INSERTED, UNCHANGED, CONFLICTS, REPLACED, FIELDS };
+    static const char *const NAMES[FIELDS] = {
+        "file", "sha256", "rows", "rejected", "inserted", "unchanged", "conflicts", "replaced"};
+    const uint64_t *became = job->output.became;
+    const uint64_t numbers[FIELDS] = {[ROWS] = job->input.good,
+        [REJECTED] = job->input.bad.count,
+        [INSERTED] = became[CVM_ROW_INSERTED],
+        [UNCHANGED] = became[CVM_ROW_UNCHANGED],
+        [CONFLICTS] = became[CVM_ROW_CONFLICT],
+        [REPLACED] = became[CVM_ROW_REPLACED]};
+    char texts[FIELDS][24];
+    const char *values[FIELDS] = {job->input.name, job->input.sha256};
+    for (size_t i = ROWS; i < FIELDS; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "%" PRIu64, numbers[i]);
+        values[i] = texts[i];
+    }
+    return cli_error(
+        NULL, cvm_audit_event(job->cvm, event, NAMES, values, has_sums ? FIELDS : INSERTED));
+}
+
+static int32_t write_audited(struct job *job)
+{
+    int32_t code = audit(job, "import_begun", 0);
+    if (code)
+        return code;
+    code = write_output(job);
+    int32_t audited = audit(job, code ? "import_stopped" : "devices_imported", 1);
+    return code ? code : audited;
+}
+
 static int32_t work(struct job *job)
 {
     progress_init(&job->progress);
+    interrupt_catch();
     int32_t code = read_input(job);
     if (!code && !job->arguments->dry_run)
-        code = write_output(job);
+        code = write_audited(job);
     if (!code || code == EX_DATAERR || job->output.written)
         report(job);
     import_check_end(&job->check);

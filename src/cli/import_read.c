@@ -11,12 +11,15 @@
 #include <unistd.h>
 
 #include <openssl/crypto.h>
+#include <openssl/evp.h>
 
+#include "base/hex.h"
 #include "cli.h"
 #include "import_csv.h"
 #include "import_json.h"
 #include "import_lines.h"
 #include "import_shared.h"
+#include "interrupt.h"
 
 #define BLOCK_SIZE ((size_t)1024 * 1024)
 
@@ -26,6 +29,7 @@ struct reader {
     uint64_t size, done; /* bytes; size 0: not known */
     char *block;
     struct import_lines lines;
+    EVP_MD_CTX *digest;
     struct import_csv csv;
     int32_t is_json, has_begun; /* the first line is behind */
 };
@@ -107,13 +111,24 @@ static int32_t take_line(struct reader *reader, struct import_line *line)
     return code ? code : take_row(reader, line);
 }
 
+static int32_t finish_digest(struct reader *reader)
+{
+    uint8_t digest[32];
+    if (!EVP_DigestFinal_ex(reader->digest, digest, NULL))
+        return cli_fail(EX_OSERR, "out of memory");
+    cvm_hex(digest, sizeof digest, reader->input->sha256);
+    return 0;
+}
+
 /* The next block's length, 0 at the end, -1 after saying why. */
 static ssize_t read_block(struct reader *reader)
 {
     ssize_t n;
     do
         n = read(reader->fd, reader->block, BLOCK_SIZE);
-    while (n < 0 && errno == EINTR);
+    while (n < 0 && errno == EINTR && !interrupt_came());
+    if (n < 0 && interrupt_came())
+        return 0;
     if (n < 0)
         (void)cli_fail(0, "%s: %s", reader->input->name, strerror(errno));
     return n;
@@ -131,15 +146,19 @@ static int32_t read_lines(struct reader *reader)
     struct import_line line;
     int32_t code = 0;
     ssize_t n;
-    while (!code && (n = read_block(reader)) != 0) {
+    while (!code && !interrupt_came() && (n = read_block(reader)) != 0) {
         if (n < 0)
             return EX_NOINPUT;
+        if (!EVP_DigestUpdate(reader->digest, reader->block, (size_t)n))
+            return cli_fail(EX_OSERR, "out of memory");
         import_lines_feed(&reader->lines, reader->block, (size_t)n);
         while (!code && import_lines_next(&reader->lines, &line))
             code = take_line(reader, &line);
         reader->done += (uint64_t)n;
         progress_at(reader->input->progress, reader->done, reader->size, reader->input->good);
     }
+    if (!code && interrupt_came())
+        code = cli_fail(EX_TEMPFAIL, "interrupted: nothing is written");
     if (!code && import_lines_last(&reader->lines, &line))
         code = take_line(reader, &line);
     if (!code && !reader->is_json && !reader->has_begun)
@@ -229,6 +248,7 @@ static void close_input(struct reader *reader)
 {
     if (reader->fd > STDIN_FILENO)
         (void)close(reader->fd);
+    EVP_MD_CTX_free(reader->digest);
     if (reader->block)
         OPENSSL_cleanse(reader->block, BLOCK_SIZE);
     free(reader->block);
@@ -237,11 +257,17 @@ static void close_input(struct reader *reader)
 
 int32_t import_read(struct import_input *input)
 {
-    struct reader reader = {.input = input, .fd = -1, .block = malloc(BLOCK_SIZE)};
-    int32_t code = reader.block ? open_input(&reader) : cli_fail(EX_OSERR, "out of memory");
+    struct reader reader = {
+        .input = input, .fd = -1, .block = malloc(BLOCK_SIZE), .digest = EVP_MD_CTX_new()};
+    int32_t code =
+        reader.block && reader.digest && EVP_DigestInit_ex(reader.digest, EVP_sha256(), NULL)
+            ? open_input(&reader)
+            : cli_fail(EX_OSERR, "out of memory");
     progress_phase(input->progress, "checking");
     if (!code)
         code = read_lines(&reader);
+    if (!code)
+        code = finish_digest(&reader);
     if (!code)
         code = find_duplicates(input);
     if (!code)

@@ -18,6 +18,7 @@ struct import_input {
     struct notes bad;    /* lines */
     struct notes shared; /* tokens that another row has too */
     uint64_t good;       /* rows */
+    char sha256[65];     /* of all that was read, hex */
     int32_t says_flags;  /* is_enabled is filled somewhere: rows that leave it empty are bad */
 };
 

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "cli.h"
+#include "interrupt.h"
 
 /* A server beside an import answered with p99 22 ms at these two; in one transaction it stood
  * still. */
@@ -21,6 +22,9 @@
 /* A busy store makes a try take 10 s by itself. */
 #define MOST_MS     30000
 #define PATIENCE_MS 3000
+
+#define WHAT_IS_WRITTEN                                                                            \
+    "%" PRIu64 " of %" PRIu64 " rows are written: run the same import again, it goes on there"
 
 struct writer {
     struct import_output *output;
@@ -66,10 +70,8 @@ static void try_failed(struct writer *writer, const cvm_error_t *error)
     if (writer->may_retry)
         return;
     progress_clear(writer->output->progress);
-    (void)cli_fail(0,
-        "%s; %" PRIu64 " of %" PRIu64 " rows are written: run the same import again, it goes on "
-        "there",
-        cvm_error_text(error), writer->output->written, writer->output->expected);
+    (void)cli_fail(0, "%s; " WHAT_IS_WRITTEN, cvm_error_text(error), writer->output->written,
+        writer->output->expected);
 }
 
 static void imported(void *user_data, const cvm_error_t *error, cvm_batch_t *batch)
@@ -174,9 +176,13 @@ static int32_t write_chunk(struct writer *writer)
 static int32_t write_all(struct writer *writer)
 {
     int32_t code = fill_next(writer);
-    while (!code && cvm_batch_count(writer->next))
+    while (!code && cvm_batch_count(writer->next) && !interrupt_came())
         code = write_chunk(writer);
-    return code;
+    if (code || !cvm_batch_count(writer->next))
+        return code;
+    progress_clear(writer->output->progress);
+    return cli_fail(EX_TEMPFAIL, "interrupted; " WHAT_IS_WRITTEN, writer->output->written,
+        writer->output->expected);
 }
 
 int32_t import_write(struct import_output *output)
@@ -189,6 +195,10 @@ int32_t import_write(struct import_output *output)
     };
     int32_t code;
     progress_phase(output->progress, "writing");
+    if (writer.batch && writer.next) {
+        cvm_batch_set_part(writer.batch, 1);
+        cvm_batch_set_part(writer.next, 1);
+    }
     if (!writer.batch || !writer.next)
         code = cli_fail(EX_OSERR, "out of memory");
     else if (import_sort_rewind(output->sort))

@@ -8,20 +8,21 @@
 struct verb {
     const char *name;
     int32_t (*run)(int argc, char **argv);
+    int32_t has_verbs; /* of its own */
     const char *help;
 };
 
 static const struct verb VERBS[] = {
-    {"init", cli_init, "make an instance in a new folder: store, CA, server and broker files"},
-    {"serve", cli_serve, "run the server"},
-    {"device", cli_device, "import, add, show, list, enable, disable, reset, revoke, remove"},
-    {"token", cli_token, "compute a device's registration token from a shared secret"},
-    {"ca", cli_ca, "show the CA, write its CRL, certify a server"},
-    {"backup", cli_backup, "copy the file store while the server runs"},
-    {"restore", cli_restore, "put a backup of the file store in place"},
-    {"store", cli_store_verb, "look for damage; accept the clock after one that was ahead"},
-    {"config", cli_config, "every property with type, default, range and help"},
-    {"version", cli_version, "the version"},
+    {"init", cli_init, 0, "make an instance in a new folder: store, CA, server and broker files"},
+    {"serve", cli_serve, 0, "run the server"},
+    {"device", cli_device, 1, "import, add, show, list, enable, disable, reset, revoke, remove"},
+    {"token", cli_token, 0, "compute a device's registration token from a shared secret"},
+    {"ca", cli_ca, 1, "show the CA, write its CRL, certify a server"},
+    {"backup", cli_backup, 0, "copy the file store while the server runs"},
+    {"restore", cli_restore, 0, "put a backup of the file store in place"},
+    {"store", cli_store_verb, 1, "look for damage; accept the clock after one that was ahead"},
+    {"config", cli_config, 0, "every property with type, default, range and help"},
+    {"version", cli_version, 0, "the version"},
 };
 #define VERB_COUNT (sizeof VERBS / sizeof VERBS[0])
 
@@ -61,6 +62,7 @@ int main(int argc, char **argv)
             continue;
         if (cvm_crypto_init())
             return cli_fail(EX_OSERR, "out of memory");
+        cli_name_command(name, VERBS[i].has_verbs && argc > 2 ? argv[2] : NULL);
         int32_t code = VERBS[i].run(argc - 1, argv + 1);
         if (fflush(stdout) && !code)
             code = cli_fail(EX_IOERR, "standard output can't be written");

@@ -189,6 +189,8 @@ static int32_t start(struct server *server)
     struct cli_outcome started = {0};
     cvm_error_t *error = cvm_new(server->conf, &server->cvm);
     if (!error)
+        error = cli_set_actor(server->cvm);
+    if (!error)
         error = cvm_start(server->cvm, cli_done, &started);
     if (!error) {
         run_until(server, &started.is_done);

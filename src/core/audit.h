@@ -8,5 +8,6 @@
 /* request_id, peer, certificate_id and detail may be NULL. */
 void cvm_audit(cvm_t *cvm, const char *event, const char *uid, const char *request_id,
     const char *peer, const char *certificate_id, const char *detail);
+void cvm_actor_clear(cvm_t *cvm);
 
 #endif

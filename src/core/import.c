@@ -15,6 +15,7 @@
 
 struct cvm_batch_s {
     uint32_t limit, count;
+    int32_t is_part; /* the audit is the caller's */
     cvm_record_t **devices;
     uint8_t *rows; /* what became of each, a cvm_load_t */
     /* While it is written: */
@@ -112,7 +113,7 @@ static void audit(cvm_t *cvm, const cvm_batch_t *batch)
             cvm_audit(cvm, "token_replaced", cvm_batch_uid(batch, i), NULL, NULL, NULL, NULL);
     }
     (void)snprintf(detail, sizeof detail, "%u devices", inserted);
-    if (inserted)
+    if (inserted && !batch->is_part)
         cvm_audit(cvm, "devices_imported", NULL, NULL, NULL, NULL, detail);
 }
 
@@ -124,6 +125,11 @@ static void loaded(cvm_op_t *op)
         audit(op->cvm, batch);
     batch->callback(batch->user_data, error, batch);
     cvm_error_free(error);
+}
+
+void cvm_batch_set_part(cvm_batch_t *batch, int32_t is_part)
+{
+    batch->is_part = is_part;
 }
 
 cvm_error_t *cvm_import(

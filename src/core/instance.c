@@ -1,14 +1,15 @@
 /* The life of an instance: new, started, stopping, stopped. */
 #include "instance.h"
-#include "health.h"
 
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "audit.h"
 #include "base/crypto.h"
 #include "call.h"
+#include "health.h"
 #include "reconcile.h"
 #include "thing.h"
 #include "version.h"
@@ -35,6 +36,7 @@ static void instance_free(cvm_t *cvm)
         cvm->store.destroy(cvm->store_context.self);
     cvm_reconciler_free(cvm->reconciler);
     cvm_health_free(cvm->health);
+    cvm_actor_clear(cvm);
     cvm_threads_free(cvm->threads);
     cvm_threads_free(cvm->key_makers);
     cvm_limiter_free(cvm->limiter);
@@ -142,6 +144,13 @@ void cvm_free(cvm_t *cvm)
     }
 }
 
+/* What a server's log tells of its life; a command says on its own what it does. */
+static void log_life(cvm_t *cvm, const char *what)
+{
+    if (cvm->role == CVM_ROLE_SERVER)
+        cvm_log_message(cvm->log, LOG_INFO, "%s", what);
+}
+
 /* --- What must end before it closes ----------------------------------------------------------- */
 
 void cvm_hold(cvm_t *cvm)
@@ -203,6 +212,7 @@ static void close_next(cvm_t *cvm)
         return;
     cvm_timer_free(cvm->stop_timer);
     cvm->stop_timer = NULL;
+    log_life(cvm, "stopped");
     cvm_health_stop(cvm->health);
     cvm_throttle_stop(cvm->log_throttle);
     cvm_throttle_stop(cvm->audit_throttle);
@@ -230,6 +240,11 @@ void cvm_release(cvm_t *cvm)
 
 static void tell_started(cvm_t *cvm, cvm_error_t *error)
 {
+    char text[160];
+    (void)snprintf(text, sizeof text, "started: cvm %s, store %s, platform %s", CVM_VERSION,
+        cvm->store_context.kind, cvm->platform_context.kind);
+    if (cvm->state == STATE_STARTING && !error)
+        log_life(cvm, text);
     if (cvm->state == STATE_STARTING)
         cvm->state = error ? STATE_NEW : STATE_READY;
     else if (!error)
@@ -371,6 +386,11 @@ cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     if (cvm->state >= STATE_STOPPING)
         return cvm_error_new(REASON_conflict, "the instance was stopped already");
     cvm->stopped = (struct cvm_waiter){callback, user_data};
+    char text[80];
+    (void)snprintf(text, sizeof text,
+        "stopping: %u registrations are in flight, and no more are taken", cvm->registration_count);
+    if (cvm_is_ready(cvm))
+        log_life(cvm, text);
     cvm->state = STATE_STOPPING;
     cvm_hold(cvm);
     cvm_reconcile_stop(cvm);

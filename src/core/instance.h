@@ -49,6 +49,7 @@ struct cvm_s {
     struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;
+    char *actor[3]; /* who acts, for the audit: user, its id, command; audit.c */
     struct cvm_throttle *log_throttle, *audit_throttle; /* of what strangers can have written */
     struct cvm_metrics *metrics;
     struct cvm_limiter *limiter;

@@ -38,6 +38,8 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
             return listen_failed(cvm, error);
         cvm->transports[cvm->transport_count++]->cvm = cvm;
     }
+    for (uint32_t i = 0; cvm_listener(cvm, i); i++)
+        cvm_log_message(cvm->log, LOG_INFO, "listening %s", cvm_listener(cvm, i));
     return NULL;
 }
 

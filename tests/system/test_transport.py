@@ -1068,7 +1068,7 @@ METRICS = {
     "cvm_auth_failures_total": {"reason"}, "cvm_certificates_issued_total": {"platform"},
     "cvm_certificates_revoked_total": {"reason"}, "cvm_store_operation_duration_seconds": {"store", "op", "le"},
     "cvm_platform_requests_total": {"platform", "call", "result"}, "cvm_connections": {"transport"},
-    "cvm_queue_depth": set(), "cvm_ca_certificate_expiry_timestamp_seconds": {"ca"},
+    "cvm_queue_depth": set(), "cvm_ca_certificate_expiry_timestamp_seconds": {"ca"}, "cvm_certificate_expiry_timestamp_seconds": {"file"},
     "cvm_crl_next_update_timestamp_seconds": set(), "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set(),
     "cvm_tls_handshake_failures_total": {"reason"}, "cvm_clock_trusted": set(), "cvm_crl_unsigned_rows": {"issuer"}}
 
@@ -1165,7 +1165,8 @@ def test_log_and_audit(tmp_path, form):
         registered = [line for line in audit if line["event"] == "registered"]
         assert len(registered) == 1
         assert registered[0]["uid"] == "logged0" and registered[0]["request_id"] == good["request_id"]
-        assert set(registered[0]) == {"time", "level", "event", "uid", "request_id", "peer", "certificate_id"}
+        assert set(registered[0]) == {"time", "level", "event", "uid", "request_id", "peer", "certificate_id",
+                                      "actor", "actor_uid", "command"}
 
 
 def refused_times(instance, count, body, **options):

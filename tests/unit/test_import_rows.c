@@ -34,6 +34,7 @@ static int32_t fake_row(const cvm_batch_t *batch, uint32_t i);
 #include "cli/import_sort.c"
 #include "cli/import_spreadsheet.c"
 #include "cli/import_write.c"
+#include "cli/interrupt.c"
 #include "cli/progress.c"
 /* NOLINTEND(bugprone-suspicious-include) */
 

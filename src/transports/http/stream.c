@@ -137,10 +137,13 @@ SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_
              SSL_CTX_check_private_key(context) != 1)
         bad = key;
     if (bad) {
+        int32_t is_missing = access(bad, F_OK) != 0;
         const char *reason = access(bad, R_OK) ? strerror(errno) /* OpenSSL says "system lib" */
                                                : ERR_reason_error_string(ERR_peek_last_error());
-        *error = cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s", bad,
-            reason ? reason : "unknown");
+        *error = cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s%s", bad,
+            reason ? reason : "unknown",
+            is_missing ? "; `cvm ca server NAME... --out DIR` makes a certificate and its key"
+                       : "");
         SSL_CTX_free(context);
         context = NULL;
     }
