@@ -16,3 +16,12 @@ install(EXPORT cvm NAMESPACE cvm:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cvm
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cvm-config.cmake
   ${CMAKE_CURRENT_BINARY_DIR}/cvm-config-version.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cvm)
+
+# What a server needs beside the programs (docs/deploy.md), where the units say that it is.
+install(PROGRAMS deploy/mosquitto/cvm-mosquitto-reload TYPE BIN)
+install(DIRECTORY docs/ DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/cvm
+  FILES_MATCHING PATTERN "*.md" PATTERN "openapi.yaml")
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/cvm)
+install(DIRECTORY deploy/balancer DESTINATION ${CMAKE_INSTALL_DATADIR}/cvm)
+install(CODE "set(SOURCE \"${CMAKE_SOURCE_DIR}\")")
+install(SCRIPT cmake/install_deploy.cmake)

@@ -335,6 +335,11 @@ char *cvm_files_read(const char *path, size_t *length, char *error, size_t error
     return fitting ? fitting : bytes;
 }
 
+int32_t cvm_files_is_read_only(const char *path)
+{
+    return access(path, W_OK) != 0 && errno == EROFS;
+}
+
 int32_t cvm_files_exists(const char *path)
 {
     return access(path, F_OK) == 0;

@@ -24,6 +24,8 @@ int32_t cvm_files_replace(const char *path, const void *bytes, size_t length, mo
 int32_t cvm_files_sync_folder_of(const char *path);
 /* Reads a file of at most 1 MiB; ended by NUL, freed by the caller. NULL and why. */
 char *cvm_files_read(const char *path, size_t *length, char *error, size_t error_size);
+/* 1 if what is at path can't be written because its file system is read-only. */
+int32_t cvm_files_is_read_only(const char *path);
 /* 1 if there is something at path. */
 int32_t cvm_files_exists(const char *path);
 /* "path: why", without the beginning of a path that is too long. */

@@ -1,15 +1,130 @@
-/* `cvm backup`: a consistent copy of the file store. */
+/* `cvm backup`: a consistent copy of the file store, as a file or into a folder of dated ones. */
+#include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
+#include "base/clock.h"
 #include "cli.h"
 #include "file/file.h"
 
-static const char USAGE[] = "usage: cvm backup FILE [--json] -c CONFIG\n"
-                            "Copies the file store to a new FILE, also while the server runs.\n";
+#define LONGEST_PATH  4096
+#define LONGEST_STEM  128
+#define DATE_FORM     "%Y%m%dT%H%M%SZ"
+#define DATE_LENGTH   16
+#define DATE_SUFFIX   ".db"
+#define MOST_KEPT     100000
+#define ERROR_SIZE    300
+#define KEPT_BY_ERROR "a copy is made, but older ones could not be removed: "
+
+static const char USAGE[] =
+    "usage: cvm backup FILE|FOLDER/ [--keep N] [--json] -c CONFIG\n"
+    "Copies the file store, also while the server runs: to a new FILE, or to one in FOLDER with "
+    "the\n"
+    "time in its name, such as devices-20261126T171500Z.db.\n"
+    "  --keep N  afterwards removes the oldest of such copies in FOLDER; N stay\n"
+    "\n"
+    "Exit code: 0 done; 73 FILE is there already, or can't be made; 69 the store can't be read or "
+    "the "
+    "disk is full.\n";
+
+struct backup {
+    const char *to; /* as it was given */
+    const char *keep, *config;
+    int32_t json;
+    struct cli_list settings;
+    /* Of a copy in a folder: */
+    char folder[LONGEST_PATH], stem[LONGEST_STEM];
+    int64_t kept;
+};
+
+/* --- Names ------------------------------------------------------------------------------------ */
+
+static int32_t is_folder(const char *path)
+{
+    struct stat status;
+    size_t length = strlen(path);
+    return (length && path[length - 1] == '/') ||
+           (stat(path, &status) == 0 && S_ISDIR(status.st_mode));
+}
+
+/* The store's name without its folder and suffix. */
+static void find_stem(const char *store, char stem[LONGEST_STEM])
+{
+    const char *slash = strrchr(store, '/'), *name = slash ? slash + 1 : store;
+    const char *dot = strrchr(name, '.');
+    size_t length = dot && dot > name ? (size_t)(dot - name) : strlen(name);
+    (void)snprintf(stem, LONGEST_STEM, "%.*s", (int)length, name);
+}
+
+static void print_dated(const struct backup *backup, char path[LONGEST_PATH])
+{
+    char date[DATE_LENGTH + 1] = "";
+    time_t now = (time_t)(cvm_now_ms() / 1000);
+    struct tm utc;
+    if (gmtime_r(&now, &utc))
+        (void)strftime(date, sizeof date, DATE_FORM, &utc);
+    (void)snprintf(path, LONGEST_PATH, "%.3900s%s%s-%s" DATE_SUFFIX, backup->folder,
+        backup->folder[strlen(backup->folder) - 1] == '/' ? "" : "/", backup->stem, date);
+}
+
+/* STEM-20261126T171500Z.db, and nothing like it. */
+static int32_t is_dated(const struct backup *backup, const char *name)
+{
+    size_t stem = strlen(backup->stem);
+    const char *date = name + stem + 1;
+    struct tm utc;
+    if (strncmp(name, backup->stem, stem) != 0 || name[stem] != '-' ||
+        strlen(date) != DATE_LENGTH + strlen(DATE_SUFFIX))
+        return 0;
+    const char *end = strptime(date, DATE_FORM, &utc);
+    return end == date + DATE_LENGTH && strcmp(end, DATE_SUFFIX) == 0;
+}
+
+/* --- Older copies ----------------------------------------------------------------------------- */
+
+/* The first of the dated names, which sort as their dates do, and how many there are. 0, or -1 and
+ * errno. */
+static int32_t find_oldest(const struct backup *backup, char oldest[NAME_MAX + 1], int64_t *count)
+{
+    DIR *folder = opendir(backup->folder);
+    *count = 0;
+    if (!folder)
+        return -1;
+    for (const struct dirent *entry; (entry = readdir(folder));) {
+        if (!is_dated(backup, entry->d_name))
+            continue;
+        if (!*count || strcmp(entry->d_name, oldest) < 0)
+            (void)snprintf(oldest, NAME_MAX + 1, "%s", entry->d_name);
+        (*count)++;
+    }
+    (void)closedir(folder);
+    return 0;
+}
+
+static int32_t remove_oldest(const struct backup *backup)
+{
+    char name[NAME_MAX + 1] = "", path[LONGEST_PATH + NAME_MAX + 2];
+    int64_t count;
+    do {
+        if (find_oldest(backup, name, &count))
+            return cli_fail(
+                EX_UNAVAILABLE, KEPT_BY_ERROR "%s: %s", backup->folder, strerror(errno));
+        (void)snprintf(path, sizeof path, "%s/%s", backup->folder, name);
+        if (count > backup->kept && unlink(path))
+            return cli_fail(EX_UNAVAILABLE, KEPT_BY_ERROR "%s: %s", path, strerror(errno));
+    } while (count > backup->kept + 1);
+    return 0;
+}
+
+/* --- The verb --------------------------------------------------------------------------------- */
 
 static int32_t print_done(const char *store, const char *to, int32_t json)
 {
@@ -25,24 +140,78 @@ static int32_t print_done(const char *store, const char *to, int32_t json)
     return cli_print_json(object);
 }
 
-static int32_t copy_store(const cvm_conf_t *conf, const char *to, int32_t json)
+static int32_t look_for_store(const cvm_conf_t *conf, const char **store)
 {
-    char why[300] = "";
-    const char *store = cli_file_store(conf);
-    if (!store)
+    *store = cli_file_store(conf);
+    if (!*store)
         return EX_CONFIG;
     enum cli_store found = cli_look_for_store(conf);
     if (found == CLI_STORE_MISSING)
         return cli_fail_missing_store(conf);
-    if (found == CLI_STORE_WRONG)
-        return EX_CONFIG;
-    int32_t code = cli_answer_code(cvm_file_backup(store, to, why, sizeof why));
+    return found == CLI_STORE_WRONG ? EX_CONFIG : 0;
+}
+
+static int32_t check_folder(const struct backup *backup)
+{
+    struct stat status;
+    if (stat(backup->folder, &status))
+        return cli_fail(EX_CANTCREAT, "%s: %s", backup->folder, strerror(errno));
+    return S_ISDIR(status.st_mode)
+               ? 0
+               : cli_fail(EX_CANTCREAT, "%s: %s", backup->folder, strerror(ENOTDIR));
+}
+
+static int32_t copy_store(const cvm_conf_t *conf, struct backup *backup)
+{
+    char why[ERROR_SIZE] = "", path[LONGEST_PATH];
+    const char *store, *to = backup->to;
+    int32_t code = look_for_store(conf, &store);
+    if (!code && is_folder(to)) {
+        (void)snprintf(backup->folder, sizeof backup->folder, "%s", to);
+        find_stem(store, backup->stem);
+        print_dated(backup, path);
+        to = path;
+        code = check_folder(backup);
+    }
+    if (code)
+        return code;
+    code = cli_answer_code(cvm_file_backup(store, to, why, sizeof why));
     if (code)
         return cli_fail(code, "%s", why);
-    return print_done(store, to, json);
+    code = print_done(store, to, backup->json);
+    return code || !backup->kept ? code : remove_oldest(backup);
+}
+
+static int32_t take_keep(struct backup *backup)
+{
+    char *end;
+    if (!backup->keep)
+        return 0;
+    backup->kept = strtol(backup->keep, &end, 10);
+    if (*end || backup->kept < 1 || backup->kept > MOST_KEPT)
+        return cli_fail(EX_USAGE, "--keep takes 1 to %d, not '%.40s'", MOST_KEPT, backup->keep);
+    return is_folder(backup->to)
+               ? 0
+               : cli_fail(EX_USAGE, "--keep is for a folder of copies: %s is none", backup->to);
 }
 
 int32_t cli_backup(int argc, char **argv)
 {
-    return cli_run_with_file(argc, argv, USAGE, copy_store);
+    struct backup backup = {.to = NULL};
+    struct cli_list operands = {.count = 0};
+    cvm_conf_t *conf = NULL;
+    const struct cli_option options[] = {{"--config", 1, &backup.config, NULL, NULL},
+        {"--set", 1, NULL, NULL, &backup.settings}, {"--json", 0, NULL, &backup.json, NULL},
+        {"--keep", 1, &backup.keep, NULL, NULL}, {NULL, 0, NULL, NULL, NULL}};
+    int32_t code = cli_parse(argc, argv, options, USAGE, 1, 1, &operands);
+    if (!code) {
+        backup.to = operands.values[0];
+        code = take_keep(&backup);
+    }
+    if (!code)
+        code = cli_configure(backup.config, &backup.settings, &conf);
+    if (!code)
+        code = copy_store(conf, &backup);
+    cvm_conf_free(conf);
+    return code;
 }

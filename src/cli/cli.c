@@ -12,6 +12,7 @@
 #include <cjson/cJSON.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "base/secret.h"
 #include "file/file.h"
 
@@ -160,25 +161,6 @@ const char *cli_file_store(const cvm_conf_t *conf)
     return NULL;
 }
 
-int32_t cli_run_with_file(int argc, char **argv, const char *usage,
-    int32_t (*verb)(const cvm_conf_t *conf, const char *file, int32_t json))
-{
-    const char *config = NULL;
-    int32_t json = 0;
-    cvm_conf_t *conf = NULL;
-    struct cli_list operands = {.count = 0}, settings = {.count = 0};
-    const struct cli_option options[] = {{"--config", 1, &config, NULL, NULL},
-        {"--set", 1, NULL, NULL, &settings}, {"--json", 0, NULL, &json, NULL},
-        {NULL, 0, NULL, NULL, NULL}};
-    int32_t code = cli_parse(argc, argv, options, usage, 1, 1, &operands);
-    if (!code)
-        code = cli_configure(config, &settings, &conf);
-    if (!code)
-        code = verb(conf, operands.values[0], json);
-    cvm_conf_free(conf);
-    return code;
-}
-
 enum cli_store cli_look_for_store(const cvm_conf_t *conf)
 {
     struct stat status;
@@ -217,11 +199,22 @@ static cvm_error_t *quiet_log(cvm_conf_t *conf)
     return error ? error : cvm_conf_set(conf, "log.level", "error");
 }
 
+/* Where the store can't be changed there is nothing for the audit, and it may lie there too. */
+static cvm_error_t *leave_audit(cvm_conf_t *conf)
+{
+    const char *store = cvm_conf_get(conf, "store");
+    return strncmp(store, "file:", 5) == 0 && cvm_files_is_read_only(store + 5)
+               ? cvm_conf_set(conf, "audit.file", "")
+               : NULL;
+}
+
 static int32_t open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
     cvm_conf_t *conf, cvm_t **cvm)
 {
     struct cli_outcome outcome = {0};
     cvm_error_t *error = quiet_log(conf);
+    if (!error)
+        error = leave_audit(conf);
     if (!error)
         error = cvm_new(conf, cvm);
     if (error)

@@ -63,10 +63,6 @@ enum cli_store cli_look_for_store(const cvm_conf_t *conf);
 /* Says what to do about CLI_STORE_MISSING. Returns the exit code. */
 int32_t cli_fail_missing_store(const cvm_conf_t *conf);
 
-/* For a verb with one operand, a file: reads the arguments and the configuration. */
-int32_t cli_run_with_file(int argc, char **argv, const char *usage,
-    int32_t (*verb)(const cvm_conf_t *conf, const char *file, int32_t json));
-
 /* Notes what the user has called: a verb, and a verb of its own or NULL. */
 void cli_name_command(const char *verb, const char *of_verb);
 /* Tells the instance's audit of the user and of that. */

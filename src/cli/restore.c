@@ -109,5 +109,18 @@ static int32_t restore_store(const cvm_conf_t *conf, const char *backup, int32_t
 
 int32_t cli_restore(int argc, char **argv)
 {
-    return cli_run_with_file(argc, argv, USAGE, restore_store);
+    const char *config = NULL;
+    int32_t json = 0;
+    cvm_conf_t *conf = NULL;
+    struct cli_list operands = {.count = 0}, settings = {.count = 0};
+    const struct cli_option options[] = {{"--config", 1, &config, NULL, NULL},
+        {"--set", 1, NULL, NULL, &settings}, {"--json", 0, NULL, &json, NULL},
+        {NULL, 0, NULL, NULL, NULL}};
+    int32_t code = cli_parse(argc, argv, options, USAGE, 1, 1, &operands);
+    if (!code)
+        code = cli_configure(config, &settings, &conf);
+    if (!code)
+        code = restore_store(conf, operands.values[0], json);
+    cvm_conf_free(conf);
+    return code;
 }

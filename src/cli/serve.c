@@ -105,14 +105,17 @@ static void warn_of_root_key(const cvm_conf_t *conf)
 
 /* --- Signals ---------------------------------------------------------------------------------- */
 
-/* They are blocked in all threads and read from a descriptor. */
+/* They are blocked in all threads and read from a descriptor. What is ignored would not get there:
+ * nohup and a shell's "&" leave such behind, and mean that a server should stay, which it does. */
 static int open_signals(void)
 {
+    static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
     sigset_t set;
     (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigaddset(&set, SIGHUP);
+    for (size_t i = 0; i < sizeof SIGNALS / sizeof SIGNALS[0]; i++) {
+        (void)sigaddset(&set, SIGNALS[i]);
+        (void)signal(SIGNALS[i], SIG_DFL);
+    }
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the server */
     return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -2,11 +2,18 @@
 
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import pytest
 
 from cvm_server import Instance, scale, seed
+
+
+# nohup, or a shell's "&", leaves signals ignored, and programs would inherit that; a handler is not inherited.
+for number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: None)
 
 
 def pytest_report_header(config):

@@ -494,6 +494,39 @@ def test_a_verb_on_a_busy_store(instance):
 # --- Copies ------------------------------------------------------------------------------------------
 
 
+def test_backups_by_cron(instance, tmp_path):
+    """Into a folder, by a dated name; of those, and of nothing else there, the newest stay."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    others = ["notes.txt", "devices.db", "devices-20200101T000000Z.db-wal", "devices-2020.db", "other-20200101T000000Z.db",
+              "devices-20209901T000000Z.db"]
+    old = [f"devices-2020010{i}T000000Z.db" for i in range(1, 6)]
+    for name in others + old:
+        (folder / name).write_text("")
+    said = one_line(on(instance, "backup", f"{folder}/", "--keep", "3").stdout)
+    [made] = {path.name for path in folder.iterdir()} - set(others) - set(old)
+    assert re.fullmatch(r"devices-\d{8}T\d{6}Z\.db", made) and f"{folder}/{made} is a copy" in said
+    assert {path.name for path in folder.iterdir()} == {*others, *old[-2:], made}
+    copy = Instance(tmp_path, name="copied")
+    assert on(copy, "device", "list", "--set", f"store=file:{folder / made}").stdout == on(instance, "device", "list").stdout
+    while (stamp := time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())) in made:
+        time.sleep(0.05)
+    found = json.loads(on(instance, "backup", folder, "--json").stdout)  # also without the slash
+    assert found["backup"] >= f"{folder}/devices-{stamp}.db" and (folder / old[-2]).exists()
+
+
+@pytest.mark.parametrize("words, code", [
+    (["FOLDER/none/"], CANTCREAT), (["FOLDER/file/"], CANTCREAT), (["FOLDER/none/copy.db"], UNAVAILABLE),
+    (["FOLDER/copy.db", "--keep", "3"], USAGE), (["FOLDER/", "--keep", "0"], USAGE), (["FOLDER/", "--keep", "x"], USAGE),
+    (["FOLDER/", "--keep", "-1"], USAGE)])
+def test_backups_that_can_not_be(instance, tmp_path, words, code):
+    (tmp_path / "file").write_text("")
+    before = tree(tmp_path)
+    said = one_line(on(instance, "backup", *[word.replace("FOLDER", str(tmp_path)) for word in words], code=code).stderr)
+    assert "Success" not in said
+    assert {name: content for name, content in tree(tmp_path).items() if name in before} == before
+
+
 def test_a_backup_overwrites_nothing(instance, tmp_path):
     copy = tmp_path / "copy.db"
     assert str(copy) in one_line(on(instance, "backup", copy).stdout)

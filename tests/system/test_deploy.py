@@ -79,6 +79,29 @@ def test_the_units_name_the_same_places():
                for line in settings("mosquitto.service.d/cvm.conf"))
 
 
+def test_a_port_that_is_busy_for_a_minute_is_tried_again(tmp_path):
+    """However often: the unit has no limit of starts, and does not give up at that exit code."""
+    instance = Instance(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = instance.cvm("serve", "--set", f"http.listen={address}", check=False)
+    assert done.returncode == 69 and b"Address already in use" in done.stderr, done
+    unit = settings("cvm.service")
+    assert "StartLimitIntervalSec=0" in unit and "Restart=on-failure" in unit
+    [prevented] = [line.split("=")[1].split() for line in unit if line.startswith("RestartPreventExitStatus=")]
+    assert str(done.returncode) not in prevented
+
+
+def test_a_server_under_nohup_reloads_and_stops(tmp_path):
+    """What nohup, or a shell's "&", has ignored is still heeded."""
+    instance = Instance(tmp_path)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        server = instance.serve(wrapper=("env", "--ignore-signal=HUP,INT,TERM"))
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloaded")
+        server.stop(number)
+
+
 @needs("strace", "systemd-analyze")
 def test_the_server_makes_no_system_call_that_its_unit_forbids(tmp_path):
     """What it does from its start over a registration and a new CRL to its stop."""

@@ -77,7 +77,7 @@ cvm_answer_t cvm_file_backup(const char *path, const char *to, char *error, size
         cvm_files_explain(error, error_size, to, strerror(EEXIST));
         answer = CVM_ANSWER_CONFLICT;
     } else if (answer == CVM_ANSWER_OK && copy_to(visit.path, to, error, error_size)) {
-        answer = CVM_ANSWER_UNAVAILABLE;
+        answer = access(to, F_OK) == 0 ? CVM_ANSWER_CONFLICT : CVM_ANSWER_UNAVAILABLE;
     }
     cvm_visit_end(&visit);
     return answer;

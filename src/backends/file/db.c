@@ -3,13 +3,16 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "names.h"
 
 #define BUSY_TRIES   20000
 #define BUSY_WAIT_US 500
+#define LONGEST_URI  (3 * 4096 + 32)
 
 /* Somebody else writes, an import for one: look again soon, for 10 s. */
 static int wait_while_busy(void *argument, int tries)
@@ -29,11 +32,47 @@ void cvm_db_be_patient(struct db *db)
     (void)sqlite3_busy_handler(db->sqlite, wait_while_busy, NULL);
 }
 
+/* "file:PATH?immutable=1": the file alone, without its log. */
+static int print_uri(const char *path, char uri[LONGEST_URI])
+{
+    size_t used = (size_t)snprintf(uri, LONGEST_URI, "file:");
+    for (; *path; path++) {
+        int must_escape = strchr("%?#", *path) != NULL;
+        if (used + 24 > LONGEST_URI)
+            return -1;
+        used += (size_t)snprintf(uri + used, LONGEST_URI - used, must_escape ? "%%%02x" : "%c",
+            must_escape ? (unsigned char)*path : *path);
+    }
+    (void)snprintf(uri + used, LONGEST_URI - used, "?immutable=1");
+    return 0;
+}
+
+int cvm_db_open_alone(sqlite3 **sqlite, const char *path)
+{
+    char *uri = malloc(LONGEST_URI);
+    int rc = SQLITE_NOMEM;
+    if (uri && !print_uri(path, uri))
+        rc = sqlite3_open_v2(
+            uri, sqlite, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL);
+    free(uri);
+    return rc;
+}
+
+/* Where nothing can be written and there is no log, no -shm can be made, and none is needed. */
+static int open_file(struct db *db, const char *path, enum db_mode mode)
+{
+    if (cvm_files_is_read_only(path) && !cvm_store_has_log(path))
+        return cvm_db_open_alone(&db->sqlite, path);
+    int flags = mode == DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
+    return sqlite3_open_v2(path, &db->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
+}
+
 int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size)
 {
     memset(db, 0, sizeof *db);
-    int flags = mode == DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
-    int rc = sqlite3_open_v2(path, &db->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);
+    if (cvm_files_is_read_only(path))
+        mode = DB_READ;
+    int rc = open_file(db, path, mode);
     if (rc == SQLITE_OK) {
         (void)sqlite3_extended_result_codes(db->sqlite, 1);
         cvm_db_be_patient(db);

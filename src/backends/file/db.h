@@ -43,8 +43,11 @@ struct db {
 
 enum db_mode { DB_WRITE, DB_READ };
 
-/* Opens path, durable at each commit. SQLITE_OK, or the error, and why in error. */
+/* Opens path, durable at each commit; on a file system that is read-only, for reading in any mode.
+ * SQLITE_OK, or the error, and why in error. */
 int cvm_db_open(struct db *db, const char *path, enum db_mode mode, char *error, size_t error_size);
+/* Opens the file alone, for reading, without its log and without locks. SQLITE_OK or the error. */
+int cvm_db_open_alone(sqlite3 **sqlite, const char *path);
 void cvm_db_close(struct db *db);
 /* 1 if the path no longer leads to the file that is open. */
 int cvm_db_is_moved(struct db *db);

@@ -16,26 +16,10 @@
 #include "base/files.h"
 #include "base/hex.h"
 
-#define LONGEST_URI  (3 * 4096 + 32)
 #define READ_TRIES   3
 #define READ_WAIT_US 2000
 
 /* --- Reading ---------------------------------------------------------------------------------- */
-
-/* "file:PATH?immutable=1": the file alone, without its log. */
-static int print_uri(const char *path, char uri[LONGEST_URI])
-{
-    size_t used = (size_t)snprintf(uri, LONGEST_URI, "file:");
-    for (; *path; path++) {
-        int must_escape = strchr("%?#", *path) != NULL;
-        if (used + 24 > LONGEST_URI)
-            return -1;
-        used += (size_t)snprintf(uri + used, LONGEST_URI - used, must_escape ? "%%%02x" : "%c",
-            must_escape ? (unsigned char)*path : *path);
-    }
-    (void)snprintf(uri + used, LONGEST_URI - used, "?immutable=1");
-    return 0;
-}
 
 /* "" if there is none. SQLITE_OK or the error. */
 static int select_generation(sqlite3 *sqlite, char generation[GENERATION_SIZE])
@@ -58,18 +42,13 @@ static int select_generation(sqlite3 *sqlite, char generation[GENERATION_SIZE])
  * error. */
 static int read_generation(const char *path, char generation[GENERATION_SIZE])
 {
-    char *uri = malloc(LONGEST_URI);
     sqlite3 *sqlite = NULL;
-    int rc = uri && !print_uri(path, uri)
-                 ? sqlite3_open_v2(uri, &sqlite,
-                       SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX, NULL)
-                 : SQLITE_NOMEM;
+    int rc = cvm_db_open_alone(&sqlite, path);
     if (rc == SQLITE_OK)
         rc = sqlite3_exec(sqlite, "PRAGMA writable_schema=ON", NULL, NULL, NULL);
     if (rc == SQLITE_OK)
         rc = select_generation(sqlite, generation);
     (void)sqlite3_close(sqlite);
-    free(uri);
     return rc;
 }
 

@@ -36,6 +36,11 @@ cvm_answer_t cvm_lock_open(
 {
     (void)cvm_store_name(lock->path, store_path, LOCK_SUFFIX);
     lock->fd = cvm_files_open(lock->path, O_RDWR | O_CREAT, 0600, error, error_size);
+    lock->is_read_only = lock->fd < 0 && errno == EROFS;
+    if (lock->is_read_only) {
+        lock->fd = open(lock->path, O_RDONLY | O_CLOEXEC);
+        return CVM_ANSWER_OK;
+    }
     return lock->fd >= 0 ? CVM_ANSWER_OK : cvm_lock_judge();
 }
 
@@ -48,8 +53,17 @@ void cvm_lock_close(struct lock *lock)
 
 /* --- The locks -------------------------------------------------------------------------------- */
 
+/* What only who can write may ask for. */
+static cvm_answer_t lock_refuse(const struct lock *lock, char *error, size_t error_size)
+{
+    cvm_files_explain(error, error_size, lock->path, strerror(EROFS));
+    return CVM_ANSWER_INVALID;
+}
+
 cvm_answer_t cvm_lock_serve(struct lock *lock, char *error, size_t error_size)
 {
+    if (lock->is_read_only)
+        return lock_refuse(lock, error, error_size);
     if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0)
         return CVM_ANSWER_OK;
     int is_taken = errno == EWOULDBLOCK;
@@ -85,8 +99,11 @@ static cvm_answer_t lock_complain(const struct lock *lock, char *error, size_t e
 
 cvm_answer_t cvm_lock_enter(struct lock *lock, int *is_alone, char *error, size_t error_size)
 {
+    *is_alone = 0;
+    if (lock->is_read_only && lock->fd < 0)
+        return CVM_ANSWER_OK;
     for (int i = 0; i < ENTER_TRIES; i++) {
-        *is_alone = lock_users(lock, F_WRLCK) == 0;
+        *is_alone = !lock->is_read_only && lock_users(lock, F_WRLCK) == 0;
         if (*is_alone || lock_users(lock, F_RDLCK) == 0)
             return CVM_ANSWER_OK;
         if (!is_held_by_others())
@@ -100,11 +117,14 @@ cvm_answer_t cvm_lock_enter(struct lock *lock, int *is_alone, char *error, size_
 
 void cvm_lock_share(struct lock *lock)
 {
-    (void)lock_users(lock, F_RDLCK);
+    if (!lock->is_read_only)
+        (void)lock_users(lock, F_RDLCK);
 }
 
 cvm_answer_t cvm_lock_enter_alone(struct lock *lock, char *error, size_t error_size)
 {
+    if (lock->is_read_only)
+        return lock_refuse(lock, error, error_size);
     if (lock_users(lock, F_WRLCK) == 0)
         return CVM_ANSWER_OK;
     if (!is_held_by_others())

@@ -20,7 +20,8 @@ enum lock_slot {
 };
 
 struct lock {
-    int fd; /* -1: not open */
+    int fd;           /* -1: not open */
+    int is_read_only; /* so is the file system: there may be no lock, and nobody here can write */
     char path[STORE_NAME_SIZE];
 };
 

@@ -316,8 +316,10 @@ static const char *write_misplaced(struct store *store)
 static void write_batch(struct store *store, struct job *first)
 {
     struct db *db = &store->writer;
-    if (atomic_load(&store->is_broken)) {
-        refuse_all(first, CVM_ANSWER_UNAVAILABLE, "the file failed");
+    int32_t is_broken = atomic_load(&store->is_broken);
+    if (is_broken || store->lock.is_read_only) {
+        refuse_all(first, CVM_ANSWER_UNAVAILABLE,
+            is_broken ? "the file failed" : "the store's file system is read-only");
         return;
     }
     int rc = cvm_db_run(db, BEGIN_WRITE);
