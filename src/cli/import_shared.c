@@ -69,6 +69,8 @@ static int32_t gather(struct finder *finder, uint64_t pass, uint64_t passes)
 static void keep_shared(struct finder *finder)
 {
     size_t kept = 0;
+    if (!finder->count)
+        return;
     qsort(finder->prints, finder->count, sizeof *finder->prints, compare_prints);
     for (size_t i = 1; i < finder->count; i++)
         if (finder->prints[i] == finder->prints[i - 1] &&

@@ -81,10 +81,9 @@ static int64_t milliseconds_of(const ASN1_TIME *time)
  * renews. */
 static void report_certificate(const struct server *server, const X509 *certificate)
 {
-    int64_t ends_ms = milliseconds_of(X509_get0_notAfter(certificate));
+    int64_t ends_ms = milliseconds_of(X509_get0_notAfter(certificate)), ends_s = ends_ms / 1000;
     const char *file = server->certificate;
-    cvm_metrics_set(
-        cvm_metrics_of(server->cvm), METRIC_CERTIFICATE_EXPIRY, &file, (double)(ends_ms / 1000));
+    cvm_metrics_set(cvm_metrics_of(server->cvm), METRIC_CERTIFICATE_EXPIRY, &file, (double)ends_s);
     cvm_health_set(server->cvm, file, NULL, milliseconds_of(X509_get0_notBefore(certificate)),
         ends_ms, CERTIFICATE_NOTICE_MS);
 }
