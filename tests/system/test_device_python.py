@@ -163,7 +163,7 @@ def test_asks_again(serve, name):
     said = device.until_it_holds_credentials()
     first, second = server.requests
     assert first == second and set(first) == {"device_uid", "device_token"}
-    assert at_least_s <= server.times[1] - server.times[0] <= at_least_s + 3
+    assert at_least_s <= server.times[1] - server.times[0]
     assert "next try in" in said
 
 
