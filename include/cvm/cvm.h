@@ -183,8 +183,10 @@ CVM_API void cvm_process(cvm_t *cvm);
 CVM_API cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument);
 /** 1 while requests are accepted: started, and not stopping. cvm_check() asks the store too. */
 CVM_API int32_t cvm_is_ready(const cvm_t *cvm);
-/** Asks whether a registration would succeed: the store works, it holds a device (asked until one
- *  was seen), the clock may be acted on. The callback's error says why not. */
+/** Asks whether a registration would succeed, and the device could then connect: the store works,
+ * it holds a device (asked until one was seen), the clock may be acted on, and of the certificates,
+ * CRL and other files that the platform and the listeners depend on none is over, missing or
+ * spoiled. The callback's error says why not: "store_unavailable", "platform_unavailable". */
 CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Whether the instance may act on its clock: it lies within the issuing CA's life, and not more
  * than a day before the latest time on record. While it may not, nothing is issued, published or

@@ -263,7 +263,8 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn suspend;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
     void (*reload)(void *platform, cvm_op_t *op);
-    /** Looks again at all that it tells host->health() of; OK once that is told. May be NULL. */
+    /** Looks again at all that it tells host->health() of; OK once that is told, UNAVAILABLE if it
+     *  can't look. May be NULL. */
     void (*ready)(void *platform, cvm_op_t *op);
     void (*close)(void *platform, cvm_op_t *op);
     void (*destroy)(void *platform);
@@ -293,7 +294,8 @@ struct cvm_host_s {
     /** On the loop. Tells of something that registrations, or the devices' connections after them,
      *  depend on: what is wrong with it, or NULL and when it begins and ends (milliseconds since
      * 1970, 0 for never). Nobody is told "ready" while a subject has a problem, or lies outside its
-     * time; from notice_ms before its end the log warns. */
+     * time; from notice_ms before its end the log warns. Texts are copied. A subject stays known:
+     * what no longer counts is told without a problem, and with 0 for its end. Not before open. */
     void (*health)(cvm_context_t *context, const char *subject, const char *problem,
         int64_t begins_ms, int64_t ends_ms, int64_t notice_ms);
     /** On the loop. NULL if the clock may be acted on, or why not: then nothing is to be signed or

@@ -323,10 +323,11 @@ char *cvm_files_read(const char *path, size_t *length, char *error, size_t error
     }
     (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of a key in stdio's buffer */
     *length = fread(bytes, 1, LARGEST_FILE + 1, file);
-    int failed = ferror(file) || *length > LARGEST_FILE;
+    int failure = ferror(file) ? errno : 0;
     (void)fclose(file);
-    if (failed) {
-        (void)snprintf(error, error_size, "%s: can't be read, or larger than 1 MiB", path);
+    if (failure || *length > LARGEST_FILE) {
+        errno = failure ? failure : EFBIG;
+        (void)complain(path, error, error_size);
         free(bytes);
         return NULL;
     }

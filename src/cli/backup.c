@@ -90,16 +90,17 @@ static int32_t is_dated(const struct backup *backup, const char *name)
 
 /* --- Older copies ----------------------------------------------------------------------------- */
 
-/* The first of the dated names, which sort as their dates do, and how many there are. 0, or -1 and
- * errno. */
-static int32_t find_oldest(const struct backup *backup, char oldest[NAME_MAX + 1], int64_t *count)
+/* The first of the dated names, which sort as their dates do, and how many there are beside made,
+ * which stays: a clock that was ahead may have left later names. 0, or -1 and errno. */
+static int32_t find_oldest(
+    const struct backup *backup, const char *made, char oldest[NAME_MAX + 1], int64_t *count)
 {
     DIR *folder = opendir(backup->folder);
     *count = 0;
     if (!folder)
         return -1;
     for (const struct dirent *entry; (entry = readdir(folder));) {
-        if (!is_dated(backup, entry->d_name))
+        if (!is_dated(backup, entry->d_name) || strcmp(entry->d_name, made) == 0)
             continue;
         if (!*count || strcmp(entry->d_name, oldest) < 0)
             (void)snprintf(oldest, NAME_MAX + 1, "%s", entry->d_name);
@@ -109,18 +110,18 @@ static int32_t find_oldest(const struct backup *backup, char oldest[NAME_MAX + 1
     return 0;
 }
 
-static int32_t remove_oldest(const struct backup *backup)
+static int32_t remove_oldest(const struct backup *backup, const char *made)
 {
     char name[NAME_MAX + 1] = "", path[LONGEST_PATH + NAME_MAX + 2];
     int64_t count;
     do {
-        if (find_oldest(backup, name, &count))
+        if (find_oldest(backup, made, name, &count))
             return cli_fail(
                 EX_UNAVAILABLE, KEPT_BY_ERROR "%s: %s", backup->folder, strerror(errno));
         (void)snprintf(path, sizeof path, "%s/%s", backup->folder, name);
-        if (count > backup->kept && unlink(path))
+        if (count >= backup->kept && unlink(path))
             return cli_fail(EX_UNAVAILABLE, KEPT_BY_ERROR "%s: %s", path, strerror(errno));
-    } while (count > backup->kept + 1);
+    } while (count > backup->kept);
     return 0;
 }
 
@@ -179,7 +180,7 @@ static int32_t copy_store(const cvm_conf_t *conf, struct backup *backup)
     if (code)
         return cli_fail(code, "%s", why);
     code = print_done(store, to, backup->json);
-    return code || !backup->kept ? code : remove_oldest(backup);
+    return code || !backup->kept ? code : remove_oldest(backup, strrchr(to, '/') + 1);
 }
 
 static int32_t take_keep(struct backup *backup)

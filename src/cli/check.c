@@ -18,6 +18,24 @@ struct looked {
     int32_t is_done, is_empty;
 };
 
+/* A folder for what is made for the occasion, once something is; "" before. */
+struct workshop {
+    char folder[LONGEST_PATH];
+};
+
+static int32_t open_workshop(struct workshop *workshop)
+{
+    const char *where = getenv("TMPDIR");
+    char name[LONGEST_PATH];
+    if (*workshop->folder)
+        return 0;
+    (void)snprintf(name, sizeof name, "%.3000s/cvm-check.XXXXXX", where && *where ? where : "/tmp");
+    if (!mkdtemp(name))
+        return cli_fail(EX_CANTCREAT, "%s: %s", name, strerror(errno));
+    memcpy(workshop->folder, name, sizeof name);
+    return 0;
+}
+
 /* The file's folder, which a new file needs. 0 if one can be made there. */
 static int32_t can_make(const char *path)
 {
@@ -115,20 +133,23 @@ static int32_t copy_into(const char *folder, const char *from, char to[LONGEST_P
 
 /* Our CA's certificate of a server that is over is renewed when serve starts: what is opened here
  * is a copy that was renewed. */
-static int32_t stand_in_for_certificate(cvm_conf_t *conf, const char *folder)
+static int32_t stand_in_for_certificate(cvm_conf_t *conf, struct workshop *workshop)
 {
     char copy[LONGEST_PATH], why[ERROR_SIZE];
     const char *certificate = cvm_conf_get(conf, "http.tls_certificate");
-    if (!*certificate || !cli_ca_folder(conf) || access(certificate, R_OK))
-        return 0;
-    int32_t code = copy_into(folder, certificate, copy);
-    if (code)
-        return code;
-    if (cvm_local_renew_server(cli_ca_folder(conf), copy,
-            cvm_conf_get(conf, "http.tls_private_key"), 0, why, sizeof why) != 1)
+    const char *ca = cli_ca_folder(conf);
+    if (!*certificate || !ca || !cvm_local_server_is_due(ca, certificate))
         return 0;
     (void)cli_fail(
         0, "warning: %s ends soon, or is over: serve renews it when it starts", certificate);
+    int32_t code = open_workshop(workshop);
+    if (!code)
+        code = copy_into(workshop->folder, certificate, copy);
+    if (code)
+        return code;
+    if (cvm_local_renew_server(
+            ca, copy, cvm_conf_get(conf, "http.tls_private_key"), 0, why, sizeof why) < 0)
+        return 0; /* the clock, or the key: what is opened says so */
     return cli_error("http.tls_certificate", cvm_conf_set(conf, "http.tls_certificate", copy));
 }
 
@@ -154,24 +175,34 @@ static int32_t is_store_empty(cvm_t *cvm)
     return looked.is_empty;
 }
 
-/* *is_empty receives whether there is no device yet, of which registrations fail too. 0 or an exit
- * code. */
+/* What cvm_check() has answered; that there is no device is asked last of all, and no fault yet. */
+struct verdict {
+    int32_t is_done, is_empty, code;
+};
+
+static void judge(void *user_data, const cvm_error_t *error)
+{
+    struct verdict *verdict = user_data;
+    verdict->is_done = 1;
+    if (!error || !verdict->is_empty || strcmp(cvm_error_name(error), "store_unavailable") != 0)
+        verdict->code = cli_report(NULL, error);
+}
+
+/* *is_empty receives whether there is no device yet. 0 or an exit code. */
 static int32_t look_around(cvm_t *cvm, int32_t *is_empty)
 {
-    struct cli_outcome checked = {.code = 0};
+    struct verdict verdict = {.is_empty = 0};
     cvm_error_t *error = cvm_check_clock(cvm);
     if (error) {
         (void)cli_error(NULL, error);
         return EX_TEMPFAIL;
     }
-    *is_empty = is_store_empty(cvm);
-    if (*is_empty)
-        return 0;
-    error = cvm_check(cvm, cli_done, &checked);
+    *is_empty = verdict.is_empty = is_store_empty(cvm);
+    error = cvm_check(cvm, judge, &verdict);
     if (error)
         return cli_error(NULL, error);
-    cli_run_until(cvm, &checked.is_done);
-    return checked.code;
+    cli_run_until(cvm, &verdict.is_done);
+    return verdict.code;
 }
 
 /* --- The check -------------------------------------------------------------------------------- */
@@ -189,7 +220,7 @@ static int32_t listen_once(cvm_conf_t *conf, int32_t *is_empty)
 }
 
 /* The store that serve would make is made elsewhere. */
-static int32_t check_without_store(cvm_conf_t *conf, const char *folder, int32_t *is_empty)
+static int32_t check_without_store(cvm_conf_t *conf, struct workshop *workshop, int32_t *is_empty)
 {
     const char *path = cvm_conf_get(conf, "store") + strlen("file:");
     if (!cvm_conf_number(conf, "store.create"))
@@ -201,13 +232,15 @@ static int32_t check_without_store(cvm_conf_t *conf, const char *folder, int32_t
         return cli_fail(EX_CONFIG, "store: %s can't be made: %s", path, strerror(errno));
     (void)cli_fail(
         0, "warning: there is no store at %s: serve would make an empty one there", path);
-    int32_t code = make_store(folder);
+    int32_t code = open_workshop(workshop);
     if (!code)
-        code = set_place(conf, "store", "file", folder, "/devices.db");
+        code = make_store(workshop->folder);
+    if (!code)
+        code = set_place(conf, "store", "file", workshop->folder, "/devices.db");
     return code ? code : listen_once(conf, is_empty);
 }
 
-static int32_t check_in(const char *folder, cvm_conf_t *conf, int32_t *is_empty)
+static int32_t check_all(cvm_conf_t *conf, struct workshop *workshop, int32_t *is_empty)
 {
     int32_t code = stand_aside(conf);
     if (!code)
@@ -215,14 +248,14 @@ static int32_t check_in(const char *folder, cvm_conf_t *conf, int32_t *is_empty)
     if (!code)
         code = check_log(conf, "audit.file");
     if (!code)
-        code = stand_in_for_certificate(conf, folder);
+        code = stand_in_for_certificate(conf, workshop);
     if (code)
         return code;
     switch (cli_look_for_store(conf)) {
     case CLI_STORE_WRONG:
         return EX_CONFIG;
     case CLI_STORE_MISSING:
-        return check_without_store(conf, folder, is_empty);
+        return check_without_store(conf, workshop, is_empty);
     default:
         return listen_once(conf, is_empty);
     }
@@ -230,12 +263,11 @@ static int32_t check_in(const char *folder, cvm_conf_t *conf, int32_t *is_empty)
 
 int32_t cli_check_config(const char *path, cvm_conf_t *conf)
 {
-    char folder[] = "/tmp/cvm-check.XXXXXX";
+    struct workshop workshop = {.folder = ""};
     int32_t is_empty = 0;
-    if (!mkdtemp(folder))
-        return cli_fail(EX_CANTCREAT, "%s: %s", folder, strerror(errno));
-    int32_t code = check_in(folder, conf, &is_empty);
-    remove_folder(folder);
+    int32_t code = check_all(conf, &workshop, &is_empty);
+    if (*workshop.folder)
+        remove_folder(workshop.folder);
     if (!code && is_empty)
         (void)cli_fail(0, "warning: there is no device in the store: every registration is told to "
                           "come later");

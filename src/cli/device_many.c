@@ -345,6 +345,7 @@ static int32_t print_json(const struct changing *changing, int64_t crl_number)
         !cJSON_AddNumberToObject(object, "unknown", counts[UNKNOWN_DEVICE]) ||
         !cJSON_AddNumberToObject(object, "refused", counts[REFUSED]) ||
         !cJSON_AddNumberToObject(object, "failed", counts[FAILED]) ||
+        (changing->left && !cJSON_AddNumberToObject(object, "left", changing->left)) ||
         !cJSON_AddBoolToObject(object, "carried_out", !changing->is_due) ||
         (crl_number && !changing->is_due &&
             !cJSON_AddNumberToObject(object, "crl_number", (double)crl_number))) {
@@ -390,8 +391,7 @@ static int32_t run(struct changing *changing)
     free(changing->came_to);
     if (changing->left)
         return cli_fail(EX_TEMPFAIL,
-            "interrupted; %" PRIu32 " devices are left: run the same again, it goes on there",
-            changing->left);
+            "interrupted; %" PRIu32 " devices are left: run the same again", changing->left);
     if (changing->counts[UNKNOWN_DEVICE])
         return EX_DATAERR;
     if (changing->code)

@@ -150,17 +150,16 @@ static const char *read_names(
  * if it is the only one. */
 static char separator_of(const char *text)
 {
-    static const char QUOTES[] = " \"";
+    char before = 0;
     for (const char *at = text, *end; *at; at = end + (*end != 0)) {
         char name[32];
+        at += strspn(at, " \"");
         end = at + strcspn(at, SEPARATORS);
-        at += strspn(at, QUOTES);
         (void)snprintf(name, sizeof name, "%.*s", (int)(end - at), at);
         name[strcspn(name, "\"")] = 0;
-        if (end > at && column_named(name) == UID && *end)
-            return *end;
-        if (end > at && column_named(name) == UID && at > text)
-            return text[strcspn(text, SEPARATORS)];
+        if (*name && column_named(name) == UID && (*end || before))
+            return *end ? *end : before;
+        before = *end;
     }
     return ',';
 }

@@ -1,5 +1,5 @@
-/* Reads the input in blocks, line by line into the sorter; then looks for duplicates in its order.
- */
+/* Reads the input in blocks, line by line into the sorter; then looks in its order for what is
+ * wrong beside other lines. */
 #include "import_read.h"
 
 #include <errno.h>
@@ -79,7 +79,7 @@ static int32_t check_json(const struct reader *reader, const struct import_line 
 static int32_t take_row(struct reader *reader, struct import_line *line)
 {
     struct import_fields fields = {0};
-    struct import_row row = {.line = line->number};
+    struct import_row row = {.line = line->number, .flag = IMPORT_UNSAID};
     struct cJSON *object = NULL;
     const char *complaint = line->complaint;
     int32_t code = 0;
@@ -185,8 +185,9 @@ static int32_t complain_beside(struct import_input *input, const struct import_r
     return 1;
 }
 
-/* The same uid twice, with whatever tokens: one of the lines is not what was meant. */
-static int32_t find_duplicates(struct import_input *input)
+/* Finds the same uid twice, with whatever tokens, and flags that are empty beside filled ones: one
+ * of the lines is not what was meant. */
+static int32_t check_beside_others(struct import_input *input)
 {
     struct import_row row;
     int32_t found;
@@ -269,7 +270,7 @@ int32_t import_read(struct import_input *input)
     if (!code)
         code = finish_digest(&reader);
     if (!code)
-        code = find_duplicates(input);
+        code = check_beside_others(input);
     if (!code)
         code = find_shared(input);
     notes_end(&input->bad);

@@ -49,7 +49,7 @@ static int32_t is_named_date(const char *text)
             continue;
         text += 3;
         size_t year = *text == '-' ? digits(text + 1) : 0;
-        return year ? !text[year + 1] : day && !*text;
+        return year ? (year == 2 || year == 4) && !text[year + 1] : day && !*text;
     }
     return 0;
 }

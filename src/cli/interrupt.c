@@ -7,19 +7,21 @@
 
 static volatile sig_atomic_t came;
 
+static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP};
+
 static void note(int number)
 {
     (void)number;
     came = 1;
+    for (size_t i = 0; i < sizeof SIGNALS / sizeof SIGNALS[0]; i++)
+        (void)signal(SIGNALS[i], SIG_DFL);
 }
 
 void interrupt_catch(void)
 {
-    static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action, before;
     memset(&action, 0, sizeof action);
     action.sa_handler = note;
-    action.sa_flags = (int)SA_RESETHAND;
     for (size_t i = 0; i < sizeof SIGNALS / sizeof SIGNALS[0]; i++) {
         /* What is ignored stays so: nohup wants that of SIGHUP. */
         if (sigaction(SIGNALS[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)

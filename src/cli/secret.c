@@ -12,7 +12,7 @@
 
 /* openssl reads no more of a passphrase's line (APP_PASS_LEN, with NUL). */
 #define LONGEST_SECRET 1023
-#define LARGEST_FILE   (LONGEST_SECRET + 2) /* with its line end */
+#define MOST_READ      (LONGEST_SECRET + 3) /* its line end, and a byte that is too much */
 
 static int32_t begins_with(const char *bytes, size_t length, const char *mark)
 {
@@ -82,12 +82,12 @@ int32_t cli_read_secret(const char *path, char **secret, size_t *length)
 {
     int32_t is_input = strcmp(path, "-") == 0;
     FILE *file = is_input ? stdin : fopen(path, "re");
-    char *bytes = malloc(LARGEST_FILE + 1);
+    char *bytes = malloc(MOST_READ + 1);
     size_t read = 0;
     if (file && bytes) {
         (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of it in stdio's buffer */
         errno = 0;
-        read = fread(bytes, 1, LARGEST_FILE, file);
+        read = fread(bytes, 1, MOST_READ, file);
     }
     int failure = file && bytes && !ferror(file) ? 0 : errno;
     if (file && !is_input)

@@ -106,7 +106,8 @@ static void warn_of_root_key(const cvm_conf_t *conf)
 /* --- Signals ---------------------------------------------------------------------------------- */
 
 /* They are blocked in all threads and read from a descriptor. What is ignored would not get there:
- * nohup and a shell's "&" leave such behind, and mean that a server should stay, which it does. */
+ * nohup leaves SIGHUP so, which does not end a server anyway, and a shell's "&" SIGINT, by which it
+ * is to stop. */
 static int open_signals(void)
 {
     static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};

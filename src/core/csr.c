@@ -107,7 +107,7 @@ static EVP_PKEY *read_ec(
     X509_ALGOR_get0(NULL, &type, &parameter, algorithm);
     int nid = type == V_ASN1_OBJECT ? OBJ_obj2nid(parameter) : NID_undef;
     const EVP_PKEY *curve = NULL;
-    if (type != V_ASN1_OBJECT)
+    if (type == V_ASN1_SEQUENCE)
         *why = "the CSR's curve must be given by its name, not by explicit parameters";
     else if (nid == NID_X9_62_prime256v1)
         curve = curve_key(0);

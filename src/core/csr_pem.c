@@ -1,23 +1,24 @@
 /* A CSR's PEM (RFC 7468), strictly: OpenSSL passes over much that other readers of the same text
  * may not, such as lines before the object, headers, and what follows a '-'. */
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "csr.h"
 #include "key.h"
 
-#define BEGIN_LINE  "-----BEGIN CERTIFICATE REQUEST-----"
-#define END_LINE    "-----END CERTIFICATE REQUEST-----"
-#define NO_PEM      "the CSR is no PEM"
-#define WHITE_SPACE " \t\r\n"
+#define BEGIN_LINE   "-----BEGIN CERTIFICATE REQUEST-----"
+#define END_LINE     "-----END CERTIFICATE REQUEST-----"
+#define NEW_END_LINE "-----END NEW CERTIFICATE REQUEST-----"
+#define BASE64       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+#define NO_PEM       "the CSR is no PEM"
+#define WHITE_SPACE  " \t\r\n"
 
 /* §7 has the second label read as the first. */
 static const struct {
     const char *begin, *end;
 } LABELS[] = {
     {BEGIN_LINE, END_LINE},
-    {"-----BEGIN NEW CERTIFICATE REQUEST-----", "-----END NEW CERTIFICATE REQUEST-----"},
+    {"-----BEGIN NEW CERTIFICATE REQUEST-----", NEW_END_LINE},
 };
 
 static int32_t begins_with(const char *text, const char *beginning)
@@ -34,14 +35,20 @@ static const char *behind_line(const char *text)
     return *text == '\n' ? text + 1 : NULL;
 }
 
-/* Base64 and white space, in whole lines, until end: OpenSSL's decoder passes over more. */
-static int32_t is_base64(const char *text, const char *end)
+/* Whole lines of base64 until end, white space at their ends: OpenSSL's decoder passes over more.
+ * NULL, or what else there is. */
+static const char *fault_in_base64(const char *text, const char *end)
 {
-    for (; text < end; text++)
-        if (!isalnum((unsigned char)*text) && !strchr("+/= \t\n", *text) &&
-            (*text != '\r' || text[1] != '\n'))
-            return 0;
-    return end[-1] == '\n';
+    while (text < end) {
+        text += strspn(text, BASE64);
+        const char *next = behind_line(text);
+        if (!next || next > end)
+            return text == end ? NO_PEM ": its last line does not begin a line"
+                               : NO_PEM
+                       ": between its first and its last line there is more than base64";
+        text = next;
+    }
+    return NULL;
 }
 
 /* One object, with white space around it and at its line ends: what is between its lines. */
@@ -58,10 +65,10 @@ static int32_t find_base64(const char *pem, struct span *base64, const char **wh
         return cvm_csr_refuse(why, NO_PEM ": its first line has no end (LF, or CR LF)");
     const char *last = strstr(first, LABELS[label].end);
     if (!last)
-        return cvm_csr_refuse(why, NO_PEM ": it has no " END_LINE);
-    if (!is_base64(first, last))
         return cvm_csr_refuse(
-            why, NO_PEM ": between its first and its last line there is more than base64");
+            why, label ? NO_PEM ": it has no " NEW_END_LINE : NO_PEM ": it has no " END_LINE);
+    if ((*why = fault_in_base64(first, last)))
+        return -1;
     *base64 = (struct span){(const unsigned char *)first, last - first};
     last += strlen(LABELS[label].end);
     return last[strspn(last, WHITE_SPACE)] ? cvm_csr_refuse(why, "there are bytes behind the CSR")

@@ -6,6 +6,8 @@
 
 #include "csr.h"
 
+#define LONGEST_SALT 512 /* as many bytes as a key of 4096 bits has */
+
 struct scheme {
     const EVP_MD *digest;
     int is_pss, salt_length;
@@ -72,8 +74,9 @@ static int32_t read_pss(const X509_ALGOR *algorithm, struct scheme *scheme, cons
     scheme->digest = digest_of(nid, why);
     if (scheme->digest && mask_nid(pss->maskGenAlgorithm) != nid)
         *why = "the CSR's RSA-PSS parameters must have MGF1 by the same digest";
-    scheme->salt_length = pss->saltLength ? (int)ASN1_INTEGER_get(pss->saltLength) : 20;
-    if (!*why && (scheme->salt_length < 0 ||
+    long salt = pss->saltLength ? ASN1_INTEGER_get(pss->saltLength) : 20;
+    scheme->salt_length = (int)salt;
+    if (!*why && (salt < 0 || salt > LONGEST_SALT ||
                      (pss->trailerField && ASN1_INTEGER_get(pss->trailerField) != 1)))
         *why = "the CSR's RSA-PSS parameters do not parse";
     RSA_PSS_PARAMS_free(pss);

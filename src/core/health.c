@@ -7,12 +7,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/files.h"
 #include "error.h"
 #include "instance.h"
 
-#define LOOK_MS INT64_C(60000)
-#define HOUR_MS INT64_C(3600000)
-#define DAY_MS  (24 * HOUR_MS)
+#define LONGEST_TEXT 250 /* an error's */
+#define LOOK_MS      INT64_C(60000)
+#define HOUR_MS      INT64_C(3600000)
+#define DAY_MS       (24 * HOUR_MS)
 
 enum state { WELL, SOON, ILL };
 
@@ -73,24 +75,23 @@ static enum state health_state(const struct subject *subject, int64_t now_ms)
     return subject->ends_ms && subject->ends_ms - now_ms < subject->notice_ms ? SOON : WELL;
 }
 
-/* What is the matter with a subject that is not well. */
+/* What is the matter with a subject that is not well; of a long path the beginning is left out. */
 static void health_explain(
     const struct subject *subject, int64_t now_ms, char *text, size_t text_size)
 {
-    char when[CVM_RFC3339_SIZE];
-    if (subject->problem)
-        (void)snprintf(text, text_size, "%s: %s", subject->name, subject->problem);
-    else if (subject->begins_ms > now_ms)
-        (void)snprintf(text, text_size, "%s: is not valid before %s", subject->name,
-            cvm_rfc3339(subject->begins_ms, when));
+    char when[CVM_RFC3339_SIZE], times[64];
+    if (subject->begins_ms > now_ms)
+        (void)snprintf(
+            times, sizeof times, "is not valid before %s", cvm_rfc3339(subject->begins_ms, when));
     else
-        (void)snprintf(text, text_size, "%s: %s on %s", subject->name,
+        (void)snprintf(times, sizeof times, "%s on %s",
             subject->ends_ms <= now_ms ? "ended" : "ends", cvm_rfc3339(subject->ends_ms, when));
+    cvm_files_explain(text, text_size, subject->name, subject->problem ? subject->problem : times);
 }
 
 static void health_tell(cvm_t *cvm, struct subject *subject, int64_t now_ms)
 {
-    char text[400];
+    char text[LONGEST_TEXT];
     enum state state = health_state(subject, now_ms), before = subject->told;
     uint64_t monotonic_ms = cvm_monotonic_ms();
     if (state == before &&
@@ -143,6 +144,8 @@ void cvm_health_set(cvm_t *cvm, const char *name, const char *problem, int64_t b
         free(copy);
         return;
     }
+    if (copy && subject->problem && strcmp(copy, subject->problem) != 0)
+        subject->told = WELL; /* another one is news */
     free(subject->problem);
     subject->problem = copy;
     subject->begins_ms = begins_ms;
@@ -157,7 +160,7 @@ void cvm_health_set(cvm_t *cvm, const char *name, const char *problem, int64_t b
 
 cvm_error_t *cvm_health_check(cvm_t *cvm)
 {
-    char text[400];
+    char text[LONGEST_TEXT];
     int64_t now_ms = cvm_now_ms();
     for (const struct subject *subject = cvm->health->subjects; subject; subject = subject->next) {
         if (health_state(subject, now_ms) != ILL)

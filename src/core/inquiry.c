@@ -13,6 +13,7 @@ struct inquiry {
     struct cvm_waiter waiter;
     cvm_error_t *error; /* the first */
     char *path;         /* a backup's */
+    int32_t is_empty;   /* the store */
 };
 
 static struct inquiry *inquiry_new(cvm_done_cb callback, void *user_data)
@@ -76,6 +77,8 @@ static void check_health(cvm_op_t *op)
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
     if (op->answer == CVM_ANSWER_OK)
         note(inquiry, cvm_health_check(op->cvm));
+    if (op->answer == CVM_ANSWER_OK && !inquiry->error && inquiry->is_empty)
+        note(inquiry, cvm_error_new(REASON_store_unavailable, CVM_NO_DEVICES));
     answered(op);
 }
 
@@ -83,9 +86,8 @@ static void check_devices(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
     op->cvm->has_devices |= op->record_count > 0;
-    if (op->answer == CVM_ANSWER_OK && !op->cvm->has_devices)
-        note(inquiry, cvm_error_new(REASON_store_unavailable, CVM_NO_DEVICES));
-    if (op->answer == CVM_ANSWER_OK && !inquiry->error)
+    inquiry->is_empty = !op->cvm->has_devices;
+    if (op->answer == CVM_ANSWER_OK)
         cvm_platform_ready(op->cvm, op, check_health);
     else
         answered(op);

@@ -144,10 +144,10 @@ void cvm_free(cvm_t *cvm)
     }
 }
 
-/* What a server's log tells of its life; a command says on its own what it does. */
+/* What the log tells of a server that has started; a command says on its own what it does. */
 static void log_life(cvm_t *cvm, const char *what)
 {
-    if (cvm->role == CVM_ROLE_SERVER)
+    if (cvm->is_told)
         cvm_log_message(cvm->log, LOG_INFO, "%s", what);
 }
 
@@ -243,8 +243,10 @@ static void tell_started(cvm_t *cvm, cvm_error_t *error)
     char text[160];
     (void)snprintf(text, sizeof text, "started: cvm %s, store %s, platform %s", CVM_VERSION,
         cvm->store_context.kind, cvm->platform_context.kind);
-    if (cvm->state == STATE_STARTING && !error)
+    if (cvm->state == STATE_STARTING && !error) {
+        cvm->is_told = cvm->role == CVM_ROLE_SERVER;
         log_life(cvm, text);
+    }
     if (cvm->state == STATE_STARTING)
         cvm->state = error ? STATE_NEW : STATE_READY;
     else if (!error)
@@ -389,8 +391,7 @@ cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     char text[80];
     (void)snprintf(text, sizeof text,
         "stopping: %u registrations are in flight, and no more are taken", cvm->registration_count);
-    if (cvm_is_ready(cvm))
-        log_life(cvm, text);
+    log_life(cvm, text);
     cvm->state = STATE_STOPPING;
     cvm_hold(cvm);
     cvm_reconcile_stop(cvm);

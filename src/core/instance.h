@@ -66,6 +66,7 @@ struct cvm_s {
     struct cvm_waiter started, stopped;
     struct cvm_trusted_clock clock;
     struct cvm_health *health;
+    int32_t is_told;                        /* the log has said that a server started */
     int32_t has_devices;                    /* one was seen in the store */
     struct due *suspending[CVM_SUSPENDING]; /* that run, by their devices; due.c */
     int32_t is_deferred;                    /* verbs are done once they are recorded */

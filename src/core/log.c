@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "error.h"
 
 #define LONGEST_LINE  2048
@@ -49,21 +50,44 @@ static void append_text(struct line *line, const char *text)
     append(line, text, strlen(text));
 }
 
+/* One character of UTF-8, of length bytes. */
+static uint32_t code_point(const unsigned char *bytes, size_t length)
+{
+    static const unsigned char FIRST[] = {0, 0x7f, 0x1f, 0x0f, 0x07};
+    uint32_t point = bytes[0] & FIRST[length];
+    for (size_t i = 1; i < length; i++)
+        point = point << 6 | (bytes[i] & 0x3f);
+    return point;
+}
+
+/* Escapes the character at value; returns how many bytes it has. A byte that is no UTF-8 stands for
+ * itself. */
+static size_t escape(const char *value, char escaped[16])
+{
+    const unsigned char *bytes = (const unsigned char *)value;
+    size_t length = cvm_utf8_length(bytes, strnlen(value, 4));
+    uint32_t point = length ? code_point(bytes, length) : *bytes;
+    if (point == '"' || point == '\\')
+        (void)snprintf(escaped, 16, "\\%c", (char)point);
+    else if (point >= 0x20 && point <= 0x7e)
+        (void)snprintf(escaped, 16, "%c", (char)point);
+    else if (point < 0x10000)
+        (void)snprintf(escaped, 16, "\\u%04x", point);
+    else /* RFC 8259 §7: a pair of surrogates */
+        (void)snprintf(escaped, 16, "\\u%04x\\u%04x", 0xd800 + ((point - 0x10000) >> 10),
+            0xdc00 + ((point - 0x10000) & 0x3ff));
+    return length ? length : 1;
+}
+
 /* A JSON string; what is not printable ASCII is escaped, so that no byte of a device's reaches a
  * terminal. It is cut by what it becomes, so that no device can push the other fields out. */
 static void append_quoted(struct line *line, const char *value)
 {
     size_t start = line->length;
     append_text(line, "\"");
-    for (; *value && line->length - start < LONGEST_VALUE; value++) {
-        char escaped[8];
-        unsigned char c = (unsigned char)*value;
-        if (c == '"' || c == '\\')
-            (void)snprintf(escaped, sizeof escaped, "\\%c", c);
-        else if (c < 0x20 || c > 0x7e)
-            (void)snprintf(escaped, sizeof escaped, "\\u%04x", c);
-        else
-            (void)snprintf(escaped, sizeof escaped, "%c", c);
+    while (*value && line->length - start < LONGEST_VALUE) {
+        char escaped[16];
+        value += escape(value, escaped);
         append_text(line, escaped);
     }
     append_text(line, "\"");

@@ -515,8 +515,16 @@ def test_backups_by_cron(instance, tmp_path):
     assert found["backup"] >= f"{folder}/devices-{stamp}.db" and (folder / old[-2]).exists()
 
 
+def test_a_backup_stays_though_others_have_later_dates(instance, tmp_path):
+    """By a clock that was ahead."""
+    for year in (2020, 2098, 2099):
+        (tmp_path / f"devices-{year}0101T000000Z.db").write_text("")
+    made = json.loads(on(instance, "backup", tmp_path, "--keep", "2", "--json").stdout)["backup"]
+    assert {str(path) for path in tmp_path.glob("devices-*.db")} == {made, str(tmp_path / "devices-20990101T000000Z.db")}
+
+
 @pytest.mark.parametrize("words, code", [
-    (["FOLDER/none/"], CANTCREAT), (["FOLDER/file/"], CANTCREAT), (["FOLDER/none/copy.db"], UNAVAILABLE),
+    (["FOLDER/none/"], CANTCREAT), (["FOLDER/file/"], CANTCREAT), (["FOLDER/none/copy.db"], CANTCREAT),
     (["FOLDER/copy.db", "--keep", "3"], USAGE), (["FOLDER/", "--keep", "0"], USAGE), (["FOLDER/", "--keep", "x"], USAGE),
     (["FOLDER/", "--keep", "-1"], USAGE)])
 def test_backups_that_can_not_be(instance, tmp_path, words, code):

@@ -176,6 +176,11 @@ def test_a_column_that_is_empty_throughout_says_nothing(instance):
     assert all(row["is_enabled"] for row in instance.devices().values())
 
 
+def test_a_bad_line_says_nothing_of_a_column(instance):
+    instance.imports(f"device_uid,device_token,is_enabled\nD 1,{TOKEN},\nD2,{'x' * 16},\nD3,{'y' * 16},\n", "--skip-bad",
+                     inserted=2, rejected=1)
+
+
 @pytest.mark.parametrize("order", [("", "1", "", "0"), ("0", "", "1", ""), ("", "", "", "FALSE")])
 def test_an_empty_flag_among_filled_ones_is_refused(instance, order):
     """Wherever the first filled one stands."""

@@ -78,6 +78,20 @@ def test_a_new_instance_is_ready_once_it_has_a_device(tmp_path):
         expect_ready(instance)
 
 
+def test_a_long_path_leaves_room_for_the_reason(tmp_path):
+    folder = tmp_path / ("x" * 120) / ("y" * 120)
+    folder.mkdir(parents=True)
+    instance = Instance(folder)
+    instance.add("DEVICE")
+    (instance.folder / "mosquitto/server.pem").unlink()
+    done = check(instance)
+    assert b"/mosquitto/server.pem: is missing" in done.stderr
+
+
+def test_a_check_needs_no_room_of_its_own(instance):
+    assert instance.cvm("serve", "--check-config", env={"TMPDIR": "/nowhere"}).returncode == 0
+
+
 def test_server_certificates_have_a_metric(instance):
     with instance.serve():
         found = instance.metrics()
@@ -101,6 +115,18 @@ class TestTimes:
             assert f'file="{settings["http.tls_certificate"]}"' in instance.ops("/metrics")[1]
         assert settings["http.tls_certificate"].read_bytes() == content
 
+    def test_a_certificate_that_is_over_beside_an_empty_store(self, tmp_path):
+        """The check before the first roll-out."""
+        done = check(Instance(tmp_path), own_certificate(tmp_path, 30))
+        assert done.returncode == UNAVAILABLE and b"own.pem: ended on" in done.stderr and b"is fine" not in done.stdout
+
+    def test_a_command_says_nothing_of_it(self, instance, tmp_path):
+        over = own_certificate(tmp_path, 30)["http.tls_certificate"]
+        done = instance.cvm("device", "list", "--set", f"mqtt.root_ca={over}")
+        assert done.stderr == b""
+        with instance.serve({"mqtt.root_ca": over}):
+            expect(instance, "own.pem", "ended on", settings={"mqtt.root_ca": over})
+
     def test_a_certificate_that_ends_soon_is_warned_of(self, instance, tmp_path):
         settings = own_certificate(tmp_path, 5, begin=None)
         with instance.serve(settings) as server:
@@ -121,10 +147,10 @@ class TestTimes:
         with instance.serve(env=turned(date)):
             assert instance.ops("/readyz")[0] == 200
 
-    @pytest.mark.parametrize("years, level, word", [(20.8, "warning", "ends on"), (20.5, None, None)])
-    def test_an_issuing_ca_that_ends_soon_is_warned_of(self, instance, years, level, word):
+    @pytest.mark.parametrize("days, level, word", [(60, "warning", "ends on"), (100, None, None)])
+    def test_an_issuing_ca_that_ends_soon_is_warned_of(self, instance, days, level, word):
         end = end_of(instance.folder / "ca/issuing.pem")
-        date = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(end - (60 if level else 100) * DAY_S))
+        date = time.strftime("%Y-%m-%d 00:00:00", time.gmtime(end - days * DAY_S))
         with instance.serve(env=turned(date)) as server:
             lines = [line for line in server.stderr.splitlines() if "ca/issuing.pem" in line]
             assert len(lines) == (1 if level else 0)
@@ -142,28 +168,57 @@ class TestTimes:
             expect(instance, "ca/root.pem", "ended on 2020-01-02")
 
 
-@pytest.mark.parametrize("name", ["mosquitto/server.pem", "ca/chain.pem"])
-@pytest.mark.parametrize("content, word", [
-    (None, "is missing"), (b"", "is"), (b"junk\n", "is"), (b"-----BEGIN CERTIFICATE-----\nAAAA\n", "is")])
-def test_what_the_broker_needs(instance, name, content, word):
+@pytest.fixture(scope="module")
+def other(module_path):
+    return Instance(module_path, name="other")
+
+
+MISSING, JUNK, FOREIGN = "missing", b"junk\n", "another instance's"
+SPOILED = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize("name, content, word", [
+    ("mosquitto/server.pem", MISSING, "is missing"), ("mosquitto/server.pem", b"", "is no certificate"),
+    ("mosquitto/server.pem", SPOILED, "is no certificate"), ("mosquitto/server.pem", FOREIGN, "is of another CA"),
+    ("mosquitto/server.key", MISSING, "is missing"), ("mosquitto/server.key", JUNK, "is no private key"),
+    ("mosquitto/server.key", FOREIGN, "is not the key of server.pem"),
+    ("ca/chain.pem", MISSING, "is missing"), ("ca/chain.pem", JUNK, "lacks this CA's"),
+    ("ca/chain.pem", SPOILED, "something else than certificates"), ("ca/chain.pem", FOREIGN, "lacks this CA's"),
+])
+def test_what_the_broker_needs(instance, other, name, content, word):
     path = instance.folder / name
     good = path.read_bytes()
-    with instance.serve():
+    with instance.serve() as server:
         expect_ready(instance)
-        if content is None:
+        if content is MISSING:
             path.unlink()
         else:
-            path.write_bytes(content)
+            path.write_bytes((other.folder / name).read_bytes() if content is FOREIGN else content)
         expect(instance, name, word)
+        path.write_bytes(b"x" * (2 << 20))  # another fault is another line in the log
+        assert instance.ops("/readyz")[0] == 503
+        assert len([line for line in server.stderr.splitlines() if " error " in line and f"{name}: " in line]) == 2
         path.write_bytes(good)
         expect_ready(instance)
+        assert f"{name}: is well again" in server.stderr
 
 
 def test_a_broker_that_is_none_of_ours_needs_nothing(instance):
-    for path in (instance.folder / "mosquitto").iterdir():
-        path.unlink()
     with instance.serve():
+        (instance.folder / "mosquitto/server.pem").unlink()
+        assert instance.ops("/readyz")[0] == 503
+        for path in (instance.folder / "mosquitto").iterdir():
+            path.unlink()
         expect_ready(instance)
+
+
+def test_a_crl_of_another_instance(instance, other):
+    """Of a mixed-up ca/: a broker refuses every device by it."""
+    crl = instance.folder / "ca/crl.pem"
+    with instance.serve():
+        crl.write_bytes((other.folder / "ca/crl.pem").read_bytes())
+        status, text = instance.ops("/readyz")
+        assert status == 503 and "ca/crl.pem: lacks the CRL of this CA" in text
 
 
 def test_a_crl_that_is_spoiled_or_stale(instance):

@@ -31,6 +31,7 @@ REFUSED = {
     "Latin-1": ("sel marin salé".encode("latin-1"), "byte 14, what is no UTF-8"),
     "a cut character": ("salé".encode()[:-1], "byte 4, what is no UTF-8"),
     "1,024 bytes": (b"x" * 1024, "longer than 1023"),
+    "1,023 bytes and a second line": (b"x" * 1023 + b"\r\nmore\n", "byte 1024"),
     "1,500 bytes": (b"x" * 1500, "longer than 1023"),
     "a megabyte": (b"x" * 1000000, "longer than 1023"),
 }
@@ -53,11 +54,14 @@ def secret(tmp_path):
 
 @pytest.mark.parametrize("form", SAME)
 def test_one_line_end_is_no_part_of_a_secret(instance, secret, form):
-    path = secret(SAME[form])
+    path, uid = secret(SAME[form]), f"SALTED-{form.replace(' ', '-')}"
     assert cvm("token", "D1", "--salt-file", path).stdout == token("D1") + "\n"
     assert cvm("token", "D1", "--salt-env", "SALT", env={"SALT": SAME[form]}).stdout == token("D1") + "\n"
-    (instance.folder / "uids.csv").write_text(f"device_uid\nSALTED-{len(SAME[form])}\n")
-    on(instance, "device", "import", instance.folder / "uids.csv", "--salt-file", path)
+    csv = instance.folder / "uids.csv"
+    csv.write_text(f"device_uid\n{uid}\n")
+    assert '"inserted": 1' in on(instance, "device", "import", csv, "--salt-file", path, "--json").stdout
+    csv.write_text(f"device_uid,device_token\n{uid},{token(uid)}\n")
+    assert '"unchanged": 1' in on(instance, "device", "import", csv, "--json").stdout
 
 
 def test_a_token_added_with_any_line_end_is_the_same(instance, secret):

@@ -229,7 +229,8 @@ static void a_header_says_what_separates(void **state)
     } HEADERS[] = {{"device_uid;device_token", ';'}, {"device_uid\tdevice_token", '\t'},
         {"device_uid|device_token|is_enabled", '|'}, {"device_token;device_uid", ';'},
         {"\"Device UID\" ; \"Device-Token\"", ';'}, {"DeviceUid,device token,IS ENABLED", ','},
-        {"is_enabled;DEVICE_TOKEN;Device_Uid", ';'}, {"device_uid,device_token,,,", ','}};
+        {"is_enabled;DEVICE_TOKEN;Device_Uid", ';'}, {"\"device_token\"|\"device_uid\"", '|'},
+        {" device_token; device_uid", ';'}, {"device_uid,device_token,,,", ','}};
     for (size_t i = 0; i < sizeof HEADERS / sizeof HEADERS[0]; i++) {
         struct import_csv csv = {0};
         const char *complaint = header_of(&csv, HEADERS[i].header, 0);
@@ -245,8 +246,8 @@ static void what_a_spreadsheet_has_spoiled_is_seen(void **state)
     const char *const spoiled[] = {"3.52E+14", "3,52E+14", "1E+05", "3.5e+14", "1.2E-05", "#N/A",
         "#NAME?", "########", "Err:508", "5-Mar", "05-Mar-2026", "Mar-26", "5/3/2026", "05.03.26"};
     const char *const fine[] = {"12E5", "1E-05", "352099001761481", "2026-03-05", "Mar", "Mary-5",
-        "5-March", "1.5", "E+14", "0", "", "AB-Mar-26", "123-Mar", "1/2", "1.2.3.4", "4E+",
-        "0123456789abcdef0123456789abcdef"};
+        "5-March", "1.5", "E+14", "0", "", "AB-Mar-26", "123-Mar", "1/2", "Dec-000001", "Oct-123",
+        "Mar-1", "1.2.3.4", "4E+", "0123456789abcdef0123456789abcdef"};
     for (size_t i = 0; i < sizeof spoiled / sizeof spoiled[0]; i++)
         if (!import_spreadsheet_harm(spoiled[i]))
             fail_msg("%s", spoiled[i]);

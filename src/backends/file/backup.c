@@ -21,8 +21,19 @@ static int32_t complain(const char *path, char *error, size_t error_size)
     return -1;
 }
 
+/* What errno means for a copy that can't be made: another name does, or space. */
+static cvm_answer_t judge_target(const char *to, char *error, size_t error_size)
+{
+    int failure = errno;
+    (void)complain(to, error, error_size);
+    return failure == EEXIST || failure == ENOENT || failure == ENOTDIR || failure == EACCES ||
+                   failure == EPERM || failure == EROFS || failure == ENAMETOOLONG
+               ? CVM_ANSWER_CONFLICT
+               : CVM_ANSWER_UNAVAILABLE;
+}
+
 /* A new empty file beside the one wanted, that only its owner reads; SQLite fills it. */
-static int32_t make_empty(
+static cvm_answer_t make_empty(
     const char *to, char temporary[LONGEST_PATH], char *error, size_t error_size)
 {
     int fd = -1;
@@ -31,17 +42,21 @@ static int32_t make_empty(
     else
         fd = mkostemp(temporary, O_CLOEXEC); /* 0600 */
     if (fd < 0)
-        return complain(to, error, error_size);
+        return judge_target(to, error, error_size);
     (void)close(fd);
-    return 0;
+    return CVM_ANSWER_OK;
 }
 
 /* What is on the disk first gets its name, and then the name gets there. */
-static int32_t give_name(const char *temporary, const char *to, char *error, size_t error_size)
+static cvm_answer_t give_name(const char *temporary, const char *to, char *error, size_t error_size)
 {
-    if (cvm_copy_sync(temporary) || cvm_copy_rename(temporary, to) || cvm_files_sync_folder_of(to))
-        return complain(to, error, error_size);
-    return 0;
+    if (cvm_copy_sync(temporary) == 0 && cvm_copy_rename(temporary, to))
+        return judge_target(to, error, error_size);
+    if (access(temporary, F_OK) == 0 || cvm_files_sync_folder_of(to)) {
+        (void)complain(to, error, error_size);
+        return CVM_ANSWER_UNAVAILABLE;
+    }
+    return CVM_ANSWER_OK;
 }
 
 /* The copy is another file: a log of ours is not its. */
@@ -56,16 +71,19 @@ static int32_t stamp(const char *path, char *error, size_t error_size)
     return rc == SQLITE_OK ? 0 : -1;
 }
 
-static int32_t copy_to(const char *path, const char *to, char *error, size_t error_size)
+static cvm_answer_t copy_to(const char *path, const char *to, char *error, size_t error_size)
 {
     char temporary[LONGEST_PATH];
-    if (make_empty(to, temporary, error, error_size))
-        return -1;
+    cvm_answer_t answer = make_empty(to, temporary, error, error_size);
+    if (answer != CVM_ANSWER_OK)
+        return answer;
+    answer = CVM_ANSWER_UNAVAILABLE;
     if (cvm_copy(path, temporary, error, error_size) == CVM_ANSWER_OK &&
-        !stamp(temporary, error, error_size) && !give_name(temporary, to, error, error_size))
-        return 0;
-    (void)unlink(temporary);
-    return -1;
+        !stamp(temporary, error, error_size))
+        answer = give_name(temporary, to, error, error_size);
+    if (answer != CVM_ANSWER_OK)
+        (void)unlink(temporary);
+    return answer;
 }
 
 /* Enters as every user does: a log that is another file's would spoil the copy too. */
@@ -76,8 +94,8 @@ cvm_answer_t cvm_file_backup(const char *path, const char *to, char *error, size
     if (answer == CVM_ANSWER_OK && access(to, F_OK) == 0) {
         cvm_files_explain(error, error_size, to, strerror(EEXIST));
         answer = CVM_ANSWER_CONFLICT;
-    } else if (answer == CVM_ANSWER_OK && copy_to(visit.path, to, error, error_size)) {
-        answer = access(to, F_OK) == 0 ? CVM_ANSWER_CONFLICT : CVM_ANSWER_UNAVAILABLE;
+    } else if (answer == CVM_ANSWER_OK) {
+        answer = copy_to(visit.path, to, error, error_size);
     }
     cvm_visit_end(&visit);
     return answer;

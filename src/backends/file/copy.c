@@ -5,9 +5,11 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/files.h"
+#include "names.h"
 
 static int vacuum(struct db *db, const char *to)
 {
@@ -23,13 +25,29 @@ static int vacuum(struct db *db, const char *to)
     return rc;
 }
 
+/* Without locks somebody else, who can write, may have done so while it was read. */
+static int is_as_before(const char *path, const struct stat *before)
+{
+    struct stat now;
+    return cvm_store_has_log(path) || !cvm_files_is_read_only(path) ||
+           (stat(path, &now) == 0 && now.st_size == before->st_size &&
+               now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+               now.st_mtim.tv_nsec == before->st_mtim.tv_nsec);
+}
+
 cvm_answer_t cvm_copy(const char *path, const char *to, char *error, size_t error_size)
 {
     struct db db;
+    struct stat before = {0};
+    (void)stat(path, &before);
     int rc = cvm_db_open(&db, path, DB_READ, error, error_size);
     if (rc == SQLITE_OK && (rc = vacuum(&db, to)) != SQLITE_OK)
         cvm_files_explain(error, error_size, path, sqlite3_errmsg(db.sqlite));
     cvm_db_close(&db);
+    if (rc == SQLITE_OK && !is_as_before(path, &before)) {
+        rc = SQLITE_BUSY;
+        cvm_files_explain(error, error_size, path, "a server has written to it meanwhile");
+    }
     switch (rc & 0xff) {
     case SQLITE_OK:
         return CVM_ANSWER_OK;

@@ -368,12 +368,31 @@ static int32_t must_renew(const struct ca *ca, X509 *certificate, int32_t now)
            (now || is_due(ca, certificate));
 }
 
+static X509 *read_certificate(const char *path)
+{
+    BIO *bio = BIO_new_file(path, "re");
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    ERR_clear_error();
+    return certificate;
+}
+
+int32_t cvm_local_server_is_due(const char *folder, const char *certificate)
+{
+    char why[200];
+    struct ca *ca = cvm_ca_load(folder, why, sizeof why);
+    X509 *found = ca ? read_certificate(certificate) : NULL;
+    int32_t is_so = found && must_renew(ca, found, 0);
+    X509_free(found);
+    cvm_ca_free(ca);
+    return is_so;
+}
+
 int32_t cvm_local_renew_server(const char *folder, const char *certificate, const char *key,
     int32_t now, char *error, size_t error_size)
 {
     struct ca *ca = cvm_ca_load(folder, error, error_size);
-    BIO *bio = BIO_new_file(certificate, "re");
-    X509 *old = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    X509 *old = read_certificate(certificate);
     char *names = old ? names_of(old) : NULL;
     int32_t renewed = 0;
     if (!ca) {
@@ -392,7 +411,6 @@ int32_t cvm_local_renew_server(const char *folder, const char *certificate, cons
     }
     free(names);
     X509_free(old);
-    BIO_free(bio);
     cvm_ca_free(ca);
     return renewed;
 }

@@ -38,6 +38,8 @@ int32_t cvm_local_is_server_name(const char *name);
  * issuing CA in folder. 0, or -1 and why. */
 int32_t cvm_local_server(
     const char *folder, const struct cvm_local_server *server, char *error, size_t error_size);
+/* 1 if cvm_local_renew_server() would renew that certificate without being told to. */
+int32_t cvm_local_server_is_due(const char *folder, const char *certificate);
 /* Renews a server certificate of this CA, for the same names and key: now, or if it is not valid or
  * has less than a third of its time left. 1 if it did, 0 if there was nothing to do (also for a
  * foreign one), -1 and why. */

@@ -1,9 +1,8 @@
 /* What a device's first connection depends on and others may spoil: crl.pem, the chain, the
- * broker's certificate. Looked at in a thread, and reported by their files. */
+ * broker's certificate and key. Looked at in a thread, and reported by their files. */
 #include "look.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,114 +14,149 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/secret.h"
 #include "local.h"
 
 #define LONGEST_PATH 4096
 #define DAY_MS       INT64_C(86400000)
 #define NOTICE_MS    (14 * DAY_MS)
-#define LONGEST_WHY  300
 
-/* One file, as it was found. */
+/* One file, as it was found. One that could not be looked at keeps what was known of it. */
 struct finding {
     char path[LONGEST_PATH];
-    char problem[LONGEST_WHY]; /* "": none */
+    const char *problem; /* NULL: none */
     int64_t begins_ms, ends_ms;
-    int32_t is_there; /* else it is nobody's */
+    int32_t is_unknown;
 };
+
+enum { CRL, CHAIN, BROKER, KEY, FILES };
+
+/* The first two are in the CA's folder, the others in the instance's. */
+static const char *const NAMES[FILES] = {
+    "crl.pem", "chain.pem", "mosquitto/server.pem", "mosquitto/server.key"};
 
 struct look {
     struct platform *platform;
     cvm_op_t *op;
-    struct finding crl, chain, broker;
-    X509 *broker_certificate;
+    X509 *root, *issuing; /* the CA's, as it is when the look begins */
+    struct finding findings[FILES];
+    X509 *broker; /* its certificate */
+    int32_t is_ours;
     int32_t must_hear; /* also of what a server puts right by itself */
 };
 
 /* --- Reading, in a thread --------------------------------------------------------------------- */
 
-static void look_complain(struct finding *finding, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void look_complain(struct finding *finding, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    (void)vsnprintf(finding->problem, sizeof finding->problem, format, arguments);
-    va_end(arguments);
-}
-
 /* The file as memory to read from; NULL if it can't be had. One that is not ours to read says
  * nothing. */
-static BIO *look_read(struct finding *finding, const char *advice)
+static BIO *look_read(struct finding *finding)
 {
-    char why[LONGEST_WHY];
+    char why[LONGEST_PATH];
     size_t length;
-    finding->is_there = 1;
     char *pem = cvm_files_read(finding->path, &length, why, sizeof why);
-    if (!pem) {
-        finding->is_there = errno != EACCES;
-        look_complain(finding, "%s%s", errno == ENOENT ? "is missing" : "can't be read", advice);
-        return NULL;
-    }
-    BIO *bio = BIO_new(BIO_s_mem());
-    if (bio && BIO_write(bio, pem, (int)length) != (int)length) {
+    if (!pem && errno == ENOENT)
+        finding->problem = "is missing";
+    else if (!pem && (errno == EACCES || errno == ENOMEM))
+        finding->is_unknown = 1;
+    else if (!pem)
+        finding->problem = strerror(errno);
+    BIO *bio = pem ? BIO_new(BIO_s_mem()) : NULL;
+    if (pem && (!bio || BIO_write(bio, pem, (int)length) != (int)length)) {
+        finding->is_unknown = 1;
         BIO_free(bio);
         bio = NULL;
     }
-    free(pem);
+    cvm_secret_free(pem, pem ? length : 0); /* a key */
     return bio;
 }
 
-/* All CRLs of the file: a broker refuses every device when one of them is over. */
-static void look_at_crl(struct finding *finding)
+static int32_t look_is_by(X509_CRL *crl, X509 *issuer)
 {
-    BIO *bio = look_read(finding, ": `cvm ca crl` writes one");
+    return X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) == 0 &&
+           X509_CRL_verify(crl, X509_get0_pubkey(issuer)) == 1;
+}
+
+/* All CRLs of the file: a broker refuses every device when one of them is over, or its issuer's is
+ * not there. */
+static void look_at_crl(struct look *look)
+{
+    struct finding *finding = &look->findings[CRL];
+    BIO *bio = look_read(finding);
     X509_CRL *crl;
-    uint32_t count = 0;
+    int32_t has_issuing = 0, has_root = 0;
     if (!bio)
         return;
-    for (; (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)); count++) {
+    for (int32_t is_first = 1; (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)); is_first = 0) {
         int64_t begins_ms = cvm_ca_time_ms(X509_CRL_get0_lastUpdate(crl));
         int64_t ends_ms = cvm_ca_time_ms(X509_CRL_get0_nextUpdate(crl));
-        if (!count || begins_ms > finding->begins_ms)
+        if (is_first || begins_ms > finding->begins_ms)
             finding->begins_ms = begins_ms;
-        if (!count || ends_ms < finding->ends_ms)
+        if (is_first || ends_ms < finding->ends_ms)
             finding->ends_ms = ends_ms;
+        has_issuing |= look_is_by(crl, look->issuing);
+        has_root |= look_is_by(crl, look->root);
         X509_CRL_free(crl);
     }
-    if (!cvm_ca_is_at_end() || !count)
-        look_complain(finding, "holds something else than CRLs: `cvm ca crl` writes it anew");
-    BIO_free(bio);
-}
-
-static void look_at_chain(struct finding *finding)
-{
-    BIO *bio = look_read(finding, ": it is issuing.pem and root.pem in one");
-    X509 *certificate;
-    uint32_t count = 0;
-    if (!bio)
-        return;
-    for (; (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)); count++)
-        X509_free(certificate);
-    if (!cvm_ca_is_at_end() || count < 2)
-        look_complain(finding, "holds something else than a chain: it is issuing.pem and root.pem "
-                               "in one");
-    BIO_free(bio);
-}
-
-static void look_at_broker(struct finding *finding, X509 **certificate)
-{
-    BIO *bio = look_read(finding, ": `cvm ca server NAME... --out` makes one");
-    if (!bio)
-        return;
-    *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    if (*certificate) {
-        finding->begins_ms = cvm_ca_time_ms(X509_get0_notBefore(*certificate));
-        finding->ends_ms = cvm_ca_time_ms(X509_get0_notAfter(*certificate));
-    } else {
-        look_complain(finding, "is no certificate: `cvm ca server NAME... --out` makes one");
-    }
+    if (!cvm_ca_is_at_end())
+        finding->problem = "holds something else than CRLs";
+    else if (!has_issuing || !has_root)
+        finding->problem = "lacks the CRL of this CA or of its root";
     ERR_clear_error();
+    BIO_free(bio);
+}
+
+static void look_at_chain(struct look *look)
+{
+    struct finding *finding = &look->findings[CHAIN];
+    BIO *bio = look_read(finding);
+    X509 *certificate;
+    int32_t has_issuing = 0, has_root = 0;
+    if (!bio)
+        return;
+    while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+        has_issuing |= X509_cmp(certificate, look->issuing) == 0;
+        has_root |= X509_cmp(certificate, look->root) == 0;
+        X509_free(certificate);
+    }
+    if (!cvm_ca_is_at_end())
+        finding->problem = "holds something else than certificates";
+    else if (!has_issuing || !has_root)
+        finding->problem = "lacks this CA's issuing.pem or root.pem";
+    BIO_free(bio);
+}
+
+/* Devices are told this CA's root, unless mqtt.root_ca says another. */
+static void look_at_broker(struct look *look)
+{
+    const struct platform *platform = look->platform;
+    struct finding *finding = &look->findings[BROKER];
+    BIO *bio = look_read(finding);
+    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    if (certificate) {
+        finding->begins_ms = cvm_ca_time_ms(X509_get0_notBefore(certificate));
+        finding->ends_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
+        look->broker = certificate;
+        look->is_ours = X509_verify(certificate, X509_get0_pubkey(look->issuing)) == 1;
+    } else if (bio) {
+        finding->problem = "is no certificate";
+    }
+    if (certificate && !look->is_ours && !platform->root_ca_ends_ms)
+        finding->problem = "is of another CA than devices are told";
+    ERR_clear_error();
+    BIO_free(bio);
+}
+
+static void look_at_key(struct look *look)
+{
+    struct finding *finding = &look->findings[KEY];
+    BIO *bio = look_read(finding);
+    EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    if (bio && !key)
+        finding->problem = "is no private key";
+    else if (key && look->broker && X509_check_private_key(look->broker, key) != 1)
+        finding->problem = "is not the key of server.pem beside it";
+    ERR_clear_error();
+    EVP_PKEY_free(key);
     BIO_free(bio);
 }
 
@@ -131,67 +165,94 @@ static void look_work(void *argument)
 {
     struct look *look = argument;
     char configuration[LONGEST_PATH];
-    const char *folder = look->platform->folder;
-    (void)snprintf(look->crl.path, sizeof look->crl.path, "%s/crl.pem", folder);
-    (void)snprintf(look->chain.path, sizeof look->chain.path, "%s/chain.pem", folder);
-    cvm_local_path(folder, "mosquitto/server.pem", look->broker.path, sizeof look->broker.path);
-    cvm_local_path(folder, "mosquitto/mosquitto.conf", configuration, sizeof configuration);
-    look_at_crl(&look->crl);
+    cvm_local_path(
+        look->platform->folder, "mosquitto/mosquitto.conf", configuration, sizeof configuration);
+    look_at_crl(look);
     if (!cvm_files_exists(configuration))
         return;
-    look_at_chain(&look->chain);
-    look_at_broker(&look->broker, &look->broker_certificate);
+    look_at_chain(look);
+    look_at_broker(look);
+    look_at_key(look);
 }
 
 /* --- Reporting, on the loop ------------------------------------------------------------------- */
 
-static void look_report(
-    const struct platform *platform, const struct finding *finding, int64_t notice_ms)
-{
-    platform->host->health(platform->context, finding->path,
-        *finding->problem ? finding->problem : NULL, finding->begins_ms, finding->ends_ms,
-        notice_ms);
-}
-
 /* What a server makes anew when it starts is no reason not to start it. */
-static int32_t look_is_mended(const struct look *look, const struct finding *finding)
+static int32_t look_is_mended(const struct look *look, int32_t file)
 {
     if (look->must_hear)
         return 0;
-    if (finding == &look->crl)
+    if (file == CRL)
         return access(look->platform->folder, W_OK | X_OK) == 0;
-    return finding == &look->broker && look->broker_certificate &&
-           X509_check_issued(look->platform->ca->issuing, look->broker_certificate) == X509_V_OK;
+    return file == BROKER && look->is_ours;
+}
+
+static void look_report(const struct look *look, int32_t file)
+{
+    const struct platform *platform = look->platform;
+    const struct finding *finding = &look->findings[file];
+    if (look_is_mended(look, file))
+        platform->host->health(platform->context, finding->path, NULL, 0, 0, 0);
+    else if (!finding->is_unknown)
+        platform->host->health(platform->context, finding->path, finding->problem,
+            finding->begins_ms, finding->ends_ms, file == BROKER ? NOTICE_MS : 0);
+}
+
+static void look_free(struct look *look)
+{
+    if (!look)
+        return;
+    X509_free(look->broker);
+    X509_free(look->root);
+    X509_free(look->issuing);
+    free(look);
 }
 
 static void look_done(void *argument)
 {
     struct look *look = argument;
     struct platform *platform = look->platform;
-    struct finding *findings[] = {&look->crl, &look->chain, &look->broker};
-    for (size_t i = 0; i < sizeof findings / sizeof findings[0]; i++)
-        if (findings[i]->is_there && !look_is_mended(look, findings[i]))
-            look_report(platform, findings[i], findings[i] == &look->broker ? NOTICE_MS : 0);
-    if (look->broker_certificate)
-        platform->host->gauge(platform->context, CVM_GAUGE_CERTIFICATE_EXPIRY, look->broker.path,
-            look->broker.ends_ms / 1000);
+    for (int32_t file = 0; file < FILES; file++)
+        look_report(look, file);
+    if (look->broker)
+        platform->host->gauge(platform->context, CVM_GAUGE_CERTIFICATE_EXPIRY,
+            look->findings[BROKER].path, look->findings[BROKER].ends_ms / 1000);
     if (look->op)
         platform->host->complete(look->op, CVM_ANSWER_OK, NULL);
-    X509_free(look->broker_certificate);
-    free(look);
+    look_free(look);
+}
+
+static struct look *look_new(struct platform *platform, cvm_op_t *op)
+{
+    struct look *look = calloc(1, sizeof *look);
+    if (!look)
+        return NULL;
+    look->platform = platform;
+    look->op = op;
+    look->must_hear = platform->is_server;
+    /* A reload may replace the CA meanwhile. */
+    if (X509_up_ref(platform->ca->root))
+        look->root = platform->ca->root;
+    if (X509_up_ref(platform->ca->issuing))
+        look->issuing = platform->ca->issuing;
+    for (int32_t file = 0; file < FILES; file++) {
+        struct finding *finding = &look->findings[file];
+        if (file <= CHAIN)
+            (void)snprintf(
+                finding->path, sizeof finding->path, "%s/%s", platform->folder, NAMES[file]);
+        else
+            cvm_local_path(platform->folder, NAMES[file], finding->path, sizeof finding->path);
+    }
+    return look;
 }
 
 void cvm_look(struct platform *platform, cvm_op_t *op)
 {
-    struct look *look = calloc(1, sizeof *look);
-    if (look) {
-        look->platform = platform;
-        look->op = op;
-        look->must_hear = platform->is_server;
-        if (!platform->host->run(platform->context, look_work, look_done, look))
-            return;
-    }
-    free(look);
+    struct look *look = look_new(platform, op);
+    if (look && look->root && look->issuing &&
+        !platform->host->run(platform->context, look_work, look_done, look))
+        return;
+    look_free(look);
     if (op)
         platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
 }

@@ -27,21 +27,18 @@ static void destroy(void *self)
 }
 
 /* The broker's trust anchors; freed by the caller. NULL and why. */
-static char *read_root_ca(const struct platform *platform, char *error, size_t error_size)
+static char *read_root_ca(struct platform *platform, char *error, size_t error_size)
 {
     const char *path = platform->host->property(platform->context, "mqtt.root_ca");
     size_t length;
     if (!*path)
         return strdup(platform->ca->root_pem);
     char *pem = cvm_files_read(path, &length, error, error_size);
-    int64_t ends_ms;
-    if (pem && cvm_ca_last_end(pem, &ends_ms)) {
+    if (pem && cvm_ca_last_end(pem, &platform->root_ca_ends_ms)) {
         (void)snprintf(
             error, error_size, "mqtt.root_ca: %.120s holds no certificate, or a spoiled one", path);
         free(pem);
         pem = NULL;
-    } else if (pem) { /* one that still holds is enough */
-        platform->host->health(platform->context, path, NULL, 0, ends_ms, CA_NOTICE_MS);
     }
     return pem;
 }
@@ -112,6 +109,10 @@ static void report_life(const struct platform *platform)
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
     report_certificate(platform, "root.pem", platform->ca->root);
     report_certificate(platform, "issuing.pem", platform->ca->issuing);
+    if (platform->root_ca_ends_ms) /* of several, one that still holds is enough */
+        platform->host->health(platform->context,
+            platform->host->property(platform->context, "mqtt.root_ca"), NULL, 0,
+            platform->root_ca_ends_ms, CA_NOTICE_MS);
     platform->host->clock_bound(platform->context,
         cvm_ca_time_ms(X509_get0_notBefore(platform->ca->issuing)),
         cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)));

@@ -28,6 +28,7 @@ struct platform {
     char *folder;
     struct ca *ca;
     char *endpoint, *root_ca;
+    int64_t root_ca_ends_ms; /* mqtt.root_ca's; 0 without one */
     /* Publishing (publish.c): */
     struct waiting *waiting;   /* for the next CRL */
     struct waiting *reloading; /* until the publication is done: it works with the CA as it is */

@@ -85,15 +85,30 @@ static int32_t read_node(struct text node, char address[CVM_ADDRESS_SIZE])
 
 /* --- Forwarded -------------------------------------------------------------------------------- */
 
-/* Takes a pair off the front of an element. */
+/* Takes a pair off the front of an element; a semicolon in quotes ends none. */
 static struct text take_pair(struct text *element)
 {
-    const char *semicolon = memchr(element->at, ';', element->length);
-    size_t length = semicolon ? (size_t)(semicolon - element->at) : element->length;
+    size_t length = 0;
+    for (int32_t is_quoted = 0;
+         length < element->length && (is_quoted || element->at[length] != ';'); length++)
+        is_quoted ^= element->at[length] == '"';
     struct text pair = {element->at, length};
-    length += semicolon != NULL;
+    length += length < element->length;
     *element = (struct text){element->at + length, element->length - length};
     return trimmed(pair);
+}
+
+/* A cut inside a quoted string would take what a device has written there, such as its Host, for
+ * the proxy's own words; a backslash may hide where one ends. */
+static int32_t is_whole(struct text element)
+{
+    int32_t is_quoted = 0;
+    for (size_t i = 0; i < element.length; i++) {
+        if (element.at[i] == '\\')
+            return 0;
+        is_quoted ^= element.at[i] == '"';
+    }
+    return !is_quoted;
 }
 
 /* The value of an element's one "for" in node, without quotes. 0, or -1. */
@@ -102,6 +117,8 @@ static int32_t find_for(struct text element, struct text *node)
     static const char FOR[] = "for=";
     const size_t name = sizeof FOR - 1;
     int32_t found = 0;
+    if (!is_whole(element))
+        return -1;
     while (element.length) {
         struct text pair = take_pair(&element);
         if (pair.length < name || strncasecmp(pair.at, FOR, name) != 0)

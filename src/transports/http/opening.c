@@ -190,7 +190,11 @@ static void opening_refuse_proxy(struct connection *connection, const char *why)
 static void opening_wait_for_proxy(struct connection *connection, ssize_t length)
 {
     int least = (int)length + 1;
-    if (connection->proxy_seen == length || connection->worker->is_draining) {
+    if (connection->worker->is_draining) {
+        cvm_connection_close(connection);
+        return;
+    }
+    if (connection->proxy_seen == length) {
         opening_refuse_proxy(connection, "the PROXY header is not finished");
         return;
     }

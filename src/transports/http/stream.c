@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,6 +15,10 @@
 #include "core/error.h"
 #include "core/loop.h"
 #include "tls_failure.h"
+
+#define LONGEST_CIPHERS 4096
+#define CCM_1_2         "ECDHE-ECDSA-AES128-CCM"
+#define CCM_1_3         "TLS_AES_128_CCM_SHA256"
 
 /* --- The BIO ---------------------------------------------------------------------------------- */
 
@@ -100,6 +105,24 @@ static int no_passphrase(char *text, int size, int is_write, void *argument)
     return -1;
 }
 
+/* Puts AES-128-CCM, which constrained stacks offer alone, behind what this machine's OpenSSL is
+ * configured to use. What can't be changed stays. */
+static void offer_ccm(SSL_CTX *context)
+{
+    char old[LONGEST_CIPHERS] = "", newer[LONGEST_CIPHERS] = ""; /* TLS 1.2's, 1.3's */
+    const STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(context);
+    for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
+        const char *name = SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i));
+        char *list = strncmp(name, "TLS_", 4) == 0 ? newer : old;
+        size_t used = strlen(list);
+        (void)snprintf(list + used, LONGEST_CIPHERS - used, "%s:", name);
+    }
+    if (strlen(old) + sizeof CCM_1_2 <= LONGEST_CIPHERS)
+        (void)SSL_CTX_set_cipher_list(context, strcat(old, CCM_1_2));
+    if (strlen(newer) + sizeof CCM_1_3 <= LONGEST_CIPHERS)
+        (void)SSL_CTX_set_ciphersuites(context, strcat(newer, CCM_1_3));
+}
+
 /* A device registers once: tickets and a session cache would only cost. */
 static void configure(SSL_CTX *context)
 {
@@ -110,12 +133,7 @@ static void configure(SSL_CTX *context)
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    /* OpenSSL's defaults, and behind them CCM, which constrained stacks offer alone. */
-    (void)SSL_CTX_set_cipher_list(
-        context, "ALL:-COMPLEMENTOFDEFAULT:-eNULL:ECDHE-ECDSA-AES128-CCM");
-    (void)SSL_CTX_set_ciphersuites(context,
-        "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256:TLS_AES_128_GCM_SHA256:"
-        "TLS_AES_128_CCM_SHA256");
+    offer_ccm(context);
     SSL_CTX_set_alpn_select_cb(context, choose_protocol, NULL);
     SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 }
@@ -137,7 +155,7 @@ SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_
              SSL_CTX_check_private_key(context) != 1)
         bad = key;
     if (bad) {
-        int32_t is_missing = access(bad, F_OK) != 0;
+        int32_t is_missing = access(bad, F_OK) != 0 && errno == ENOENT;
         const char *reason = access(bad, R_OK) ? strerror(errno) /* OpenSSL says "system lib" */
                                                : ERR_reason_error_string(ERR_peek_last_error());
         *error = cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s%s", bad,
