@@ -312,28 +312,59 @@ int32_t cvm_files_replace(const char *path, const void *bytes, size_t length, mo
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
+/* A pipe or a device may never end, and opening one may wait for ever. */
+static int open_regular(const char *path)
+{
+    struct stat status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd >= 0 && (fstat(fd, &status) || !S_ISREG(status.st_mode))) {
+        int failure = S_ISDIR(status.st_mode) ? EISDIR : EINVAL;
+        (void)close(fd);
+        errno = failure;
+        return -1;
+    }
+    return fd;
+}
+
+static int32_t read_whole(int fd, char *bytes, size_t most, size_t *length)
+{
+    ssize_t count;
+    *length = 0;
+    do {
+        count = read(fd, bytes + *length, most + 1 - *length);
+        *length += count > 0 ? (size_t)count : 0;
+    } while ((count > 0 && *length <= most) || (count < 0 && errno == EINTR));
+    if (count >= 0 && *length > most)
+        errno = EFBIG;
+    return count < 0 || *length > most ? -1 : 0;
+}
+
+char *cvm_files_read_most(
+    const char *path, size_t most, size_t *length, char *error, size_t error_size)
+{
+    struct stat status = {0};
+    int fd = open_regular(path);
+    size_t room = fd >= 0 && fstat(fd, &status) == 0 && (size_t)status.st_size < most
+                      ? (size_t)status.st_size
+                      : most;
+    char *bytes = fd >= 0 ? malloc(room + 2) : NULL;
+    if (!bytes || read_whole(fd, bytes, room, length)) {
+        (void)complain(path, error, error_size);
+        int failure = errno;
+        if (fd >= 0)
+            (void)close(fd);
+        free(bytes);
+        errno = failure;
+        return NULL;
+    }
+    (void)close(fd);
+    bytes[*length] = 0;
+    return bytes;
+}
+
 char *cvm_files_read(const char *path, size_t *length, char *error, size_t error_size)
 {
-    char *bytes = malloc(LARGEST_FILE + 1);
-    FILE *file = bytes ? fopen(path, "re") : NULL;
-    if (!file) {
-        (void)complain(path, error, error_size);
-        free(bytes);
-        return NULL;
-    }
-    (void)setvbuf(file, NULL, _IONBF, 0); /* no copy of a key in stdio's buffer */
-    *length = fread(bytes, 1, LARGEST_FILE + 1, file);
-    int failure = ferror(file) ? errno : 0;
-    (void)fclose(file);
-    if (failure || *length > LARGEST_FILE) {
-        errno = failure ? failure : EFBIG;
-        (void)complain(path, error, error_size);
-        free(bytes);
-        return NULL;
-    }
-    bytes[*length] = 0;
-    char *fitting = realloc(bytes, *length + 1);
-    return fitting ? fitting : bytes;
+    return cvm_files_read_most(path, LARGEST_FILE, length, error, error_size);
 }
 
 int32_t cvm_files_is_read_only(const char *path)

@@ -22,7 +22,11 @@ int32_t cvm_files_replace(const char *path, const void *bytes, size_t length, mo
     gid_t group, char *error, size_t error_size);
 /* Has what was renamed, made or removed beside path reach the disk. 0, or -1 and errno. */
 int32_t cvm_files_sync_folder_of(const char *path);
-/* Reads a file of at most 1 MiB; ended by NUL, freed by the caller. NULL and why. */
+/* Reads a regular file of at most that many bytes; ended by NUL, freed by the caller. NULL, errno
+ * and why. */
+char *cvm_files_read_most(
+    const char *path, size_t most, size_t *length, char *error, size_t error_size);
+/* The same of at most 1 MiB. */
 char *cvm_files_read(const char *path, size_t *length, char *error, size_t error_size);
 /* 1 if what is at path can't be written because its file system is read-only. */
 int32_t cvm_files_is_read_only(const char *path);

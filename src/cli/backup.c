@@ -20,6 +20,8 @@
 #define DATE_FORM     "%Y%m%dT%H%M%SZ"
 #define DATE_LENGTH   16
 #define DATE_SUFFIX   ".db"
+#define TEMPORARY     strlen(".XXXXXX")
+#define DAY_S         86400
 #define MOST_KEPT     100000
 #define ERROR_SIZE    300
 #define KEPT_BY_ERROR "a copy is made, but older ones could not be removed: "
@@ -29,7 +31,9 @@ static const char USAGE[] =
     "Copies the file store, also while the server runs: to a new FILE, or to one in FOLDER with "
     "the\n"
     "time in its name, such as devices-20261126T171500Z.db.\n"
-    "  --keep N  afterwards removes the oldest of such copies in FOLDER; N stay\n"
+    "  --keep N  afterwards removes the oldest of such copies in FOLDER; N stay. Instances whose "
+    "stores\n"
+    "            have the same name need a FOLDER each\n"
     "\n"
     "Exit code: 0 done; 73 FILE is there already, or can't be made; 69 the store can't be read or "
     "the "
@@ -75,17 +79,53 @@ static void print_dated(const struct backup *backup, char path[LONGEST_PATH])
         backup->folder[strlen(backup->folder) - 1] == '/' ? "" : "/", backup->stem, date);
 }
 
-/* STEM-20261126T171500Z.db, and nothing like it. */
-static int32_t is_dated(const struct backup *backup, const char *name)
+/* The text is a date as print_dated() writes it, and nothing like it: strptime() takes more. */
+static int32_t is_date(const char *text)
+{
+    char again[DATE_LENGTH + 1] = "";
+    struct tm utc = {0};
+    const char *end = strptime(text, DATE_FORM, &utc);
+    time_t time = timegm(&utc);
+    if (end != text + DATE_LENGTH || !gmtime_r(&time, &utc))
+        return 0;
+    (void)strftime(again, sizeof again, DATE_FORM, &utc);
+    return strncmp(text, again, DATE_LENGTH) == 0;
+}
+
+/* What stands behind STEM-20261126T171500Z.db in a name; NULL if it does not begin so. */
+static const char *behind_dated(const struct backup *backup, const char *name)
 {
     size_t stem = strlen(backup->stem);
-    const char *date = name + stem + 1;
-    struct tm utc;
-    if (strncmp(name, backup->stem, stem) != 0 || name[stem] != '-' ||
-        strlen(date) != DATE_LENGTH + strlen(DATE_SUFFIX))
-        return 0;
-    const char *end = strptime(date, DATE_FORM, &utc);
-    return end == date + DATE_LENGTH && strcmp(end, DATE_SUFFIX) == 0;
+    if (strncmp(name, backup->stem, stem) != 0 || name[stem] != '-' || !is_date(name + stem + 1))
+        return NULL;
+    const char *suffix = name + stem + 1 + DATE_LENGTH;
+    return strncmp(suffix, DATE_SUFFIX, strlen(DATE_SUFFIX)) == 0 ? suffix + strlen(DATE_SUFFIX)
+                                                                  : NULL;
+}
+
+static int32_t is_file(const struct backup *backup, const char *name, struct stat *status)
+{
+    char path[LONGEST_PATH + NAME_MAX + 2];
+    (void)snprintf(path, sizeof path, "%s/%s", backup->folder, name);
+    return lstat(path, status) == 0 && S_ISREG(status->st_mode);
+}
+
+static int32_t is_dated(const struct backup *backup, const char *name)
+{
+    struct stat status;
+    const char *rest = behind_dated(backup, name);
+    return rest && !*rest && is_file(backup, name, &status);
+}
+
+/* A temporary file of a backup that was killed a day ago or earlier, or SQLite's beside it. */
+static int32_t is_left_over(const struct backup *backup, const char *name)
+{
+    struct stat status;
+    const char *rest = behind_dated(backup, name);
+    size_t length = rest ? strlen(rest) : 0;
+    return length >= TEMPORARY && *rest == '.' &&
+           (length == TEMPORARY || strcmp(rest + TEMPORARY, "-journal") == 0) &&
+           is_file(backup, name, &status) && status.st_mtime < cvm_now_ms() / 1000 - DAY_S;
 }
 
 /* --- Older copies ----------------------------------------------------------------------------- */
@@ -100,6 +140,8 @@ static int32_t find_oldest(
     if (!folder)
         return -1;
     for (const struct dirent *entry; (entry = readdir(folder));) {
+        if (is_left_over(backup, entry->d_name))
+            (void)unlinkat(dirfd(folder), entry->d_name, 0);
         if (!is_dated(backup, entry->d_name) || strcmp(entry->d_name, made) == 0)
             continue;
         if (!*count || strcmp(entry->d_name, oldest) < 0)

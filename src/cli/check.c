@@ -9,6 +9,7 @@
 
 #include "base/files.h"
 #include "cli.h"
+#include "interrupt.h"
 #include "local/local.h"
 
 #define LONGEST_PATH 4096
@@ -264,6 +265,7 @@ static int32_t check_all(cvm_conf_t *conf, struct workshop *workshop, int32_t *i
 int32_t cli_check_config(const char *path, cvm_conf_t *conf)
 {
     struct workshop workshop = {.folder = ""};
+    interrupt_catch(); /* it may have to clean up */
     int32_t is_empty = 0;
     int32_t code = check_all(conf, &workshop, &is_empty);
     if (*workshop.folder)

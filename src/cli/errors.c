@@ -1,4 +1,5 @@
 /* What the command says when something fails, and the exit codes of that. */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,6 +13,9 @@ int32_t cli_fail(int32_t code, const char *format, ...)
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    for (char *c = text; *c; c++) /* a file or a caller may have brought them */
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
     (void)fprintf(stderr, "cvm: %s%s\n", text, code == EX_USAGE ? "; see --help" : "");
     return code;
 }

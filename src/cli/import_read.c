@@ -67,8 +67,9 @@ static int32_t check_json(const struct reader *reader, const struct import_line 
     size_t length = line->length;
     while (length && strchr(" \t", line->text[length - 1]))
         length--;
-    int32_t is_array = *first == '[';
-    if (line->complaint || (!is_array && (*first != '{' || line->text[length - 1] == '}')))
+    int32_t is_array = *first == '[', is_item = length > 1 && line->text[length - 1] == ',';
+    if (line->complaint || (is_item && line->text[length - 2] == '}') ||
+        (!is_array && (*first != '{' || line->text[length - 1] == '}')))
         return 0;
     return cli_fail(EX_DATAERR,
         "%s: is %s; an import reads one object a line: `jq -c '%s' %s > devices.jsonl` makes such "

@@ -39,8 +39,11 @@ static const char *behind_line(const char *text)
  * NULL, or what else there is. */
 static const char *fault_in_base64(const char *text, const char *end)
 {
+    size_t digits = 0;
     while (text < end) {
-        text += strspn(text, BASE64);
+        size_t length = strspn(text, BASE64);
+        digits += length;
+        text += length;
         const char *next = behind_line(text);
         if (!next || next > end)
             return text == end ? NO_PEM ": its last line does not begin a line"
@@ -48,7 +51,7 @@ static const char *fault_in_base64(const char *text, const char *end)
                        ": between its first and its last line there is more than base64";
         text = next;
     }
-    return NULL;
+    return digits % 4 ? NO_PEM ": its base64 is cut" : NULL;
 }
 
 /* One object, with white space around it and at its line ends: what is between its lines. */

@@ -78,7 +78,7 @@ static int32_t read_pss(const X509_ALGOR *algorithm, struct scheme *scheme, cons
     scheme->salt_length = (int)salt;
     if (!*why && (salt < 0 || salt > LONGEST_SALT ||
                      (pss->trailerField && ASN1_INTEGER_get(pss->trailerField) != 1)))
-        *why = "the CSR's RSA-PSS parameters do not parse";
+        *why = "the CSR's RSA-PSS parameters have a salt or a trailer that is not valid";
     RSA_PSS_PARAMS_free(pss);
     return *why ? -1 : 0;
 }

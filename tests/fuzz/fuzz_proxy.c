@@ -55,7 +55,12 @@ static void check_v1(const uint8_t *data, size_t used, const char *client)
     }
     CHECK(!memchr(data, 0, used));
     const char *source = strchr(line + 6, ' ');
-    CHECK(source && strncmp(source + 1, client, strlen(client)) == 0);
+    char address[CVM_ADDRESS_SIZE];
+    uint8_t told[16], found[16];
+    CHECK(source && strcspn(source + 1, " ") < sizeof address);
+    (void)snprintf(address, sizeof address, "%.*s", (int)strcspn(source + 1, " "), source + 1);
+    CHECK(to_bytes(address, 1, 1, told) == 0 && to_bytes(client, 1, 1, found) == 0);
+    CHECK(memcmp(told, found, sizeof told) == 0);
     CHECK(is_strict_v1(line + 6));
 }
 

@@ -99,6 +99,21 @@ def test_a_setting_without_a_value_is_one_error(instance, verb, setting):
     assert "name=value" in said and f"'{setting}'" in said
 
 
+@pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
+def test_without_standard_files(instance, closed):
+    """Their numbers are given to no file of the store's."""
+    for words in (["device", "list"], ["device", "enable", "D1"], ["serve", "--check-config"]):
+        done = subprocess.run([program(), *words, "-c", instance.conf], capture_output=True, check=False, env=environment(),
+                              preexec_fn=lambda: [os.close(fd) for fd in closed], timeout=60)
+        assert done.returncode in (0, DATAERR), (words, done)
+    on(instance, "store", "check")
+
+
+def test_what_is_wrong_is_one_line_whatever_is_in_it(instance):
+    said = one_line(on(instance, "device", "list", "--set", "workers=a\nb\033[2J", code=CONFIG).stderr)
+    assert "'a?b?[2J'" in said
+
+
 def test_a_usage_error_is_one_line_and_where_help_is():
     for words in (["nothing"], ["device", "nothing"], ["ca", "nothing"], ["store", "nothing"], ["device"], ["ca"], ["store"],
                   ["serve"], ["serve", "x"], ["init"], ["init", "a", "b"], ["backup"], ["token"], ["device", "show"],
@@ -499,12 +514,21 @@ def test_backups_by_cron(instance, tmp_path):
     folder = tmp_path / "backups"
     folder.mkdir()
     others = ["notes.txt", "devices.db", "devices-20200101T000000Z.db-wal", "devices-2020.db", "other-20200101T000000Z.db",
-              "devices-20209901T000000Z.db"]
+              "devices-20209901T000000Z.db", "devices-20200230T000000Z.db", "devices-20200101T000060Z.db",
+              "devices- 2020101T000000Z.db"]
     old = [f"devices-2020010{i}T000000Z.db" for i in range(1, 6)]
     for name in others + old:
         (folder / name).write_text("")
+    (folder / "devices-20200101T000001Z.db").mkdir()
+    killed = [f"{old[0]}.aB3dE6", f"{old[0]}.aB3dE6-journal"]
+    for name in [*killed, f"{old[1]}.aB3dE6"]:
+        (folder / name).write_text("")
+    for name in killed:
+        os.utime(folder / name, (0, 0))
+    others += ["devices-20200101T000001Z.db", f"{old[1]}.aB3dE6"]  # which may be one that is being written
     said = one_line(on(instance, "backup", f"{folder}/", "--keep", "3").stdout)
     [made] = {path.name for path in folder.iterdir()} - set(others) - set(old)
+    assert not any((folder / name).exists() for name in killed)
     assert re.fullmatch(r"devices-\d{8}T\d{6}Z\.db", made) and f"{folder}/{made} is a copy" in said
     assert {path.name for path in folder.iterdir()} == {*others, *old[-2:], made}
     copy = Instance(tmp_path, name="copied")

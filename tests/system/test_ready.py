@@ -182,6 +182,8 @@ SPOILED = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
     ("mosquitto/server.pem", SPOILED, "is no certificate"), ("mosquitto/server.pem", FOREIGN, "is of another CA"),
     ("mosquitto/server.key", MISSING, "is missing"), ("mosquitto/server.key", JUNK, "is no private key"),
     ("mosquitto/server.key", FOREIGN, "is not the key of server.pem"),
+    ("mosquitto/crl.pem", MISSING, "is missing"), ("mosquitto/crl.pem", JUNK, "lacks the CRL of this CA"),
+    ("mosquitto/crl.pem", FOREIGN, "lacks the CRL of this CA"),
     ("ca/chain.pem", MISSING, "is missing"), ("ca/chain.pem", JUNK, "lacks this CA's"),
     ("ca/chain.pem", SPOILED, "something else than certificates"), ("ca/chain.pem", FOREIGN, "lacks this CA's"),
 ])
@@ -195,9 +197,11 @@ def test_what_the_broker_needs(instance, other, name, content, word):
         else:
             path.write_bytes((other.folder / name).read_bytes() if content is FOREIGN else content)
         expect(instance, name, word)
-        path.write_bytes(b"x" * (2 << 20))  # another fault is another line in the log
+        path.unlink(missing_ok=True)
+        path.mkdir()  # another fault is another line in the log
         assert instance.ops("/readyz")[0] == 503
         assert len([line for line in server.stderr.splitlines() if " error " in line and f"{name}: " in line]) == 2
+        path.rmdir()
         path.write_bytes(good)
         expect_ready(instance)
         assert f"{name}: is well again" in server.stderr
@@ -236,6 +240,40 @@ def test_a_crl_that_is_spoiled_or_stale(instance):
                 assert status == 503 and "ca/crl.pem" in text
             server.send_signal(signal.SIGHUP)
             wait_until(lambda: instance.ops("/readyz")[0] == 200)
+
+
+@pytest.mark.parametrize("name", ["ca/crl.pem", "ca/chain.pem", "mosquitto/server.pem", "mosquitto/server.key"])
+def test_a_pipe_in_the_place_of_a_file_holds_nobody_up(instance, name):
+    path = instance.folder / name
+    good = path.read_bytes()
+    with instance.serve():
+        path.unlink()
+        os.mkfifo(path)
+        for _ in range(5):
+            status, text = instance.ops("/readyz")
+            assert status == 503 and name in text
+        path.unlink()
+        path.write_bytes(good)
+        assert instance.ops("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("name", ["tls/server.pem", "tls/server.key", "ca/issuing.key", "ca/root.crl.pem", "ca/issuing.pem"])
+def test_a_pipe_in_the_place_of_what_a_server_loads_is_an_error(instance, name):
+    path = instance.folder / name
+    path.unlink()
+    os.mkfifo(path)
+    done = instance.cvm("serve", "--check-config", check=False, timeout_s=20)
+    assert done.returncode == CONFIG and name.encode() in done.stderr, done
+
+
+def test_a_crl_of_many_megabytes(instance):
+    """22,000 revoked devices make one; it is read once, however often somebody asks."""
+    crl = instance.folder / "ca/crl.pem"
+    with instance.serve():
+        with crl.open("ab") as file:
+            file.write(b"a comment that a reader of PEM passes over\n" * 100_000)
+        assert crl.stat().st_size > 4_000_000
+        assert all(instance.ops("/readyz")[0] == 200 for _ in range(20))
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", "spoiled"])

@@ -29,7 +29,7 @@ static int vacuum(struct db *db, const char *to)
 static int is_as_before(const char *path, const struct stat *before)
 {
     struct stat now;
-    return cvm_store_has_log(path) || !cvm_files_is_read_only(path) ||
+    return cvm_store_has(path, SHM_SUFFIX) || !cvm_files_is_read_only(path) ||
            (stat(path, &now) == 0 && now.st_size == before->st_size &&
                now.st_mtim.tv_sec == before->st_mtim.tv_sec &&
                now.st_mtim.tv_nsec == before->st_mtim.tv_nsec);

@@ -58,10 +58,12 @@ int cvm_db_open_alone(sqlite3 **sqlite, const char *path)
     return rc;
 }
 
-/* Where nothing can be written and there is no log, no -shm can be made, and none is needed. */
+/* Where nothing can be written and nobody has left a log or its index, none can be made, and none
+ * is needed. Beside a server, who sees the same file writable, there is an index. */
 static int open_file(struct db *db, const char *path, enum db_mode mode)
 {
-    if (cvm_files_is_read_only(path) && !cvm_store_has_log(path))
+    if (cvm_files_is_read_only(path) && !cvm_store_has_log(path) &&
+        !cvm_store_has(path, SHM_SUFFIX))
         return cvm_db_open_alone(&db->sqlite, path);
     int flags = mode == DB_READ ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
     return sqlite3_open_v2(path, &db->sqlite, flags | SQLITE_OPEN_NOMUTEX, NULL);

@@ -370,9 +370,13 @@ static int32_t must_renew(const struct ca *ca, X509 *certificate, int32_t now)
 
 static X509 *read_certificate(const char *path)
 {
-    BIO *bio = BIO_new_file(path, "re");
+    char why[200];
+    size_t length;
+    char *pem = cvm_files_read(path, &length, why, sizeof why);
+    BIO *bio = pem ? BIO_new_mem_buf(pem, (int)length) : NULL;
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
+    free(pem);
     ERR_clear_error();
     return certificate;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -20,6 +21,7 @@
 #define LONGEST_PATH 4096
 #define DAY_MS       INT64_C(86400000)
 #define NOTICE_MS    (14 * DAY_MS)
+#define LARGEST_CRL  ((size_t)1 << 30) /* ten million entries have 660 MB */
 
 /* One file, as it was found. One that could not be looked at keeps what was known of it. */
 struct finding {
@@ -27,36 +29,38 @@ struct finding {
     const char *problem; /* NULL: none */
     int64_t begins_ms, ends_ms;
     int32_t is_unknown;
+    struct stat status; /* by which a file is known to be the same; zeroes if there is none */
 };
 
-enum { CRL, CHAIN, BROKER, KEY, FILES };
+enum { CRL, CHAIN, BROKER, KEY, BROKERS_CRL, FILES };
 
 /* The first two are in the CA's folder, the others in the instance's. */
 static const char *const NAMES[FILES] = {
-    "crl.pem", "chain.pem", "mosquitto/server.pem", "mosquitto/server.key"};
+    "crl.pem", "chain.pem", "mosquitto/server.pem", "mosquitto/server.key", "mosquitto/crl.pem"};
 
 struct look {
     struct platform *platform;
-    cvm_op_t *op;
-    X509 *root, *issuing; /* the CA's, as it is when the look begins */
+    struct waiting *waiting; /* the operations that it is for */
+    X509 *root, *issuing;    /* the CA's, as it is when the look begins */
     struct finding findings[FILES];
-    X509 *broker; /* its certificate */
+    struct stat configuration; /* of the broker */
+    X509 *broker;              /* its certificate */
     int32_t is_ours;
-    int32_t must_hear; /* also of what a server puts right by itself */
+    int32_t must_hear;   /* also of what a server puts right by itself */
+    int32_t is_repeated; /* all is as at the last look */
 };
 
 /* --- Reading, in a thread --------------------------------------------------------------------- */
 
-/* The file as memory to read from; NULL if it can't be had. One that is not ours to read says
- * nothing. */
+/* The file as memory to read from; NULL if it can't be had. */
 static BIO *look_read(struct finding *finding)
 {
     char why[LONGEST_PATH];
     size_t length;
-    char *pem = cvm_files_read(finding->path, &length, why, sizeof why);
+    char *pem = cvm_files_read_most(finding->path, LARGEST_CRL, &length, why, sizeof why);
     if (!pem && errno == ENOENT)
         finding->problem = "is missing";
-    else if (!pem && (errno == EACCES || errno == ENOMEM))
+    else if (!pem && errno == ENOMEM)
         finding->is_unknown = 1;
     else if (!pem)
         finding->problem = strerror(errno);
@@ -78,9 +82,9 @@ static int32_t look_is_by(X509_CRL *crl, X509 *issuer)
 
 /* All CRLs of the file: a broker refuses every device when one of them is over, or its issuer's is
  * not there. */
-static void look_at_crl(struct look *look)
+static void look_at_crl(struct look *look, int32_t file)
 {
-    struct finding *finding = &look->findings[CRL];
+    struct finding *finding = &look->findings[file];
     BIO *bio = look_read(finding);
     X509_CRL *crl;
     int32_t has_issuing = 0, has_root = 0;
@@ -149,6 +153,8 @@ static void look_at_broker(struct look *look)
 static void look_at_key(struct look *look)
 {
     struct finding *finding = &look->findings[KEY];
+    if (access(finding->path, R_OK) && errno == EACCES)
+        return; /* it may be the broker's alone */
     BIO *bio = look_read(finding);
     EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
     if (bio && !key)
@@ -160,6 +166,32 @@ static void look_at_key(struct look *look)
     BIO_free(bio);
 }
 
+static int32_t is_same(const struct stat *one, const struct stat *other)
+{
+    return one->st_dev == other->st_dev && one->st_ino == other->st_ino &&
+           one->st_mode == other->st_mode && one->st_uid == other->st_uid &&
+           one->st_size == other->st_size && one->st_mtim.tv_sec == other->st_mtim.tv_sec &&
+           one->st_mtim.tv_nsec == other->st_mtim.tv_nsec &&
+           one->st_ctim.tv_sec == other->st_ctim.tv_sec &&
+           one->st_ctim.tv_nsec == other->st_ctim.tv_nsec;
+}
+
+/* A CRL of many entries takes a second to read and to verify, and somebody may ask each second. */
+static int32_t look_is_repeated(struct look *look)
+{
+    const struct look *last = look->platform->last_look;
+    int32_t is_repeated = last && X509_cmp(last->issuing, look->issuing) == 0 &&
+                          is_same(&last->configuration, &look->configuration);
+    for (int32_t file = 0; file < FILES; file++) {
+        struct finding *finding = &look->findings[file];
+        if (stat(finding->path, &finding->status))
+            finding->status = (struct stat){0};
+        is_repeated = is_repeated && !last->findings[file].is_unknown &&
+                      is_same(&finding->status, &last->findings[file].status);
+    }
+    return is_repeated;
+}
+
 /* The broker's files count where it is configured by what `cvm init` wrote. */
 static void look_work(void *argument)
 {
@@ -167,12 +199,18 @@ static void look_work(void *argument)
     char configuration[LONGEST_PATH];
     cvm_local_path(
         look->platform->folder, "mosquitto/mosquitto.conf", configuration, sizeof configuration);
-    look_at_crl(look);
-    if (!cvm_files_exists(configuration))
+    if (stat(configuration, &look->configuration))
+        look->configuration = (struct stat){0};
+    look->is_repeated = look_is_repeated(look);
+    if (look->is_repeated)
+        return;
+    look_at_crl(look, CRL);
+    if (!look->configuration.st_ino)
         return;
     look_at_chain(look);
     look_at_broker(look);
     look_at_key(look);
+    look_at_crl(look, BROKERS_CRL);
 }
 
 /* --- Reporting, on the loop ------------------------------------------------------------------- */
@@ -198,7 +236,7 @@ static void look_report(const struct look *look, int32_t file)
             finding->begins_ms, finding->ends_ms, file == BROKER ? NOTICE_MS : 0);
 }
 
-static void look_free(struct look *look)
+void cvm_look_free(struct look *look)
 {
     if (!look)
         return;
@@ -208,27 +246,34 @@ static void look_free(struct look *look)
     free(look);
 }
 
+/* What was found is told also where it was known: a subject's time goes on. */
 static void look_done(void *argument)
 {
     struct look *look = argument;
     struct platform *platform = look->platform;
+    struct waiting *waiting = look->waiting;
+    platform->look = NULL;
+    if (look->is_repeated) {
+        cvm_look_free(look);
+    } else {
+        cvm_look_free(platform->last_look);
+        platform->last_look = look;
+    }
+    look = platform->last_look;
     for (int32_t file = 0; file < FILES; file++)
         look_report(look, file);
     if (look->broker)
         platform->host->gauge(platform->context, CVM_GAUGE_CERTIFICATE_EXPIRY,
             look->findings[BROKER].path, look->findings[BROKER].ends_ms / 1000);
-    if (look->op)
-        platform->host->complete(look->op, CVM_ANSWER_OK, NULL);
-    look_free(look);
+    cvm_publish_answer(platform, waiting, CVM_ANSWER_OK, NULL);
 }
 
-static struct look *look_new(struct platform *platform, cvm_op_t *op)
+static struct look *look_new(struct platform *platform)
 {
     struct look *look = calloc(1, sizeof *look);
     if (!look)
         return NULL;
     look->platform = platform;
-    look->op = op;
     look->must_hear = platform->is_server;
     /* A reload may replace the CA meanwhile. */
     if (X509_up_ref(platform->ca->root))
@@ -246,13 +291,27 @@ static struct look *look_new(struct platform *platform, cvm_op_t *op)
     return look;
 }
 
+/* 0, or -1 without memory. */
+static int32_t look_begin(struct platform *platform)
+{
+    struct look *look = look_new(platform);
+    if (look && look->root && look->issuing &&
+        !platform->host->run(platform->context, look_work, look_done, look)) {
+        platform->look = look;
+        return 0;
+    }
+    cvm_look_free(look);
+    return -1;
+}
+
+/* Who asks while one is under way is told what that one finds: a file system that hangs would soon
+ * hold every thread. */
 void cvm_look(struct platform *platform, cvm_op_t *op)
 {
-    struct look *look = look_new(platform, op);
-    if (look && look->root && look->issuing &&
-        !platform->host->run(platform->context, look_work, look_done, look))
-        return;
-    look_free(look);
-    if (op)
-        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    if (!platform->look && look_begin(platform)) {
+        if (op)
+            platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    } else if (op) {
+        (void)cvm_publish_wait(platform, &platform->look->waiting, op);
+    }
 }

@@ -8,5 +8,7 @@
  * NULL.
  */
 void cvm_look(struct platform *platform, cvm_op_t *op);
+/* NULL is fine. */
+void cvm_look_free(struct look *look);
 
 #endif

@@ -20,6 +20,7 @@ static void destroy(void *self)
 {
     struct platform *platform = self;
     cvm_ca_free(platform->ca);
+    cvm_look_free(platform->last_look);
     free(platform->folder);
     free(platform->endpoint);
     free(platform->root_ca);

@@ -20,6 +20,7 @@ struct foreign {
 };
 #define MOST_FOREIGN 8
 
+struct look;
 struct publication;
 
 struct platform {
@@ -28,7 +29,8 @@ struct platform {
     char *folder;
     struct ca *ca;
     char *endpoint, *root_ca;
-    int64_t root_ca_ends_ms; /* mqtt.root_ca's; 0 without one */
+    int64_t root_ca_ends_ms;       /* mqtt.root_ca's; 0 without one */
+    struct look *look, *last_look; /* that is under way, and what was found before; look.c */
     /* Publishing (publish.c): */
     struct waiting *waiting;   /* for the next CRL */
     struct waiting *reloading; /* until the publication is done: it works with the CA as it is */

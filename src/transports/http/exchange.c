@@ -15,7 +15,7 @@ struct exchange {
     struct cvm_mail mail;
     struct worker *worker;
     struct connection *connection; /* the worker's thread only; NULL once it is gone */
-    char request_id[CVM_HTTP_REQUEST_ID_SIZE], client[CVM_ADDRESS_SIZE], media_type[64];
+    char request_id[CVM_HTTP_REQUEST_ID_SIZE], client[CVM_ADDRESS_SIZE], media_type[128];
     char counted[CVM_ADDRESS_SIZE]; /* the address that it counts for; "": none */
     uint8_t *body;                  /* the request's, then the answer's */
     size_t length;

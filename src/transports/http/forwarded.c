@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -90,25 +91,41 @@ static struct text take_pair(struct text *element)
 {
     size_t length = 0;
     for (int32_t is_quoted = 0;
-         length < element->length && (is_quoted || element->at[length] != ';'); length++)
-        is_quoted ^= element->at[length] == '"';
+         length < element->length && (is_quoted || element->at[length] != ';'); length++) {
+        if (is_quoted && element->at[length] == '\\' && length + 1 < element->length)
+            length++;
+        else
+            is_quoted ^= element->at[length] == '"';
+    }
     struct text pair = {element->at, length};
     length += length < element->length;
     *element = (struct text){element->at + length, element->length - length};
     return trimmed(pair);
 }
 
-/* A cut inside a quoted string would take what a device has written there, such as its Host, for
- * the proxy's own words; a backslash may hide where one ends. */
-static int32_t is_whole(struct text element)
+/* Is the quote at `at` one that a backslash makes a part of its string? */
+static int32_t is_escaped(const char *list, const char *at)
+{
+    size_t backslashes = 0;
+    while (at - backslashes > list && at[-1 - (ptrdiff_t)backslashes] == '\\')
+        backslashes++;
+    return backslashes % 2 != 0;
+}
+
+/* The comma in front of the last element of list, which ends at end; NULL if there is none. Quotes
+ * are paired from the end: what a device has had quoted there, such as its Host, takes no part, and
+ * what it has opened in front pairs with nothing of the proxy's. */
+static const char *comma_before(enum cvm_forwarded_header header, const char *list, const char *end)
 {
     int32_t is_quoted = 0;
-    for (size_t i = 0; i < element.length; i++) {
-        if (element.at[i] == '\\')
-            return 0;
-        is_quoted ^= element.at[i] == '"';
+    for (const char *at = end; at > list;) {
+        at--;
+        if (*at == ',' && !is_quoted)
+            return at;
+        if (header == FORWARDED_RFC7239 && *at == '"' && !is_escaped(list, at))
+            is_quoted = !is_quoted;
     }
-    return !is_quoted;
+    return NULL;
 }
 
 /* The value of an element's one "for" in node, without quotes. 0, or -1. */
@@ -117,8 +134,6 @@ static int32_t find_for(struct text element, struct text *node)
     static const char FOR[] = "for=";
     const size_t name = sizeof FOR - 1;
     int32_t found = 0;
-    if (!is_whole(element))
-        return -1;
     while (element.length) {
         struct text pair = take_pair(&element);
         if (pair.length < name || strncasecmp(pair.at, FOR, name) != 0)
@@ -143,7 +158,7 @@ void cvm_forwarded_client(enum cvm_forwarded_header header, const char *list,
 {
     for (const char *end = list + strlen(list), *comma; end > list; end = comma) {
         char address[CVM_ADDRESS_SIZE];
-        comma = memrchr(list, ',', (size_t)(end - list));
+        comma = comma_before(header, list, end);
         const char *begin = comma ? comma + 1 : list;
         struct text node = trimmed((struct text){begin, (size_t)(end - begin)});
         if ((header == FORWARDED_RFC7239 && find_for(node, &node)) || read_node(node, address))

@@ -53,6 +53,10 @@ static int on_url(llhttp_t *llhttp, const char *at, size_t length)
 {
     struct cvm_parser *parser = of(llhttp);
     size_t used = strlen(parser->path);
+    if (!used && /* the rest of the line, and the empty line that ends the head */
+        count_head(parser, strlen(llhttp_method_name((llhttp_method_t)llhttp->method)) +
+                               sizeof "  HTTP/1.1\r\n\r\n" - 1))
+        return HPE_USER;
     if (append(parser->path, sizeof parser->path, &used, at, length))
         return refuse(parser, "uri_too_long", NULL);
     return count_head(parser, length);
@@ -109,7 +113,7 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
 static void take_media_type(struct cvm_parser *parser)
 {
     /* What is too long has a media type that nothing takes. */
-    (void)snprintf(parser->media_type, sizeof parser->media_type, "%.63s",
+    (void)snprintf(parser->media_type, sizeof parser->media_type, "%.127s",
         parser->value_is_cut ? "?" : parser->value);
 }
 

@@ -18,6 +18,17 @@ static int32_t is_port(const char *text)
     return digits && digits <= 5 && !text[digits] && strtol(text, NULL, 10) <= UINT16_MAX;
 }
 
+/* In the one form that an address is written in. 0, or -1 if it is none. */
+static int32_t print_address(const char *text, char client[CVM_ADDRESS_SIZE])
+{
+    struct sockaddr_storage found = {.ss_family = AF_INET6};
+    struct sockaddr_in6 *six = (void *)&found;
+    if (cvm_address_bytes(text, six->sin6_addr.s6_addr))
+        return -1;
+    cvm_address_text(&found, client);
+    return 0;
+}
+
 /* "TCP4 source destination port port", one space between: as strict as the protocol asks for (a
  * line that sscanf takes may be another's). Cuts the line up. 0, or -1. */
 static int32_t read_v1_addresses(char *line, char client[CVM_ADDRESS_SIZE])
@@ -33,8 +44,7 @@ static int32_t read_v1_addresses(char *line, char client[CVM_ADDRESS_SIZE])
         inet_pton(family, fields[1], bytes) != 1 || inet_pton(family, fields[2], bytes) != 1 ||
         !is_port(fields[3]) || !is_port(fields[4]))
         return -1;
-    (void)snprintf(client, CVM_ADDRESS_SIZE, "%s", fields[1]);
-    return 0;
+    return print_address(fields[1], client);
 }
 
 /* "PROXY TCP4 source destination port port\r\n", or "PROXY UNKNOWN ...\r\n". */
@@ -71,6 +81,8 @@ static int32_t read_v2(const uint8_t *bytes, size_t length, char client[CVM_ADDR
         (void)inet_ntop(AF_INET, bytes + V2_HEAD, client, CVM_ADDRESS_SIZE);
     else if (family == 0x21 && total >= V2_HEAD + 36)
         (void)inet_ntop(AF_INET6, bytes + V2_HEAD, client, CVM_ADDRESS_SIZE);
+    if (*client)
+        (void)print_address(client, client);
     return (int32_t)total;
 }
 

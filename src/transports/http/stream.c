@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <openssl/err.h>
@@ -138,6 +139,38 @@ static void configure(SSL_CTX *context)
     SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 }
 
+/* Opening a pipe would wait for who writes to it. */
+static int32_t is_irregular(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && !S_ISREG(status.st_mode);
+}
+
+/* Which of the two can't be used; NULL if both are. */
+static const char *load_files(SSL_CTX *context, const char *certificate, const char *key)
+{
+    if (is_irregular(certificate) || SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
+        return certificate;
+    return is_irregular(key) || SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
+                   SSL_CTX_check_private_key(context) != 1
+               ? key
+               : NULL;
+}
+
+static cvm_error_t *explain_file(const char *path)
+{
+    const char *advice = "", *reason = "is no regular file";
+    if (access(path, R_OK)) { /* OpenSSL says "system lib" */
+        reason = strerror(errno);
+        if (errno == ENOENT)
+            advice = "; `cvm ca server NAME... --out DIR` makes a certificate and its key";
+    } else if (!is_irregular(path)) {
+        reason = ERR_reason_error_string(ERR_peek_last_error());
+    }
+    return cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s%s", path,
+        reason ? reason : "unknown", advice);
+}
+
 SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error)
 {
     ERR_clear_error();
@@ -148,20 +181,9 @@ SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_
         return NULL;
     }
     configure(context);
-    const char *bad = NULL;
-    if (SSL_CTX_use_certificate_chain_file(context, certificate) != 1)
-        bad = certificate;
-    else if (SSL_CTX_use_PrivateKey_file(context, key, SSL_FILETYPE_PEM) != 1 ||
-             SSL_CTX_check_private_key(context) != 1)
-        bad = key;
+    const char *bad = load_files(context, certificate, key);
     if (bad) {
-        int32_t is_missing = access(bad, F_OK) != 0 && errno == ENOENT;
-        const char *reason = access(bad, R_OK) ? strerror(errno) /* OpenSSL says "system lib" */
-                                               : ERR_reason_error_string(ERR_peek_last_error());
-        *error = cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s%s", bad,
-            reason ? reason : "unknown",
-            is_missing ? "; `cvm ca server NAME... --out DIR` makes a certificate and its key"
-                       : "");
+        *error = explain_file(bad);
         SSL_CTX_free(context);
         context = NULL;
     }
