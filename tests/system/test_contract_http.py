@@ -146,7 +146,7 @@ def test_tls_1_1_is_refused(tls):
         context.minimum_version = ssl.TLSVersion.TLSv1
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with socket.create_connection(("127.0.0.1", tls.port), 10) as plain_socket:
-        with pytest.raises((ssl.SSLError, ConnectionError)):
+        with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):  # the server's word, not the client's
             context.wrap_socket(plain_socket, server_hostname="127.0.0.1")
 
 
@@ -766,11 +766,10 @@ def proxied_plain(module_path):
 
 
 def served_behind(instance, header, source=None):
-    """What comes back for a request behind these bytes."""
+    """What comes back for a request behind these bytes, until the server closes: nothing else would end it here."""
     with socket.create_connection(("127.0.0.1", instance.port), 10, (source, 0) if source else None) as wire:
-        with contextlib.suppress(OSError):  # it may have been closed by now
+        with contextlib.suppress(ConnectionError):  # it may have been closed by now
             wire.sendall(header + post(registration("nobody"), "Connection: close"))
-            wire.shutdown(socket.SHUT_WR)
         data = b""
         with contextlib.suppress(ConnectionResetError):
             while more := wire.recv(65536):
@@ -819,11 +818,6 @@ def test_unfinished_proxy_header_is_no_work(proxied):
         assert ends(half_closed) and time.monotonic() - start < 1.5
         assert ends(open_end)  # at the deadline
     assert cpu_s() - before < 1
-
-
-def test_stranger_may_not_speak_the_proxy_protocol(proxied):
-    with pytest.raises((ConnectionError, ssl.SSLError)):
-        answer_through_proxy(proxied, PROXY_HEADERS["v1, IPv4"][0], source="127.0.0.2")
 
 
 @pytest.mark.parametrize("header", [PROXY_HEADERS["v1, IPv4"][0], PROXY_HEADERS["v2, IPv4"][0], b""])
