@@ -380,7 +380,7 @@ static void a_plain_write_runs_on_detached(void **state)
         outcome_wait(&outcome);
         expect_name(&outcome, "unknown", "cancelled");
         faults_release();
-        turn_for(20);
+        turn_until_idle(cvm);
         assert_int_equal(outcome.calls, 1);
         outcome_clear(&outcome);
         (void)register_now(cvm, UID, csr, &outcome);
@@ -584,7 +584,7 @@ static void expect_interrupted(const struct step *step, enum fault hold, enum in
         instance_free(cvm);
         cvm = instance_start(FAULTY);
     } else {
-        turn_for(30);
+        turn_until_idle(cvm);
     }
     assert_int_equal(outcome.calls, 1);
     assert_int_equal(fake_violations(), 0);
@@ -620,7 +620,7 @@ static void a_cancelled_flow_without_effects_ends(void **state)
         cvm_cancel(cvm, outcome.id);
         outcome_wait(&outcome);
         faults_release();
-        turn_for(20);
+        turn_until_idle(cvm);
         expect_undone(cvm, 0);
         assert_int_equal(faults_count("create_certificate"), 0);
         outcome_clear(&outcome);
@@ -644,7 +644,7 @@ static void a_cancelled_flow_that_fails_is_undone(void **state)
     expect_name(&outcome, "unknown", "cancelled");
     faults_release();
     faults_plan("activate", 1, FAULT_UNAVAILABLE);
-    turn_for(50);
+    turn_until_idle(cvm);
     assert_int_equal(outcome.calls, 1);
     expect_undone(cvm, 0);
     outcome_clear(&outcome);

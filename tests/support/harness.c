@@ -283,6 +283,27 @@ void turn_until_held(uint32_t count)
     }
 }
 
+static int is_idle(cvm_t *cvm)
+{
+    size_t size = cvm_metrics(cvm, NULL, 0) + 1;
+    char *text = malloc(size);
+    assert_non_null(text);
+    (void)cvm_metrics(cvm, text, size);
+    int is_none = strstr(text, "\ncvm_queue_depth 0\n") != NULL;
+    free(text);
+    return is_none;
+}
+
+void turn_until_idle(cvm_t *cvm)
+{
+    int64_t end_ms = now_ms() + PATIENCE_S * 1000;
+    while (!is_idle(cvm)) {
+        if (now_ms() > end_ms)
+            fail_msg("registrations are still under way");
+        turn();
+    }
+}
+
 void turn_for(uint32_t ms)
 {
     int64_t end_ms = now_ms() + ms, left_ms = ms;

@@ -46,6 +46,8 @@ void turn(void);
 void turn_until(const int *is_true, int wanted);
 /* Turns until so many calls are held by faults.h. */
 void turn_until_held(uint32_t count);
+/* Turns until no registration is under way: those that nobody waits for any more have ended too. */
+void turn_until_idle(cvm_t *cvm);
 /* Turns for so long. */
 void turn_for(uint32_t ms);
 
