@@ -7,6 +7,9 @@
 #include "support/faults.h"
 #include "support/harness.h"
 
+#include "base/clock.h"
+#include "registration/again.h"
+
 #define UID "DEVICE001"
 
 static const struct setting FAULTY[] = {{"store", "faulty"}, {NULL, NULL}};
@@ -116,6 +119,49 @@ static void a_lease_keeps_others_out(void **state)
         end(&pair);
         again(state);
     }
+}
+
+static int64_t lease_until(void)
+{
+    return sql_number("SELECT lease_until FROM devices");
+}
+
+/* It is forgotten when it ends, so that only a write can say it anew; then goes on to a call. */
+static void go_on_until(const char *call)
+{
+    sql("UPDATE devices SET lease_until = 1");
+    faults_release();
+    faults_plan(call, 1, FAULT_HOLD_BEFORE);
+}
+
+/* It is taken, prolonged when a certificate is recorded, and kept for an undo: as long each time.
+ */
+static void each_write_lets_a_lease_last_from_then_on(void **state)
+{
+    struct pair pair;
+    (void)state;
+    begin(&pair);
+    int64_t before_ms = cvm_now_ms();
+    faults_plan("create_certificate", 1, FAULT_HOLD_BEFORE);
+    register_start(pair.first, UID, token_of(UID), pair.csr, 0, &pair.paused);
+    turn_until_held(1);
+    assert_in_range(lease_until(), before_ms + CVM_LEASE_MS, cvm_now_ms() + CVM_LEASE_MS);
+    go_on_until("attach_certificate");
+    turn_until_held(1);
+    assert_in_range(lease_until(), before_ms + CVM_LEASE_MS, cvm_now_ms() + CVM_LEASE_MS);
+    go_on_until("delete_certificate");
+    faults_plan("activate", 1, FAULT_UNAVAILABLE);
+    turn_until_held(1);
+    assert_in_range(lease_until(), before_ms + CVM_LEASE_MS, cvm_now_ms() + CVM_LEASE_MS);
+    assert_int_equal(sql_number("SELECT revoke_after FROM certificates WHERE state = 'retiring'"),
+        lease_until());
+    (void)register_now(pair.second, UID, pair.other_csr, &pair.outcome);
+    expect_name(&pair.outcome, "in_progress", "the second");
+    faults_release();
+    outcome_wait(&pair.paused);
+    expect_name(&pair.paused, "platform_unavailable", "the first");
+    assert_int_equal(lease_until(), 0);
+    end(&pair);
 }
 
 /* --- When it is over -------------------------------------------------------------------------- */
@@ -421,6 +467,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(a_lease_keeps_others_out),
+        TEST(each_write_lets_a_lease_last_from_then_on),
         TEST(another_key_deletes_and_fences),
         TEST(the_same_key_adopts),
         TEST(a_failure_after_waking_up_undoes_nothing_of_the_others),
