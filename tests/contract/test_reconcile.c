@@ -222,6 +222,27 @@ static void what_is_deferred_is_carried_out_together(void **state)
 
 /* --- Passes ----------------------------------------------------------------------------------- */
 
+/* Two who ask in one turn of the loop have one pass. */
+static void who_asks_twice_is_told_twice(void **state)
+{
+    struct finish first = {.calls = 0}, second = {.calls = 0};
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    insert_due(1, 1);
+    assert_string_equal(reconcile(cvm), "ok");
+    uint32_t scans_of_one = faults_count("scan");
+    insert_due(2, 2);
+    assert_null(cvm_reconcile(cvm, finished, &first));
+    assert_null(cvm_reconcile(cvm, finished, &second));
+    turn_until(&first.calls, 1);
+    turn_until(&second.calls, 1);
+    assert_string_equal(first.name, "ok");
+    assert_string_equal(second.name, "ok");
+    assert_true(faults_count("scan") <= 2 * scans_of_one);
+    assert_int_equal(revoked(), 2);
+    instance_end(cvm);
+}
+
 /* What becomes due while a pass runs may be behind it: who asks then waits for the next one. */
 static void who_asks_during_a_pass_waits_for_the_next(void **state)
 {
@@ -299,6 +320,34 @@ static void items_back_off_each_for_itself(void **state)
                                 " AND state = 'revoked'"),
         1);
     assert_true(scans > 4 * tries); /* passes went on as ever */
+    instance_end(server);
+}
+
+/* How long until the next pass, when nothing else is to come. */
+static void expect_next_pass(cvm_t *cvm, int32_t wait_ms)
+{
+    assert_in_range(cvm_timeout_ms(cvm), wait_ms / 2 + 1, wait_ms);
+}
+
+/* A pass that can't look waits for an interval at first, then for twice as long, and so on. */
+static void passes_that_can_not_look_wait_longer_each_time(void **state)
+{
+    static const struct setting SERVER[] = {
+        {"store", "faulty"}, {"reconcile.interval", "8s"}, {NULL, NULL}};
+    static const int32_t WAITS_MS[] = {8000, 16000, 32000, 60000, 60000};
+    (void)state;
+    cvm_t *server = instance_start(SERVER);
+    assert_string_equal(reconcile(server), "ok"); /* the start's own pass may come after it */
+    assert_string_equal(reconcile(server), "ok");
+    expect_next_pass(server, 8000);
+    faults_plan("scan", 0, FAULT_UNAVAILABLE);
+    for (size_t i = 0; i < LENGTH(WAITS_MS); i++) {
+        assert_string_equal(reconcile(server), "store_unavailable");
+        expect_next_pass(server, WAITS_MS[i]);
+    }
+    faults_release();
+    assert_string_equal(reconcile(server), "ok");
+    expect_next_pass(server, 8000);
     instance_end(server);
 }
 
@@ -422,8 +471,10 @@ int main(void)
         TEST(of_two_who_carry_out_the_same_one_reports),
         TEST(what_is_deferred_is_carried_out_together),
         TEST(items_back_off_each_for_itself),
+        TEST(who_asks_twice_is_told_twice),
         TEST(who_asks_during_a_pass_waits_for_the_next),
         TEST(what_a_registration_makes_due_waits_for_nobody),
+        TEST(passes_that_can_not_look_wait_longer_each_time),
         TEST(passes_that_fail_back_off),
         TEST(a_command_does_not_look_by_itself),
         TEST(a_stop_between_passes_that_fail_ends_at_once),
