@@ -53,6 +53,27 @@ int __wrap_fsync(int fd)
     return __real_fsync(fd);
 }
 
+/* --- Waiting for another program -------------------------------------------------------------- */
+
+static sqlite3 *writing_program; /* holds SQLite's lock until it was waited for so often */
+static uint32_t sleeps, sleeps_until_it_ends;
+static uint64_t slept_us;
+
+void __real_cvm_sleep_us(uint32_t us);
+void __wrap_cvm_sleep_us(uint32_t us);
+
+/* In the thread of the store's writer, where nothing else sleeps while a test counts. */
+void __wrap_cvm_sleep_us(uint32_t us)
+{
+    if (!writing_program) {
+        __real_cvm_sleep_us(us);
+        return;
+    }
+    slept_us += us;
+    if (++sleeps == sleeps_until_it_ends)
+        assert_int_equal(sqlite3_exec(writing_program, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
+}
+
 /* --- Somebody else's hands on the files ------------------------------------------------------- */
 
 static const char *beside(const char *suffix)
@@ -432,6 +453,43 @@ static void a_long_reader_holds_up_nobody(void **state)
     instance_end(cvm);
 }
 
+/* Begins to write beside the instances, until somebody slept so often to wait for it. */
+static void write_beside(uint32_t until_sleeps)
+{
+    sqlite3 *program;
+    assert_int_equal(sqlite3_open(harness_store(), &program), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(program, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    sleeps = 0;
+    slept_us = 0;
+    sleeps_until_it_ends = until_sleeps;
+    writing_program = program;
+}
+
+static void end_beside(void)
+{
+    sqlite3 *program = writing_program;
+    writing_program = NULL;
+    assert_int_equal(sqlite3_close(program), SQLITE_OK);
+}
+
+/* It looks often whether the other program is done, and gives up after ten seconds of that. */
+static void who_waits_for_another_program_looks_often(void **state)
+{
+    (void)state;
+    cvm_t *cvm = instance_start(NULL);
+    write_beside(7);
+    assert_string_equal(add(cvm, 1), "ok");
+    assert_int_equal(sleeps, 7);
+    assert_int_equal(slept_us, 7 * 500);
+    end_beside();
+    write_beside(UINT32_MAX);
+    assert_string_equal(add(cvm, 2), "store_unavailable");
+    assert_in_range(slept_us, 10000000, 10001000);
+    end_beside();
+    assert_string_equal(add(cvm, 2), "ok");
+    instance_end(cvm);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
@@ -449,6 +507,7 @@ int main(void)
         TEST(a_scan_that_does_not_come_on_is_an_error),
         TEST(certificates_that_are_no_devices_retire_at_the_migration),
         TEST(a_long_reader_holds_up_nobody),
+        TEST(who_waits_for_another_program_looks_often),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
