@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import threading
@@ -110,6 +111,13 @@ def is_good_crl(instance):
         "verify OK" in openssl("crl", "-noout", "-verify", "-CAfile", ca / name, check=False,
                                data="-----BEGIN X509 CRL-----" + part)
         for name, part in zip(("issuing.pem", "root.pem"), parts))
+
+
+def crl_dates(path):
+    """{serial: when it was revoked}."""
+    found = re.findall(r"Serial Number: (\w+)\n +Revocation Date: (.*) GMT\n",
+                       openssl("crl", "-in", path, "-noout", "-text"))
+    return {int(serial, 16): datetime.datetime.strptime(date, "%b %d %H:%M:%S %Y") for serial, date in found}
 
 
 # --- What the tests start from ----------------------------------------------------------------------
@@ -318,6 +326,31 @@ def test_the_crl_lists_what_is_revoked_and_suspended_and_why(tmp_path):
     wanted[serials["held"]] = "Key Compromise"
     assert crl_entries(crl_path(instance)) == wanted, "revoked, and not held any more"
     assert is_good_crl(instance) and mode(crl_path(instance)) == "0o644"
+
+
+def utc_s():
+    return datetime.datetime.utcnow().replace(microsecond=0)
+
+
+def test_the_crl_says_when_each_was_revoked(tmp_path):
+    """Not when the CRL was made; of what is held it is all that is known."""
+    instance = HastyInstance(tmp_path)
+    uids = ["REVOKED", "LONG-AGO", "HELD"]
+    serials = {uid: serial_of(pem) for uid, pem in registered(instance, *uids).items()}
+    began = utc_s()
+    for uid in uids[:2]:
+        instance.cvm("device", "revoke", uid)
+    assert all(began <= date <= utc_s() for date in crl_dates(crl_path(instance)).values())
+    with sqlite3.connect(instance.folder / "devices.db") as database:
+        kept_s, = database.execute("SELECT revoked_at / 1000 FROM certificates WHERE device_uid = 'REVOKED'").fetchone()
+        database.execute("UPDATE certificates SET revoked_at = 1700000000999 WHERE device_uid = 'LONG-AGO'")
+    database.close()
+    began = utc_s()
+    instance.cvm("device", "disable", "HELD")
+    dates = crl_dates(crl_path(instance))
+    assert dates[serials["REVOKED"]] == datetime.datetime.utcfromtimestamp(kept_s)
+    assert dates[serials["LONG-AGO"]] == datetime.datetime(2023, 11, 14, 22, 13, 20)
+    assert began <= dates[serials["HELD"]] <= utc_s()
 
 
 def test_enable_takes_a_certificate_off_the_crl(tmp_path):
