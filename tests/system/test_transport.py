@@ -44,6 +44,8 @@ def running(folder, name, tls=True, devices=40, settings=None, **options):
         {"limit.failures_per_address": "0/min", **(settings or {})}, **options)
     try:
         yield instance
+        if "limits" not in options and instance.server.process:
+            assert "no descriptor" not in instance.server.stderr, "it had enough of them"
         instance.stop()
     finally:
         instance.kill()
