@@ -236,14 +236,15 @@ def test_long_media_type_is_not_taken(plain, free_uid):
     assert ask(plain, data).status == 415
 
 
-@pytest.mark.parametrize("trailers", [b"X-A: b\r\n", b"Content-Length: 5\r\n", b"Transfer-Encoding: gzip\r\n",
-                                      b"Host: b\r\n"])
-def test_trailers_change_nothing(plain, free_uid, trailers):
+@pytest.mark.parametrize("trailers, statuses", [
+    (b"X-A: b\r\n", [403, 200]), (b"Host: b\r\n", [403, 200]),
+    (b"Content-Length: 5\r\n", [400]), (b"Transfer-Encoding: gzip\r\n", [400])])
+def test_trailers_change_nothing(plain, free_uid, trailers, statuses):
     data = post(b"", "Transfer-Encoding: chunked", length=False) + \
         chunked(registration("nobody"))[:-2] + trailers + b"\r\n"
     with Wire(plain) as wire:
         wire.send(data + post(registration(free_uid), "Connection: close"))
-        assert [answer.status for answer in wire.answers()] in ([403, 200], [400])
+        assert [answer.status for answer in wire.answers()] == statuses
 
 
 def test_leading_empty_lines_are_taken(plain, free_uid):
