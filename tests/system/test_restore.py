@@ -2,6 +2,7 @@
 `cvm restore` leaves the old store, the new one, or none, wherever it is cut short."""
 
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -184,6 +185,14 @@ def test_a_registration_under_a_moved_file_is_not_acknowledged(copy):
 
 
 # --- Restore ----------------------------------------------------------------------------------------
+
+
+def test_a_restore_says_it_in_json(crashed, copy):
+    report = json.loads(copy.cvm("restore", crashed[1], "--json").stdout)
+    kept = pathlib.Path(report.pop("replaced"))
+    assert kept.is_file() and kept.parent == copy.folder
+    assert report == {"restored": str(crashed[1]), "store": str(copy.folder / "devices.db"), "revoked": 1,
+                      "kept_by_serial": 1}
 
 
 def test_a_restore(crashed, copy):

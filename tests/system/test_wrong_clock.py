@@ -1,6 +1,8 @@
 """The programs under a clock that is wrong: nothing useless is made, nothing is ruined, and it heals."""
 
+import datetime
 import glob
+import json
 import sqlite3
 
 import pytest
@@ -112,6 +114,10 @@ def test_a_mark_of_a_clock_that_was_ahead_is_put_right(instance):
     assert instance.cvm("serve", "--check-config", check=False).returncode == TRY_AGAIN
     done = instance.cvm("store", "clock")
     assert b"2049" in done.stdout and b"begin in the future: 0" in done.stdout, done
+    before = f"{datetime.datetime.utcnow():%Y-%m-%dT%H:%M:%SZ}"
+    report = json.loads(instance.cvm("store", "clock", "--json").stdout)
+    assert before <= report.pop("now") <= f"{datetime.datetime.utcnow():%Y-%m-%dT%H:%M:%SZ}"
+    assert report == {"mark": "2049-03-22T04:26:40Z", "begin_in_the_future": 0, "accepted": False}
     assert instance.cvm("serve", "--check-config", check=False).returncode == TRY_AGAIN
     with instance.serve() as server:
         assert "cvm store clock --accept" in server.stderr

@@ -64,6 +64,22 @@ static void a_secret_is_in_no_message(void **state)
     cvm_request_free(request);
 }
 
+/* Over PSK the transport knows who it is: another uid in the payload is refused. */
+static void what_the_transport_has_proved_holds(void **state)
+{
+    static const char SAME[] = "{\"device_uid\": \"D1\", \"device_token\": \"t\"}";
+    static const char OTHER[] = "{\"device_uid\": \"D2\", \"device_token\": \"t\"}";
+    (void)state;
+    cvm_request_t *request = cvm_request_new();
+    assert_null(cvm_request_set_uid(request, "D1"));
+    assert_null(cvm_request_read(request, SAME, sizeof SAME - 1));
+    cvm_error_t *error = cvm_request_read(request, OTHER, sizeof OTHER - 1);
+    assert_string_equal(cvm_error_name(error), "invalid_request");
+    assert_string_equal(request->uid, "D1");
+    cvm_error_free(error);
+    cvm_request_free(request);
+}
+
 static void setters_copy_and_bound(void **state)
 {
     char longest[8194];
@@ -138,6 +154,7 @@ int main(void)
         cmocka_unit_test(payloads_are_read),
         cmocka_unit_test(bad_payloads_are_refused),
         cmocka_unit_test(a_secret_is_in_no_message),
+        cmocka_unit_test(what_the_transport_has_proved_holds),
         cmocka_unit_test(setters_copy_and_bound),
         cmocka_unit_test(a_copy_has_an_id),
         cmocka_unit_test(the_form_is_checked),
