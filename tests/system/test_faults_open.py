@@ -1,5 +1,6 @@
 """Stores that can't be opened, and copies of stores: what the server and the commands say, and what a backup holds."""
 
+import json
 import os
 import random
 import shutil
@@ -66,6 +67,30 @@ def test_a_database_with_broken_pages(instance):
     assert run(instance, "device", "list").returncode == UNAVAILABLE
     done = run(instance, "store", "check")
     assert done.returncode == 65 and b"Page" in done.stdout and b"is damaged" in done.stderr, done
+
+
+def test_rows_that_contradict_each_other_are_found(instance):
+    instance.import_csv(numbered("DEV", 3))
+    with instance.serve_plain(SETTINGS):
+        first, second, _ = [instance.register(uid)[2]["payload"]["certificate_id"] for uid in numbered("DEV", 3)]
+    uids = numbered("DEV", 3)
+    assert run(instance, "store", "check").stdout.endswith(b" has no damage\n")
+    assert run(instance, "store", "check", "--json").stdout == b""
+    with sqlite3.connect(store_of(instance)) as db:
+        db.execute("UPDATE devices SET certificate_id = NULL WHERE device_uid = ?", uids[:1])
+        db.execute("UPDATE certificates SET state = 'odd' WHERE certificate_id = ?", (second,))
+        db.execute("DELETE FROM certificates WHERE device_uid = ?", uids[2:])
+        db.execute("UPDATE devices SET thing_name = ? WHERE device_uid = ?", ("t" * 129, uids[1]))
+    db.close()
+    found = [f"device '{uids[0]}' is registered without a certificate",
+             f"device '{uids[2]}' has a certificate that is not there",
+             f"certificate '{first}' is current, and no device's",
+             f"certificate '{second}' is in a state that does not exist", f"device '{uids[1]}' has a text that is too long"]
+    done = run(instance, "store", "check")
+    assert done.returncode == 65 and done.stdout.decode().splitlines() == found
+    done = run(instance, "store", "check", "--json")
+    assert done.returncode == 65 and [json.loads(line) for line in done.stdout.splitlines()] == \
+        [{"damage": line} for line in found]
 
 
 def test_a_database_that_is_broken_all_over(instance):
