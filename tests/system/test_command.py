@@ -1,5 +1,6 @@
 """The `cvm` command as its users meet it: options, what it says, exit codes, and what it leaves behind."""
 
+import hmac
 import json
 import os
 import pathlib
@@ -212,6 +213,31 @@ def test_properties_as_json():
     cvm("config", "--json", "--markdown", code=USAGE)
 
 
+def test_what_show_says(instance):
+    """To people and to programs: the same, and the certificate itself where it is asked for."""
+    instance.add("WAITING")
+    instance.import_csv(["D1", "D2", "D3"])
+    with instance.serve():
+        pem = {uid: instance.register(uid)[2]["payload"]["certificates"]["device_certificate"] for uid in ("D1", "D2")}
+        on(instance, "device", "revoke", "D2", "--reason", "keyCompromise")
+        on(instance, "device", "disable", "D3")
+    leaf = {uid: re.match("(?s).*?-----END CERTIFICATE-----\n", chain)[0] for uid, chain in pem.items()}
+    states = {"D1": "registered", "D2": "revoked", "D3": "disabled", "WAITING": "waiting"}
+    for uid, state in states.items():
+        text = on(instance, "device", "show", uid).stdout
+        assert f"device_uid      {uid}\n" in text and f"state           {state}\n" in text
+        assert ("certificate     " in text) == (uid in leaf)
+    certificate, = instance.show("D2")["certificates"]
+    text = on(instance, "device", "show", "D2").stdout
+    for key in ("serial", "not_before", "not_after", "reason"):
+        assert f"  {key.replace('_', ' '):13} {certificate[key]}\n" in text
+    assert f"certificate     {certificate['certificate_id']}  revoked\n" in text and "BEGIN" not in text
+    assert certificate["reason"] == "keyCompromise" and "pem" not in certificate
+    assert on(instance, "device", "show", "D1", "--pem").stdout.endswith(leaf["D1"])
+    shown = json.loads(on(instance, "device", "show", "D1", "--pem", "--json").stdout)
+    assert shown["certificates"][0]["pem"] == leaf["D1"]
+
+
 # --- Tokens ------------------------------------------------------------------------------------------
 
 
@@ -224,6 +250,8 @@ def test_tokens(tmp_path):
     assert json.loads(done.stdout) == {"device_uid": "D1", "device_token": token("D1")}
     done = cvm("token", "D1", "--second", "D2", "--salt-env", "SALT", "--json", env={"SALT": secret})
     assert json.loads(done.stdout)["second_uid"] == "D2"
+    code = hmac.new(secret.encode(), b"D1", "sha256").hexdigest()  # as the reference's simulators make them
+    assert cvm("token", "D1", "--hmac", "--salt-file", tmp_path / "salt").stdout == code + "\n"
 
 
 def test_a_secret_that_is_missing(tmp_path):
