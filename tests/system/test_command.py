@@ -238,6 +238,14 @@ def test_what_show_says(instance):
     assert shown["certificates"][0]["pem"] == leaf["D1"]
 
 
+def test_a_verb_for_several_devices(instance):
+    """The fleets are in test_device_many.py, which no sanitizer sees."""
+    instance.import_csv(["D1", "D2"])
+    assert on(instance, "device", "disable", "D1", "D2").stdout.startswith("2 devices disabled")
+    assert "1 unknown" in cvm("device", "enable", "D1", "NOBODY", "-c", instance.conf, code=DATAERR).stdout
+    assert not instance.show("D2")["is_enabled"]
+
+
 # --- Tokens ------------------------------------------------------------------------------------------
 
 
