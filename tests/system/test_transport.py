@@ -26,7 +26,7 @@ import pytest
 from csr_tools import make_csr, openssl
 from cvm_server import Failed, Instance, build_folder, environment, is_sanitized, scale, seed, token
 from fault_server import preloaded
-from raw_http import Wire, ask, post, registration
+from raw_http import Wire, ask, chunked, post, registration
 
 SHORT = {"http.handshake_timeout": "1s", "http.request_timeout": "1s", "http.answer_timeout": "1s",
          "http.idle_timeout": "1s", "limit.failures_per_address": "0/min"}
@@ -1295,6 +1295,54 @@ def test_no_secret_is_written_anywhere(tmp_path):
                 lines = [line for line in data.splitlines() if secret.encode() in line]
                 assert all(b"uid=" + secret.encode() in line for line in lines), (path, secret)
         assert b"PRIVATE KEY" not in data, path
+
+
+def memory_of(pid):
+    """What a process can write to, region by region."""
+    with open(f"/proc/{pid}/maps", encoding="ascii") as maps, open(f"/proc/{pid}/mem", "rb", 0) as memory:
+        for begin, end in re.findall(r"^(\w+)-(\w+) rw", maps.read(), re.MULTILINE):
+            memory.seek(int(begin, 16))
+            yield memory.read(int(end, 16) - int(begin, 16))
+
+
+def tell_secrets(instance):
+    """Requests of all kinds; pieces, not overwritten as soon as the whole, of the secrets in them and their answers."""
+    def body(number, before=""):
+        secret = before + token(f"secret{number}")
+        secrets.extend((secret[:24], secret[-32:-8]))
+        return registration(f"secret{number}", secret)
+    secrets = []
+    for number in range(4):
+        assert instance.post(body(number))[0] == 200
+        assert instance.post(body(number + 4, "WRONG"))[0] == 403
+    for number in range(8, 10):
+        answer = instance.post(body(number))[2]
+        key = json.loads(answer)["payload"]["keyPair"]["privateKey"]
+        secrets.append(key.splitlines()[2][:24])
+    assert instance.post(json.dumps({**json.loads(body(10)), "csr": make_csr()}))[0] == 200
+    assert instance.post(body(11) + b"x")[0] == 400
+    assert instance.post(body(12, "NOT:ONE"))[0] == 400
+    assert instance.post(body(13).ljust(9000))[0] == 413
+    chunks = post(b"", "Transfer-Encoding: chunked", length=False) + chunked(body(14), 50)
+    with Wire(instance) as wire:
+        wire.send(chunks + post(body(15)), piece=100)  # the second waits for the first one's end
+        assert [wire.answer().status, wire.answer().status] == [200, 200]
+        wire.send(post(body(16))[:-3])  # and this one is not finished
+        eventually(lambda: instance.metrics()["cvm_queue_depth"] == 0, "requests that were not finished")
+    return secrets
+
+
+@pytest.mark.skipif(is_sanitized(), reason="sanitizers keep what was freed")
+@pytest.mark.parametrize("is_tls", [False, True])
+def test_no_secret_stays_in_memory(tmp_path, is_tls):
+    """A core of the server holds none of those that passed through it: each copy was wiped."""
+    with running(tmp_path, "secret", tls=is_tls, devices=17) as instance:
+        secrets = [secret.encode() for secret in tell_secrets(instance)]
+        eventually(lambda: has_no_connections(instance), "connections that were not forgotten")
+        for region in memory_of(instance.server.pid):
+            assert not [secret for secret in secrets if secret in region]
+        root = instance.root_ca.read_bytes()
+        assert any(root in region for region in memory_of(instance.server.pid))  # else this would prove nothing
 
 
 def test_client_of_curl(tls):

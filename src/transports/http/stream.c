@@ -124,12 +124,14 @@ static void offer_ccm(SSL_CTX *context)
         (void)SSL_CTX_set_ciphersuites(context, strcat(newer, CCM_1_3));
 }
 
-/* A device registers once: tickets and a session cache would only cost. */
+/* A device registers once: tickets and a session cache would only cost. What was read is wiped
+ * where OpenSSL decrypted it: a token. */
 static void configure(SSL_CTX *context)
 {
     (void)SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
     (void)SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
-                                           SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE);
+                                           SSL_OP_NO_TICKET | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                           SSL_OP_CLEANSE_PLAINTEXT);
     (void)SSL_CTX_set_num_tickets(context, 0);
     (void)SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
     (void)SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE |
