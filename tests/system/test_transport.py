@@ -659,6 +659,19 @@ def test_handshakes_per_address(tmp_path):
             wire.close()
 
 
+def test_who_is_told_that_the_port_speaks_tls_has_no_place_any_more(tmp_path):
+    settings = {"limit.handshakes_per_address": "1", "http.handshake_timeout": "10min"}
+    with running(tmp_path, "shake", devices=1, settings=settings) as instance:
+        told = stall(instance, data=post(registration("nobody")))
+        assert told.recv(65536).startswith(b"HTTP/1.1 400 ")
+        wire = stall(instance)
+        with Wire(instance, source="127.0.0.2") as done:  # what came before it was seen by now
+            assert is_open(done)
+        assert failed_handshakes(instance) == {"not_tls": 1}
+        for other in (told, wire):
+            other.close()
+
+
 def test_handshakes_per_address_that_a_proxy_tells(tmp_path):
     settings = {"limit.handshakes_per_address": "3", "http.handshake_timeout": "10min", **BEHIND}
     with running(tmp_path, "shake", devices=1, settings=settings) as instance:
