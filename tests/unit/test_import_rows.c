@@ -186,6 +186,10 @@ static void headers_are_checked(void **state)
     assert_non_null(strstr(header_of(&csv, "device_uid,device_token,a\033[2J", 0), "place 3"));
     /* Without a header, what is there may be a token. */
     assert_null(strstr(header_of(&csv, "DEVICE1," TOKEN, 0), TOKEN));
+    assert_null(strstr(header_of(&csv, TOKEN ",DEVICE1", 0), TOKEN));
+#define FORTY "a234567890b234567890c234567890d234567890"
+    assert_non_null(strstr(header_of(&csv, FORTY ",device_uid", 0), "\"" FORTY "\""));
+    assert_non_null(strstr(header_of(&csv, FORTY "1,device_uid", 0), "place 1"));
 }
 
 static const char *csv_of(const char *text, struct import_fields *fields)
