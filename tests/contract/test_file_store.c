@@ -11,6 +11,7 @@
 
 #include <sqlite3.h>
 
+#include "backends/file/copy.h"
 #include "base/clock.h"
 
 /* --- Locks that may not be had ---------------------------------------------------------------- */
@@ -32,6 +33,26 @@ int __wrap_fcntl(int fd, int command, ...)
         return -1;
     }
     return __real_fcntl(fd, command, argument);
+}
+
+/* --- A file system that replaces whatever is there ---------------------------------------------
+ */
+
+static int has_no_noreplace;
+
+int __real_renameat2(
+    int from_folder, const char *from, int to_folder, const char *to, unsigned flags);
+int __wrap_renameat2(
+    int from_folder, const char *from, int to_folder, const char *to, unsigned flags);
+
+int __wrap_renameat2(
+    int from_folder, const char *from, int to_folder, const char *to, unsigned flags)
+{
+    if (has_no_noreplace && flags) {
+        errno = EINVAL;
+        return -1;
+    }
+    return __real_renameat2(from_folder, from, to_folder, to, flags);
 }
 
 /* --- Another program at the worst moment ------------------------------------------------------ */
@@ -269,6 +290,44 @@ static void a_program_backs_up_while_it_serves(void **state)
         1);
 }
 
+static void write_file(const char *path, const char *text)
+{
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static char first_of(const char *path)
+{
+    char first = 0;
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    assert_int_equal(fread(&first, 1, 1, file), 1);
+    (void)fclose(file);
+    return first;
+}
+
+static void a_copy_replaces_nothing_on_any_file_system(void **state)
+{
+    char from[128], to[128];
+    (void)state;
+    (void)snprintf(from, sizeof from, "%s/from", harness_folder());
+    (void)snprintf(to, sizeof to, "%s/to", harness_folder());
+    for (has_no_noreplace = 0; has_no_noreplace <= 1; has_no_noreplace++) {
+        write_file(from, "new");
+        write_file(to, "there");
+        assert_int_equal(cvm_copy_rename(from, to), -1);
+        assert_int_equal(errno, EEXIST);
+        assert_int_equal(first_of(to), 't');
+        assert_int_equal(unlink(to), 0);
+        assert_int_equal(cvm_copy_rename(from, to), 0);
+        assert_int_equal(first_of(to), 'n');
+        assert_int_not_equal(access(from, F_OK), 0);
+    }
+    has_no_noreplace = 0;
+}
+
 static void a_store_without_backups_says_so(void **state)
 {
     static const struct setting FAULTY[] = {{"store", "faulty"}, {NULL, NULL}};
@@ -500,6 +559,7 @@ int main(void)
         TEST(a_start_beside_an_import_survives),
         TEST(a_log_that_was_taken_away_is_noticed),
         TEST(a_program_backs_up_while_it_serves),
+        TEST(a_copy_replaces_nothing_on_any_file_system),
         TEST(a_store_without_backups_says_so),
         TEST(a_server_makes_no_store_unasked),
         TEST(nothing_is_made_in_another_programs_database),
