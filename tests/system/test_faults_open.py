@@ -236,7 +236,7 @@ def test_a_backup_replaces_nothing(instance, tmp_path):
     target.write_text("mine")
     check_error(run(instance, "backup", str(target)), CANTCREAT, "backup.db", "File exists")
     assert target.read_text() == "mine"
-    check_error(run(instance, "backup", str(tmp_path / "nowhere/backup.db")), UNAVAILABLE, "No such file")
+    check_error(run(instance, "backup", str(tmp_path / "nowhere/backup.db")), CANTCREAT, "No such file")
 
 
 def test_a_backup_of_a_broken_store_leaves_nothing(instance, tmp_path):
