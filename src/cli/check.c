@@ -181,7 +181,7 @@ struct verdict {
     int32_t is_done, is_empty, code;
 };
 
-static void judge(void *user_data, const cvm_error_t *error)
+static void check_judge(void *user_data, const cvm_error_t *error)
 {
     struct verdict *verdict = user_data;
     verdict->is_done = 1;
@@ -199,7 +199,7 @@ static int32_t look_around(cvm_t *cvm, int32_t *is_empty)
         return EX_TEMPFAIL;
     }
     *is_empty = verdict.is_empty = is_store_empty(cvm);
-    error = cvm_check(cvm, judge, &verdict);
+    error = cvm_check(cvm, check_judge, &verdict);
     if (error)
         return cli_error(NULL, error);
     cli_run_until(cvm, &verdict.is_done);

@@ -41,7 +41,7 @@ static int32_t next_row(struct import_sort *sort, struct import_row *row)
 }
 
 /* Gathers the fingerprints of a pass. */
-static int32_t gather(struct finder *finder, uint64_t pass, uint64_t passes)
+static int32_t shared_gather(struct finder *finder, uint64_t pass, uint64_t passes)
 {
     struct import_row row;
     int32_t found;
@@ -79,7 +79,7 @@ static void keep_shared(struct finder *finder)
     finder->count = kept;
 }
 
-static int32_t tell(struct finder *finder)
+static int32_t shared_tell(struct finder *finder)
 {
     struct import_row row;
     int32_t found;
@@ -108,12 +108,12 @@ int32_t import_shared_find(
     if (rows < 2)
         return 0;
     for (uint64_t pass = 0; pass < passes && !failed; pass++) {
-        failed = gather(&finder, pass, passes);
+        failed = shared_gather(&finder, pass, passes);
         if (failed)
             break;
         keep_shared(&finder);
         if (finder.count)
-            failed = tell(&finder);
+            failed = shared_tell(&finder);
         free(finder.lines);
         finder.lines = NULL;
     }

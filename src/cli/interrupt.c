@@ -9,7 +9,7 @@ static volatile sig_atomic_t came;
 
 static const int SIGNALS[] = {SIGINT, SIGTERM, SIGHUP};
 
-static void note(int number)
+static void interrupt_note(int number)
 {
     (void)number;
     came = 1;
@@ -21,7 +21,7 @@ void interrupt_catch(void)
 {
     struct sigaction action, before;
     memset(&action, 0, sizeof action);
-    action.sa_handler = note;
+    action.sa_handler = interrupt_note;
     for (size_t i = 0; i < sizeof SIGNALS / sizeof SIGNALS[0]; i++) {
         /* What is ignored stays so: nohup wants that of SIGHUP. */
         if (sigaction(SIGNALS[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)

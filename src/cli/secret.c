@@ -44,7 +44,7 @@ static const char *fault_at(const char *bytes, size_t length, size_t *size)
 }
 
 /* 0, or an exit code after saying what is wrong: never what the secret is. */
-static int32_t check(const char *name, const char *bytes, size_t length)
+static int32_t secret_check(const char *name, const char *bytes, size_t length)
 {
     if (!length)
         return cli_fail(EX_DATAERR, "%s is empty", name);
@@ -65,10 +65,11 @@ static int32_t check(const char *name, const char *bytes, size_t length)
 }
 
 /* Takes bytes, of which there is room for one more. */
-static int32_t take(const char *name, char *bytes, size_t read, char **secret, size_t *length)
+static int32_t secret_take(
+    const char *name, char *bytes, size_t read, char **secret, size_t *length)
 {
     *length = without_line_end(bytes, read);
-    int32_t code = check(name, bytes, *length);
+    int32_t code = secret_check(name, bytes, *length);
     if (code) {
         cvm_secret_free(bytes, read);
         return code;
@@ -93,7 +94,7 @@ int32_t cli_read_secret(const char *path, char **secret, size_t *length)
     if (file && !is_input)
         (void)fclose(file);
     if (!failure && bytes)
-        return take(is_input ? "standard input" : path, bytes, read, secret, length);
+        return secret_take(is_input ? "standard input" : path, bytes, read, secret, length);
     cvm_secret_free(bytes, read);
     return cli_fail(EX_NOINPUT, "%s: %s", path, strerror(failure));
 }
@@ -108,7 +109,7 @@ int32_t cli_read_secret_variable(const char *name, char **secret, size_t *length
     char *copy = strdup(value);
     if (!copy)
         return cli_fail(EX_OSERR, "out of memory");
-    return take(title, copy, strlen(copy), secret, length);
+    return secret_take(title, copy, strlen(copy), secret, length);
 }
 
 void cli_forget(char *secret, size_t length)
