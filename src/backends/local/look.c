@@ -46,8 +46,9 @@ struct look {
     struct stat configuration; /* of the broker */
     X509 *broker;              /* its certificate */
     int32_t is_ours;
-    int32_t must_hear;   /* also of what a server puts right by itself */
-    int32_t is_repeated; /* all is as at the last look */
+    int32_t has_own_root; /* devices are told this CA's */
+    int32_t must_hear;    /* also of what a server puts right by itself */
+    int32_t is_repeated;  /* all is as at the last look */
 };
 
 /* --- Reading, in a thread --------------------------------------------------------------------- */
@@ -132,7 +133,6 @@ static void look_at_chain(struct look *look)
 /* Devices are told this CA's root, unless mqtt.root_ca says another. */
 static void look_at_broker(struct look *look)
 {
-    const struct platform *platform = look->platform;
     struct finding *finding = &look->findings[BROKER];
     BIO *bio = look_read(finding);
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
@@ -144,7 +144,7 @@ static void look_at_broker(struct look *look)
     } else if (bio) {
         finding->problem = "is no certificate";
     }
-    if (certificate && !look->is_ours && !platform->root_ca_ends_ms)
+    if (certificate && !look->is_ours && look->has_own_root)
         finding->problem = "is of another CA than devices are told";
     ERR_clear_error();
     BIO_free(bio);
@@ -181,6 +181,7 @@ static int32_t look_is_repeated(struct look *look)
 {
     const struct look *last = look->platform->last_look;
     int32_t is_repeated = last && X509_cmp(last->issuing, look->issuing) == 0 &&
+                          last->has_own_root == look->has_own_root &&
                           is_same(&last->configuration, &look->configuration);
     for (int32_t file = 0; file < FILES; file++) {
         struct finding *finding = &look->findings[file];
@@ -275,6 +276,7 @@ static struct look *look_new(struct platform *platform)
         return NULL;
     look->platform = platform;
     look->must_hear = platform->is_server;
+    look->has_own_root = !platform->root_ca_ends_ms;
     /* A reload may replace the CA meanwhile. */
     if (X509_up_ref(platform->ca->root))
         look->root = platform->ca->root;
