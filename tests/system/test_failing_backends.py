@@ -20,7 +20,6 @@ from cvm_server import REPORTS, Instance, build_folder
 from raw_http import Wire, ask, post, registration
 from test_contract_http import check_error
 
-COUNTER = itertools.count()
 DEADLINE_S = 2
 SETTINGS = {"request.deadline": f"{DEADLINE_S}s", "log.format": "json", "limit.failures_per_address": "0/min"}
 TEXTS = {
@@ -79,7 +78,7 @@ class World:
 class Failing(Instance):
     def __init__(self, folder, name, devices=60):
         super().__init__(folder, name=name)
-        self.name = name
+        self.name, self.devices, self.counter = name, devices, itertools.count()
         self.world = World(self.folder / "world")
         text = self.conf.read_text()
         for what, value in (("store", f"told:{self.folder}/devices.db"), ("platform", f"world:{self.folder}/world")):
@@ -89,7 +88,7 @@ class Failing(Instance):
         self.import_csv([f"{name}{i}" for i in range(devices)])
 
     def fresh(self):
-        return f"{self.name}{next(COUNTER) % 60}"
+        return f"{self.name}{next(self.counter) % self.devices}"
 
     def serve(self, settings=None, **options):
         return super().serve({**SETTINGS, **(settings or {})}, **options)
