@@ -150,16 +150,17 @@ static const char *read_names(
  * if it is the only one. */
 static char separator_of(const char *text)
 {
-    char before = 0;
+    char nearest = 0; /* the last one that was passed */
     for (const char *at = text, *end; *at; at = end + (*end != 0)) {
         char name[32];
         at += strspn(at, " \"");
         end = at + strcspn(at, SEPARATORS);
         (void)snprintf(name, sizeof name, "%.*s", (int)(end - at), at);
         name[strcspn(name, "\"")] = 0;
-        if (*name && column_named(name) == UID && (*end || before))
-            return *end ? *end : before;
-        before = *end;
+        if (*end)
+            nearest = *end;
+        if (*name && column_named(name) == UID && nearest)
+            return nearest;
     }
     return ',';
 }

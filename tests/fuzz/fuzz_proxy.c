@@ -189,6 +189,25 @@ static void check_networks(struct fuzz_bytes *bytes)
 
 /* --- X-Forwarded-For and Forwarded ------------------------------------------------------------ */
 
+/* Whatever a stranger has written in front, the address that was found stays; where quotes pair. */
+static void check_prefix(enum cvm_forwarded_header header, const char *list,
+    const struct cvm_networks *trusted, const char *client)
+{
+    static const char FRONT[] = "for=203.0.113.9;host=\"a, for=198.51.100.1, ";
+    char again[CVM_ADDRESS_SIZE] = "before";
+    size_t quotes = 0, size = sizeof FRONT + strlen(list);
+    for (const char *at = list; *at; at++)
+        quotes += *at == '"';
+    if (quotes % 2 || strchr(list, '\\'))
+        return;
+    char *longer = malloc(size);
+    CHECK(longer);
+    (void)snprintf(longer, size, "%s%s", FRONT, list);
+    cvm_forwarded_client(header, longer, trusted, again);
+    CHECK(strcmp(again, client) == 0);
+    free(longer);
+}
+
 /* The client is as it was, or an address that stands in the list, in its one form. */
 static void check_forwarded(struct fuzz_bytes *bytes)
 {
@@ -206,9 +225,8 @@ static void check_forwarded(struct fuzz_bytes *bytes)
         memcpy(&((struct sockaddr_in6 *)(void *)&socket)->sin6_addr, address, 16);
         cvm_address_text(&socket, text);
         CHECK(strcmp(text, client) == 0);
-        /* Behind the address that was found, all are proxies'. */
-        const char *comma = strrchr(list, ',');
-        CHECK(cvm_networks_hold(&trusted, client) || !comma || strpbrk(comma, ".:"));
+        if (!cvm_networks_hold(&trusted, client))
+            check_prefix((enum cvm_forwarded_header)header, list, &trusted, client);
     }
     cvm_networks_clear(&trusted);
     free(networks);

@@ -17,9 +17,7 @@
 #include "core/loop.h"
 #include "tls_failure.h"
 
-#define LONGEST_CIPHERS 4096
-#define CCM_1_2         "ECDHE-ECDSA-AES128-CCM"
-#define CCM_1_3         "TLS_AES_128_CCM_SHA256"
+#define LONGEST_CIPHERS 8192 /* a hundred names of at most 40 characters */
 
 /* --- The BIO ---------------------------------------------------------------------------------- */
 
@@ -106,6 +104,13 @@ static int no_passphrase(char *text, int size, int is_write, void *argument)
     return -1;
 }
 
+/* Appends a name to a list of ciphers. */
+static void append_cipher(char list[LONGEST_CIPHERS], const char *name)
+{
+    size_t used = strlen(list);
+    (void)snprintf(list + used, LONGEST_CIPHERS - used, "%s%s", used ? ":" : "", name);
+}
+
 /* Puts AES-128-CCM, which constrained stacks offer alone, behind what this machine's OpenSSL is
  * configured to use. What can't be changed stays. */
 static void offer_ccm(SSL_CTX *context)
@@ -114,14 +119,12 @@ static void offer_ccm(SSL_CTX *context)
     const STACK_OF(SSL_CIPHER) *ciphers = SSL_CTX_get_ciphers(context);
     for (int i = 0; i < sk_SSL_CIPHER_num(ciphers); i++) {
         const char *name = SSL_CIPHER_get_name(sk_SSL_CIPHER_value(ciphers, i));
-        char *list = strncmp(name, "TLS_", 4) == 0 ? newer : old;
-        size_t used = strlen(list);
-        (void)snprintf(list + used, LONGEST_CIPHERS - used, "%s:", name);
+        append_cipher(strncmp(name, "TLS_", 4) == 0 ? newer : old, name);
     }
-    if (strlen(old) + sizeof CCM_1_2 <= LONGEST_CIPHERS)
-        (void)SSL_CTX_set_cipher_list(context, strcat(old, CCM_1_2));
-    if (strlen(newer) + sizeof CCM_1_3 <= LONGEST_CIPHERS)
-        (void)SSL_CTX_set_ciphersuites(context, strcat(newer, CCM_1_3));
+    append_cipher(old, "ECDHE-ECDSA-AES128-CCM");
+    append_cipher(newer, "TLS_AES_128_CCM_SHA256");
+    (void)SSL_CTX_set_cipher_list(context, old);
+    (void)SSL_CTX_set_ciphersuites(context, newer);
 }
 
 /* A device registers once: tickets and a session cache would only cost. What was read is wiped
