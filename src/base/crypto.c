@@ -1,6 +1,9 @@
 /* What OpenSSL would make at its first use, where it does not look whether it could. */
 #include "crypto.h"
 
+#include <time.h>
+
+#include <openssl/asn1.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -14,4 +17,10 @@ int32_t cvm_crypto_init(void)
                      !(digest = EVP_MD_fetch(NULL, "SHA256", NULL)) || RAND_bytes(&byte, 1) != 1;
     EVP_MD_free(digest);
     return failed ? -1 : 0;
+}
+
+int64_t cvm_asn1_time_ms(const ASN1_TIME *time)
+{
+    struct tm utc;
+    return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) * 1000 : 0;
 }

@@ -1,4 +1,4 @@
-/* OpenSSL's own start. */
+/* OpenSSL's own start, and what everybody asks of it. */
 #ifndef CVM_BASE_CRYPTO_H
 #define CVM_BASE_CRYPTO_H
 
@@ -8,5 +8,9 @@
  * functions crash. Any thread, any number of times. 0, or -1: nothing works then, in this process.
  */
 int32_t cvm_crypto_init(void);
+
+struct asn1_string_st;
+/* An ASN1_TIME as milliseconds since 1970; 0 if it is none. */
+int64_t cvm_asn1_time_ms(const struct asn1_string_st *time);
 
 #endif

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/hex.h"
 #include "cli.h"
 #include "interrupt.h"
 
@@ -124,16 +125,6 @@ static int32_t finish_chunk(struct writer *writer)
     return writer->code;
 }
 
-static void hex_of(const uint8_t *bytes, char *text)
-{
-    static const char DIGITS[] = "0123456789abcdef";
-    for (size_t i = 0; i < IMPORT_HASH_BYTES; i++) {
-        *text++ = DIGITS[bytes[i] >> 4];
-        *text++ = DIGITS[bytes[i] & 15];
-    }
-    *text = 0;
-}
-
 /* Fills the next batch. 0, or an exit code after saying why; an empty batch is the end. */
 static int32_t fill_next(struct writer *writer)
 {
@@ -148,7 +139,7 @@ static int32_t fill_next(struct writer *writer)
             return 0;
         if (row.duplicate_of || (row.flag == IMPORT_UNSAID && writer->output->leaves_unsaid))
             continue;
-        hex_of(row.hash, hash);
+        cvm_hex(row.hash, sizeof row.hash, hash);
         cvm_error_t *error =
             cvm_batch_add(writer->next, row.uid, hash, row.flag != IMPORT_DISABLED);
         if (error)

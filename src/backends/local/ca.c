@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/files.h"
 #include "base/hex.h"
 #include "base/secret.h"
@@ -23,12 +24,6 @@
 #define SERIAL_BYTES 16
 
 /* --- Small things ----------------------------------------------------------------------------- */
-
-int64_t cvm_ca_time_ms(const ASN1_TIME *time)
-{
-    struct tm utc;
-    return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) * 1000 : 0;
-}
 
 int32_t cvm_ca_random_serial(ASN1_INTEGER *serial)
 {
@@ -98,7 +93,7 @@ int32_t cvm_ca_last_end(const char *pem, int64_t *ends_ms)
     uint32_t count = 0;
     *ends_ms = 0;
     for (; bio && (certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL)); count++) {
-        int64_t end_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
+        int64_t end_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate));
         *ends_ms = end_ms > *ends_ms ? end_ms : *ends_ms;
         X509_free(certificate);
     }
@@ -241,7 +236,7 @@ static int32_t set_subject_key_id(X509 *certificate)
 static int32_t set_times(const struct ca *ca, X509 *certificate, int64_t backdate_ms,
     int64_t validity_ms, struct ca_leaf *leaf)
 {
-    int64_t now_ms = cvm_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    int64_t now_ms = cvm_now_ms(), end_ms = cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing));
     leaf->not_before_ms = (now_ms - backdate_ms) / 1000 * 1000;
     leaf->not_after_ms = (now_ms + validity_ms) / 1000 * 1000;
     if (leaf->not_after_ms > end_ms)

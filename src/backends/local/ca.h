@@ -42,8 +42,6 @@ struct ca_leaf {
 int32_t cvm_ca_sign_leaf(const struct ca *ca, const uint8_t *spki, size_t spki_length,
     const char *common_name, int64_t backdate_ms, int64_t validity_ms, struct ca_leaf *leaf);
 
-/* Milliseconds since 1970. */
-int64_t cvm_ca_time_ms(const ASN1_TIME *time);
 /* Adds an extension that OpenSSL knows how to print, such as "critical,CA:FALSE". 0, or -1. */
 int32_t cvm_ca_add_extension(X509 *certificate, X509 *issuer, int nid, const char *value);
 /* 128 random bits. 0, or -1. */

@@ -11,6 +11,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/files.h"
 #include "base/hex.h"
 
@@ -83,7 +84,7 @@ static X509_CRL *make_empty(X509 *issuer, int64_t number, int64_t this_update_ms
 
 int64_t cvm_crl_end_ms(const struct ca *ca, int64_t validity_ms)
 {
-    int64_t now_ms = cvm_now_ms(), end_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    int64_t now_ms = cvm_now_ms(), end_ms = cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing));
     return validity_ms && now_ms + validity_ms < end_ms ? now_ms + validity_ms : end_ms;
 }
 
@@ -162,8 +163,8 @@ char *cvm_crl_sign(struct crl *crl, const struct ca *ca)
 
 char *cvm_crl_of_root(X509 *root, EVP_PKEY *key)
 {
-    X509_CRL *crl = make_empty(root, 1, cvm_ca_time_ms(X509_get0_notBefore(root)),
-        cvm_ca_time_ms(X509_get0_notAfter(root)));
+    X509_CRL *crl = make_empty(root, 1, cvm_asn1_time_ms(X509_get0_notBefore(root)),
+        cvm_asn1_time_ms(X509_get0_notAfter(root)));
     char *text = crl ? sign(crl, key, "") : NULL;
     X509_CRL_free(crl);
     return text;
@@ -242,8 +243,8 @@ static int32_t fill_listed(
     cvm_hex(ASN1_STRING_get0_data(serial), (size_t)length, entry->serial);
     (void)snprintf(entry->issuer, sizeof entry->issuer, "%s", ca->key_id);
     (void)snprintf(entry->reason, sizeof entry->reason, "%s", reason);
-    entry->revoked_at_ms = cvm_ca_time_ms(X509_REVOKED_get0_revocationDate(revoked));
-    entry->not_after_ms = cvm_ca_time_ms(X509_get0_notAfter(ca->issuing));
+    entry->revoked_at_ms = cvm_asn1_time_ms(X509_REVOKED_get0_revocationDate(revoked));
+    entry->not_after_ms = cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing));
     return 0;
 }
 
@@ -278,8 +279,8 @@ int64_t cvm_crl_read(
     X509_CRL *crl = parse(ca, bio);
     ASN1_INTEGER *value = crl ? X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL) : NULL;
     if (value && ASN1_INTEGER_get_int64(&number, value)) {
-        *this_update_ms = cvm_ca_time_ms(X509_CRL_get0_lastUpdate(crl));
-        *next_update_ms = cvm_ca_time_ms(X509_CRL_get0_nextUpdate(crl));
+        *this_update_ms = cvm_asn1_time_ms(X509_CRL_get0_lastUpdate(crl));
+        *next_update_ms = cvm_asn1_time_ms(X509_CRL_get0_nextUpdate(crl));
     }
     ASN1_INTEGER_free(value);
     X509_CRL_free(crl);

@@ -10,6 +10,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/endpoint.h"
 #include "base/files.h"
 #include "base/secret.h"
@@ -45,15 +46,15 @@ static time_t beginning(void)
 static int32_t is_within(X509 *issuer)
 {
     int64_t now_ms = cvm_now_ms();
-    return !issuer || (now_ms >= cvm_ca_time_ms(X509_get0_notBefore(issuer)) &&
-                          now_ms < cvm_ca_time_ms(X509_get0_notAfter(issuer)));
+    return !issuer || (now_ms >= cvm_asn1_time_ms(X509_get0_notBefore(issuer)) &&
+                          now_ms < cvm_asn1_time_ms(X509_get0_notAfter(issuer)));
 }
 
 static int32_t set_validity(X509 *certificate, X509 *issuer, int64_t lifetime_s)
 {
     time_t end = (time_t)(cvm_now_ms() / 1000 + lifetime_s);
-    if (issuer && (int64_t)end * 1000 > cvm_ca_time_ms(X509_get0_notAfter(issuer)))
-        end = (time_t)(cvm_ca_time_ms(X509_get0_notAfter(issuer)) / 1000);
+    if (issuer && (int64_t)end * 1000 > cvm_asn1_time_ms(X509_get0_notAfter(issuer)))
+        end = (time_t)(cvm_asn1_time_ms(X509_get0_notAfter(issuer)) / 1000);
     return is_within(issuer) && ASN1_TIME_set(X509_getm_notBefore(certificate), beginning()) &&
                    ASN1_TIME_set(X509_getm_notAfter(certificate), end)
                ? 0
@@ -354,11 +355,11 @@ static char *names_of(X509 *certificate)
  * time is left and a new one would last longer. */
 static int32_t is_due(const struct ca *ca, X509 *certificate)
 {
-    int64_t begin_ms = cvm_ca_time_ms(X509_get0_notBefore(certificate));
-    int64_t end_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
+    int64_t begin_ms = cvm_asn1_time_ms(X509_get0_notBefore(certificate));
+    int64_t end_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate));
     int64_t now_ms = cvm_now_ms(), lifetime_ms = INT64_C(1000) * SERVER_DAYS * DAY_S;
     return begin_ms > now_ms || end_ms <= now_ms ||
-           (end_ms < cvm_ca_time_ms(X509_get0_notAfter(ca->issuing)) &&
+           (end_ms < cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing)) &&
                end_ms - now_ms < lifetime_ms / 3);
 }
 

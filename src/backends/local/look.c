@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/files.h"
 #include "base/secret.h"
 #include "local.h"
@@ -92,8 +93,8 @@ static void look_at_crl(struct look *look, int32_t file)
     if (!bio)
         return;
     for (int32_t is_first = 1; (crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL)); is_first = 0) {
-        int64_t begins_ms = cvm_ca_time_ms(X509_CRL_get0_lastUpdate(crl));
-        int64_t ends_ms = cvm_ca_time_ms(X509_CRL_get0_nextUpdate(crl));
+        int64_t begins_ms = cvm_asn1_time_ms(X509_CRL_get0_lastUpdate(crl));
+        int64_t ends_ms = cvm_asn1_time_ms(X509_CRL_get0_nextUpdate(crl));
         if (is_first || begins_ms > finding->begins_ms)
             finding->begins_ms = begins_ms;
         if (is_first || ends_ms < finding->ends_ms)
@@ -137,8 +138,8 @@ static void look_at_broker(struct look *look)
     BIO *bio = look_read(finding);
     X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
     if (certificate) {
-        finding->begins_ms = cvm_ca_time_ms(X509_get0_notBefore(certificate));
-        finding->ends_ms = cvm_ca_time_ms(X509_get0_notAfter(certificate));
+        finding->begins_ms = cvm_asn1_time_ms(X509_get0_notBefore(certificate));
+        finding->ends_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate));
         look->broker = certificate;
         look->is_ours = X509_verify(certificate, X509_get0_pubkey(look->issuing)) == 1;
     } else if (bio) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/crypto.h"
 #include "base/files.h"
 #include "local.h"
 #include "look.h"
@@ -98,16 +99,16 @@ static void report_certificate(const struct platform *platform, const char *name
 {
     char path[LONGEST_PATH];
     (void)snprintf(path, sizeof path, "%s/%s", platform->folder, name);
-    platform->host->health(platform->context, path, NULL, cvm_ca_time_ms(X509_get0_notBefore(ca)),
-        cvm_ca_time_ms(X509_get0_notAfter(ca)), CA_NOTICE_MS);
+    platform->host->health(platform->context, path, NULL, cvm_asn1_time_ms(X509_get0_notBefore(ca)),
+        cvm_asn1_time_ms(X509_get0_notAfter(ca)), CA_NOTICE_MS);
 }
 
 static void report_life(const struct platform *platform)
 {
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "root",
-        cvm_ca_time_ms(X509_get0_notAfter(platform->ca->root)) / 1000);
+        cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->root)) / 1000);
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "issuing",
-        cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
+        cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
     report_certificate(platform, "root.pem", platform->ca->root);
     report_certificate(platform, "issuing.pem", platform->ca->issuing);
     if (platform->root_ca_ends_ms) /* of several, one that still holds is enough */
@@ -115,8 +116,8 @@ static void report_life(const struct platform *platform)
             platform->host->property(platform->context, "mqtt.root_ca"), NULL, 0,
             platform->root_ca_ends_ms, CA_NOTICE_MS);
     platform->host->clock_bound(platform->context,
-        cvm_ca_time_ms(X509_get0_notBefore(platform->ca->issuing)),
-        cvm_ca_time_ms(X509_get0_notAfter(platform->ca->issuing)));
+        cvm_asn1_time_ms(X509_get0_notBefore(platform->ca->issuing)),
+        cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->issuing)));
 }
 
 static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)

@@ -5,6 +5,7 @@
 #include <openssl/x509.h>
 
 #include "base/clock.h"
+#include "base/crypto.h"
 #include "base/files.h"
 #include "ca.h"
 #include "crl.h"
@@ -21,8 +22,8 @@ static void print_certificate(FILE *out, const char *role, X509 *certificate, in
     (void)X509_digest(certificate, EVP_sha256(), digest, NULL);
     for (size_t i = 0; i < sizeof digest; i++)
         (void)snprintf(fingerprint + 2 * i, 3, "%02x", digest[i]);
-    (void)cvm_rfc3339(cvm_ca_time_ms(X509_get0_notBefore(certificate)), before);
-    (void)cvm_rfc3339(cvm_ca_time_ms(X509_get0_notAfter(certificate)), after);
+    (void)cvm_rfc3339(cvm_asn1_time_ms(X509_get0_notBefore(certificate)), before);
+    (void)cvm_rfc3339(cvm_asn1_time_ms(X509_get0_notAfter(certificate)), after);
     (void)fprintf(out,
         json ? "{\"role\":\"%s\",\"name\":\"%s\",\"not_before\":\"%s\",\"not_after\":\"%s\","
                "\"sha256\":\"%s\"}\n"

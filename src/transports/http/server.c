@@ -5,9 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/crypto.h"
 #include "core/conf.h"
 #include "core/error.h"
 #include "core/health.h"
@@ -71,20 +71,14 @@ void cvm_server_report_handshake(struct server *server, const char *request_id, 
 
 /* --- TLS -------------------------------------------------------------------------------------- */
 
-static int64_t milliseconds_of(const ASN1_TIME *time)
-{
-    struct tm utc;
-    return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) * 1000 : 0;
-}
-
 /* No device registers with a server whose certificate is over; it may be one that nobody here
  * renews. */
 static void report_certificate(const struct server *server, const X509 *certificate)
 {
-    int64_t ends_ms = milliseconds_of(X509_get0_notAfter(certificate)), ends_s = ends_ms / 1000;
+    int64_t ends_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate)), ends_s = ends_ms / 1000;
     const char *file = server->certificate;
     cvm_metrics_set(cvm_metrics_of(server->cvm), METRIC_CERTIFICATE_EXPIRY, &file, (double)ends_s);
-    cvm_health_set(server->cvm, file, NULL, milliseconds_of(X509_get0_notBefore(certificate)),
+    cvm_health_set(server->cvm, file, NULL, cvm_asn1_time_ms(X509_get0_notBefore(certificate)),
         ends_ms, CERTIFICATE_NOTICE_MS);
 }
 
