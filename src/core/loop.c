@@ -4,20 +4,31 @@
 #include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <uv.h>
 
+#include "base/at_exit.h"
+#include "base/clock.h"
+
 /* A mailbox that is never empty gives way to other events after so many rounds. */
 #define MAIL_ROUNDS 16
+/* Mail that waits for so long was not seen: whoever posts the next wakes the loop once more. */
+#define LOST_MS 100
 
 struct cvm_loop {
     uv_loop_t *uv;
     uv_loop_t own;
-    uv_async_t wake;
+    uv_poll_t wake;  /* of pipe[0]: a byte that says that there is mail */
+    uv_check_t turn; /* the mail is opened at each turn's end, whatever the turn was for */
+    uv_file pipe[2];
+    pid_t process;        /* that made it */
+    uint32_t event_depth; /* of what was handed to the loop, and runs */
     pthread_mutex_t lock; /* of the next four */
     struct cvm_mail *first;
     struct cvm_mail **last;
     int32_t is_draining;
+    uint64_t woken_ms;
     uint32_t open_handles;
     int32_t has_fresh_watch; /* one that epoll does not know before the next turn */
     int32_t is_closed;
@@ -39,6 +50,30 @@ struct cvm_watch {
     void *argument;
 };
 
+/* --- Who runs it ------------------------------------------------------------------------------ */
+
+/* Something that was handed to the loop is to run. 0, or -1: this is a child of fork() that runs
+ * the caller's loop which it inherited, and what is here is its parent's. */
+static int32_t loop_event_begin(struct cvm_loop *loop)
+{
+    if (!cvm_loop_is_own(loop) && loop->process != getpid())
+        return -1;
+    loop->event_depth++;
+    cvm_at_exit_enter();
+    return 0;
+}
+
+static void loop_event_end(struct cvm_loop *loop)
+{
+    cvm_at_exit_leave();
+    loop->event_depth--;
+}
+
+int32_t cvm_loop_is_in_event(const struct cvm_loop *loop)
+{
+    return loop->event_depth != 0;
+}
+
 /* --- Mailbox ---------------------------------------------------------------------------------- */
 
 static struct cvm_mail *take_all(struct cvm_loop *loop)
@@ -52,36 +87,96 @@ static struct cvm_mail *take_all(struct cvm_loop *loop)
     return mail;
 }
 
-static void drain(uv_async_t *wake)
+/* Under the lock. A pipe that is full wakes as well. */
+static void loop_wake(struct cvm_loop *loop)
 {
-    struct cvm_loop *loop = wake->data;
+    loop->woken_ms = cvm_monotonic_ms();
+    ssize_t written = write(loop->pipe[1], "", 1);
+    (void)written;
+}
+
+/* Opens what is there; returns 1 if there may be more. */
+static int32_t drain_some(struct cvm_loop *loop)
+{
     for (uint32_t round = 0; round < MAIL_ROUNDS; round++) {
         struct cvm_mail *mail = take_all(loop);
         if (!mail)
-            return;
+            return 0;
         while (mail) {
             struct cvm_mail *next = mail->next;
             mail->open(mail);
             mail = next;
         }
     }
-    (void)uv_async_send(&loop->wake);
+    return 1;
+}
+
+static void drain(uv_check_t *turn)
+{
+    struct cvm_loop *loop = turn->data;
+    if (loop_event_begin(loop))
+        return;
+    if (drain_some(loop)) {
+        pthread_mutex_lock(&loop->lock);
+        loop->is_draining = 0;
+        loop_wake(loop);
+        pthread_mutex_unlock(&loop->lock);
+    }
+    loop_event_end(loop);
+}
+
+/* The mail itself is opened at the turn's end. */
+static void woken(uv_poll_t *wake, int status, int events)
+{
+    struct cvm_loop *loop = wake->data;
+    char bytes[64];
+    (void)status;
+    (void)events;
+    if (loop->process != getpid())
+        return; /* the parent's bytes */
+    while (read(loop->pipe[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
+    }
 }
 
 void cvm_loop_post(struct cvm_loop *loop, struct cvm_mail *mail)
 {
     mail->next = NULL;
     pthread_mutex_lock(&loop->lock);
-    int32_t must_wake = !loop->first && !loop->is_draining;
+    int32_t must_wake =
+        !loop->is_draining && (!loop->first || cvm_monotonic_ms() - loop->woken_ms > LOST_MS);
     *loop->last = mail;
     loop->last = &mail->next;
     /* Under the lock: the mail may be what makes the loop close. */
     if (must_wake)
-        (void)uv_async_send(&loop->wake);
+        loop_wake(loop);
     pthread_mutex_unlock(&loop->lock);
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */
+
+static void close_pipe(struct cvm_loop *loop)
+{
+    (void)close(loop->pipe[0]);
+    (void)close(loop->pipe[1]);
+}
+
+/* The handles of the mailbox. 0, or -1 with none of them left open. */
+static int32_t open_mailbox(struct cvm_loop *loop)
+{
+    if (uv_pipe(loop->pipe, UV_NONBLOCK_PIPE, UV_NONBLOCK_PIPE))
+        return -1;
+    if (uv_poll_init(loop->uv, &loop->wake, loop->pipe[0])) {
+        close_pipe(loop);
+        return -1;
+    }
+    loop->wake.data = loop->turn.data = loop;
+    (void)uv_check_init(loop->uv, &loop->turn); /* these can't fail */
+    (void)uv_poll_start(&loop->wake, UV_READABLE, woken);
+    (void)uv_check_start(&loop->turn, drain);
+    loop->open_handles = 2;
+    loop->has_fresh_watch = 1;
+    return 0;
+}
 
 struct cvm_loop *cvm_loop_new(struct uv_loop_s *borrowed)
 {
@@ -90,20 +185,18 @@ struct cvm_loop *cvm_loop_new(struct uv_loop_s *borrowed)
         return NULL;
     loop->uv = borrowed ? borrowed : &loop->own;
     loop->last = &loop->first;
-    loop->wake.data = loop;
+    loop->process = getpid();
     if (!borrowed && uv_loop_init(&loop->own)) {
         free(loop);
         return NULL;
     }
-    if (pthread_mutex_init(&loop->lock, NULL) || uv_async_init(loop->uv, &loop->wake, drain)) {
+    if (open_mailbox(loop)) {
         if (!borrowed)
             (void)uv_loop_close(&loop->own);
         free(loop);
         return NULL;
     }
-    loop->wake.data = loop;
-    loop->open_handles = 1;
-    loop->has_fresh_watch = 1;
+    (void)pthread_mutex_init(&loop->lock, NULL); /* can't fail with default attributes */
     return loop;
 }
 
@@ -121,14 +214,16 @@ static void handle_closed(struct cvm_loop *loop)
     if (--loop->open_handles)
         return;
     loop->is_closed = 1;
-    void (*closed)(void *argument) = loop->closed;
-    void *argument = loop->closed_argument;
+    close_pipe(loop);
+    if (!loop_event_begin(loop)) {
+        loop->closed(loop->closed_argument);
+        loop_event_end(loop);
+    }
     if (!cvm_loop_is_own(loop))
         loop_free(loop);
-    closed(argument);
 }
 
-static void wake_closed(uv_handle_t *handle)
+static void mailbox_closed(uv_handle_t *handle)
 {
     handle_closed(handle->data);
 }
@@ -137,7 +232,8 @@ void cvm_loop_close(struct cvm_loop *loop, void (*closed)(void *argument), void 
 {
     loop->closed = closed;
     loop->closed_argument = argument;
-    uv_close((uv_handle_t *)&loop->wake, wake_closed);
+    uv_close((uv_handle_t *)&loop->wake, mailbox_closed);
+    uv_close((uv_handle_t *)&loop->turn, mailbox_closed);
 }
 
 void cvm_loop_run(struct cvm_loop *loop)
@@ -178,7 +274,11 @@ int32_t cvm_loop_is_own(const struct cvm_loop *loop)
 static void timer_expired(uv_timer_t *handle)
 {
     struct cvm_timer *timer = handle->data;
+    struct cvm_loop *loop = timer->loop; /* it may free the timer */
+    if (loop_event_begin(loop))
+        return;
     timer->expired(timer->argument);
+    loop_event_end(loop);
 }
 
 struct cvm_timer *cvm_timer_new(
@@ -198,6 +298,7 @@ struct cvm_timer *cvm_timer_new(
 
 void cvm_timer_start(struct cvm_timer *timer, uint64_t delay_ms)
 {
+    uv_update_time(timer->handle.loop); /* the loop's own idea of now is of its last turn */
     (void)uv_timer_start(&timer->handle, timer_expired, delay_ms, 0);
 }
 
@@ -225,12 +326,16 @@ void cvm_timer_free(struct cvm_timer *timer)
 static void watch_happened(uv_poll_t *handle, int status, int events)
 {
     struct cvm_watch *watch = handle->data;
+    struct cvm_loop *loop = watch->loop; /* it may free the watch */
     uint32_t happened = status < 0 ? (uint32_t)(CVM_READABLE | CVM_WRITABLE) : 0;
     if (events & UV_READABLE)
         happened |= CVM_READABLE;
     if (events & UV_WRITABLE)
         happened |= CVM_WRITABLE;
+    if (loop_event_begin(loop))
+        return;
     watch->happened(watch->argument, happened);
+    loop_event_end(loop);
 }
 
 struct cvm_watch *cvm_watch_new(struct cvm_loop *loop, int32_t fd,

@@ -22,9 +22,10 @@ struct cvm_mail {
 
 enum { CVM_READABLE = 1, CVM_WRITABLE = 2 };
 
-/* A loop of its own, or one on the caller's libuv loop. NULL without memory or descriptors. */
+/* A loop of its own, or one on the caller's libuv loop. NULL without memory or descriptors. In a
+ * child of fork() nothing of it runs. */
 struct cvm_loop *cvm_loop_new(struct uv_loop_s *borrowed);
-/* Any thread. The mail belongs to the loop until it is opened. */
+/* Any thread. The mail belongs to the loop until it is opened, at the end of a turn. */
 void cvm_loop_post(struct cvm_loop *loop, struct cvm_mail *mail);
 /* Runs an own loop until cvm_loop_close() has called back. */
 void cvm_loop_run(struct cvm_loop *loop);
@@ -33,13 +34,15 @@ int32_t cvm_loop_fd(const struct cvm_loop *loop);
 int32_t cvm_loop_timeout_ms(struct cvm_loop *loop);
 void cvm_loop_process(struct cvm_loop *loop);
 int32_t cvm_loop_is_own(const struct cvm_loop *loop);
+/* In the loop's thread: 1 inside of mail, of a timer's or watch's function, and of closed(). */
+int32_t cvm_loop_is_in_event(const struct cvm_loop *loop);
 /* Closes the mailbox; calls closed(argument), last of all, when every timer and watch is freed too.
  * The loop frees itself then, an own one when cvm_loop_run() or cvm_loop_process() returns. */
 void cvm_loop_close(struct cvm_loop *loop, void (*closed)(void *argument), void *argument);
 
 struct cvm_timer *cvm_timer_new(
     struct cvm_loop *loop, void (*expired)(void *argument), void *argument);
-/* Starts it anew, once. */
+/* Starts it anew, once; delay_ms count from now, however long ago the loop's last turn was. */
 void cvm_timer_start(struct cvm_timer *timer, uint64_t delay_ms);
 void cvm_timer_stop(struct cvm_timer *timer);
 /* Its function is not called again. NULL is fine. */

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "base/at_exit.h"
 #include "base/thread.h"
 #include "loop.h"
 
@@ -66,7 +67,9 @@ static void *worker(void *argument)
         if (!threads->first)
             threads->last = &threads->first;
         pthread_mutex_unlock(&threads->lock);
+        cvm_at_exit_enter();
         work->work(work->argument);
+        cvm_at_exit_leave();
         cvm_loop_post(threads->loop, &work->mail);
         pthread_mutex_lock(&threads->lock);
     }

@@ -1,9 +1,11 @@
 /* The loop: a mailbox for many threads, timers, watches; run by itself, on libuv's, by others'. */
 #include "support/test.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <uv.h>
@@ -136,6 +138,64 @@ static void nothing_is_lost_by_a_foreign_loop(void **state)
     end_crowd(&crowd);
 }
 
+/* Takes a wake-up away, as a child of fork() does that runs a loop which it inherited. */
+static void steal_wake_up(void)
+{
+    char bytes[16];
+    struct stat file;
+    int stolen = 0;
+    for (int fd = 3; fd < 64; fd++)
+        if (fstat(fd, &file) == 0 && S_ISFIFO(file.st_mode) &&
+            (fcntl(fd, F_GETFL) & (O_NONBLOCK | O_ACCMODE)) == (O_NONBLOCK | O_RDONLY))
+            stolen += read(fd, bytes, sizeof bytes) > 0;
+    assert_int_equal(stolen, 1);
+}
+
+struct note_to_all {
+    struct cvm_mail mail;
+    int is_open;
+};
+
+static void note_opened(struct cvm_mail *mail)
+{
+    CVM_CONTAINER(mail, struct note_to_all, mail)->is_open = 1;
+}
+
+static void nothing_to_do(void *argument)
+{
+    (void)argument;
+}
+
+/* Whatever wakes the loop next has the mail opened: a timer, or the next mail a moment later. */
+static void a_lost_wake_up_does_not_silence_the_mailbox(void **state)
+{
+    struct note_to_all first = {{NULL, note_opened}, 0}, second = first, third = first;
+    int is_closed = 0;
+    (void)state;
+    struct cvm_loop *loop = cvm_loop_new(NULL);
+    struct pollfd fd = {cvm_loop_fd(loop), POLLIN, 0};
+    cvm_loop_process(loop);
+    cvm_loop_post(loop, &first.mail);
+    steal_wake_up();
+    assert_int_equal(poll(&fd, 1, 0), 0);
+    struct cvm_timer *timer = cvm_timer_new(loop, nothing_to_do, NULL);
+    cvm_timer_start(timer, 1);
+    turn_until(loop, &first.is_open);
+    cvm_timer_free(timer);
+    cvm_loop_process(loop);
+
+    cvm_loop_post(loop, &second.mail);
+    steal_wake_up();
+    assert_int_equal(poll(&fd, 1, 0), 0);
+    (void)usleep(150000);
+    cvm_loop_post(loop, &third.mail);
+    assert_int_equal(poll(&fd, 1, 5000), 1);
+    cvm_loop_process(loop);
+    assert_true(second.is_open && third.is_open);
+    cvm_loop_close(loop, closed, &is_closed);
+    turn_until(loop, &is_closed);
+}
+
 /* --- Timers ----------------------------------------------------------------------------------- */
 
 struct clockwork {
@@ -218,6 +278,23 @@ static void timers_expire_on_a_foreign_loop(void **state)
     turn_until(clockwork.loop, &clockwork.is_closed);
     assert_string_equal(clockwork.order, "1aaa2");
     cvm_timer_free(NULL);
+}
+
+/* What is left of a delay does not depend on when the loop had its last turn. */
+static void timers_count_from_when_they_are_started(void **state)
+{
+    struct clockwork clockwork = {.loop = cvm_loop_new(NULL)};
+    (void)state;
+    clockwork.stopped = cvm_timer_new(clockwork.loop, stopped_expired, &clockwork);
+    cvm_loop_process(clockwork.loop);
+    (void)usleep(300000); /* as after a freeze */
+    cvm_timer_start(clockwork.stopped, 250);
+    cvm_loop_process(clockwork.loop);
+    assert_string_equal(clockwork.order, "");
+    assert_in_range(cvm_loop_timeout_ms(clockwork.loop), 1, 250);
+    cvm_timer_free(clockwork.stopped);
+    cvm_loop_close(clockwork.loop, closed, &clockwork.is_closed);
+    turn_until(clockwork.loop, &clockwork.is_closed);
 }
 
 /* Mail that is always followed by mail must not keep timers from expiring. */
@@ -389,8 +466,10 @@ int main(void)
         cmocka_unit_test(mail_from_many_threads_arrives_in_order),
         cmocka_unit_test(mail_arrives_on_a_borrowed_loop),
         cmocka_unit_test(nothing_is_lost_by_a_foreign_loop),
+        cmocka_unit_test(a_lost_wake_up_does_not_silence_the_mailbox),
         cmocka_unit_test(timers_expire_in_their_order),
         cmocka_unit_test(timers_expire_on_a_foreign_loop),
+        cmocka_unit_test(timers_count_from_when_they_are_started),
         cmocka_unit_test(endless_mail_gives_way_to_timers),
         cmocka_unit_test(a_watch_tells_of_bytes),
         cmocka_unit_test(a_fresh_watch_is_not_lost_by_a_foreign_loop),
