@@ -4,7 +4,7 @@ file(RELATIVE_PATH CVM_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/cvm.pc.in cvm.pc @ONLY)
 configure_package_config_file(cmake/cvm-config.cmake.in cvm-config.cmake
   INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cvm)
-write_basic_package_version_file(cvm-config-version.cmake COMPATIBILITY SameMajorVersion)
+write_basic_package_version_file(cvm-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS cvm RUNTIME)
 install(TARGETS cvm_shared EXPORT cvm LIBRARY ARCHIVE)

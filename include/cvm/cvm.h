@@ -2,19 +2,51 @@
  * libcvm: a certificate vending machine for IoT fleets.
  *
  * All that applications and language bindings read: opaque types, plain functions, no variadic
- * functions, no struct layouts. Stores and platforms are written against cvm/plugin.h instead.
+ * functions, no struct layouts; enums cross as int32_t. Stores and platforms are written against
+ * cvm/plugin.h instead.
  *
- * Threads: an instance (cvm_t) lives on one loop; call its functions from the thread that runs that
- * loop. cvm_post() is the one call for any thread. Different instances may live in different
- * threads.
+ * Threads: an instance (cvm_t) lives on one loop, and the thread that runs the loop is the one that
+ * calls: from the first cvm_run() or cvm_process(), or from when a borrowed loop runs it, until it
+ * has stopped. Before and after that it may be handed from thread to thread. cvm_post(),
+ * cvm_metrics(), cvm_check_uid() and cvm_free() are for any thread; every other call from another
+ * thread is refused as "wrong_thread". Different instances may live in different threads. (Go:
+ * runtime.LockOSThread() for the goroutine that runs the loop.) The library's own threads block all
+ * signals, and it handles none.
  *
  * Completion: an accepted call (it returned NULL) runs its callback exactly once, later, on the
  * loop, never inside the call that started it; also when it is cancelled, times out or the instance
  * stops. A refused call (it returned an error) never runs its callback.
  *
+ * Callbacks may call whatever the thread may call, cvm_stop() and cvm_free() too, but not cvm_run()
+ * and cvm_process(), which are running. No lock of the library's is held meanwhile. user_data is
+ * handed through and never touched.
+ *
  * Ownership: a cvm_error_t that a function returns belongs to the caller (cvm_error_free). What a
  * callback is handed is borrowed until the callback returns. Strings that getters return live as
- * long as the object they were asked of.
+ * long as the object they were asked of. What a call is handed is copied or read before it returns,
+ * unless it says otherwise. A configuration and a request may be freed as soon as they were used.
+ *
+ * Arguments: a NULL where something is needed is "invalid_argument"; a getter of NULL has nothing
+ * to tell (NULL, 0, ""). Every text is UTF-8, ended by NUL, with no other NUL in it.
+ *
+ * fork(): an instance belongs to the process that made it. In a child each call is refused as
+ * "wrong_process", but for cvm_free(), which frees memory alone and leaves alone what is the
+ * parent's: descriptors, locks, threads. What the store has open leaks there. A child may make an
+ * instance of its own.
+ *
+ * exit(): OpenSSL frees what it works with, and a thread that is inside it would crash. The library
+ * keeps, for the whole process, the count of its threads that may be; a handler that cvm_new()
+ * registers by atexit() waits for them (until a key is made, 5 s at most) and lets no other in.
+ * What is the program's: no thread of its own inside a call while another one calls exit(), and no
+ * call from what runs behind that handler (a handler that was registered before the first
+ * cvm_new(), a destructor).
+ *
+ * Files: nothing else in the process may open the files of the file store, by another copy of
+ * SQLite neither: closing a descriptor of such a file drops the locks on it. cvm_backup() makes a
+ * copy. Loops: cvm_new_on_uv() needs the very copy of libuv that the loop is of. uvloop and Node
+ * bring copies of their own, so they drive an instance by cvm_fd(). A program that exports another
+ * OpenSSL or libuv than the library was linked with (Node does) loads it by dlopen() with
+ * RTLD_DEEPBIND.
  */
 #ifndef CVM_CVM_H
 #define CVM_CVM_H
@@ -26,7 +58,18 @@
 extern "C" {
 #endif
 
+#ifndef CVM_API
 #define CVM_API __attribute__((visibility("default")))
+#endif
+
+/* The release that this header is of. Before 1.0 each MINOR has an ABI, and a SONAME, of its own.
+ */
+#define CVM_VERSION_MAJOR 0
+#define CVM_VERSION_MINOR 1
+#define CVM_VERSION_PATCH 0
+/** As one number, which grows: 1002003 for 1.2.3. */
+#define CVM_VERSION_NUMBER                                                                         \
+    (CVM_VERSION_MAJOR * 1000000 + CVM_VERSION_MINOR * 1000 + CVM_VERSION_PATCH)
 
 struct uv_loop_s;
 
@@ -41,8 +84,20 @@ typedef struct cvm_batch_s cvm_batch_t;
 
 /** The library's version, such as "0.1.0". Static. */
 CVM_API const char *cvm_version(void);
+/** CVM_VERSION_NUMBER of the library that was loaded: a binding compares its own with it. */
+CVM_API int32_t cvm_version_number(void);
+/** What is compiled in: "store file", "platform local", "transport http"; NULL past the end.
+ * Static.
+ */
+CVM_API const char *cvm_backend(uint32_t i);
 
 /* --- Errors ----------------------------------------------------------------------------------- */
+
+/* Functions of the program's that have no result. */
+/** Called with a line for people. */
+typedef void (*cvm_warn_cb)(void *user_data, const char *text);
+/** Called on the loop with what cvm_post() was handed. */
+typedef void (*cvm_post_cb)(void *argument);
 
 /** What a caller can do about an error. Each error also has a stable name that says more. */
 typedef enum {
@@ -65,12 +120,16 @@ CVM_API int32_t cvm_error_code(const cvm_error_t *error);
  * too_large, uri_too_long, head_too_large, not_authorized, too_many_requests, invalid_csr,
  * already_registered, in_progress, overloaded, store_unavailable, platform_unavailable,
  * platform_error, unknown. Of the operator's verbs: no_such_device, device_exists,
- * device_registered, not_carried_out, conflict. Of any: configuration, unavailable, internal.
- * Others may follow: go by the code where a name is not known.
+ * device_registered, not_carried_out, conflict. Of any: configuration, unavailable, internal, and
+ * of calls out of turn invalid_argument, wrong_process, wrong_thread, conflict. Others may follow:
+ * go by the code where a name is not known.
  */
 CVM_API const char *cvm_error_name(const cvm_error_t *error);
 /** One line for people; never holds a token or a key. */
 CVM_API const char *cvm_error_text(const cvm_error_t *error);
+/** What it is about: the name of a property, or a file's path (of a long one its end); "" if it is
+ * about neither. */
+CVM_API const char *cvm_error_subject(const cvm_error_t *error);
 /** The step of the flow where it happened, such as "verify"; "" outside the flow. */
 CVM_API const char *cvm_error_step(const cvm_error_t *error);
 /** 1 if the same call may succeed later, else 0. */
@@ -109,16 +168,26 @@ CVM_API int64_t cvm_conf_number(const cvm_conf_t *conf, const char *name);
 CVM_API cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path);
 /** Reads CVM_* variables (CVM_HTTP_LISTEN sets http.listen).
  *  @param warn  called for each CVM_* variable that names no property, or NULL */
-CVM_API cvm_error_t *cvm_conf_load_environment(
-    cvm_conf_t *conf, void (*warn)(void *user_data, const char *text), void *user_data);
+CVM_API cvm_error_t *cvm_conf_load_environment(cvm_conf_t *conf, cvm_warn_cb warn, void *user_data);
 
-/** Called with each line, without its end. From any thread; the log's lines come one at a time, and
- *  so do the audit's. It must not call the library. */
-typedef void (*cvm_log_cb)(void *user_data, const char *line);
+/** How grave a line of the log is. */
+typedef enum {
+    CVM_LOG_ERROR = 0,
+    CVM_LOG_WARNING = 1,
+    CVM_LOG_INFO = 2,
+    CVM_LOG_DEBUG = 3
+} cvm_log_level_t;
+
+/** Called with each line, without its end. With log.deliver = thread from any thread, also from
+ *  several at once and inside calls; what it takes, the thread waits for, and it must not call the
+ *  library. With log.deliver = loop on the loop, one at a time; it may call what a callback may,
+ * and lines that it is too slow for are dropped and counted.
+ *  @param level  a cvm_log_level_t; of the audit always CVM_LOG_INFO */
+typedef void (*cvm_log_cb)(void *user_data, int32_t level, const char *line);
 /** Has the log go to a function instead of log.file; NULL undoes that. */
-CVM_API void cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
+CVM_API cvm_error_t *cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
 /** Likewise the audit, instead of audit.file. */
-CVM_API void cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
+CVM_API cvm_error_t *cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
 
 /** How many properties there are. */
 CVM_API uint32_t cvm_property_count(void);
@@ -145,7 +214,8 @@ CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loo
 /**
  * Opens the store and the platform, to serve devices: brings the store up to date (and makes one
  * that is missing, if store.create is true), and from then on sees to what is due. Requests are
- * refused until the callback has said success; after a failure it may be called again.
+ * refused until the callback has said success; after a failure it may be called again. "conflict",
+ * of CVM_CODE_BUSY: another server has the store, and it is one that only one can work with.
  */
 CVM_API cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** The same for a program that comes by for a call or two, perhaps beside a server: it takes the
@@ -162,26 +232,35 @@ CVM_API const char *cvm_listener(const cvm_t *cvm, uint32_t i);
  *  gets the first reason. */
 CVM_API cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Stops: listeners drain, what was accepted completes, store and platform close; then the callback
- *  (which may be NULL) runs. What a backend holds up for longer than request.deadline and 5 s is
- *  cut short; connections end by their own timeouts. A second call is refused. */
+ *  (which may be NULL) runs. After request.deadline and 5 s the backends are told to close while
+ *  they work; a stop then waits for them however long that takes, and says so in the log each 10 s:
+ *  what works with the instance's memory can't be left behind. Connections end by their own
+ *  timeouts. A second call is refused as "conflict". */
 CVM_API cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
-/** Frees an instance. One that still runs is stopped first: with a loop of its own inside this
- *  call (so not from one of its callbacks), on a caller's loop as soon as that loop has run what is
- *  left. NULL is fine. */
+/** Frees an instance, which must not be used any more. One that still runs is stopped first. With a
+ *  loop of its own that is done inside this call; called from a callback, it is done when the turn
+ *  ends (cvm_run() and cvm_process() return when it is gone); called from another thread than the
+ *  one that runs the instance, it is done by that one, in its next turn. On a caller's loop it is
+ *  done as soon as that loop has run what is left. NULL is fine. */
 CVM_API void cvm_free(cvm_t *cvm);
 
-/** Runs the instance's own loop until cvm_stop() is complete. Not with cvm_new_on_uv(). */
+/** Runs the instance's own loop until cvm_stop() is complete. @return refused: "conflict" with
+ * cvm_new_on_uv(), and from a callback */
 CVM_API cvm_error_t *cvm_run(cvm_t *cvm);
-/** For a foreign loop: a descriptor that is readable when there is work. */
+/** For a foreign loop: a descriptor that is readable when there is work. -1 with cvm_new_on_uv(),
+ * out of turn, and once it has stopped. */
 CVM_API int32_t cvm_fd(const cvm_t *cvm);
 /** For a foreign loop: milliseconds until cvm_process() is due whatever the descriptor says; -1 for
- *  never. Ask again after each call to the library. */
+ *  never; -2 with cvm_new_on_uv() and out of turn. Ask again after each call to the library. */
 CVM_API int32_t cvm_timeout_ms(cvm_t *cvm);
-/** For a foreign loop: does what is due, without waiting. */
-CVM_API void cvm_process(cvm_t *cvm);
-/** Runs function(argument) on the loop. From any thread, while the instance is not freed. */
-CVM_API cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument);
-/** 1 while requests are accepted: started, and not stopping. cvm_check() asks the store too. */
+/** For a foreign loop: does what is due, without waiting (but see cvm_free()). @return refused:
+ * "conflict" with cvm_new_on_uv(), and from a callback */
+CVM_API cvm_error_t *cvm_process(cvm_t *cvm);
+/** Runs function(argument) on the loop. From any thread, while the instance is not freed. @return
+ * refused: "conflict" when it has stopped */
+CVM_API cvm_error_t *cvm_post(cvm_t *cvm, cvm_post_cb function, void *argument);
+/** 1 while requests are accepted: started, and not stopping. cvm_check() asks the store too. 0 out
+ * of turn. */
 CVM_API int32_t cvm_is_ready(const cvm_t *cvm);
 /** Asks whether a registration would succeed, and the device could then connect: the store works,
  * it holds a device (asked until one was seen), the clock may be acted on, and of the certificates,
@@ -225,7 +304,7 @@ CVM_API cvm_error_t *cvm_request_set_transport(cvm_request_t *request, const cha
 /** An id for logs and answers; without one the library makes one. */
 CVM_API cvm_error_t *cvm_request_set_id(cvm_request_t *request, const char *request_id);
 /** Milliseconds until the caller is answered `unknown`; 0 for request.deadline. */
-CVM_API void cvm_request_set_deadline_ms(cvm_request_t *request, uint32_t deadline_ms);
+CVM_API cvm_error_t *cvm_request_set_deadline_ms(cvm_request_t *request, uint32_t deadline_ms);
 
 /** Called once with what came of a request; the result is never NULL. */
 typedef void (*cvm_result_cb)(void *user_data, const cvm_result_t *result);
@@ -252,7 +331,7 @@ CVM_API cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const 
 
 /** Completes a call at once with "unknown". What already has effects runs on until it is recorded
  * or undone. An id that is done or was never given is ignored. */
-CVM_API void cvm_cancel(cvm_t *cvm, uint64_t id);
+CVM_API cvm_error_t *cvm_cancel(cvm_t *cvm, uint64_t id);
 
 /** Why it failed; NULL if the device is registered. Borrowed. */
 CVM_API const cvm_error_t *cvm_result_error(const cvm_result_t *result);
@@ -353,7 +432,7 @@ CVM_API cvm_error_t *cvm_audit_event(cvm_t *cvm, const char *event, const char *
 
 /** From now on (1) the verbs complete once they are recorded, and cvm_reconcile() carries out all
  * of them together, such as by one CRL; 0 undoes that. For changing many devices. */
-CVM_API void cvm_set_deferred(cvm_t *cvm, int32_t is_deferred);
+CVM_API cvm_error_t *cvm_set_deferred(cvm_t *cvm, int32_t is_deferred);
 
 CVM_API const char *cvm_device_uid(const cvm_device_t *device);
 CVM_API int32_t cvm_device_is_enabled(const cvm_device_t *device);
@@ -391,6 +470,7 @@ typedef enum {
 
 /** A batch for up to limit rows (1 to 10000); NULL when out of memory. */
 CVM_API cvm_batch_t *cvm_batch_new(uint32_t limit);
+/** One that is being written goes when that is done. NULL is fine. */
 CVM_API void cvm_batch_free(cvm_batch_t *batch);
 /** Adds a row. token_sha256 is 64 hex digits: a file of a million tokens is hashed by its reader.
  *  Errors: "invalid_request" (uid, hash, or the batch is full). */
@@ -401,13 +481,12 @@ CVM_API const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i);
 /** After the callback: what became of row i, a cvm_row_t. */
 CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
 /** Empties a batch to be filled again. */
-CVM_API void cvm_batch_clear(cvm_batch_t *batch);
+CVM_API cvm_error_t *cvm_batch_clear(cvm_batch_t *batch);
 /** 1: the batch is part of an import of many, for which the caller writes one line into the audit
  * by cvm_audit_event(); the library writes none for what this batch inserts. */
-CVM_API void cvm_batch_set_part(cvm_batch_t *batch, int32_t is_part);
-/** Writes a batch, in one transaction where the store can. It must not be touched until the
- *  callback; cvm_batch_row() tells what was written, also after an error but
- *  "unknown".
+CVM_API cvm_error_t *cvm_batch_set_part(cvm_batch_t *batch, int32_t is_part);
+/** Writes a batch, in one transaction where the store can. Until the callback it can't be changed
+ *  ("conflict"); cvm_batch_row() tells what was written, also after an error but "unknown".
  *  @param replace_tokens  1: existing rows get the new token; their state stays in any case */
 CVM_API cvm_error_t *cvm_import(
     cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data);

@@ -186,7 +186,8 @@ typedef struct cvm_store_ops_s {
      *  anything: that is open()'s. @param error one line on failure @return OK or INVALID */
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
         void **store, char *error, size_t error_size);
-    /** After a failure it may be called again. */
+    /** CONFLICT: only one server can work with it, and another one does. After a failure it may be
+     *  called again. */
     void (*open)(void *store, cvm_op_t *op, cvm_role_t role);
     /** OK if a write could succeed now. */
     void (*ready)(void *store, cvm_op_t *op);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "entry.h"
 #include "error.h"
 #include "instance.h"
 
@@ -18,6 +19,9 @@ cvm_error_t *cvm_set_actor(cvm_t *cvm, const char *user, const char *user_id, co
     const char *texts[ACTOR_FIELDS] = {user, user_id, command};
     char *copies[ACTOR_FIELDS] = {NULL};
     int32_t failed = 0;
+    cvm_error_t *error = cvm_entry(cvm, __func__, 1);
+    if (error)
+        return error;
     for (size_t i = 0; i < ACTOR_FIELDS; i++)
         failed |= texts[i] && !(copies[i] = strdup(texts[i]));
     for (size_t i = 0; i < ACTOR_FIELDS; i++) {
@@ -66,6 +70,9 @@ cvm_error_t *cvm_audit_event(cvm_t *cvm, const char *event, const char *const *n
     const char *const *values, uint32_t count)
 {
     struct cvm_log_field fields[MOST_FIELDS];
+    cvm_error_t *error = cvm_entry(cvm, __func__, event && ((names && values) || !count));
+    if (error)
+        return error;
     if (count > MOST_FIELDS || !is_word(event))
         return cvm_error_new(
             REASON_invalid_request, "an event is a word, with %d fields at most", MOST_FIELDS);

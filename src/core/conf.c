@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/endpoint.h"
+#include "entry.h"
 #include "error.h"
 #include "properties.h"
 
@@ -62,14 +63,20 @@ cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf)
     return copy;
 }
 
-void cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data)
+cvm_error_t *cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, void *user_data)
 {
-    conf->log = (struct cvm_log_sink){callback, user_data};
+    cvm_error_t *error = cvm_check_arguments(__func__, conf != NULL);
+    if (!error)
+        conf->log = (struct cvm_log_sink){callback, user_data};
+    return error;
 }
 
-void cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data)
+cvm_error_t *cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data)
 {
-    conf->audit = (struct cvm_log_sink){callback, user_data};
+    cvm_error_t *error = cvm_check_arguments(__func__, conf != NULL);
+    if (!error)
+        conf->audit = (struct cvm_log_sink){callback, user_data};
+    return error;
 }
 
 const struct cvm_log_sink *cvm_conf_log(const cvm_conf_t *conf)
@@ -93,7 +100,7 @@ static uint32_t index_of(const char *name)
 
 const char *cvm_conf_get(const cvm_conf_t *conf, const char *name)
 {
-    uint32_t i = index_of(name);
+    uint32_t i = conf && name ? index_of(name) : CVM_PROPERTY_COUNT;
     if (i == CVM_PROPERTY_COUNT)
         return NULL;
     return conf->values[i].text ? conf->values[i].text : CVM_PROPERTIES[i].default_text;
@@ -101,7 +108,7 @@ const char *cvm_conf_get(const cvm_conf_t *conf, const char *name)
 
 int64_t cvm_conf_number(const cvm_conf_t *conf, const char *name)
 {
-    uint32_t i = index_of(name);
+    uint32_t i = conf && name ? index_of(name) : CVM_PROPERTY_COUNT;
     return i < CVM_PROPERTY_COUNT ? conf->values[i].number : 0;
 }
 
@@ -161,10 +168,14 @@ static cvm_error_t *refused(const struct cvm_property *property, const char *val
     char form[80];
     cvm_property_form(property, form, sizeof form);
     if (property->type == TYPE_BACKEND)
-        return cvm_error_new(REASON_configuration,
-            "%s takes %s; there is no ':' in what it is set to", property->name, form);
-    return cvm_error_new(
-        REASON_configuration, "%s does not take '%.64s'; it takes %s", property->name, value, form);
+        return cvm_error_about(
+            cvm_error_new(REASON_configuration, "%s takes %s; there is no ':' in what it is set to",
+                property->name, form),
+            property->name);
+    return cvm_error_about(
+        cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s", property->name,
+            value, form),
+        property->name);
 }
 
 static cvm_error_t *set_in(
@@ -173,8 +184,10 @@ static cvm_error_t *set_in(
     uint32_t i = index_of(name);
     int64_t number;
     if (i == CVM_PROPERTY_COUNT)
-        return cvm_error_new(REASON_configuration,
-            "there is no property '%.64s'; `cvm config` lists them all", name);
+        return cvm_error_about(
+            cvm_error_new(REASON_configuration,
+                "there is no property '%.64s'; `cvm config` lists them all", name),
+            name);
     if (cvm_property_parse(&CVM_PROPERTIES[i], value, &number))
         return refused(&CVM_PROPERTIES[i], value);
     char *text = kept(&CVM_PROPERTIES[i], value, folder);
@@ -187,7 +200,8 @@ static cvm_error_t *set_in(
 
 cvm_error_t *cvm_conf_set(cvm_conf_t *conf, const char *name, const char *value)
 {
-    return set_in(conf, name, value, NULL);
+    cvm_error_t *error = cvm_check_arguments(__func__, conf && name && value);
+    return error ? error : set_in(conf, name, value, NULL);
 }
 
 /* Cuts white space off both ends of text, in place. */
@@ -213,13 +227,14 @@ static cvm_error_t *parse_line(cvm_conf_t *conf, char *line, const char *folder)
     return set_in(conf, trim(line), trim(equals + 1), folder);
 }
 
-/* Puts the place in front of what is wrong. Frees error. */
+/* Puts the place in front of what is wrong with the same subject. Frees error. */
 static cvm_error_t *at_place(cvm_error_t *error, const char *place)
 {
     if (!error)
         return NULL;
     cvm_error_t *located =
         cvm_error_new(REASON_configuration, "%.90s: %.165s", place, cvm_error_text(error));
+    (void)cvm_error_about(located, cvm_error_subject(error));
     cvm_error_free(error);
     return located;
 }
@@ -227,6 +242,8 @@ static cvm_error_t *at_place(cvm_error_t *error, const char *place)
 static cvm_error_t *at_line(cvm_error_t *error, const char *file, uint32_t line)
 {
     char place[100];
+    if (error && !*cvm_error_subject(error))
+        (void)cvm_error_about(error, file);
     (void)snprintf(place, sizeof place, "%.78s:%u", file, line);
     return at_place(error, place);
 }
@@ -270,18 +287,22 @@ static char *folder_of(const char *path)
 
 cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path)
 {
-    cvm_error_t *error = NULL;
+    cvm_error_t *error = cvm_check_arguments(__func__, conf && path);
+    if (error)
+        return error;
     char *bytes = malloc(LARGEST_FILE + 1), *folder = folder_of(path);
     FILE *file = fopen(path, "re");
     if (!bytes || !folder) {
         error = cvm_error_out_of_memory();
     } else if (!file) {
-        error = cvm_error_new(REASON_configuration, "%.150s: %s", path, strerror(errno));
+        error = cvm_error_about(
+            cvm_error_new(REASON_configuration, "%.150s: %s", path, strerror(errno)), path);
     } else {
         size_t length = fread(bytes, 1, LARGEST_FILE + 1, file);
         if (ferror(file) || length > LARGEST_FILE)
-            error =
-                cvm_error_new(REASON_configuration, "%.150s: can't be read, or too large", path);
+            error = cvm_error_about(
+                cvm_error_new(REASON_configuration, "%.150s: can't be read, or too large", path),
+                path);
         else
             error = cvm_conf_parse(conf, bytes, length, path, folder);
     }
@@ -312,8 +333,8 @@ static cvm_error_t *at_variable(cvm_error_t *error, const char *variable)
     return at_place(error, place);
 }
 
-static cvm_error_t *load_variable(cvm_conf_t *conf, const char *variable,
-    void (*warn)(void *user_data, const char *text), void *user_data)
+static cvm_error_t *load_variable(
+    cvm_conf_t *conf, const char *variable, cvm_warn_cb warn, void *user_data)
 {
     const char *name = variable + strlen(ENV_PREFIX), *equals = strchr(name, '=');
     if (!equals)
@@ -330,10 +351,9 @@ static cvm_error_t *load_variable(cvm_conf_t *conf, const char *variable,
     return NULL;
 }
 
-cvm_error_t *cvm_conf_load_environment(
-    cvm_conf_t *conf, void (*warn)(void *user_data, const char *text), void *user_data)
+cvm_error_t *cvm_conf_load_environment(cvm_conf_t *conf, cvm_warn_cb warn, void *user_data)
 {
-    cvm_error_t *error = NULL;
+    cvm_error_t *error = cvm_check_arguments(__func__, conf != NULL);
     for (char **variable = environ; variable && *variable && !error; variable++)
         if (strncmp(*variable, ENV_PREFIX, strlen(ENV_PREFIX)) == 0)
             error = load_variable(conf, *variable, warn, user_data);

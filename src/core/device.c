@@ -7,9 +7,11 @@
 #include <string.h>
 
 #include "audit.h"
+#include "base/at_exit.h"
 #include "base/clock.h"
 #include "call.h"
 #include "due.h"
+#include "entry.h"
 #include "instance.h"
 #include "record.h"
 #include "thing.h"
@@ -59,7 +61,7 @@ static void forget_records(struct verb *verb)
 
 static void finish(struct verb *verb, cvm_error_t *error)
 {
-    verb->waiter.callback(verb->waiter.user_data, error);
+    CVM_CALL_OUT(verb->waiter.callback(verb->waiter.user_data, error));
     cvm_error_free(error);
     forget_records(verb);
     cvm_op_clear(&verb->op);
@@ -164,11 +166,14 @@ static void read_device(struct verb *verb)
 }
 
 /* A verb that is ready to start; NULL and error. */
-static struct verb *verb_new(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
-    cvm_done_cb callback, void *user_data, cvm_error_t **error)
+static struct verb *verb_new(cvm_t *cvm, const char *function, const struct verb_kind *kind,
+    const char *uid, cvm_done_cb callback, void *user_data, cvm_error_t **error)
 {
     struct verb *verb = NULL;
-    if (!cvm_is_ready(cvm))
+    *error = cvm_entry(cvm, function, uid && callback);
+    if (*error)
+        return NULL;
+    if (!cvm_is_started(cvm))
         *error = cvm_error_new(REASON_overloaded, "the instance is not ready");
     else if (!cvm_uid_is_valid(uid))
         *error = cvm_error_new(
@@ -184,11 +189,11 @@ static struct verb *verb_new(cvm_t *cvm, const struct verb_kind *kind, const cha
     return verb;
 }
 
-static cvm_error_t *start(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
-    cvm_done_cb callback, void *user_data)
+static cvm_error_t *verb_start(cvm_t *cvm, const char *function, const struct verb_kind *kind,
+    const char *uid, cvm_done_cb callback, void *user_data)
 {
-    cvm_error_t *error = NULL;
-    struct verb *verb = verb_new(cvm, kind, uid, callback, user_data, &error);
+    cvm_error_t *error;
+    struct verb *verb = verb_new(cvm, function, kind, uid, callback, user_data, &error);
     if (verb)
         read_device(verb);
     return error;
@@ -307,13 +312,15 @@ static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1
 cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int32_t is_enabled,
     cvm_done_cb callback, void *user_data)
 {
-    if (!cvm_token_is_valid(token))
-        return cvm_error_new(REASON_invalid_request,
+    cvm_error_t *error = cvm_entry(cvm, __func__, uid && token && callback);
+    if (!error && !cvm_token_is_valid(token))
+        error = cvm_error_new(REASON_invalid_request,
             "device_token must be 1 to 256 printable ASCII characters without \":\"");
-    cvm_error_t *error = cvm_check_uid(cvm, uid);
+    if (!error)
+        error = cvm_check_uid(cvm, uid);
     if (error)
         return error;
-    struct verb *verb = verb_new(cvm, &PUT, uid, callback, user_data, &error);
+    struct verb *verb = verb_new(cvm, __func__, &PUT, uid, callback, user_data, &error);
     if (!verb)
         return error;
     verb->is_enabled = is_enabled != 0;
@@ -325,30 +332,33 @@ cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int3
     return NULL;
 }
 
-void cvm_set_deferred(cvm_t *cvm, int32_t is_deferred)
+cvm_error_t *cvm_set_deferred(cvm_t *cvm, int32_t is_deferred)
 {
-    cvm->is_deferred = is_deferred;
+    cvm_error_t *error = cvm_entry(cvm, __func__, 1);
+    if (!error)
+        cvm->is_deferred = is_deferred;
+    return error;
 }
 
 cvm_error_t *cvm_device_reconcile(
     cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
 {
-    return start(cvm, &RECONCILE, uid, callback, user_data);
+    return verb_start(cvm, __func__, &RECONCILE, uid, callback, user_data);
 }
 
 cvm_error_t *cvm_device_enable(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
 {
-    return start(cvm, &ENABLE, uid, callback, user_data);
+    return verb_start(cvm, __func__, &ENABLE, uid, callback, user_data);
 }
 
 cvm_error_t *cvm_device_disable(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
 {
-    return start(cvm, &DISABLE, uid, callback, user_data);
+    return verb_start(cvm, __func__, &DISABLE, uid, callback, user_data);
 }
 
 cvm_error_t *cvm_device_reset(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
 {
-    return start(cvm, &RESET, uid, callback, user_data);
+    return verb_start(cvm, __func__, &RESET, uid, callback, user_data);
 }
 
 /* RFC 5280 §5.3.1, but for those that a CRL of ours never says: certificateHold is `disable`,
@@ -367,7 +377,9 @@ static int32_t is_reason(const char *name)
 cvm_error_t *cvm_device_revoke(
     cvm_t *cvm, const char *uid, const char *reason, cvm_done_cb callback, void *user_data)
 {
-    cvm_error_t *error = NULL;
+    cvm_error_t *error = cvm_entry(cvm, __func__, uid && callback);
+    if (error)
+        return error;
     if (!reason)
         reason = "unspecified";
     if (!is_reason(reason))
@@ -376,7 +388,7 @@ cvm_error_t *cvm_device_revoke(
             "superseded, "
             "cessationOfOperation or privilegeWithdrawn",
             reason);
-    struct verb *verb = verb_new(cvm, &REVOKE, uid, callback, user_data, &error);
+    struct verb *verb = verb_new(cvm, __func__, &REVOKE, uid, callback, user_data, &error);
     if (!verb)
         return error;
     memcpy(verb->reason, reason, strlen(reason) + 1);
@@ -387,8 +399,8 @@ cvm_error_t *cvm_device_revoke(
 cvm_error_t *cvm_device_remove(
     cvm_t *cvm, const char *uid, int32_t force, cvm_done_cb callback, void *user_data)
 {
-    cvm_error_t *error = NULL;
-    struct verb *verb = verb_new(cvm, &REMOVE, uid, callback, user_data, &error);
+    cvm_error_t *error;
+    struct verb *verb = verb_new(cvm, __func__, &REMOVE, uid, callback, user_data, &error);
     if (!verb)
         return error;
     verb->force = force;

@@ -5,8 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/at_exit.h"
 #include "base/clock.h"
 #include "call.h"
+#include "entry.h"
 #include "instance.h"
 #include "record.h"
 #include "token.h"
@@ -82,7 +84,7 @@ static void answer_one(struct query *query)
         error = cvm_op_error(op);
     else if (!(device = cvm_device_view(query->device, &query->op)))
         error = cvm_error_out_of_memory();
-    query->one(query->user_data, error, device);
+    CVM_CALL_OUT(query->one(query->user_data, error, device));
     cvm_error_free(error);
     cvm_device_view_free(device);
     query_free(query);
@@ -108,7 +110,7 @@ static void got_device(cvm_op_t *op)
 static struct query *query_new(
     const cvm_t *cvm, const char *uid, void *user_data, cvm_error_t **error)
 {
-    if (!cvm_is_ready(cvm)) {
+    if (!cvm_is_started(cvm)) {
         *error = cvm_error_new(REASON_overloaded, "the instance is not ready");
         return NULL;
     }
@@ -124,7 +126,9 @@ static struct query *query_new(
 
 cvm_error_t *cvm_device_get(cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data)
 {
-    cvm_error_t *error = NULL;
+    cvm_error_t *error = cvm_entry(cvm, __func__, uid && callback);
+    if (error)
+        return error;
     if (!cvm_uid_is_valid(uid))
         return cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
@@ -162,8 +166,8 @@ static void got_page(cvm_op_t *op)
         error = cvm_op_error(op);
     else if (!(devices = views_of(op)))
         error = cvm_error_out_of_memory();
-    query->many(query->user_data, error, (const cvm_device_t *const *)devices,
-        devices ? op->record_count : 0, devices ? op->outs[CVM_OUT_CURSOR] : NULL);
+    CVM_CALL_OUT(query->many(query->user_data, error, (const cvm_device_t *const *)devices,
+        devices ? op->record_count : 0, devices ? op->outs[CVM_OUT_CURSOR] : NULL));
     for (uint32_t i = 0; devices && i < op->record_count; i++)
         cvm_device_view_free(devices[i]);
     free(devices);
@@ -174,7 +178,9 @@ static void got_page(cvm_op_t *op)
 cvm_error_t *cvm_device_list(
     cvm_t *cvm, const char *cursor, uint32_t limit, cvm_devices_cb callback, void *user_data)
 {
-    cvm_error_t *error = NULL;
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (error)
+        return error;
     if (!cursor)
         cursor = "";
     if (!limit || limit > LARGEST_PAGE || strlen(cursor) > CVM_CURSOR_SIZE - 1)
@@ -189,95 +195,113 @@ cvm_error_t *cvm_device_list(
 
 /* --- Getters ---------------------------------------------------------------------------------- */
 
+/* NULL for a device or certificate that is NULL. */
+static const cvm_record_t *record_of_device(const cvm_device_t *device)
+{
+    return device ? device->record : NULL;
+}
+
+static const cvm_record_t *record_of(const cvm_certificate_t *certificate)
+{
+    return certificate ? certificate->record : NULL;
+}
+
 static const char *text_or_null(const cvm_record_t *record, uint32_t field)
 {
+    if (!record)
+        return NULL;
     const char *text = cvm_record_text(record, field);
     return *text ? text : NULL;
 }
 
+static int32_t is_set(const cvm_device_t *device, uint32_t field)
+{
+    return device && cvm_record_number(device->record, field) != 0;
+}
+
 const char *cvm_device_uid(const cvm_device_t *device)
 {
-    return cvm_record_text(device->record, CVM_D_DEVICE_UID);
+    return text_or_null(record_of_device(device), CVM_D_DEVICE_UID);
 }
 
 int32_t cvm_device_is_enabled(const cvm_device_t *device)
 {
-    return cvm_record_number(device->record, CVM_D_IS_ENABLED) != 0;
+    return is_set(device, CVM_D_IS_ENABLED);
 }
 
 int32_t cvm_device_is_registered(const cvm_device_t *device)
 {
-    return cvm_record_number(device->record, CVM_D_IS_REGISTERED) != 0;
+    return is_set(device, CVM_D_IS_REGISTERED);
 }
 
 int32_t cvm_device_is_revoked(const cvm_device_t *device)
 {
-    return cvm_record_number(device->record, CVM_D_IS_REVOKED) != 0;
+    return is_set(device, CVM_D_IS_REVOKED);
 }
 
 const char *cvm_device_thing_name(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_D_THING_NAME);
+    return text_or_null(record_of_device(device), CVM_D_THING_NAME);
 }
 
 const char *cvm_device_registered_on(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_D_REGISTERED_ON);
+    return text_or_null(record_of_device(device), CVM_D_REGISTERED_ON);
 }
 
 const char *cvm_device_certificate_id(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_D_CERTIFICATE_ID);
+    return text_or_null(record_of_device(device), CVM_D_CERTIFICATE_ID);
 }
 
 const char *cvm_device_lease(const cvm_device_t *device)
 {
-    return text_or_null(device->record, CVM_D_LEASE_OWNER) ? device->lease : NULL;
+    return text_or_null(record_of_device(device), CVM_D_LEASE_OWNER) ? device->lease : NULL;
 }
 
 const cvm_certificate_t *cvm_device_certificate(const cvm_device_t *device, uint32_t i)
 {
-    return i < device->certificate_count ? &device->certificates[i] : NULL;
+    return device && i < device->certificate_count ? &device->certificates[i] : NULL;
 }
 
 const char *cvm_certificate_id(const cvm_certificate_t *certificate)
 {
-    return cvm_record_text(certificate->record, CVM_C_CERTIFICATE_ID);
+    return text_or_null(record_of(certificate), CVM_C_CERTIFICATE_ID);
 }
 
 const char *cvm_certificate_state(const cvm_certificate_t *certificate)
 {
-    return cvm_record_text(certificate->record, CVM_C_STATE);
+    return text_or_null(record_of(certificate), CVM_C_STATE);
 }
 
 const char *cvm_certificate_serial(const cvm_certificate_t *certificate)
 {
-    return cvm_record_text(certificate->record, CVM_C_SERIAL);
+    return text_or_null(record_of(certificate), CVM_C_SERIAL);
 }
 
 const char *cvm_certificate_not_before(const cvm_certificate_t *certificate)
 {
-    return certificate->not_before;
+    return certificate ? certificate->not_before : NULL;
 }
 
 const char *cvm_certificate_not_after(const cvm_certificate_t *certificate)
 {
-    return certificate->not_after;
+    return certificate ? certificate->not_after : NULL;
 }
 
 const char *cvm_certificate_revoke_after(const cvm_certificate_t *certificate)
 {
-    int32_t is_later = cvm_record_is_state(certificate->record, "retiring") &&
+    int32_t is_later = certificate && cvm_record_is_state(certificate->record, "retiring") &&
                        cvm_record_number(certificate->record, CVM_C_REVOKE_AFTER);
     return is_later ? certificate->revoke_after : NULL;
 }
 
 const char *cvm_certificate_reason(const cvm_certificate_t *certificate)
 {
-    return text_or_null(certificate->record, CVM_C_REASON);
+    return text_or_null(record_of(certificate), CVM_C_REASON);
 }
 
 const char *cvm_certificate_pem(const cvm_certificate_t *certificate)
 {
-    return cvm_record_text(certificate->record, CVM_C_PEM);
+    return text_or_null(record_of(certificate), CVM_C_PEM);
 }

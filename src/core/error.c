@@ -12,18 +12,30 @@ struct reason {
     const char *text;
 };
 
-#define ROW(name, code, status, retryable, text) {#name, CVM_CODE_##code, status, retryable, text},
+#define ROW(id, name, code, status, retryable, text)                                               \
+    {name, CVM_CODE_##code, status, retryable, text},
 static const struct reason REASONS[REASON_COUNT] = {CVM_REASON_MAP(ROW)};
 #undef ROW
 
-static struct cvm_error_s out_of_memory = {REASON_internal, 0, "", "out of memory"};
+static struct cvm_error_s out_of_memory = {REASON_internal, 0, "", "out of memory", ""};
 
 void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text)
 {
     error->reason = reason;
     error->retry_after_s = 0;
     error->step = "";
+    *error->subject = 0;
     (void)snprintf(error->text, sizeof error->text, "%s", text ? text : REASONS[reason].text);
+}
+
+cvm_error_t *cvm_error_about(cvm_error_t *error, const char *subject)
+{
+    if (!error || error == &out_of_memory)
+        return error;
+    size_t length = strlen(subject), most = sizeof error->subject - 1;
+    (void)snprintf(error->subject, sizeof error->subject, "%s",
+        length > most ? subject + length - most : subject);
+    return error;
 }
 
 void cvm_error_retry_after(cvm_error_t *error, uint32_t seconds)
@@ -76,6 +88,11 @@ const char *cvm_error_text(const cvm_error_t *error)
 const char *cvm_error_step(const cvm_error_t *error)
 {
     return error ? error->step : "";
+}
+
+const char *cvm_error_subject(const cvm_error_t *error)
+{
+    return error ? error->subject : "";
 }
 
 int32_t cvm_error_retryable(const cvm_error_t *error)

@@ -74,8 +74,10 @@ static cvm_error_t *find(const struct named *list, uint32_t count, const char *p
         memcpy(context->kind, list[i].name, sizeof context->kind);
         return NULL;
     }
-    return cvm_error_new(REASON_configuration, "%s: there is no '%.*s' here, but %s", property,
-        (int)kind, value, count ? list[0].name : "missing");
+    return cvm_error_about(
+        cvm_error_new(REASON_configuration, "%s: there is no '%.*s' here, but %s", property,
+            (int)kind, value, count ? list[0].name : "missing"),
+        property);
 }
 
 /* The members that a table must have, by their offsets. */
@@ -94,8 +96,11 @@ static cvm_error_t *check_table(
     static const char NOTHING[sizeof(void (*)(void))];
     for (size_t i = 0; i < count; i++)
         if (memcmp((const char *)ops + needs[i], NOTHING, sizeof NOTHING) == 0)
-            return cvm_error_new(REASON_configuration,
-                "%s: its table lacks a function that is needed (of another version?)", property);
+            return cvm_error_about(
+                cvm_error_new(REASON_configuration,
+                    "%s: its table lacks a function that is needed (of another version?)",
+                    property),
+                property);
     return NULL;
 }
 
@@ -110,9 +115,11 @@ static cvm_error_t *check_store(const cvm_t *cvm)
     const cvm_store_ops_t *ops = &cvm->store;
     if (ops->device_fields < CVM_DEVICE_FIELD_COUNT ||
         ops->certificate_fields < CVM_CERTIFICATE_FIELD_COUNT)
-        return cvm_error_new(REASON_configuration,
-            "store: '%s' was built for an older release, and would lose fields",
-            cvm->store_context.kind);
+        return cvm_error_about(
+            cvm_error_new(REASON_configuration,
+                "store: '%s' was built for an older release, and would lose fields",
+                cvm->store_context.kind),
+            "store");
     return check_table("store", ops, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
 }
 
@@ -126,7 +133,7 @@ static cvm_error_t *create_store(cvm_t *cvm, const cvm_registry_t *registry)
         error = check_store(cvm);
     if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(value),
                       &cvm->store_context.self, why, sizeof why))
-        error = cvm_error_new(REASON_configuration, "store: %s", why);
+        error = cvm_error_about(cvm_error_new(REASON_configuration, "store: %s", why), "store");
     return error;
 }
 
@@ -153,7 +160,8 @@ static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
         error = check_platform(cvm);
     if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(value),
                       &cvm->platform_context.self, why, sizeof why))
-        error = cvm_error_new(REASON_configuration, "platform: %s", why);
+        error =
+            cvm_error_about(cvm_error_new(REASON_configuration, "platform: %s", why), "platform");
     return error;
 }
 
@@ -165,6 +173,14 @@ cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
     cvm->store_context.cvm = cvm->platform_context.cvm = cvm;
     cvm_error_t *error = create_store(cvm, &registry);
     return error ? error : create_platform(cvm, &registry);
+}
+
+const char *cvm_backend(uint32_t i)
+{
+    for (uint32_t at = 0; CVM_BUILTIN_NAMES[at]; at++)
+        if (at == i)
+            return CVM_BUILTIN_NAMES[i];
+    return NULL;
 }
 
 /* --- Log and properties ----------------------------------------------------------------------- */

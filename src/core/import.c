@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "audit.h"
+#include "base/at_exit.h"
 #include "base/hex.h"
 #include "call.h"
+#include "entry.h"
 #include "instance.h"
 #include "record.h"
 #include "token.h"
@@ -19,6 +21,7 @@ struct cvm_batch_s {
     cvm_record_t **devices;
     uint8_t *rows; /* what became of each, a cvm_load_t */
     /* While it is written: */
+    int32_t is_busy, must_free;
     cvm_op_t op;
     cvm_batch_cb callback;
     void *user_data;
@@ -41,17 +44,37 @@ cvm_batch_t *cvm_batch_new(uint32_t limit)
     return batch;
 }
 
-void cvm_batch_clear(cvm_batch_t *batch)
+static void batch_clear(cvm_batch_t *batch)
 {
     while (batch->count)
         cvm_record_free(batch->devices[--batch->count]);
+}
+
+/* NULL if the batch is the caller's now. */
+static cvm_error_t *batch_entry(const cvm_batch_t *batch, const char *function, int32_t has_all)
+{
+    cvm_error_t *error = cvm_check_arguments(function, batch && has_all);
+    if (!error && batch->is_busy)
+        error = cvm_error_new(REASON_conflict, "%s: the batch is being written", function);
+    return error;
+}
+
+cvm_error_t *cvm_batch_clear(cvm_batch_t *batch)
+{
+    cvm_error_t *error = batch_entry(batch, __func__, 1);
+    if (!error)
+        batch_clear(batch);
+    return error;
 }
 
 void cvm_batch_free(cvm_batch_t *batch)
 {
     if (!batch)
         return;
-    cvm_batch_clear(batch);
+    batch->must_free = batch->is_busy; /* once it is written */
+    if (batch->is_busy)
+        return;
+    batch_clear(batch);
     cvm_op_clear(&batch->op);
     free(batch->devices);
     free(batch->rows);
@@ -62,6 +85,9 @@ cvm_error_t *cvm_batch_add(
     cvm_batch_t *batch, const char *uid, const char *token_sha256, int32_t is_enabled)
 {
     char hash[CVM_TOKEN_HASH_SIZE];
+    cvm_error_t *error = batch_entry(batch, __func__, uid && token_sha256);
+    if (error)
+        return error;
     if (batch->count == batch->limit)
         return cvm_error_new(REASON_invalid_request, "the batch is full");
     if (!cvm_uid_is_valid(uid) || !cvm_is_hex(token_sha256, 64))
@@ -81,12 +107,12 @@ cvm_error_t *cvm_batch_add(
 
 uint32_t cvm_batch_count(const cvm_batch_t *batch)
 {
-    return batch->count;
+    return batch ? batch->count : 0;
 }
 
 const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i)
 {
-    return i < batch->count ? cvm_record_text(batch->devices[i], CVM_D_DEVICE_UID) : NULL;
+    return batch && i < batch->count ? cvm_record_text(batch->devices[i], CVM_D_DEVICE_UID) : NULL;
 }
 
 int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i)
@@ -96,7 +122,7 @@ int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i)
         [CVM_LOAD_UNCHANGED] = CVM_ROW_UNCHANGED,
         [CVM_LOAD_CONFLICT] = CVM_ROW_CONFLICT,
         [CVM_LOAD_REPLACED] = CVM_ROW_REPLACED};
-    if (i >= batch->count)
+    if (!batch || i >= batch->count)
         return -1;
     return batch->rows[i] <= CVM_LOAD_REPLACED ? (int32_t)ROWS[batch->rows[i]] : CVM_ROW_NONE;
 }
@@ -123,20 +149,33 @@ static void loaded(cvm_op_t *op)
     cvm_error_t *error = cvm_op_error(op);
     if (!error)
         audit(op->cvm, batch);
-    batch->callback(batch->user_data, error, batch);
+    int32_t must_free = batch->must_free;
+    batch->is_busy = 0;
+    CVM_CALL_OUT(batch->callback(batch->user_data, error, batch)); /* which may free it */
     cvm_error_free(error);
+    if (must_free)
+        cvm_batch_free(batch);
 }
 
-void cvm_batch_set_part(cvm_batch_t *batch, int32_t is_part)
+cvm_error_t *cvm_batch_set_part(cvm_batch_t *batch, int32_t is_part)
 {
-    batch->is_part = is_part;
+    cvm_error_t *error = batch_entry(batch, __func__, 1);
+    if (!error)
+        batch->is_part = is_part;
+    return error;
 }
 
 cvm_error_t *cvm_import(
     cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data)
 {
-    if (!cvm_is_ready(cvm))
-        return cvm_error_new(REASON_overloaded, "the instance is not ready");
+    cvm_error_t *error = cvm_entry(cvm, __func__, batch && callback);
+    if (!error)
+        error = batch_entry(batch, __func__, 1);
+    if (!error && !cvm_is_started(cvm))
+        error = cvm_error_new(REASON_overloaded, "the instance is not ready");
+    if (error)
+        return error;
+    batch->is_busy = 1;
     batch->callback = callback;
     batch->user_data = user_data;
     cvm_store_load(cvm, &batch->op, batch->devices, batch->count,

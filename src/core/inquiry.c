@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/at_exit.h"
 #include "call.h"
+#include "entry.h"
 #include "health.h"
 #include "instance.h"
 
@@ -35,8 +37,8 @@ static void note(struct inquiry *inquiry, cvm_error_t *error)
 static void answered(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
-    note(inquiry, cvm_op_error(op));
-    inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error);
+    note(inquiry, cvm_error_about(cvm_op_error(op), inquiry->path ? inquiry->path : ""));
+    CVM_CALL_OUT(inquiry->waiter.callback(inquiry->waiter.user_data, inquiry->error));
     cvm_error_free(inquiry->error);
     cvm_op_clear(op);
     free(inquiry->path);
@@ -56,7 +58,10 @@ static void reloaded(cvm_op_t *op)
 
 cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
-    if (!cvm_is_ready(cvm))
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (error)
+        return error;
+    if (!cvm_is_started(cvm))
         return cvm_error_new(REASON_conflict, "the instance is not started");
     struct inquiry *inquiry = inquiry_new(callback, user_data);
     if (!inquiry)
@@ -108,7 +113,10 @@ static void check_store(cvm_op_t *op)
 
 cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
-    if (!cvm_is_ready(cvm))
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (error)
+        return error;
+    if (!cvm_is_started(cvm))
         return cvm_error_new(REASON_overloaded, "the server is not ready");
     struct inquiry *inquiry = inquiry_new(callback, user_data);
     if (!inquiry)
@@ -119,7 +127,10 @@ cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 
 cvm_error_t *cvm_backup(cvm_t *cvm, const char *path, cvm_done_cb callback, void *user_data)
 {
-    if (!cvm_is_ready(cvm))
+    cvm_error_t *error = cvm_entry(cvm, __func__, path && callback);
+    if (error)
+        return error;
+    if (!cvm_is_started(cvm))
         return cvm_error_new(REASON_overloaded, "the instance is not ready");
     if (!cvm->store.backup)
         return cvm_error_new(REASON_conflict, "this store has means of its own for backups");

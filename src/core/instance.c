@@ -5,22 +5,39 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "audit.h"
+#include "base/at_exit.h"
 #include "base/crypto.h"
 #include "call.h"
+#include "entry.h"
 #include "health.h"
 #include "reconcile.h"
 #include "thing.h"
-#include "version.h"
 
-#define MOST_KEYS_WAITING 32   /* 0.2 s of CPU each: no request waits in vain */
-#define STOP_GRACE_MS     5000 /* beyond request.deadline */
+enum { DELIVER_THREAD, DELIVER_LOOP }; /* as log.deliver's choices */
+
+#define MOST_KEYS_WAITING 32    /* 0.2 s of CPU each: no request waits in vain */
+#define STOP_GRACE_MS     5000  /* beyond request.deadline */
+#define STOP_TOLD_MS      10000 /* how often a stop says that it waits still */
+
+#define TEXT_OF(number)  TEXT_OF_(number)
+#define TEXT_OF_(number) #number
+#define VERSION                                                                                    \
+    TEXT_OF(CVM_VERSION_MAJOR) "." TEXT_OF(CVM_VERSION_MINOR) "." TEXT_OF(CVM_VERSION_PATCH)
 
 const char *cvm_version(void)
 {
-    return CVM_VERSION;
+    return VERSION;
 }
+
+int32_t cvm_version_number(void)
+{
+    return CVM_VERSION_NUMBER;
+}
+
+static int32_t instance_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 
 /* --- New and free ----------------------------------------------------------------------------- */
 
@@ -72,6 +89,12 @@ static int32_t make_throttles(cvm_t *cvm)
     return cvm->log_throttle && cvm->audit_throttle ? 0 : -1;
 }
 
+static void deliver_logs_on(cvm_t *cvm, struct cvm_loop *loop)
+{
+    cvm_log_deliver_on(cvm->log, loop, cvm->metrics);
+    cvm_log_deliver_on(cvm->audit, loop, cvm->metrics);
+}
+
 static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
 {
     cvm->loop = cvm_loop_new(loop);
@@ -84,32 +107,54 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->health ||
         !cvm->threads || !cvm->key_makers || make_throttles(cvm))
         return cvm_error_out_of_memory();
-    const char *version = CVM_VERSION;
+    if (cvm_conf_own_number(cvm->conf, "log.deliver") == DELIVER_LOOP)
+        deliver_logs_on(cvm, cvm->loop);
+    const char *version = VERSION;
     cvm_metrics_set(cvm->metrics, METRIC_BUILD_INFO, &version, 1);
     cvm_metrics_set(cvm->metrics, METRIC_QUEUE_DEPTH, NULL, 0);
     cvm_error_t *error = cvm_host_create_backends(cvm);
     return error ? error : cvm_thing_check_format(cvm);
 }
 
-static void loop_closed(void *argument)
+/* The thread that ran it is done with it: whoever frees it from now on does so himself. */
+static void instance_end(cvm_t *cvm)
 {
-    cvm_t *cvm = argument;
-    struct cvm_waiter stopped = cvm->stopped;
-    int32_t must_free = cvm->is_freed && !cvm->has_own_loop;
-    cvm->is_closed = 1;
-    if (stopped.callback)
-        stopped.callback(stopped.user_data, NULL); /* which may free the instance */
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    cvm->has_ended = 1;
+    int32_t must_free = cvm->is_freed;
+    atomic_store(&cvm->thread, NULL);
+    (void)pthread_mutex_unlock(&cvm->post_lock);
     if (must_free)
         instance_free(cvm);
 }
 
-cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **result)
+static void loop_closed(void *argument)
+{
+    cvm_t *cvm = argument;
+    struct cvm_waiter stopped = cvm->stopped;
+    cvm->is_closed = 1;
+    if (stopped.callback)
+        CVM_CALL_OUT(stopped.callback(stopped.user_data, NULL)); /* which may free the instance */
+    if (!cvm->has_own_loop)
+        instance_end(cvm);
+}
+
+/* Runs what an own loop has left to do, to its end. */
+static void run_to_end(cvm_t *cvm)
+{
+    cvm_bind_thread(cvm);
+    cvm_loop_run(cvm->loop);
+    instance_end(cvm);
+}
+
+static cvm_error_t *instance_new(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **result)
 {
     *result = NULL;
-    cvm_t *cvm = cvm_crypto_init() ? NULL : calloc(1, sizeof *cvm);
+    cvm_t *cvm = cvm_crypto_init() || cvm_at_exit_init() ? NULL : calloc(1, sizeof *cvm);
     if (!cvm)
         return cvm_error_out_of_memory();
     (void)pthread_mutex_init(&cvm->post_lock, NULL); /* can't fail with default attributes */
+    cvm->process = getpid();
     cvm->has_own_loop = !loop;
     cvm->conf = cvm_conf_copy(conf);
     cvm_error_t *error = cvm->conf ? open_logs(cvm) : cvm_error_out_of_memory();
@@ -123,25 +168,69 @@ cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t
     return NULL;
 }
 
+cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm)
+{
+    cvm_error_t *error = cvm_check_arguments(__func__, conf && loop && cvm);
+    return error ? error : instance_new(conf, loop, cvm);
+}
+
 cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm)
 {
-    return cvm_new_on_uv(conf, NULL, cvm);
+    cvm_error_t *error = cvm_check_arguments(__func__, conf && cvm);
+    return error ? error : instance_new(conf, NULL, cvm);
+}
+
+/* In a child of fork(): whatever threads of the parent's may have been working with stays as it is,
+ * and so do descriptors and locks, which are the parent's too. */
+static void instance_forget(cvm_t *cvm)
+{
+    cvm_conf_free(cvm->conf);
+    free(cvm);
+}
+
+static void free_by_mail(struct cvm_mail *mail)
+{
+    (void)instance_stop(CVM_CONTAINER(mail, cvm_t, freeing), NULL, NULL);
+}
+
+/* From another thread than the one that runs it: that one has to. 1 if it is so. */
+static int32_t free_elsewhere(cvm_t *cvm)
+{
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    int32_t is_elsewhere = !cvm->has_ended && cvm_is_elsewhere(cvm);
+    if (is_elsewhere) {
+        cvm->is_freed = 1;
+        cvm->freeing.open = free_by_mail;
+        if (!cvm->is_shut)
+            cvm_loop_post(cvm->loop, &cvm->freeing);
+    }
+    (void)pthread_mutex_unlock(&cvm->post_lock);
+    return is_elsewhere;
+}
+
+static void free_here(cvm_t *cvm)
+{
+    if (!cvm->loop || cvm->has_ended) {
+        instance_free(cvm);
+        return;
+    }
+    int32_t is_in_event = cvm_loop_is_in_event(cvm->loop);
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    cvm->is_freed = 1;
+    (void)pthread_mutex_unlock(&cvm->post_lock);
+    (void)instance_stop(cvm, NULL, NULL);  /* it may be stopping already */
+    if (cvm->has_own_loop && !is_in_event) /* else whoever runs it ends it */
+        run_to_end(cvm);
 }
 
 void cvm_free(cvm_t *cvm)
 {
     if (!cvm)
         return;
-    cvm->is_freed = 1;
-    if (cvm->is_closed || !cvm->loop) {
-        instance_free(cvm);
-        return;
-    }
-    cvm_error_free(cvm_stop(cvm, NULL, NULL)); /* it may be stopping already */
-    if (cvm->has_own_loop) {
-        cvm_loop_run(cvm->loop);
-        instance_free(cvm);
-    }
+    if (cvm->process != getpid())
+        instance_forget(cvm);
+    else if (!free_elsewhere(cvm))
+        free_here(cvm);
 }
 
 /* What the log tells of a server that has started; a command says on its own what it does. */
@@ -216,18 +305,32 @@ static void close_next(cvm_t *cvm)
     cvm_health_stop(cvm->health);
     cvm_throttle_stop(cvm->log_throttle);
     cvm_throttle_stop(cvm->audit_throttle);
+    deliver_logs_on(cvm, NULL);
     close_loop_soon(cvm);
 }
 
 /* A backend does not complete what it was asked: its close has to. Both are closed at once, since
  * the platform may wait for the store. */
-static void cut_short(void *argument)
+static void cut_short(cvm_t *cvm)
 {
-    cvm_t *cvm = argument;
+    cvm->is_cut = 1;
     cvm_log_message(cvm->log, LOG_WARNING,
         "%u operations did not end in time: closing the platform and the store", cvm->running);
     (void)close_platform(cvm);
     (void)close_store(cvm);
+}
+
+/* What works with its memory can't be left behind: a stop takes as long as the backends do. */
+static void stop_takes_long(void *argument)
+{
+    cvm_t *cvm = argument;
+    cvm_timer_start(cvm->stop_timer, STOP_TOLD_MS);
+    if (cvm->is_cut)
+        cvm_log_message(cvm->log, LOG_WARNING,
+            "stopping: waiting for the platform and the store still, %u operations run",
+            cvm->running);
+    else
+        cut_short(cvm);
 }
 
 void cvm_release(cvm_t *cvm)
@@ -241,7 +344,7 @@ void cvm_release(cvm_t *cvm)
 static void tell_started(cvm_t *cvm, cvm_error_t *error)
 {
     char text[160];
-    (void)snprintf(text, sizeof text, "started: cvm %s, store %s, platform %s", CVM_VERSION,
+    (void)snprintf(text, sizeof text, "started: cvm %s, store %s, platform %s", VERSION,
         cvm->store_context.kind, cvm->platform_context.kind);
     if (cvm->state == STATE_STARTING && !error) {
         cvm->is_told = cvm->role == CVM_ROLE_SERVER;
@@ -251,16 +354,20 @@ static void tell_started(cvm_t *cvm, cvm_error_t *error)
         cvm->state = error ? STATE_NEW : STATE_READY;
     else if (!error)
         error = cvm_error_new(REASON_unavailable, "the instance stops");
-    cvm->started.callback(cvm->started.user_data, error);
+    CVM_CALL_OUT(cvm->started.callback(cvm->started.user_data, error));
     cvm_error_free(error);
 }
 
 /* A backend that did not open. */
 static cvm_error_t *why_not_open(const cvm_op_t *op)
 {
-    return cvm_error_new(
-        op->answer == CVM_ANSWER_INVALID ? REASON_configuration : cvm_op_reason(op), "%s: %s",
-        op->side == SIDE_STORE ? "store" : "platform", op->text);
+    const char *property = op->side == SIDE_STORE ? "store" : "platform";
+    enum cvm_reason reason = cvm_op_reason(op);
+    if (op->answer == CVM_ANSWER_INVALID)
+        reason = REASON_configuration;
+    else if (op->answer == CVM_ANSWER_CONFLICT)
+        reason = REASON_in_use;
+    return cvm_error_about(cvm_error_new(reason, "%s: %s", property, op->text), property);
 }
 
 static void start_next(cvm_t *cvm);
@@ -348,6 +455,7 @@ static void start_next(cvm_t *cvm)
 static void start_first(struct cvm_mail *mail)
 {
     cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, starting);
+    cvm_bind_thread(cvm); /* to the one that runs the caller's loop, if it is that */
     start_next(cvm);
     cvm_release(cvm);
 }
@@ -355,7 +463,8 @@ static void start_first(struct cvm_mail *mail)
 static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, void *user_data)
 {
     if (cvm->state != STATE_NEW)
-        return cvm_error_new(REASON_conflict, "the instance was started already");
+        return cvm_error_new(REASON_conflict, "the instance was %s already",
+            cvm->state < STATE_STOPPING ? "started" : "stopped");
     cvm->state = STATE_STARTING;
     cvm->role = role;
     cvm->started = (struct cvm_waiter){callback, user_data};
@@ -368,25 +477,32 @@ static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, voi
 
 cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
-    return start(cvm, CVM_ROLE_SERVER, callback, user_data);
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    return error ? error : start(cvm, CVM_ROLE_SERVER, callback, user_data);
 }
 
 cvm_error_t *cvm_start_command(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
-    return start(cvm, CVM_ROLE_COMMAND, callback, user_data);
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    return error ? error : start(cvm, CVM_ROLE_COMMAND, callback, user_data);
 }
 
-int32_t cvm_is_ready(const cvm_t *cvm)
+int32_t cvm_is_started(const cvm_t *cvm)
 {
     return cvm->state == STATE_READY;
 }
 
+int32_t cvm_is_ready(const cvm_t *cvm)
+{
+    return cvm_may_enter(cvm) && cvm_is_started(cvm);
+}
+
 /* --- Stop ------------------------------------------------------------------------------------- */
 
-cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+static int32_t instance_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     if (cvm->state >= STATE_STOPPING)
-        return cvm_error_new(REASON_conflict, "the instance was stopped already");
+        return -1;
     cvm->stopped = (struct cvm_waiter){callback, user_data};
     char text[80];
     (void)snprintf(text, sizeof text,
@@ -395,58 +511,93 @@ cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     cvm->state = STATE_STOPPING;
     cvm_hold(cvm);
     cvm_reconcile_stop(cvm);
-    cvm->stop_timer = cvm_timer_new(cvm->loop, cut_short, cvm);
+    cvm->stop_timer = cvm_timer_new(cvm->loop, stop_takes_long, cvm);
     if (cvm->stop_timer) /* else it waits for as long as it takes */
         cvm_timer_start(cvm->stop_timer,
             (uint64_t)cvm_conf_own_number(cvm->conf, "request.deadline") + STOP_GRACE_MS);
     cvm_listeners_drain(cvm);
     cvm_host_flush_delays(cvm);
     cvm_release(cvm);
-    return NULL;
+    return 0;
+}
+
+cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    cvm_error_t *error = cvm_entry(cvm, __func__, 1);
+    if (!error && instance_stop(cvm, callback, user_data))
+        error = cvm_error_new(REASON_conflict, "the instance was stopped already");
+    return error;
 }
 
 /* --- Loop and threads ------------------------------------------------------------------------- */
 
+/* NULL if the instance's own loop may be run now. */
+static cvm_error_t *run_entry(const cvm_t *cvm, const char *function)
+{
+    cvm_error_t *error = cvm_entry(cvm, function, 1);
+    if (!error && !cvm->has_own_loop)
+        error = cvm_error_new(REASON_conflict, "%s: the loop is the caller's", function);
+    if (!error && !cvm->has_ended && cvm_loop_is_in_event(cvm->loop))
+        error = cvm_error_new(
+            REASON_conflict, "%s: the loop runs already, and this is a callback", function);
+    return error;
+}
+
 cvm_error_t *cvm_run(cvm_t *cvm)
 {
-    if (!cvm->has_own_loop)
-        return cvm_error_new(REASON_conflict, "the loop is the caller's");
-    if (!cvm->is_closed)
-        cvm_loop_run(cvm->loop);
+    cvm_error_t *error = run_entry(cvm, __func__);
+    if (!error && !cvm->has_ended)
+        run_to_end(cvm);
+    return error;
+}
+
+cvm_error_t *cvm_process(cvm_t *cvm)
+{
+    cvm_error_t *error = run_entry(cvm, __func__);
+    if (error || cvm->has_ended)
+        return error;
+    cvm_bind_thread(cvm);
+    cvm_loop_process(cvm->loop);
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    int32_t is_freed = cvm->is_freed;
+    (void)pthread_mutex_unlock(&cvm->post_lock);
+    if (cvm->is_closed)
+        instance_end(cvm);
+    else if (is_freed)
+        run_to_end(cvm);
     return NULL;
 }
 
 int32_t cvm_fd(const cvm_t *cvm)
 {
-    return cvm->is_closed ? -1 : cvm_loop_fd(cvm->loop);
+    return cvm_may_enter(cvm) && cvm->has_own_loop && !cvm->is_closed ? cvm_loop_fd(cvm->loop) : -1;
 }
 
 int32_t cvm_timeout_ms(cvm_t *cvm)
 {
+    if (!cvm_may_enter(cvm) || !cvm->has_own_loop)
+        return -2;
     return cvm->is_closed ? -1 : cvm_loop_timeout_ms(cvm->loop);
-}
-
-void cvm_process(cvm_t *cvm)
-{
-    if (!cvm->is_closed)
-        cvm_loop_process(cvm->loop);
 }
 
 struct posted {
     struct cvm_mail mail;
-    void (*function)(void *argument);
+    cvm_post_cb function;
     void *argument;
 };
 
 static void run_posted(struct cvm_mail *mail)
 {
-    struct posted *posted = CVM_CONTAINER(mail, struct posted, mail);
-    posted->function(posted->argument);
-    free(posted);
+    struct posted posted = *CVM_CONTAINER(mail, struct posted, mail);
+    free(CVM_CONTAINER(mail, struct posted, mail));
+    CVM_CALL_OUT(posted.function(posted.argument));
 }
 
-cvm_error_t *cvm_post(cvm_t *cvm, void (*function)(void *argument), void *argument)
+cvm_error_t *cvm_post(cvm_t *cvm, cvm_post_cb function, void *argument)
 {
+    cvm_error_t *error = cvm_entry_of_any_thread(cvm, __func__, function != NULL);
+    if (error)
+        return error;
     struct posted *posted = malloc(sizeof *posted);
     if (!posted)
         return cvm_error_out_of_memory();

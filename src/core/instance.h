@@ -3,6 +3,8 @@
 #define CVM_CORE_INSTANCE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
 
 #include "conf.h"
 #include "cvm/plugin.h"
@@ -37,15 +39,20 @@ struct cvm_waiter {
     void *user_data;
 };
 
-#define CVM_MOST_LISTENERS 16
-#define CVM_SUSPENDING     256
+#define CVM_MOST_LISTENERS       16
+#define CVM_SUSPENDING           256
+#define CVM_REGISTRATION_BUCKETS 1024
 
 struct cvm_s {
-    struct cvm_loop *loop; /* gone when is_closed */
+    pid_t process;          /* that made it; see entry.h */
+    _Atomic(void *) thread; /* that runs it; NULL before the first turn, and after the last */
+    struct cvm_loop *loop;  /* gone when is_closed */
     int32_t has_own_loop;
-    pthread_mutex_t post_lock; /* of the next one */
+    pthread_mutex_t post_lock; /* of the next three */
     int32_t is_shut;           /* nothing more can be posted by others */
-    struct cvm_mail starting, closing;
+    int32_t is_freed;          /* by the caller: goes when it has ended */
+    int32_t has_ended;         /* the thread that ran it is done with it */
+    struct cvm_mail starting, closing, freeing;
     struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;
@@ -70,12 +77,12 @@ struct cvm_s {
     int32_t has_devices;                    /* one was seen in the store */
     struct due *suspending[CVM_SUSPENDING]; /* that run, by their devices; due.c */
     int32_t is_deferred;                    /* verbs are done once they are recorded */
-    int32_t is_freed;                       /* by the caller: goes when it has stopped */
+    int32_t is_cut;                         /* the backends were told to close while they work */
     int32_t is_closed;                      /* the loop is */
     uint32_t running; /* operations and delayed calls that must end before it closes */
     struct cvm_delay *delays;
 
-    struct registration *registrations;
+    struct registration *registrations[CVM_REGISTRATION_BUCKETS]; /* by their ids */
     uint32_t registration_count;
     uint64_t last_id;
     struct cvm_reconciler *reconciler;
@@ -83,6 +90,9 @@ struct cvm_s {
     struct cvm_transport *transports[CVM_MOST_LISTENERS];
     uint32_t transport_count;
 };
+
+/* 1 while requests are taken. */
+int32_t cvm_is_started(const cvm_t *cvm);
 
 /* The platform has effects outside the store. */
 static inline int32_t cvm_is_outside(const cvm_t *cvm)

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "builtin.h"
+#include "entry.h"
 #include "instance.h"
 
 static void closed_again(void *argument)
@@ -25,7 +26,10 @@ static cvm_error_t *listen_failed(cvm_t *cvm, cvm_error_t *error)
 
 cvm_error_t *cvm_listen(cvm_t *cvm)
 {
-    if (!cvm_is_ready(cvm))
+    cvm_error_t *error = cvm_entry(cvm, __func__, 1);
+    if (error)
+        return error;
+    if (!cvm_is_started(cvm))
         return cvm_error_new(REASON_conflict, "the instance is not started");
     if (cvm->transport_count)
         return cvm_error_new(REASON_conflict, "the instance listens already");
@@ -33,7 +37,7 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
         const struct cvm_transport_ops *ops = CVM_BUILTIN_TRANSPORTS[i];
         if (strcmp(cvm_conf_own(cvm->conf, ops->property), "off") == 0)
             continue;
-        cvm_error_t *error = ops->open(cvm, cvm->conf, &cvm->transports[cvm->transport_count]);
+        error = ops->open(cvm, cvm->conf, &cvm->transports[cvm->transport_count]);
         if (error)
             return listen_failed(cvm, error);
         cvm->transports[cvm->transport_count++]->cvm = cvm;
@@ -45,7 +49,7 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
 
 const char *cvm_listener(const cvm_t *cvm, uint32_t i)
 {
-    for (uint32_t t = 0; t < cvm->transport_count; t++) {
+    for (uint32_t t = 0; cvm_may_enter(cvm) && t < cvm->transport_count; t++) {
         const struct cvm_transport *transport = cvm->transports[t];
         for (uint32_t j = 0; transport->ops->listener(transport, j); j++)
             if (i-- == 0)

@@ -5,20 +5,25 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/at_exit.h"
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/utf8.h"
 #include "error.h"
+#include "loop.h"
+#include "metrics.h"
 
 #define LONGEST_LINE  2048
 #define LONGEST_VALUE 512
 #define ERROR_SIZE    200
 #define ROOM          (LONGEST_LINE - 2) /* the end of the line always fits */
+#define MOST_WAITING  1024               /* lines for a sink on the loop */
 
 struct cvm_log {
     int fd;
@@ -26,7 +31,19 @@ struct cvm_log {
     enum cvm_log_format format;
     char *path;
     struct cvm_log_sink sink;
-    pthread_mutex_t lock; /* of the sink's calls */
+    pthread_mutex_t lock;  /* of all that follows; not held while the sink is called */
+    struct cvm_loop *loop; /* that the sink is called on; NULL: in the thread that logs */
+    struct cvm_metrics *metrics;
+    uint32_t waiting; /* lines on their way to the loop */
+    uint64_t dropped; /* since that was told last */
+};
+
+/* A line on its way to the loop. */
+struct letter {
+    struct cvm_mail mail;
+    struct cvm_log *log;
+    enum cvm_log_level level;
+    char text[];
 };
 
 static const char *const LEVELS[] = {"error", "warning", "info", "debug"};
@@ -146,18 +163,85 @@ static void append_field(
         line->length = before;
 }
 
-static void deliver(struct cvm_log *log, struct line *line)
+/* The whole line, ended by NUL. */
+static void line_print(struct line *line, const struct cvm_log *log, enum cvm_log_level level,
+    const char *event, const struct cvm_log_field *fields, size_t count)
 {
-    if (log->sink.callback) {
-        line->text[line->length] = 0;
-        (void)pthread_mutex_lock(&log->lock);
-        log->sink.callback(log->sink.user_data, line->text);
-        (void)pthread_mutex_unlock(&log->lock);
+    append_head(line, log, level, event);
+    for (size_t i = 0; i < count; i++) {
+        if (!fields[i].value || !*fields[i].value)
+            continue;
+        append_field(line, log->format, &fields[i]);
+    }
+    if (log->format == LOG_JSON)
+        line->text[line->length++] = '}';
+    line->text[line->length] = 0;
+}
+
+/* --- Delivering ------------------------------------------------------------------------------- */
+
+static void log_call(const struct cvm_log *log, enum cvm_log_level level, const char *text)
+{
+    CVM_CALL_OUT(log->sink.callback(log->sink.user_data, (int32_t)level, text));
+}
+
+/* On the loop. Before the first line that was taken again comes how many were not. */
+static void letter_open(struct cvm_mail *mail)
+{
+    struct letter *letter = CVM_CONTAINER(mail, struct letter, mail);
+    struct cvm_log *log = letter->log;
+    (void)pthread_mutex_lock(&log->lock);
+    uint64_t dropped = log->dropped;
+    log->dropped = 0;
+    log->waiting--;
+    (void)pthread_mutex_unlock(&log->lock);
+    if (dropped) {
+        struct line line = {.length = 0};
+        char text[80];
+        (void)snprintf(text, sizeof text, "%llu lines came too fast and were dropped",
+            (unsigned long long)dropped);
+        line_print(&line, log, LOG_WARNING, "message", &(struct cvm_log_field){"text", text}, 1);
+        log_call(log, LOG_WARNING, line.text);
+    }
+    log_call(log, letter->level, letter->text);
+    free(letter);
+}
+
+/* Under the lock. */
+static void letter_send(struct cvm_log *log, enum cvm_log_level level, const struct line *line)
+{
+    struct letter *letter =
+        log->waiting < MOST_WAITING ? malloc(sizeof *letter + line->length + 1) : NULL;
+    if (!letter) {
+        log->dropped++;
+        cvm_metrics_add(log->metrics, METRIC_LOG_DROPPED, NULL, 1);
         return;
     }
-    line->text[line->length++] = '\n';
-    ssize_t written = write(log->fd, line->text, line->length);
-    (void)written; /* there is nowhere to say that the log is full */
+    *letter = (struct letter){{NULL, letter_open}, log, level};
+    memcpy(letter->text, line->text, line->length + 1);
+    log->waiting++;
+    cvm_loop_post(log->loop, &letter->mail);
+}
+
+static void log_to_sink(struct cvm_log *log, enum cvm_log_level level, const struct line *line)
+{
+    (void)pthread_mutex_lock(&log->lock);
+    int32_t is_on_loop = log->loop != NULL;
+    if (is_on_loop)
+        letter_send(log, level, line);
+    (void)pthread_mutex_unlock(&log->lock);
+    if (!is_on_loop)
+        log_call(log, level, line->text);
+}
+
+void cvm_log_deliver_on(struct cvm_log *log, struct cvm_loop *loop, struct cvm_metrics *metrics)
+{
+    if (!log || !log->sink.callback)
+        return;
+    (void)pthread_mutex_lock(&log->lock);
+    log->loop = loop;
+    log->metrics = metrics;
+    (void)pthread_mutex_unlock(&log->lock);
 }
 
 void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *event,
@@ -166,15 +250,14 @@ void cvm_log_write(struct cvm_log *log, enum cvm_log_level level, const char *ev
     if (!log || level > log->level)
         return;
     struct line line = {.length = 0};
-    append_head(&line, log, level, event);
-    for (size_t i = 0; i < count; i++) {
-        if (!fields[i].value || !*fields[i].value)
-            continue;
-        append_field(&line, log->format, &fields[i]);
+    line_print(&line, log, level, event, fields, count);
+    if (log->sink.callback) {
+        log_to_sink(log, level, &line);
+        return;
     }
-    if (log->format == LOG_JSON)
-        line.text[line.length++] = '}';
-    deliver(log, &line);
+    line.text[line.length++] = '\n';
+    ssize_t written = write(log->fd, line.text, line.length);
+    (void)written; /* there is nowhere to say that the log is full */
 }
 
 void cvm_log_message(struct cvm_log *log, enum cvm_log_level level, const char *format, ...)
@@ -194,7 +277,7 @@ static int open_file(const char *path, cvm_error_t **error)
         return STDERR_FILENO;
     int fd = cvm_files_open(path, O_WRONLY | O_CREAT | O_APPEND, 0640, why, sizeof why);
     if (fd < 0)
-        *error = cvm_error_new(REASON_configuration, "%s", why);
+        *error = cvm_error_about(cvm_error_new(REASON_configuration, "%s", why), path);
     return fd;
 }
 

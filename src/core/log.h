@@ -11,8 +11,10 @@ enum cvm_log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG }; /* as log.le
 enum cvm_log_format { LOG_TEXT, LOG_JSON };                         /* as log.format's */
 
 struct cvm_log;
+struct cvm_loop;
+struct cvm_metrics;
 
-/* Takes the lines instead of a file. */
+/* Takes the lines instead of a file: in whatever thread they come from, or on a loop. */
 struct cvm_log_sink {
     cvm_log_cb callback; /* NULL: none */
     void *user_data;
@@ -26,6 +28,9 @@ struct cvm_log_field {
  * receives why. */
 struct cvm_log *cvm_log_open(const char *path, const struct cvm_log_sink *sink,
     enum cvm_log_level level, enum cvm_log_format format, cvm_error_t **error);
+/* From now on the sink is called on the loop; lines that it is too slow for are dropped and
+ * counted. Without a loop: in the thread again that a line comes from. */
+void cvm_log_deliver_on(struct cvm_log *log, struct cvm_loop *loop, struct cvm_metrics *metrics);
 /* Opens the file again, for after it was moved away. What can't be opened stays as it was. */
 cvm_error_t *cvm_log_reopen(struct cvm_log *log);
 void cvm_log_close(struct cvm_log *log);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "entry.h"
+
 #define MOST_SERIES   256 /* of one metric; more are dropped */
 #define LONGEST_LABEL 256 /* a file's path */
 #define BUCKETS       14
@@ -196,7 +198,9 @@ static void print_histogram(FILE *out, enum cvm_metric metric, const struct seri
 size_t cvm_metrics(cvm_t *cvm, char *text, size_t size)
 {
     size_t length;
-    char *whole = cvm_metrics_render(cvm_metrics_of(cvm), &length);
+    cvm_error_t *error = cvm_entry_of_any_thread(cvm, __func__, text || !size);
+    char *whole = error ? NULL : cvm_metrics_render(cvm_metrics_of(cvm), &length);
+    cvm_error_free(error);
     if (!whole)
         return 0;
     if (size)

@@ -95,6 +95,9 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "How much is logged."},
     {"log.format", TYPE_CHOICE, "text", "text|json",
      "How log lines look."},
+    {"log.deliver", TYPE_CHOICE, "thread", "thread|loop",
+     "Where a program's own log and audit functions are called: in the thread that a line comes from, or on the loop "
+     "(what it is too slow for is dropped and counted). Files don't care."},
     {"log.file", TYPE_PATH, "", NULL,
      "Where log lines go; standard error without it."},
     {"log.refusals_per_address", TYPE_RATE, "60/min", "0 to 1000000/min",

@@ -11,9 +11,11 @@
 #include <string.h>
 
 #include "backoff.h"
+#include "base/at_exit.h"
 #include "base/clock.h"
 #include "call.h"
 #include "due.h"
+#include "entry.h"
 #include "instance.h"
 #include "record.h"
 
@@ -133,7 +135,7 @@ static void pass_tell(
 {
     while (waiter) {
         struct waiter *next = waiter->next;
-        waiter->callback(waiter->user_data, error);
+        CVM_CALL_OUT(waiter->callback(waiter->user_data, error));
         free(waiter);
         cvm_release(reconciler->cvm);
         waiter = next;
@@ -332,7 +334,10 @@ static void reconcile_soon(struct cvm_reconciler *reconciler)
 
 cvm_error_t *cvm_reconcile(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
-    if (!cvm_is_ready(cvm))
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (error)
+        return error;
+    if (!cvm_is_started(cvm))
         return cvm_error_new(REASON_overloaded, "the instance is not ready");
     struct waiter *waiter = calloc(1, sizeof *waiter);
     if (!waiter)

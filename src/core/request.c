@@ -10,6 +10,7 @@
 
 #include "base/hex.h"
 #include "base/secret.h"
+#include "entry.h"
 #include "error.h"
 #include "json.h"
 #include "token.h"
@@ -37,8 +38,6 @@ void cvm_request_free(cvm_request_t *request)
 
 static cvm_error_t *set(char **text, const char *name, const char *value)
 {
-    if (!value)
-        return cvm_error_new(REASON_invalid_request, "%s is missing", name);
     size_t length = strnlen(value, LONGEST_TEXT + 1);
     if (length > LONGEST_TEXT)
         return cvm_error_new(REASON_invalid_request, "%s is too long", name);
@@ -52,46 +51,57 @@ static cvm_error_t *set(char **text, const char *name, const char *value)
 
 static cvm_error_t *set_in(char *text, size_t size, const char *name, const char *value)
 {
-    if (!value || strlen(value) >= size)
-        return cvm_error_new(
-            REASON_invalid_request, "%s is %s", name, value ? "too long" : "missing");
+    if (strlen(value) >= size)
+        return cvm_error_new(REASON_invalid_request, "%s is too long", name);
     (void)snprintf(text, size, "%s", value);
     return NULL;
 }
 
 cvm_error_t *cvm_request_set_uid(cvm_request_t *request, const char *uid)
 {
-    return set(&request->uid, "device_uid", uid);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && uid);
+    return error ? error : set(&request->uid, "device_uid", uid);
 }
 
 cvm_error_t *cvm_request_set_token(cvm_request_t *request, const char *token)
 {
-    return set(&request->token, "device_token", token);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && token);
+    return error ? error : set(&request->token, "device_token", token);
 }
 
 cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const char *pem)
 {
-    return set(&request->csr, "csr", pem);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && pem);
+    return error ? error : set(&request->csr, "csr", pem);
 }
 
 cvm_error_t *cvm_request_set_peer(cvm_request_t *request, const char *address)
 {
-    return set_in(request->peer, sizeof request->peer, "the peer's address", address);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && address);
+    return error ? error
+                 : set_in(request->peer, sizeof request->peer, "the peer's address", address);
 }
 
 cvm_error_t *cvm_request_set_transport(cvm_request_t *request, const char *transport)
 {
-    return set_in(request->transport, sizeof request->transport, "the transport", transport);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && transport);
+    return error
+               ? error
+               : set_in(request->transport, sizeof request->transport, "the transport", transport);
 }
 
 cvm_error_t *cvm_request_set_id(cvm_request_t *request, const char *request_id)
 {
-    return set_in(request->id, sizeof request->id, "the request's id", request_id);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && request_id);
+    return error ? error : set_in(request->id, sizeof request->id, "the request's id", request_id);
 }
 
-void cvm_request_set_deadline_ms(cvm_request_t *request, uint32_t deadline_ms)
+cvm_error_t *cvm_request_set_deadline_ms(cvm_request_t *request, uint32_t deadline_ms)
 {
-    request->deadline_ms = deadline_ms;
+    cvm_error_t *error = cvm_check_arguments(__func__, request != NULL);
+    if (!error)
+        request->deadline_ms = deadline_ms;
+    return error;
 }
 
 static int32_t copy_text(char **to, const char *from)

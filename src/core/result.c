@@ -119,12 +119,14 @@ int32_t cvm_error_render(
     const char *name, const char *message, const char *request_id, char *body, size_t size)
 {
     cvm_error_t error;
-    enum cvm_reason reason = REASON_ok;
-    while (reason < REASON_COUNT && strcmp(cvm_reason_name(reason), name) != 0)
+    enum cvm_reason reason = name ? REASON_ok : REASON_internal;
+    while (name && reason < REASON_COUNT && strcmp(cvm_reason_name(reason), name) != 0)
         reason++;
     if (reason == REASON_COUNT)
         reason = REASON_internal;
     int32_t status = cvm_reason_http_status(reason);
+    if (!body || !size)
+        return status;
     cvm_error_set(&error, reason, message);
     cJSON *root = cJSON_CreateObject();
     if (!root || add_error(root, status, &error, request_id) ||
@@ -138,62 +140,62 @@ int32_t cvm_error_render(
 
 const cvm_error_t *cvm_result_error(const cvm_result_t *result)
 {
-    return result->error.reason == REASON_ok ? NULL : &result->error;
+    return !result || result->error.reason == REASON_ok ? NULL : &result->error;
 }
 
 const char *cvm_result_request_id(const cvm_result_t *result)
 {
-    return result->request_id;
+    return result ? result->request_id : NULL;
 }
 
 const char *cvm_result_endpoint(const cvm_result_t *result)
 {
-    return result->endpoint;
+    return result ? result->endpoint : NULL;
 }
 
 const char *cvm_result_thing_name(const cvm_result_t *result)
 {
-    return result->thing_name;
+    return result ? result->thing_name : NULL;
 }
 
 const char *cvm_result_device_certificate(const cvm_result_t *result)
 {
-    return result->device_certificate;
+    return result ? result->device_certificate : NULL;
 }
 
 const char *cvm_result_root_ca(const cvm_result_t *result)
 {
-    return result->root_ca;
+    return result ? result->root_ca : NULL;
 }
 
 const char *cvm_result_certificate_id(const cvm_result_t *result)
 {
-    return result->certificate_id;
+    return result ? result->certificate_id : NULL;
 }
 
 const char *cvm_result_public_key(const cvm_result_t *result)
 {
-    return result->public_key;
+    return result ? result->public_key : NULL;
 }
 
 const char *cvm_result_private_key(const cvm_result_t *result)
 {
-    return result->private_key;
+    return result ? result->private_key : NULL;
 }
 
 const char *cvm_result_server_time(const cvm_result_t *result)
 {
-    return *result->server_time ? result->server_time : NULL;
+    return result && *result->server_time ? result->server_time : NULL;
 }
 
 int32_t cvm_result_http_status(const cvm_result_t *result)
 {
-    return result->http_status;
+    return result ? result->http_status : 0;
 }
 
 const char *cvm_result_body(const cvm_result_t *result, size_t *length)
 {
     if (length)
-        *length = result->body_length;
-    return result->body;
+        *length = result ? result->body_length : 0;
+    return result ? result->body : NULL;
 }

@@ -10,6 +10,7 @@
 
 #include "base/crypto.h"
 #include "base/hex.h"
+#include "entry.h"
 #include "error.h"
 
 #define LONGEST_UID   128
@@ -96,6 +97,9 @@ cvm_error_t *cvm_token(const void *secret, size_t secret_length, const char *uid
     const char *second, int32_t hmac, char token[65])
 {
     uint8_t digest[32];
+    cvm_error_t *error = cvm_check_arguments(__func__, secret && uid && token);
+    if (error)
+        return error;
     if (cvm_crypto_init())
         return cvm_error_out_of_memory();
     if (!secret_length || secret_length > INT32_MAX)

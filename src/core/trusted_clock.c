@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "call.h"
+#include "entry.h"
 #include "instance.h"
 
 #define HOUR_MS      INT64_C(3600000)
@@ -135,7 +136,7 @@ const char *cvm_clock_doubt(cvm_t *cvm)
     int64_t now_ms = cvm_now_ms();
     int32_t is_doubted = clock_is_wrong(clock, now_ms);
     clock_tell(cvm, is_doubted);
-    if (!clock->is_busy && cvm->role == CVM_ROLE_SERVER && cvm_is_ready(cvm)) {
+    if (!clock->is_busy && cvm->role == CVM_ROLE_SERVER && cvm_is_started(cvm)) {
         clock_compare(cvm, now_ms, !is_doubted);
         if (is_doubted && !clock->is_busy && cvm_monotonic_ms() - clock->asked_ms >= ASK_AGAIN_MS)
             clock_ask(cvm);
@@ -145,6 +146,9 @@ const char *cvm_clock_doubt(cvm_t *cvm)
 
 cvm_error_t *cvm_check_clock(cvm_t *cvm)
 {
+    cvm_error_t *error = cvm_entry(cvm, __func__, 1);
+    if (error)
+        return error;
     const char *why = cvm_clock_doubt(cvm);
     return why ? cvm_error_new(REASON_platform_unavailable, "%s", why) : NULL;
 }

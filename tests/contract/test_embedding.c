@@ -79,21 +79,24 @@ static void a_platform_that_lacks_a_function_is_refused(void **state)
 /* --- Logs ------------------------------------------------------------------------------------- */
 
 struct lines {
+    pthread_mutex_t lock; /* lines may come from several threads at once */
     uint32_t count, broken;
-    uint32_t running; /* calls at this moment: without a lock, since they come one at a time */
     pthread_t loop;
     uint32_t from_others;
+    uint32_t levels[CVM_LOG_DEBUG + 1];
     char last[512];
 };
 
-static void take_line(void *user_data, const char *line)
+static void take_line(void *user_data, int32_t level, const char *line)
 {
     struct lines *lines = user_data;
-    lines->broken += lines->running++ != 0 || !*line || strpbrk(line, "\r\n") != NULL;
+    (void)pthread_mutex_lock(&lines->lock);
+    lines->broken += !*line || strpbrk(line, "\r\n") != NULL || level < 0 || level > CVM_LOG_DEBUG;
     lines->count++;
+    lines->levels[level & 3]++;
     lines->from_others += !pthread_equal(lines->loop, pthread_self());
     (void)snprintf(lines->last, sizeof lines->last, "%s", line);
-    lines->running--;
+    (void)pthread_mutex_unlock(&lines->lock);
 }
 
 static cvm_conf_t *conf_with_lines(struct lines *log, struct lines *audit)
@@ -101,9 +104,11 @@ static cvm_conf_t *conf_with_lines(struct lines *log, struct lines *audit)
     static const struct setting SETTINGS[] = {
         {"log.file", ""}, {"audit.file", ""}, {"log.level", "debug"}, {NULL, NULL}};
     cvm_conf_t *conf = harness_conf(SETTINGS);
+    (void)pthread_mutex_init(&log->lock, NULL);
+    (void)pthread_mutex_init(&audit->lock, NULL);
     log->loop = audit->loop = pthread_self();
-    cvm_conf_set_log(conf, take_line, log);
-    cvm_conf_set_audit(conf, take_line, audit);
+    assert_null(cvm_conf_set_log(conf, take_line, log));
+    assert_null(cvm_conf_set_audit(conf, take_line, audit));
     return conf;
 }
 
@@ -157,8 +162,8 @@ static void who_sets_none_gets_the_file_again(void **state)
     cvm_conf_t *conf = conf_with_lines(&log, &audit);
     (void)snprintf(path, sizeof path, "%s/log", harness_folder());
     assert_null(cvm_conf_set(conf, "log.file", path));
-    cvm_conf_set_log(conf, NULL, NULL);
-    cvm_conf_set_audit(conf, NULL, NULL);
+    assert_null(cvm_conf_set_log(conf, NULL, NULL));
+    assert_null(cvm_conf_set_audit(conf, NULL, NULL));
     cvm_t *cvm = instance_new(conf, why, sizeof why);
     assert_non_null(cvm);
     assert_null(cvm_start(cvm, done, &is_started));
@@ -169,34 +174,87 @@ static void who_sets_none_gets_the_file_again(void **state)
     assert_int_equal(access(path, F_OK), 0);
 }
 
-/* A store logs from a thread of its own while the loop logs too. */
-static void lines_of_threads_come_one_at_a_time(void **state)
+static const struct setting ON_THE_LOOP[] = {
+    {"log.file", ""}, {"log.level", "debug"}, {"log.deliver", "loop"}, {NULL, NULL}};
+
+struct loop_lines {
+    cvm_t *cvm;
+    pthread_t loop;
+    int count, elsewhere, posted;
+    char last[200];
+};
+
+static void count_post(void *argument)
 {
-    enum { DEVICES = 40 };
-    struct lines log = {.count = 0}, audit = {.count = 0};
-    static struct outcome outcomes[DEVICES];
+    ++*(int *)argument;
+}
+
+/* It may call the library, since it is a callback like others. */
+static void take_on_loop(void *user_data, int32_t level, const char *line)
+{
+    struct loop_lines *lines = user_data;
+    (void)level;
+    lines->count++;
+    lines->elsewhere += !pthread_equal(lines->loop, pthread_self());
+    (void)snprintf(lines->last, sizeof lines->last, "%s", line);
+    if (lines->cvm && !lines->posted && cvm_is_ready(lines->cvm))
+        assert_null(cvm_post(lines->cvm, count_post, &lines->posted));
+}
+
+/* The store's thread has something to say too, and all that was said comes before the end. */
+static void lines_come_on_the_loop(void **state)
+{
+    struct loop_lines lines = {.loop = pthread_self()};
     char why[200] = "";
     int is_started = 0;
+    struct outcome outcome;
     (void)state;
-    cvm_conf_t *conf = conf_with_lines(&log, &audit);
+    cvm_conf_t *conf = harness_conf(ON_THE_LOOP);
+    assert_null(cvm_conf_set_log(conf, take_on_loop, &lines));
+    lines.cvm = instance_new(conf, why, sizeof why);
+    assert_non_null(lines.cvm);
+    assert_null(cvm_start(lines.cvm, done, &is_started));
+    assert_int_equal(lines.count, 0); /* never inside a call */
+    turn_until(&is_started, 1);
+    assert_string_equal(device_add(lines.cvm, UID), "ok");
+    assert_string_equal(register_now(lines.cvm, UID, NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    turn_until(&lines.posted, 1);
+    int is_stopped = 0;
+    instance_stop(lines.cvm, &is_stopped);
+    turn_until(&is_stopped, 1);
+    assert_non_null(strstr(lines.last, "stopped"));
+    assert_int_equal(lines.elsewhere, 0);
+    instance_free(lines.cvm);
+}
+
+/* What is too fast is dropped and counted, in the metrics and by a line. */
+static void lines_that_are_too_many_are_counted(void **state)
+{
+    enum { MOST_WAITING = 1024, EVENTS = 1500 };
+    struct loop_lines lines = {.loop = pthread_self()};
+    char why[200] = "", expected[80];
+    int is_started = 0;
+    (void)state;
+    cvm_conf_t *conf = harness_conf(ON_THE_LOOP);
+    assert_null(cvm_conf_set_audit(conf, take_on_loop, &lines));
     cvm_t *cvm = instance_new(conf, why, sizeof why);
     assert_non_null(cvm);
-    assert_null(cvm_start(cvm, done, &is_started)); /* its thread logs that there was no store */
-    for (int i = 0; i < DEVICES; i++) {
-        cvm_error_t *error = cvm_listen(cvm);
-        cvm_error_free(error);
-    }
+    assert_null(cvm_start(cvm, done, &is_started));
     turn_until(&is_started, 1);
-    for (int i = 0; i < DEVICES; i++)
-        register_start(cvm, "unknown", "x", NULL, 0, &outcomes[i]);
-    for (int i = 0; i < DEVICES; i++) {
-        outcome_wait(&outcomes[i]);
-        outcome_clear(&outcomes[i]);
-    }
+    for (int i = 0; i < EVENTS; i++)
+        assert_null(cvm_audit_event(cvm, "event", NULL, NULL, 0));
+    assert_int_equal(lines.count, 0);
+    turn_until(&lines.count, MOST_WAITING + 1); /* the first of them says how many are missing */
+    char *text = malloc(1 << 16);
+    (void)cvm_metrics(cvm, text, 1 << 16);
+    (void)snprintf(
+        expected, sizeof expected, "\ncvm_log_lines_dropped_total %d\n", EVENTS - MOST_WAITING);
+    assert_non_null(strstr(text, expected));
+    free(text);
+    assert_null(cvm_audit_event(cvm, "event", NULL, NULL, 0));
+    turn_until(&lines.count, MOST_WAITING + 2);
     instance_end(cvm);
-    assert_true(log.from_others > 0);
-    assert_true(log.count >= DEVICES);
-    assert_int_equal(log.broken, 0);
 }
 
 /* --- Metrics ---------------------------------------------------------------------------------- */
@@ -310,7 +368,8 @@ int main(void)
         TEST(a_platform_that_lacks_a_function_is_refused),
         TEST(the_program_gets_the_lines),
         TEST(who_sets_none_gets_the_file_again),
-        TEST(lines_of_threads_come_one_at_a_time),
+        TEST(lines_come_on_the_loop),
+        TEST(lines_that_are_too_many_are_counted),
         TEST(metrics_are_asked_for_by_their_size),
         TEST(a_command_makes_no_store),
         TEST(a_command_takes_no_older_store),

@@ -26,6 +26,27 @@ static void an_instance_starts_and_stops(void **state)
     instance_free(cvm);
 }
 
+static void started_or_not(void *user_data, const cvm_error_t *error)
+{
+    (void)error;
+    ++*(int *)user_data;
+}
+
+static void never(void *user_data, const cvm_result_t *result)
+{
+    (void)user_data;
+    (void)result;
+    fail();
+}
+
+static void never_a_device(void *user_data, const cvm_error_t *error, const cvm_device_t *device)
+{
+    (void)user_data;
+    (void)error;
+    (void)device;
+    fail();
+}
+
 static void nothing_is_taken_before_the_start_and_after_the_stop(void **state)
 {
     struct outcome outcome = {.calls = 0};
@@ -34,10 +55,10 @@ static void nothing_is_taken_before_the_start_and_after_the_stop(void **state)
     cvm_conf_t *conf = harness_conf(NULL);
     cvm_request_t *request = cvm_request_new();
     assert_null(cvm_new(conf, &cvm));
-    cvm_error_t *error = cvm_register(cvm, request, NULL, &outcome, NULL);
+    cvm_error_t *error = cvm_register(cvm, request, never, &outcome, NULL);
     assert_string_equal(cvm_error_name(error), "overloaded");
     cvm_error_free(error);
-    error = cvm_device_get(cvm, "D", NULL, NULL);
+    error = cvm_device_get(cvm, "D", never_a_device, NULL);
     assert_string_equal(cvm_error_name(error), "overloaded");
     cvm_error_free(error);
     error = cvm_listen(cvm);
@@ -49,10 +70,10 @@ static void nothing_is_taken_before_the_start_and_after_the_stop(void **state)
     cvm = instance_start(NULL);
     int is_stopped = 0;
     instance_stop(cvm, &is_stopped);
-    error = cvm_register(cvm, request, NULL, &outcome, NULL);
+    error = cvm_register(cvm, request, never, &outcome, NULL);
     assert_string_equal(cvm_error_name(error), "overloaded");
     cvm_error_free(error);
-    error = cvm_reconcile(cvm, NULL, NULL);
+    error = cvm_reconcile(cvm, started_or_not, NULL);
     assert_string_equal(cvm_error_name(error), "overloaded");
     cvm_error_free(error);
     turn_until(&is_stopped, 1);
@@ -92,16 +113,10 @@ static void an_instance_that_did_not_start_can_be_started_again(void **state)
     for (int i = 0; i < 3; i++) /* nothing is left behind */
         assert_null(instance_try(BROKEN, why, sizeof why));
     cvm = instance_start(NULL);
-    cvm_error_t *error = cvm_start(cvm, NULL, NULL);
+    cvm_error_t *error = cvm_start(cvm, started_or_not, NULL);
     assert_string_equal(cvm_error_name(error), "conflict");
     cvm_error_free(error);
     instance_end(cvm);
-}
-
-static void started_or_not(void *user_data, const cvm_error_t *error)
-{
-    (void)error;
-    ++*(int *)user_data;
 }
 
 /* The store is open by then, and stays it. */

@@ -106,6 +106,25 @@ static void register_both(cvm_t *cvm)
     }
 }
 
+/* The record says it, but what of it is due can't be read: the verb must not say that it is done. */
+static void a_verb_is_told_that_its_device_could_not_be_read(void **state)
+{
+    static const struct {
+        const char *call;
+        uint32_t nth;
+    } READS[] = {{"get", 2}, {"get_certificates", 1}};
+    (void)state;
+    cvm_t *cvm = start("fake:");
+    register_both(cvm);
+    for (size_t i = 0; i < LENGTH(READS); i++) {
+        faults_plan(READS[i].call, READS[i].nth, FAULT_UNAVAILABLE);
+        assert_string_equal(device_disable(cvm, UIDS[i]), "not_carried_out");
+        assert_string_equal(device_disable(cvm, UIDS[i]), "ok");
+        assert_int_equal(fake_count("", FAKE_ACTIVE), LENGTH(UIDS) - i - 1);
+    }
+    instance_end(cvm);
+}
+
 /* Of two devices that are due, one fails: it is its own verb that hears of it. */
 static void a_verb_is_told_what_became_of_its_own_device(void **state)
 {
@@ -465,6 +484,7 @@ int main(void)
         TEST(items_that_fail_hold_nothing_up),
         TEST(writes_that_fail_hold_nothing_up),
         TEST(a_scan_that_fails_holds_nothing_up),
+        TEST(a_verb_is_told_that_its_device_could_not_be_read),
         TEST(a_verb_is_told_what_became_of_its_own_device),
         TEST(a_device_is_reconciled_alone),
         TEST(a_verb_does_not_scan),

@@ -187,6 +187,7 @@ static int32_t add_stubs(const cvm_host_t *its_host, cvm_registry_t *registry)
 
 const cvm_plugin_fn CVM_BUILTIN_PLUGINS[] = {add_stubs};
 const uint32_t CVM_BUILTIN_PLUGIN_COUNT = 1;
+const char *const CVM_BUILTIN_NAMES[] = {NULL};
 const struct cvm_transport_ops *const CVM_BUILTIN_TRANSPORTS[] = {NULL};
 const uint32_t CVM_BUILTIN_TRANSPORT_COUNT = 0;
 

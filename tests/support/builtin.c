@@ -14,6 +14,7 @@ const cvm_plugin_fn CVM_BUILTIN_PLUGINS[] = {
 const uint32_t CVM_BUILTIN_PLUGIN_COUNT =
     sizeof CVM_BUILTIN_PLUGINS / sizeof CVM_BUILTIN_PLUGINS[0];
 
+const char *const CVM_BUILTIN_NAMES[] = {NULL};
 const struct cvm_transport_ops *const CVM_BUILTIN_TRANSPORTS[] = {
     &CVM_HTTP_TRANSPORT, &CVM_OPS_TRANSPORT};
 const uint32_t CVM_BUILTIN_TRANSPORT_COUNT =

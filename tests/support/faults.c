@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#define MOST 64
+#define MOST 128
 
 static struct {
     char call[32];

@@ -77,6 +77,11 @@ int harness_tear_down(void **state)
     return 0;
 }
 
+void harness_remove_folder(void)
+{
+    remove_tree(folder);
+}
+
 const char *harness_folder(void)
 {
     return folder;

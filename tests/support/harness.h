@@ -19,6 +19,8 @@ int harness_tear_down(void **state);
 /* The folder, and the store's file in it. */
 const char *harness_folder(void);
 const char *harness_store(void);
+/* Removes it early, for a process that does not come to its tear-down. */
+void harness_remove_folder(void);
 /* Makes a CA in the folder: for platform "local:". Returns that property's value. */
 const char *harness_make_ca(void);
 /* The same, once it is made. */

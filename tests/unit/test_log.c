@@ -2,6 +2,7 @@
 #include "support/test.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -252,6 +253,51 @@ static void times_are_rfc_3339(void **state)
     assert_true(cvm_now_ms() > INT64_C(1700000000000));
 }
 
+/* --- A program's own function ------------------------------------------------------------------
+ */
+
+/* Each of two lines waits for the other to be on its way too: a lock around the function, against
+ * which a program's own could stand, would end that for good. */
+struct meeting {
+    pthread_barrier_t both;
+    atomic_int met;
+};
+
+static void meet(void *user_data, int32_t level, const char *line)
+{
+    struct meeting *meeting = user_data;
+    assert_int_equal(level, CVM_LOG_WARNING);
+    assert_non_null(strstr(line, "text=hello"));
+    (void)pthread_barrier_wait(&meeting->both);
+    meeting->met++;
+}
+
+static void *say_hello(void *log)
+{
+    cvm_log_message(log, LOG_WARNING, "hello");
+    return NULL;
+}
+
+static void no_lock_is_held_while_a_line_is_taken(void **state)
+{
+    struct meeting meeting = {.met = 0};
+    const struct cvm_log_sink sink = {meet, &meeting};
+    cvm_error_t *error = NULL;
+    pthread_t other;
+    (void)state;
+    assert_int_equal(pthread_barrier_init(&meeting.both, NULL, 2), 0);
+    struct cvm_log *log = cvm_log_open("", &sink, LOG_INFO, LOG_TEXT, &error);
+    assert_non_null(log);
+    (void)alarm(30);
+    assert_int_equal(pthread_create(&other, NULL, say_hello, log), 0);
+    (void)say_hello(log);
+    (void)pthread_join(other, NULL);
+    (void)alarm(0);
+    assert_int_equal(meeting.met, 2);
+    (void)pthread_barrier_destroy(&meeting.both);
+    cvm_log_close(log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,6 +309,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_moved_file_is_opened_again, set_up, tear_down),
         cmocka_unit_test(a_file_that_can_not_be_opened_is_named),
         cmocka_unit_test_setup_teardown(threads_do_not_mix_their_lines, set_up, tear_down),
+        cmocka_unit_test(no_lock_is_held_while_a_line_is_taken),
         cmocka_unit_test(times_are_rfc_3339),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,8 @@
 /* What a uid makes of thing.name_format, with and without the limit of a CN. */
 #include "support/test.h"
 
+#include <unistd.h>
+
 #include "error.h"
 #include "instance.h"
 #include "thing.h"
@@ -37,7 +39,7 @@ static void a_format_leaves_room_for_a_uid(void **state)
     char format[200];
     (void)state;
     for (int fixed = 60; fixed < 70; fixed++) {
-        struct cvm_s cvm = {.platform.flags = CVM_PLATFORM_NAME_IS_CN};
+        struct cvm_s cvm = {.process = getpid(), .platform.flags = CVM_PLATFORM_NAME_IS_CN};
         (void)snprintf(format, sizeof format, "%%DEVICE_UID%%%0*d", fixed, 0);
         cvm.conf = cvm_conf_new();
         assert_null(cvm_conf_set(cvm.conf, "thing.name_format", format));
@@ -59,7 +61,7 @@ static void a_format_leaves_room_for_a_uid(void **state)
 /* An instance that has what names are made of, and nothing else. */
 static void expect(const char *format, size_t uid_length, uint32_t flags, const char *expected)
 {
-    struct cvm_s cvm = {.platform.flags = flags};
+    struct cvm_s cvm = {.process = getpid(), .platform.flags = flags};
     char uid[200], name[CVM_THING_NAME_SIZE];
     cvm.conf = cvm_conf_new();
     assert_null(cvm_conf_set(cvm.conf, "thing.name_format", format));

@@ -17,8 +17,9 @@ struct world {
     char lines[MOST_LINES][600];
 };
 
-static void take_line(void *user_data, const char *line)
+static void take_line(void *user_data, int32_t level, const char *line)
 {
+    (void)level;
     struct world *world = user_data;
     assert_true(world->count < MOST_LINES);
     (void)snprintf(world->lines[world->count++], sizeof world->lines[0], "%s",

@@ -113,6 +113,8 @@ static cvm_answer_t open_locks(struct store *store, struct failure failure)
     cvm_answer_t answer = cvm_lock_open(&store->lock, store->path, failure.text, failure.size);
     if (answer == CVM_ANSWER_OK && store->role == CVM_ROLE_SERVER)
         answer = cvm_lock_serve(&store->lock, failure.text, failure.size);
+    if (answer == CVM_ANSWER_BUSY)
+        return CVM_ANSWER_CONFLICT;
     return answer == CVM_ANSWER_OK
                ? cvm_generation_enter(&store->lock, store->path, failure.text, failure.size)
                : answer;

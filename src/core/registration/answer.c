@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "audit.h"
+#include "base/at_exit.h"
 #include "base/clock.h"
 #include "record.h"
 
@@ -94,7 +95,7 @@ void cvm_answer(struct registration *r)
     }
     count_attempt(r);
     log_attempt(r, "registration");
-    r->callback(r->user_data, &r->result);
+    CVM_CALL_OUT(r->callback(r->user_data, &r->result));
 }
 
 /* The caller waits no longer. What has effects runs on. */

@@ -153,7 +153,7 @@ static void retired(void *argument, const char *name, const cvm_error_t *error)
 
 void cvm_issue_retire_previous(struct registration *r)
 {
-    if (r->current && cvm_is_ready(r->cvm) && !cvm_clock_doubt(r->cvm)) {
+    if (r->current && cvm_is_started(r->cvm) && !cvm_clock_doubt(r->cvm)) {
         cvm_record_t *previous = r->current;
         r->current = NULL;
         cvm_due_carry_out(r->cvm, &CVM_DUE_KINDS[DUE_RETIREMENT], previous, retired, NULL);

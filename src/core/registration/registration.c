@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "entry.h"
 #include "flow.h"
 #include "media_type.h"
 #include "record.h"
@@ -46,15 +47,20 @@ static void begin(struct cvm_mail *mail)
     cvm_flow_begin(r);
 }
 
+static struct registration **bucket_of(cvm_t *cvm, uint64_t id)
+{
+    return &cvm->registrations[id % CVM_REGISTRATION_BUCKETS];
+}
+
 static void link_in(struct registration *r)
 {
     cvm_t *cvm = r->cvm;
     r->id = ++cvm->last_id;
-    r->next = cvm->registrations;
-    r->link = &cvm->registrations;
+    r->link = bucket_of(cvm, r->id);
+    r->next = *r->link;
     if (r->next)
         r->next->link = &r->next;
-    cvm->registrations = r;
+    *r->link = r;
     cvm_metrics_set(cvm->metrics, METRIC_QUEUE_DEPTH, NULL, ++cvm->registration_count);
 }
 
@@ -98,7 +104,7 @@ static cvm_error_t *admit(const cvm_t *cvm, const cvm_request_t *request)
 {
     /* What a draining transport still has on its way is served too. */
     int32_t is_draining = cvm->state == STATE_STOPPING && cvm->transport_count && cvm->running;
-    int32_t is_ready = cvm_is_ready(cvm) || is_draining;
+    int32_t is_ready = cvm_is_started(cvm) || is_draining;
     if (is_ready && cvm->registration_count < cvm_conf_own_number(cvm->conf, "limit.requests"))
         return NULL;
     const char *labels[] = {"error", "overloaded", request ? request->transport : "api"};
@@ -112,7 +118,9 @@ static cvm_error_t *admit(const cvm_t *cvm, const cvm_request_t *request)
 cvm_error_t *cvm_register(
     cvm_t *cvm, const cvm_request_t *request, cvm_result_cb callback, void *user_data, uint64_t *id)
 {
-    cvm_error_t *error = admit(cvm, request);
+    cvm_error_t *error = cvm_entry(cvm, __func__, request && callback);
+    if (!error)
+        error = admit(cvm, request);
     if (error)
         return error;
     struct registration *r = registration_new(cvm, request, callback, user_data);
@@ -125,7 +133,9 @@ cvm_error_t *cvm_register(
 cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *media_type,
     const void *bytes, size_t length, cvm_result_cb callback, void *user_data, uint64_t *id)
 {
-    cvm_error_t *error = admit(cvm, request);
+    cvm_error_t *error = cvm_entry(cvm, __func__, (bytes || !length) && callback);
+    if (!error)
+        error = admit(cvm, request);
     if (error)
         return error;
     struct registration *r = registration_new(cvm, request, callback, user_data);
@@ -133,7 +143,7 @@ cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *me
         return cvm_error_out_of_memory();
     r->must_render = 1;
     error = cvm_media_type_is_taken(media_type)
-                ? cvm_request_read(r->request, bytes, length)
+                ? cvm_request_read(r->request, bytes ? bytes : "", length)
                 : cvm_error_new(REASON_unsupported_media_type, NULL);
     if (error) {
         cvm_error_set(&r->result.error, error->reason, error->text);
@@ -143,9 +153,13 @@ cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *me
     return NULL;
 }
 
-void cvm_cancel(cvm_t *cvm, uint64_t id)
+cvm_error_t *cvm_cancel(cvm_t *cvm, uint64_t id)
 {
-    for (struct registration *r = cvm->registrations; r; r = r->next)
+    cvm_error_t *error = cvm_entry(cvm, __func__, 1);
+    if (error)
+        return error;
+    for (struct registration *r = *bucket_of(cvm, id); r; r = r->next)
         if (r->id == id)
             cvm_timer_start(r->deadline, 0); /* later: a callback never runs inside a call */
+    return NULL;
 }
