@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 static _Atomic int64_t wall_ahead_ms, monotonic_ahead_ms;
@@ -36,31 +37,66 @@ uint64_t cvm_monotonic_ms(void)
 
 void cvm_sleep_us(uint32_t us)
 {
-    const struct timespec wait = {us / 1000000, (long)(us % 1000000) * 1000};
+    const struct timespec wait = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
     (void)nanosleep(&wait, NULL);
 }
 
-static void broken_down(int64_t ms, struct tm *utc)
+/* --- The calendar ----------------------------------------------------------------------------- */
+
+#define EPOCH_DAYS                                                                                 \
+    719468 /* from 1 March of the year 0, where years of the rule below begin, to 1970 */
+
+/* Days from 1970 to the first day of a month (0 to 12), of years from 1 on. In a year that begins
+ * in March the leap day is the last, and five months have 153 days. */
+static int64_t days_before(int64_t year, int64_t month)
 {
-    time_t seconds = (time_t)(ms / 1000);
-    if (!gmtime_r(&seconds, utc))
-        *utc = (struct tm){.tm_mday = 1, .tm_year = 70};
+    int64_t months = year * 12 + month - 2; /* since March of the year 0 */
+    int64_t years = months / 12, leap_days = years / 4 - years / 100 + years / 400;
+    return years * 365 + leap_days + (months % 12 * 153 + 2) / 5 - EPOCH_DAYS;
 }
 
-char *cvm_rfc3339(int64_t ms, char text[CVM_RFC3339_SIZE])
+int64_t cvm_utc_ms(const struct tm *utc)
+{
+    int64_t days = days_before(utc->tm_year + INT64_C(1900), utc->tm_mon) + utc->tm_mday - 1;
+    return (((days * 24 + utc->tm_hour) * 60 + utc->tm_min) * 60 + utc->tm_sec) * 1000;
+}
+
+void cvm_utc(int64_t ms, struct tm *utc)
+{
+    int64_t seconds = ms >= 0 && ms < CVM_UTC_END_MS ? ms / 1000 : 0;
+    int64_t days = seconds / 86400, year = 1970 + days / 366; /* or a few more */
+    while (days_before(year + 1, 0) <= days)
+        year++;
+    int32_t month = 0;
+    while (month < 11 && days_before(year, month + 1) <= days)
+        month++;
+    *utc = (struct tm){.tm_year = (int)(year - 1900),
+        .tm_mon = month,
+        .tm_mday = (int)(days - days_before(year, month)) + 1,
+        .tm_hour = (int)(seconds % 86400 / 3600),
+        .tm_min = (int)(seconds % 3600 / 60),
+        .tm_sec = (int)(seconds % 60),
+        .tm_wday = (int)((days + 4) % 7), /* 1 January 1970 was a Thursday */
+        .tm_yday = (int)(days - days_before(year, 0))};
+}
+
+char *cvm_print_utc(int64_t ms, const char *form, char *text, size_t size)
 {
     struct tm utc;
-    broken_down(ms, &utc);
-    if (!strftime(text, CVM_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%SZ", &utc))
+    cvm_utc(ms, &utc);
+    if (!strftime(text, size, form, &utc))
         *text = 0;
     return text;
 }
 
+char *cvm_rfc3339(int64_t ms, char text[CVM_RFC3339_SIZE])
+{
+    return cvm_print_utc(ms, "%Y-%m-%dT%H:%M:%SZ", text, CVM_RFC3339_SIZE);
+}
+
 char *cvm_rfc3339_ms(int64_t ms, char text[CVM_RFC3339_SIZE])
 {
-    struct tm utc;
-    broken_down(ms, &utc);
-    size_t used = strftime(text, CVM_RFC3339_SIZE, "%Y-%m-%dT%H:%M:%S", &utc);
+    size_t used = strlen(cvm_print_utc(ms, "%Y-%m-%dT%H:%M:%S", text, CVM_RFC3339_SIZE));
     (void)snprintf(text + used, CVM_RFC3339_SIZE - used, ".%03dZ", (int)(ms % 1000));
     return text;
 }

@@ -2,6 +2,7 @@
 #ifndef CVM_BASE_CLOCK_H
 #define CVM_BASE_CLOCK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define CVM_RFC3339_SIZE 32
@@ -14,6 +15,14 @@ uint64_t cvm_monotonic_ms(void);
 /* Blocks the thread. */
 void cvm_sleep_us(uint32_t us);
 
+/* The calendar, by numbers of 64 bits: time_t has 32 on some machines, and ends in 2038 there. */
+struct tm;
+#define CVM_UTC_END_MS INT64_C(253402300800000) /* the year 10000 */
+/* A time's parts in UTC; of one outside 1970 to 9999 those of 1970's beginning. */
+void cvm_utc(int64_t ms, struct tm *utc);
+int64_t cvm_utc_ms(const struct tm *utc);
+/* As strftime() prints it; "" where there is no room. Returns text. */
+char *cvm_print_utc(int64_t ms, const char *form, char *text, size_t size);
 /* RFC 3339 in UTC, whole seconds: "2026-01-31T12:00:00Z". Returns text. */
 char *cvm_rfc3339(int64_t ms, char text[CVM_RFC3339_SIZE]);
 /* The same with milliseconds, for logs. */

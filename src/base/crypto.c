@@ -8,6 +8,8 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include "clock.h"
+
 int32_t cvm_crypto_init(void)
 {
     uint8_t byte;
@@ -22,5 +24,15 @@ int32_t cvm_crypto_init(void)
 int64_t cvm_asn1_time_ms(const ASN1_TIME *time)
 {
     struct tm utc;
-    return ASN1_TIME_to_tm(time, &utc) ? (int64_t)timegm(&utc) * 1000 : 0;
+    return ASN1_TIME_to_tm(time, &utc) ? cvm_utc_ms(&utc) : 0;
+}
+
+int32_t cvm_asn1_time_set(ASN1_TIME *time, int64_t ms)
+{
+    char text[32];
+    if (ms < 0 || ms >= CVM_UTC_END_MS)
+        return -1;
+    return ASN1_TIME_set_string_X509(time, cvm_print_utc(ms, "%Y%m%d%H%M%SZ", text, sizeof text))
+               ? 0
+               : -1;
 }

@@ -70,11 +70,8 @@ static void find_stem(const char *store, char stem[LONGEST_STEM])
 
 static void print_dated(const struct backup *backup, char path[LONGEST_PATH])
 {
-    char date[DATE_LENGTH + 1] = "";
-    time_t now = (time_t)(cvm_now_ms() / 1000);
-    struct tm utc;
-    if (gmtime_r(&now, &utc))
-        (void)strftime(date, sizeof date, DATE_FORM, &utc);
+    char date[DATE_LENGTH + 1];
+    (void)cvm_print_utc(cvm_now_ms(), DATE_FORM, date, sizeof date);
     (void)snprintf(path, LONGEST_PATH, "%.3900s%s%s-%s" DATE_SUFFIX, backup->folder,
         backup->folder[strlen(backup->folder) - 1] == '/' ? "" : "/", backup->stem, date);
 }
@@ -82,13 +79,11 @@ static void print_dated(const struct backup *backup, char path[LONGEST_PATH])
 /* The text is a date as print_dated() writes it, and nothing like it: strptime() takes more. */
 static int32_t is_date(const char *text)
 {
-    char again[DATE_LENGTH + 1] = "";
+    char again[DATE_LENGTH + 1];
     struct tm utc = {0};
-    const char *end = strptime(text, DATE_FORM, &utc);
-    time_t time = timegm(&utc);
-    if (end != text + DATE_LENGTH || !gmtime_r(&time, &utc))
+    if (strptime(text, DATE_FORM, &utc) != text + DATE_LENGTH)
         return 0;
-    (void)strftime(again, sizeof again, DATE_FORM, &utc);
+    (void)cvm_print_utc(cvm_utc_ms(&utc), DATE_FORM, again, sizeof again);
     return strncmp(text, again, DATE_LENGTH) == 0;
 }
 

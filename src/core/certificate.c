@@ -9,6 +9,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
+#include "base/clock.h"
 #include "base/hex.h"
 #include "record.h"
 
@@ -49,7 +50,7 @@ static int32_t set_time(cvm_record_t *certificate, uint32_t field, const ASN1_TI
     struct tm parts;
     if (!ASN1_TIME_to_tm(time, &parts))
         return -1;
-    return cvm_record_set_number(certificate, field, (int64_t)timegm(&parts) * 1000);
+    return cvm_record_set_number(certificate, field, cvm_utc_ms(&parts));
 }
 
 static int32_t fill_in(cvm_record_t *certificate, X509 *x509)

@@ -86,7 +86,7 @@ def test_schemas_are_schemas():
 def test_errors_are_those_of_the_library():
     """Each code of the one table in the code, with its status and whether a retry may help."""
     source = next(path for path in (REPOSITORY / "src").rglob("*.h") if "define CVM_REASON_MAP(" in path.read_text())
-    rows = re.findall(r'X\(\w+,\s*"(\w+)",\s*\w+,\s*(\d+),\s*([01]),\', source.read_text())
+    rows = re.findall(r'X\(\w+,\s*"(\w+)",\s*\w+,\s*(\d+),\s*([01]),', source.read_text())
     known = {name: (int(status), retryable == "1") for name, status, retryable in rows if name not in NOT_OF_HTTP}
     assert errors_of_the_document() == known
 

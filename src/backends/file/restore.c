@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -250,12 +249,7 @@ static void restore_name(struct restoring *restoring, const char *date)
 /* Of several in one second, all but the first have a number. */
 static void restore_date(char date[DATE_SIZE], int nth)
 {
-    time_t now = (time_t)(cvm_now_ms() / 1000);
-    struct tm utc;
-    size_t length = 0;
-    *date = 0;
-    if (gmtime_r(&now, &utc))
-        length = strftime(date, DATE_SIZE, "%Y%m%dT%H%M%SZ", &utc);
+    size_t length = strlen(cvm_print_utc(cvm_now_ms(), "%Y%m%dT%H%M%SZ", date, DATE_SIZE));
     if (nth)
         (void)snprintf(date + length, DATE_SIZE - length, "-%d", nth + 1);
 }

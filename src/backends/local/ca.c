@@ -241,10 +241,10 @@ static int32_t set_times(const struct ca *ca, X509 *certificate, int64_t backdat
     leaf->not_after_ms = (now_ms + validity_ms) / 1000 * 1000;
     if (leaf->not_after_ms > end_ms)
         leaf->not_after_ms = end_ms;
-    return ASN1_TIME_set(X509_getm_notBefore(certificate), leaf->not_before_ms / 1000) &&
-                   ASN1_TIME_set(X509_getm_notAfter(certificate), leaf->not_after_ms / 1000)
-               ? 0
-               : -1;
+    return cvm_asn1_time_set(X509_getm_notBefore(certificate), leaf->not_before_ms) ||
+                   cvm_asn1_time_set(X509_getm_notAfter(certificate), leaf->not_after_ms)
+               ? -1
+               : 0;
 }
 
 static int32_t set_names(const struct ca *ca, X509 *certificate, const char *common_name)

@@ -38,9 +38,10 @@ static const struct {
 
 static int32_t set_times(X509_CRL *crl, int64_t this_update_ms, int64_t next_update_ms)
 {
-    ASN1_TIME *this_update = ASN1_TIME_set(NULL, this_update_ms / 1000);
-    ASN1_TIME *next_update = ASN1_TIME_set(NULL, next_update_ms / 1000);
-    int set = this_update && next_update && X509_CRL_set1_lastUpdate(crl, this_update) &&
+    ASN1_TIME *this_update = ASN1_TIME_new(), *next_update = ASN1_TIME_new();
+    int set = this_update && next_update && !cvm_asn1_time_set(this_update, this_update_ms) &&
+              !cvm_asn1_time_set(next_update, next_update_ms) &&
+              X509_CRL_set1_lastUpdate(crl, this_update) &&
               X509_CRL_set1_nextUpdate(crl, next_update);
     ASN1_TIME_free(this_update);
     ASN1_TIME_free(next_update);
@@ -125,10 +126,11 @@ int32_t cvm_crl_add(
     struct crl *crl, const char *serial_hex, int64_t revoked_at_ms, const char *reason)
 {
     X509_REVOKED *revoked = X509_REVOKED_new();
-    ASN1_TIME *date = ASN1_TIME_set(NULL, revoked_at_ms / 1000);
+    ASN1_TIME *date = ASN1_TIME_new();
     BIGNUM *number = NULL;
     ASN1_INTEGER *serial = NULL;
-    int32_t failed = !revoked || !date || !BN_hex2bn(&number, serial_hex) ||
+    int32_t failed = !revoked || !date || cvm_asn1_time_set(date, revoked_at_ms) ||
+                     !BN_hex2bn(&number, serial_hex) ||
                      !(serial = BN_to_ASN1_INTEGER(number, NULL)) ||
                      !X509_REVOKED_set_serialNumber(revoked, serial) ||
                      !X509_REVOKED_set_revocationDate(revoked, date) ||

@@ -17,29 +17,29 @@
 #include "ca.h"
 #include "crl.h"
 #include "local.h"
+#include "made.h"
 
 #define LONGEST_PATH  4096
 #define ROOT_YEARS    30
 #define ISSUING_YEARS 20
 #define SERVER_DAYS   365
-#define DAY_S         86400
-#define YEAR_S        (INT64_C(365) * DAY_S)
+#define DAY_MS        (INT64_C(86400) * 1000)
+#define YEAR_MS       (365 * DAY_MS)
 #define LONGEST_NAMES 8192
 
 /* --- Certificates of the CA's own ------------------------------------------------------------- */
 
 struct profile {
     const char *common_name, *basic_constraints, *key_usage, *extended_key_usage, *names;
-    int64_t lifetime_s;
+    int64_t lifetime_ms;
 };
 
 /* 1 January of last year: a device with a slow clock checks these. */
-static time_t beginning(void)
+static int64_t beginning_ms(void)
 {
-    time_t now = (time_t)(cvm_now_ms() / 1000);
     struct tm utc;
-    (void)gmtime_r(&now, &utc);
-    return timegm(&(struct tm){.tm_year = utc.tm_year - 1, .tm_mday = 1});
+    cvm_utc(cvm_now_ms(), &utc);
+    return cvm_utc_ms(&(struct tm){.tm_year = utc.tm_year - 1, .tm_mday = 1});
 }
 
 /* Does the clock lie within the issuer's life? Else what is made now is of no use, then or ever. */
@@ -50,15 +50,16 @@ static int32_t is_within(X509 *issuer)
                           now_ms < cvm_asn1_time_ms(X509_get0_notAfter(issuer)));
 }
 
-static int32_t set_validity(X509 *certificate, X509 *issuer, int64_t lifetime_s)
+static int32_t set_validity(X509 *certificate, X509 *issuer, int64_t lifetime_ms)
 {
-    time_t end = (time_t)(cvm_now_ms() / 1000 + lifetime_s);
-    if (issuer && (int64_t)end * 1000 > cvm_asn1_time_ms(X509_get0_notAfter(issuer)))
-        end = (time_t)(cvm_asn1_time_ms(X509_get0_notAfter(issuer)) / 1000);
-    return is_within(issuer) && ASN1_TIME_set(X509_getm_notBefore(certificate), beginning()) &&
-                   ASN1_TIME_set(X509_getm_notAfter(certificate), end)
-               ? 0
-               : -1;
+    int64_t begin_ms = beginning_ms(), end_ms = cvm_now_ms() + lifetime_ms;
+    if (issuer && end_ms > cvm_asn1_time_ms(X509_get0_notAfter(issuer)))
+        end_ms = cvm_asn1_time_ms(X509_get0_notAfter(issuer));
+    return !is_within(issuer) || cvm_asn1_time_set(X509_getm_notBefore(certificate), begin_ms) ||
+                   cvm_asn1_time_set(X509_getm_notAfter(certificate), end_ms) ||
+                   !cvm_made_lives(certificate, begin_ms, end_ms)
+               ? -1
+               : 0;
 }
 
 static int32_t add_profile(X509 *certificate, X509 *issuer, const struct profile *profile)
@@ -88,7 +89,7 @@ static X509 *certify(
         !X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8,
             (const unsigned char *)profile->common_name, -1, -1, 0) ||
         !X509_set_issuer_name(certificate, issuer ? X509_get_subject_name(issuer) : subject) ||
-        set_validity(certificate, issuer, profile->lifetime_s) ||
+        set_validity(certificate, issuer, profile->lifetime_ms) ||
         !X509_set_pubkey(certificate, key) ||
         add_profile(certificate, issuer ? issuer : certificate, profile) ||
         !X509_sign(certificate, issuer_key, EVP_sha256())) {
@@ -147,9 +148,9 @@ struct new_ca {
 static int32_t make_ca(struct new_ca *ca)
 {
     const struct profile root = {"libcvm root CA", "critical,CA:TRUE",
-        "critical,keyCertSign,cRLSign", NULL, NULL, ROOT_YEARS * YEAR_S};
+        "critical,keyCertSign,cRLSign", NULL, NULL, ROOT_YEARS * YEAR_MS};
     const struct profile issuing = {"libcvm issuing CA", "critical,CA:TRUE,pathlen:0",
-        "critical,keyCertSign,cRLSign", NULL, NULL, ISSUING_YEARS * YEAR_S};
+        "critical,keyCertSign,cRLSign", NULL, NULL, ISSUING_YEARS * YEAR_MS};
     ca->root_key = EVP_EC_gen("P-256");
     ca->issuing_key = EVP_EC_gen("P-256");
     if (!ca->root_key || !ca->issuing_key)
@@ -205,6 +206,22 @@ static int32_t write_first_crl(const char *folder, char *error, size_t error_siz
     return failed ? -1 : 0;
 }
 
+/* The chain with its CRLs, as they are on disk. */
+static int32_t check_made(
+    const struct new_ca *made, const char *folder, char *error, size_t error_size)
+{
+    char crls[LONGEST_PATH];
+    (void)snprintf(crls, sizeof crls, "%s/crl.pem", folder);
+    struct ca *ca = cvm_ca_load(folder, error, error_size);
+    int32_t failed = -1;
+    if (ca && (X509_cmp(ca->root, made->root) || X509_cmp(ca->issuing, made->issuing)))
+        (void)snprintf(error, error_size, "%s: holds another CA than was made", folder);
+    else if (ca)
+        failed = cvm_made_verify(ca->issuing, ca->root, NULL, 0, crls, error, error_size);
+    cvm_ca_free(ca);
+    return failed;
+}
+
 int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase,
     char *error, size_t error_size)
 {
@@ -215,7 +232,8 @@ int32_t cvm_local_init(const char *folder, const char *root_key, const char *pas
     else
         failed = write_keys(&ca, folder, root_key, passphrase, error, error_size) ||
                  write_certificates(&ca, folder, error, error_size) ||
-                 write_first_crl(folder, error, error_size);
+                 write_first_crl(folder, error, error_size) ||
+                 check_made(&ca, folder, error, error_size);
     X509_free(ca.root);
     X509_free(ca.issuing);
     EVP_PKEY_free(ca.root_key);
@@ -289,7 +307,12 @@ static int32_t write_server_certificate(const struct ca *ca, EVP_PKEY *key,
     char *chain = joined(leaf, ca->chain_pem);
     int32_t failed = -1;
     if (chain)
-        failed = cvm_files_replace(path, chain, strlen(chain), 0644, (gid_t)-1, error, error_size);
+        failed = cvm_made_verify(certificate, ca->root, ca->issuing, X509_PURPOSE_SSL_SERVER, NULL,
+                     error, error_size) ||
+                         cvm_files_replace(
+                             path, chain, strlen(chain), 0644, (gid_t)-1, error, error_size)
+                     ? -1
+                     : 0;
     else
         (void)snprintf(error, error_size, "%s could not be signed%s", path,
             is_within(ca->issuing) ? "" : ": the clock lies outside the issuing CA's life");
@@ -304,7 +327,7 @@ static int32_t certify_server(const struct ca *ca, EVP_PKEY *key, const char *co
     const char *names, const char *path, char *error, size_t error_size)
 {
     const struct profile profile = {common_name, "critical,CA:FALSE", "critical,digitalSignature",
-        "serverAuth", names, (int64_t)SERVER_DAYS * DAY_S};
+        "serverAuth", names, SERVER_DAYS * DAY_MS};
     return write_server_certificate(ca, key, &profile, path, error, error_size);
 }
 
@@ -357,7 +380,7 @@ static int32_t is_due(const struct ca *ca, X509 *certificate)
 {
     int64_t begin_ms = cvm_asn1_time_ms(X509_get0_notBefore(certificate));
     int64_t end_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate));
-    int64_t now_ms = cvm_now_ms(), lifetime_ms = INT64_C(1000) * SERVER_DAYS * DAY_S;
+    int64_t now_ms = cvm_now_ms(), lifetime_ms = SERVER_DAYS * DAY_MS;
     return begin_ms > now_ms || end_ms <= now_ms ||
            (end_ms < cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing)) &&
                end_ms - now_ms < lifetime_ms / 3);

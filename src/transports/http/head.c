@@ -2,7 +2,6 @@
 #include "head.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "base/clock.h"
 
@@ -25,11 +24,8 @@ static const char *head_phrase(int32_t status)
 
 size_t cvm_head_print(const struct cvm_head *head, char *text, size_t size)
 {
-    char date[40] = "";
-    time_t now = (time_t)(cvm_now_ms() / 1000);
-    struct tm utc;
-    if (gmtime_r(&now, &utc))
-        (void)strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", &utc);
+    char date[40];
+    (void)cvm_print_utc(cvm_now_ms(), "%a, %d %b %Y %H:%M:%S GMT", date, sizeof date);
     int length = snprintf(text, size,
         "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
         "Cache-Control: no-store\r\n%sConnection: %s\r\n\r\n",
