@@ -1,8 +1,6 @@
 """32 bits and big-endian: what scripts/cross built for armhf and s390x, run by qemu-user beside the build for here."""
 
 import datetime
-import pathlib
-import shutil
 import subprocess
 
 import pytest
@@ -106,7 +104,6 @@ def test_a_device_of_32_bits_registers_here(machine, tmp_path):
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment(), timeout=120,
                               check=False)
         assert done.returncode == 0, done.stderr
-    leaf = tmp_path / "device/certificate.pem"
+    leaf = next((tmp_path / "device").rglob("certificate.pem"))
     assert instance.show("DEVICE001")["is_registered"]
     assert end_of(leaf) > datetime.datetime.now() + datetime.timedelta(days=9 * 365)
-    assert shutil.which("qemu-arm") and pathlib.Path(device).is_file()
