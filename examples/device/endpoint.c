@@ -3,7 +3,9 @@
 #include "endpoint.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum { MQTT_OVER_TLS = 8883, HIGHEST_PORT = 65535 };
 

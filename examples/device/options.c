@@ -14,7 +14,7 @@ enum {
     DEFAULT_RETRIES = 8,
     DEFAULT_TIMEOUT_S = 30, /* a server may take 20 s to say that it could not finish */
     LARGEST_NUMBER = 3600,
-    UID_MAX = 128
+    LONGEST_UID = 128
 };
 
 enum kind { TEXT, FLAG, COUNT, SECONDS, HELP };
@@ -108,7 +108,7 @@ static bool is_uid(const char *uid)
     static const char ALLOWED[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_-";
     const size_t length = strlen(uid);
-    return length > 0 && length <= UID_MAX && strspn(uid, ALLOWED) == length;
+    return length > 0 && length <= LONGEST_UID && strspn(uid, ALLOWED) == length;
 }
 
 /* What is wrong with the options together; NULL if nothing is. */

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Blocks the two signals, ignores SIGPIPE, and returns the descriptor; -1 on failure. */
+/* Catches the two signals, ignores SIGPIPE, and returns the descriptor; -1 on failure. */
 int stop_open(void);
 
 /* Sleeps for `ms` milliseconds, or less if asked to stop; true if so. 0 only asks. */

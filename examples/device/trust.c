@@ -5,7 +5,9 @@
 #include "trust.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <openssl/x509v3.h>
+#include <sys/socket.h>
 
 /* Tolerates one error and only that one; OpenSSL still judges notAfter, and all else, afterwards.
  */

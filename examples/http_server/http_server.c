@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #include <cvm/cvm.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/time.h>
 
 #define LARGEST_REQUEST 16384
 #define PATIENCE_S      5 /* with a peer that sends nothing, or takes nothing */
@@ -167,7 +170,8 @@ static int listen_on(const char *port)
     struct sockaddr_in address = {.sin_family = AF_INET,
         .sin_port = htons((uint16_t)strtol(port, NULL, 10)),
         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1; /* who came may be gone */
+    int fd = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+    (void)fcntl(fd, F_SETFL, O_NONBLOCK); /* who came may be gone */
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 16)) {
         perror("http_server");

@@ -2,9 +2,11 @@
 #include "endpoint.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define LONGEST_LABEL 63 /* RFC 1035 §2.3.4 */
 #define DIGITS        "0123456789"

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "hex.h"
 
 #define LARGEST_FILE    ((size_t)1024 * 1024)

@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 void cvm_secret_free(void *bytes, size_t length)
 {
     if (bytes)
-        explicit_bzero(bytes, length);
+        OPENSSL_cleanse(bytes, length);
     free(bytes);
 }
 

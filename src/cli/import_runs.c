@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/compat.h"
 #include "import_pack.h"
 
 #define STAGED_SIZE ((size_t)256 * 1024)

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/compat.h"
 #include "base/endpoint.h"
 #include "base/files.h"
 #include "cli.h"
@@ -267,7 +268,7 @@ static int32_t is_ipv4(const char *host)
 
 static int32_t has_ipv6(void)
 {
-    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = cvm_socket(AF_INET6, SOCK_STREAM);
     if (fd >= 0)
         (void)close(fd);
     return fd >= 0;

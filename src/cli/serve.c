@@ -6,12 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
 #include "local/local.h"
+#include "signals.h"
 
 #define RENEWAL_CHECK_MS                                                                           \
     60000 /* a clock that was mended may have left one that is not valid now                       \
@@ -105,45 +105,17 @@ static void warn_of_root_key(const cvm_conf_t *conf)
 
 /* --- Signals ---------------------------------------------------------------------------------- */
 
-/* They are blocked in all threads and read from a descriptor. What is ignored would not get there:
- * nohup leaves SIGHUP so, which does not end a server anyway, and a shell's "&" SIGINT, by which it
- * is to stop. */
-static int open_signals(void)
-{
-    static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
-    sigset_t set;
-    (void)sigemptyset(&set);
-    for (size_t i = 0; i < sizeof SIGNALS / sizeof SIGNALS[0]; i++) {
-        (void)sigaddset(&set, SIGNALS[i]);
-        (void)signal(SIGNALS[i], SIG_DFL);
-    }
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more must not end the server */
-    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
-}
-
-/* Who sends a second signal wants an end at once. */
-static void accept_default_signals(void)
-{
-    sigset_t set;
-    (void)sigemptyset(&set);
-    (void)sigaddset(&set, SIGTERM);
-    (void)sigaddset(&set, SIGINT);
-    (void)sigprocmask(SIG_UNBLOCK, &set, NULL);
-}
-
 static void take_signals(struct server *server)
 {
-    struct signalfd_siginfo info;
-    while (read(server->signals, &info, sizeof info) == (ssize_t)sizeof info) {
-        if (info.ssi_signo == SIGHUP) {
+    for (int number; (number = signals_next(server->signals));) {
+        if (number == SIGHUP) {
             server->next_check_ms = 0;
             reload(server);
         } else {
             server->must_stop = 1;
             cvm_error_free(
                 cvm_stop(server->cvm, cli_done, &server->stopped)); /* it may stop already */
-            accept_default_signals();
+            signals_leave(); /* who sends a second one wants an end at once */
         }
     }
 }
@@ -209,7 +181,7 @@ static int32_t start(struct server *server)
 
 static int32_t serve(struct server *server)
 {
-    server->signals = open_signals();
+    server->signals = signals_open();
     raise_descriptor_limit();
     warn_of_root_key(server->conf);
     int32_t code = start(server);
@@ -219,8 +191,7 @@ static int32_t serve(struct server *server)
         code = server->stopped.code;
     }
     cvm_free(server->cvm);
-    if (server->signals >= 0)
-        (void)close(server->signals);
+    signals_close(server->signals);
     return code;
 }
 

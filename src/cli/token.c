@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include <cjson/cJSON.h>
+#include <openssl/crypto.h>
 
 #include "cli.h"
 
@@ -59,6 +60,6 @@ int32_t cli_token(int argc, char **argv)
         code = print_json(operands.values[0], second, token);
     else
         (void)puts(token);
-    explicit_bzero(token, sizeof token);
+    OPENSSL_cleanse(token, sizeof token);
     return code;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/compat.h"
 #include "base/endpoint.h"
 #include "entry.h"
 #include "error.h"
@@ -17,8 +18,6 @@
 #define LARGEST_FILE ((size_t)1 << 20)
 #define ENV_PREFIX   "CVM_"
 #define LONGEST_NAME 64
-
-extern char **environ;
 
 struct value {
     char *text; /* NULL: the default */

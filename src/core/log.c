@@ -13,6 +13,7 @@
 
 #include "base/at_exit.h"
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/files.h"
 #include "base/utf8.h"
 #include "error.h"
@@ -316,7 +317,7 @@ cvm_error_t *cvm_log_reopen(struct cvm_log *log)
     if (fd < 0)
         return error;
     /* In place of the old descriptor: another thread may be writing to it. */
-    (void)dup3(fd, log->fd, O_CLOEXEC);
+    (void)cvm_dup_to(fd, log->fd);
     (void)close(fd);
     return NULL;
 }

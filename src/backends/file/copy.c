@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/compat.h"
 #include "base/files.h"
 #include "names.h"
 
@@ -94,7 +95,7 @@ int32_t cvm_copy_sync(const char *path)
 /* Not every file system can refuse to replace a file. */
 int32_t cvm_copy_rename(const char *from, const char *to)
 {
-    int failed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+    int failed = cvm_rename_new(from, to);
     if (failed && (errno == EINVAL || errno == ENOSYS)) {
         if (access(to, F_OK) == 0) {
             errno = EEXIST;

@@ -14,6 +14,7 @@
 #include <openssl/x509v3.h>
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/crypto.h"
 #include "base/files.h"
 #include "base/hex.h"

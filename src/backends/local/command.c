@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/compat.h"
 
 #define TRIES       3000 /* of 10 ms: 30 s */
 #define TRY_WAIT_US 10000

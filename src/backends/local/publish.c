@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "command.h"
 #include "crl.h"
 #include "crl_lock.h"

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/compat.h"
 #include "core/error.h"
 
 static void print_bound(int fd, char bound[CVM_ADDRESS_SIZE])
@@ -27,7 +28,7 @@ static void print_bound(int fd, char bound[CVM_ADDRESS_SIZE])
 static int open_socket(const struct addrinfo *info)
 {
     int on = 1;
-    int fd = socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = cvm_socket(info->ai_family, SOCK_STREAM);
     if (fd < 0)
         return -1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);

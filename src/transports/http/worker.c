@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
+#include "base/compat.h"
 #include "base/thread.h"
 #include "core/throttle.h"
 #include "server.h"
@@ -43,8 +44,7 @@ static int32_t accept_some(struct worker *worker, int listener)
     for (uint32_t i = 0; i < MOST_ACCEPTS; i++) {
         struct sockaddr_storage address;
         socklen_t size = sizeof address;
-        int fd =
-            accept4(listener, (struct sockaddr *)&address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = cvm_accept(listener, (struct sockaddr *)&address, &size);
         if (fd >= 0) {
             worker->is_starved = 0;
             (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
