@@ -1,5 +1,6 @@
 # What `cmake --install` puts where: the command, the library, its headers, and what others find it by.
-set(CVM_PC_REQUIRES "libuv sqlite3 libcjson libssl libcrypto")
+list(TRANSFORM CVM_STATIC_LIBRARIES PREPEND "-l" OUTPUT_VARIABLE CVM_PC_LIBRARIES)
+list(JOIN CVM_PC_LIBRARIES " " CVM_PC_LIBRARIES)
 file(RELATIVE_PATH CVM_PC_TO_PREFIX /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 configure_file(cmake/cvm.pc.in cvm.pc @ONLY)
 configure_package_config_file(cmake/cvm-config.cmake.in cvm-config.cmake
@@ -7,8 +8,10 @@ configure_package_config_file(cmake/cvm-config.cmake.in cvm-config.cmake
 write_basic_package_version_file(cvm-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS cvm RUNTIME)
-install(TARGETS cvm_shared EXPORT cvm LIBRARY ARCHIVE)
-install(TARGETS cvm_static ARCHIVE)
+if(CVM_EXAMPLES)
+  install(TARGETS cvm-device RUNTIME)
+endif()
+install(TARGETS cvm_shared cvm_static EXPORT cvm LIBRARY ARCHIVE)
 install(DIRECTORY include/cvm TYPE INCLUDE)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/cvm.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(EXPORT cvm NAMESPACE cvm:: DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/cvm
