@@ -482,6 +482,27 @@ static void no_room_is_an_error(void **state)
     import_sort_free(sort);
 }
 
+/* The longest uid is taken, and one that is longer is refused and not written down. */
+static void a_uid_has_a_longest_length(void **state)
+{
+    char uid[IMPORT_LONGEST_UID + 2];
+    struct import_row row = {.uid = uid};
+    struct import_sort *sort = import_sort_new((size_t)64 * 1024, "/tmp");
+    (void)state;
+    assert_non_null(sort);
+    memset(uid, 'x', sizeof uid);
+    uid[IMPORT_LONGEST_UID + 1] = 0;
+    assert_int_equal(import_sort_add(sort, &row), -1);
+    assert_int_equal(errno, EINVAL);
+    uid[IMPORT_LONGEST_UID] = 0;
+    assert_int_equal(import_sort_add(sort, &row), 0);
+    assert_int_equal(import_sort_rewind(sort), 0);
+    assert_int_equal(import_sort_next(sort, &row), 1);
+    assert_int_equal(strlen(row.uid), IMPORT_LONGEST_UID);
+    assert_int_equal(import_sort_next(sort, &row), 0);
+    import_sort_free(sort);
+}
+
 /* --- Writing -----------------------------------------------------------------------------------
  */
 
@@ -604,6 +625,7 @@ int main(void)
         cmocka_unit_test(tokens_are_computed),
         cmocka_unit_test(rows_are_sorted),
         cmocka_unit_test(no_room_is_an_error),
+        cmocka_unit_test(a_uid_has_a_longest_length),
         cmocka_unit_test(rows_are_written_in_chunks),
         cmocka_unit_test(a_busy_store_is_tried_again),
         cmocka_unit_test(a_store_that_stays_busy_is_given_up),
