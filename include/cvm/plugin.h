@@ -2,6 +2,9 @@
  * What authors of stores and platforms read. A backend sees this file and nothing else of libcvm:
  * it is handed the host's table and needs neither a link to the library nor libuv.
  *
+ * Enums cross as int32_t, and have names for their values beside them. A value that is not known is
+ * one of a later release.
+ *
  * Tables start with their size and only grow at the end; whoever reads one copies min(size, sizeof)
  * into zeroes. A member that is NULL is not offered; only those that say "may be NULL" may be.
  *
@@ -87,13 +90,16 @@ typedef enum {
     CVM_CERTIFICATE_FIELDS(CVM_FIELD_ENUM_) CVM_CERTIFICATE_FIELD_COUNT
 } cvm_certificate_field_t;
 
-typedef enum { CVM_RECORD_DEVICE = 0, CVM_RECORD_CERTIFICATE = 1 } cvm_record_kind_t;
-typedef enum { CVM_FIELD_TEXT = 0, CVM_FIELD_NUMBER = 1 } cvm_field_kind_t;
+typedef int32_t cvm_record_kind_t;
+enum { CVM_RECORD_DEVICE = 0, CVM_RECORD_CERTIFICATE = 1 };
+typedef int32_t cvm_field_kind_t;
+enum { CVM_FIELD_TEXT = 0, CVM_FIELD_NUMBER = 1 };
 
 /* --- Answers ---------------------------------------------------------------------------------- */
 
 /** What an operation came to. */
-typedef enum {
+typedef int32_t cvm_answer_t;
+enum {
     CVM_ANSWER_OK = 0,
     CVM_ANSWER_NOT_FOUND = 1,   /**< no such device or value; swap of certificates alone: all of
                                      them were so already */
@@ -105,37 +111,36 @@ typedef enum {
     CVM_ANSWER_BROKEN = 6,      /**< the other side answered what can't be understood */
     CVM_ANSWER_UNKNOWN = 7,     /**< it may have happened or not */
     CVM_ANSWER_INVALID = 8      /**< the input can't be taken, now or later */
-} cvm_answer_t;
+};
 
 /** Texts that an operation answers beside records. */
-typedef enum {
+typedef int32_t cvm_out_t;
+enum {
     CVM_OUT_ENDPOINT = 0, /**< prepare: what the device connects to */
     CVM_OUT_ROOT_CA = 1,  /**< prepare: trust anchors for the endpoint, PEM */
     CVM_OUT_CHAIN = 2,    /**< prepare: issuing chain of the certificate, without the root, PEM */
     CVM_OUT_VALUE = 3,    /**< meta_get: the value */
     CVM_OUT_CURSOR = 4,   /**< scan: where the next page begins; none on the last page */
     CVM_OUT_COUNT = 5
-} cvm_out_t;
+};
 
-typedef enum {
-    CVM_LEVEL_ERROR = 0,
-    CVM_LEVEL_WARNING = 1,
-    CVM_LEVEL_INFO = 2,
-    CVM_LEVEL_DEBUG = 3
-} cvm_level_t;
+typedef int32_t cvm_level_t;
+enum { CVM_LEVEL_ERROR = 0, CVM_LEVEL_WARNING = 1, CVM_LEVEL_INFO = 2, CVM_LEVEL_DEBUG = 3 };
 
 /** What the operator watches; times are seconds since 1970. */
-typedef enum {
+typedef int32_t cvm_gauge_t;
+enum {
     CVM_GAUGE_CA_EXPIRY = 0,         /**< label: which CA */
     CVM_GAUGE_CRL_NEXT_UPDATE = 1,   /**< no label */
     CVM_GAUGE_CRL_UNSIGNED_ROWS = 2, /**< label: the issuer's key id; a count, not a time */
     CVM_GAUGE_CERTIFICATE_EXPIRY = 3 /**< label: the file of a server's certificate */
-} cvm_gauge_t;
+};
 
 /* --- Stores ----------------------------------------------------------------------------------- */
 
 /** What scan() goes through, in an order of the store's own. */
-typedef enum {
+typedef int32_t cvm_scan_t;
+enum {
     CVM_SCAN_DEVICES = 0,      /**< all devices */
     CVM_SCAN_DUE = 1,          /**< retiring certificates with revoke_after <= before_ms */
     CVM_SCAN_UNSUSPENDED = 2,  /**< devices with is_suspended == is_enabled and a certificate_id */
@@ -143,27 +148,29 @@ typedef enum {
                                     lease_until <= before_ms */
     CVM_SCAN_REVOKED = 4,      /**< revoked and due certificates with not_after > before_ms */
     CVM_SCAN_SUSPENDED = 5     /**< current and retiring certificates of disabled devices */
-} cvm_scan_t;
+};
 
 /** What an instance is to its store and platform. */
-typedef enum {
+typedef int32_t cvm_role_t;
+enum {
     CVM_ROLE_SERVER = 0, /**< brings the store up to date, and makes one that is missing if the
                               property store.create says so; where only one server can work with
                               it, is that one; sees to what is due */
     CVM_ROLE_COMMAND = 1 /**< comes by for a verb or two, perhaps beside a server: takes what is
                               there as it is, and leaves what is due to the server */
-} cvm_role_t;
+};
 
 #define CVM_CURSOR_SIZE 260
 
 /** What load() did with a device. */
-typedef enum {
+typedef int32_t cvm_load_t;
+enum {
     CVM_LOAD_NONE = 0,
     CVM_LOAD_INSERTED = 1,
     CVM_LOAD_UNCHANGED = 2, /**< it is there already, with the same token */
     CVM_LOAD_CONFLICT = 3,  /**< it is there already, with another token, which was kept */
     CVM_LOAD_REPLACED = 4   /**< likewise, and its token was replaced */
-} cvm_load_t;
+};
 /** load(): existing rows get the new token. */
 #define CVM_LOAD_REPLACE_TOKENS 1u
 

@@ -188,7 +188,9 @@ const char *cvm_backend(uint32_t i)
 static void host_log(cvm_context_t *context, cvm_level_t level, const char *text)
 {
     const struct cvm_log_field fields[] = {{"backend", context->kind}, {"text", text}};
-    cvm_log_write(context->cvm->log, (enum cvm_log_level)level, "message", fields, 2);
+    int32_t is_known = level >= CVM_LEVEL_ERROR && level <= CVM_LEVEL_DEBUG;
+    cvm_log_write(context->cvm->log, is_known ? (enum cvm_log_level)level : LOG_WARNING, "message",
+        fields, 2);
 }
 
 static const char *host_property(cvm_context_t *context, const char *name)
@@ -221,7 +223,7 @@ static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *la
 {
     static const enum cvm_metric METRICS[] = {METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE,
         METRIC_CRL_UNSIGNED_ROWS, METRIC_CERTIFICATE_EXPIRY};
-    if (gauge < sizeof METRICS / sizeof METRICS[0])
+    if ((uint32_t)gauge < sizeof METRICS / sizeof METRICS[0])
         cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
 }
 
@@ -247,7 +249,7 @@ static int32_t op_set_text(cvm_op_t *op, cvm_out_t out, const char *value)
         return -1;
     if (out == CVM_OUT_CURSOR && strlen(value) >= CVM_CURSOR_SIZE)
         return -1;
-    char *copy = out < CVM_OUT_COUNT ? strdup(value) : NULL;
+    char *copy = (uint32_t)out < CVM_OUT_COUNT ? strdup(value) : NULL;
     if (!copy)
         return -1;
     free(op->outs[out]);
@@ -284,7 +286,7 @@ static const cvm_record_t *op_record(const cvm_op_t *op, uint32_t i)
 
 static const char *op_text(const cvm_op_t *op, cvm_out_t out)
 {
-    return out < CVM_OUT_COUNT ? op->outs[out] : NULL;
+    return (uint32_t)out < CVM_OUT_COUNT ? op->outs[out] : NULL;
 }
 
 /* --- Threads and delays ----------------------------------------------------------------------- */
