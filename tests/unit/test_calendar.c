@@ -66,7 +66,7 @@ static void asn1_times_have_rfc_5280s_form(void **state)
     for (size_t i = 0; i < LENGTH(TIMES); i++) {
         assert_int_equal(cvm_asn1_time_set(time, TIMES[i].ms), 0);
         assert_int_equal(ASN1_STRING_type(time), TIMES[i].type);
-        assert_string_equal(ASN1_STRING_get0_data(time), TIMES[i].text);
+        assert_string_equal((const char *)ASN1_STRING_get0_data(time), TIMES[i].text);
         assert_int_equal(cvm_asn1_time_ms(time), TIMES[i].ms);
     }
     assert_int_equal(cvm_asn1_time_set(time, -1), -1);
