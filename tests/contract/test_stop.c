@@ -157,10 +157,30 @@ static void a_backend_that_hangs_is_cut_short(void **state)
     assert_int_equal(fake_violations(), 0);
 }
 
+/* A backend that does not close holds the stop up for as long as it takes: that is said each 10 s. */
+static void a_stop_waits_for_a_backend_that_does_not_close(void **state)
+{
+    int is_stopped = 0;
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    faults_plan("platform_close", 1, FAULT_HOLD_AFTER);
+    instance_stop(cvm, &is_stopped);
+    turn_until_held(1);
+    turn_for(5200);
+    assert_int_equal(lines_with("log", "did not end in time: closing"), 1);
+    turn_for(10000);
+    assert_int_equal(lines_with("log", "waiting for the platform and the store still"), 1);
+    assert_false(is_stopped);
+    faults_release();
+    turn_until(&is_stopped, 1);
+    instance_free(cvm);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(a_stop_waits_for_a_backend_that_does_not_close),
         TEST(a_backend_that_hangs_is_cut_short),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from cvm_server import Instance, build_folder, environment, token
+from cvm_server import Instance, build_folder, environment, scale, token
 
 # Ten lines, from nothing to an answer; run in a process of its own, as a reader would.
 TEN_LINES = """
@@ -79,3 +79,39 @@ lib.cvm_free(cvm)
 print(seen[0])
 """)
     assert done.stdout.decode().split("\n")[:2] == ["8 configuration True", "not_authorized"]
+
+
+def test_the_interpreter_ends_while_keys_are_made(instance):
+    """A daemon thread runs the loop; the program ends without a stop, while devices wait for RSA keys and TLS is served."""
+    for i in range(2, 6):
+        instance.add(f"DEVICE00{i}")
+    code = f"""
+import sys, threading, time
+from ctypes import *
+lib = CDLL({library()!r})
+lib.cvm_conf_new.restype = c_void_p
+conf, cvm, busy = c_void_p(lib.cvm_conf_new()), c_void_p(), threading.Event()
+lib.cvm_conf_load(conf, {str(instance.conf).encode()!r})
+for name, value in ((b"server_key.type", b"rsa2048"), (b"http.listen", b"127.0.0.1:0"), (b"ops.listen", b"off")):
+    lib.cvm_conf_set(conf, name, value)
+lib.cvm_new(conf, byref(cvm))
+callback = CFUNCTYPE(None, c_void_p, c_void_p)
+done = callback(lambda _, result: None)
+def begin(_, error):
+    lib.cvm_listen(cvm)
+    for payload in {[payload(f"DEVICE00{i}") for i in range(1, 6)]!r}:
+        lib.cvm_handle(cvm, None, None, payload, c_size_t(len(payload)), done, None, None)
+    busy.set()
+started = callback(begin)
+lib.cvm_start(cvm, started, None)
+threading.Thread(target=lib.cvm_run, args=(cvm,), daemon=True).start()
+assert busy.wait(20)
+time.sleep(float(sys.argv[1]))
+"""
+    for i in range(5 * scale()):
+        for number in range(1, 6):
+            instance.cvm("device", "reset", f"DEVICE00{number}")
+        delay = str(i * 0.037 % 0.25)
+        done = subprocess.run([sys.executable, "-c", code, delay], capture_output=True, env=environment(), timeout=60,
+                              check=False)
+        assert done.returncode == 0, (delay, done.returncode, done.stderr[-2000:])
