@@ -89,7 +89,7 @@ static int turn(struct server *server)
     struct pollfd ready[] = {{cvm_fd(server->cvm), POLLIN, 0}, {server->listener, POLLIN, 0}};
     int count = server->connection < 0 ? 2 : 1; /* one peer at a time */
     (void)poll(ready, (nfds_t)count, cvm_timeout_ms(server->cvm));
-    cvm_process(server->cvm);
+    cvm_error_free(cvm_process(server->cvm));
     return count == 2 && ready[1].revents;
 }
 

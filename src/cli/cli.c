@@ -268,7 +268,7 @@ int32_t cli_run_for(cvm_t *cvm, const int32_t *is_done, int64_t ms)
     for (int64_t left_ms = ms; !*is_done && left_ms > 0; left_ms = end_ms - cli_now_ms()) {
         struct pollfd ready = {cvm_fd(cvm), POLLIN, 0};
         (void)poll(&ready, 1, cli_least_ms(cvm_timeout_ms(cvm), left_ms));
-        cvm_process(cvm);
+        cvm_error_free(cvm_process(cvm));
     }
     return *is_done;
 }

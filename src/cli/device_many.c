@@ -325,7 +325,7 @@ static void carry_out(struct changing *changing)
     if (!error && !outcome.code)
         return;
     cvm_error_free(error);
-    cvm_set_deferred(changing->cvm, 0);
+    cvm_error_free(cvm_set_deferred(changing->cvm, 0));
     changing->is_recorded = 1;
     go_through_all(changing);
 }
@@ -383,7 +383,7 @@ static int32_t run(struct changing *changing)
     changing->came_to = calloc((size_t)changing->uids.count + 1, sizeof *changing->came_to);
     if (!changing->came_to)
         return cli_fail(EX_OSERR, "out of memory");
-    cvm_set_deferred(changing->cvm, 1);
+    cvm_error_free(cvm_set_deferred(changing->cvm, 1));
     go_through_all(changing);
     if (changing->many->is_published && !changing->many->dry_run)
         carry_out(changing);

@@ -130,7 +130,7 @@ static int32_t fill_next(struct writer *writer)
 {
     struct import_row row;
     char hash[2 * IMPORT_HASH_BYTES + 1];
-    cvm_batch_clear(writer->next);
+    cvm_error_free(cvm_batch_clear(writer->next));
     while (cvm_batch_count(writer->next) < CHUNK_ROWS) {
         int32_t found = import_sort_next(writer->output->sort, &row);
         if (found < 0)
@@ -187,8 +187,8 @@ int32_t import_write(struct import_output *output)
     int32_t code;
     progress_phase(output->progress, "writing");
     if (writer.batch && writer.next) {
-        cvm_batch_set_part(writer.batch, 1);
-        cvm_batch_set_part(writer.next, 1);
+        cvm_error_free(cvm_batch_set_part(writer.batch, 1));
+        cvm_error_free(cvm_batch_set_part(writer.next, 1));
     }
     if (!writer.batch || !writer.next)
         code = cli_fail(EX_OSERR, "out of memory");

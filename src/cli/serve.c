@@ -155,7 +155,7 @@ static void run_until(struct server *server, const int32_t *is_done)
             take_signals(server);
         if (server->is_listening && cli_now_ms() >= server->next_check_ms)
             renew_certificates(server);
-        cvm_process(server->cvm);
+        cvm_error_free(cvm_process(server->cvm));
     }
 }
 

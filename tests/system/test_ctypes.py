@@ -81,6 +81,33 @@ print(seen[0])
     assert done.stdout.decode().split("\n")[:2] == ["8 configuration True", "not_authorized"]
 
 
+def test_the_library_says_what_it_is(instance):
+    """Its version as text and number, and what is compiled in: each store and platform is found by its name."""
+    done = run_python(f"""
+from ctypes import *
+lib = CDLL({library()!r})
+for name in ("cvm_version", "cvm_backend", "cvm_error_text", "cvm_error_subject"):
+    getattr(lib, name).restype = c_char_p
+for name in ("cvm_conf_new", "cvm_new"):
+    getattr(lib, name).restype = c_void_p
+major, minor, patch = map(int, lib.cvm_version().split(b"."))
+print(lib.cvm_version_number() == major * 1000000 + minor * 1000 + patch)
+backends = [lib.cvm_backend(i).decode() for i in iter(range(100)) if lib.cvm_backend(i)]
+print(backends)
+for kind, name in (backend.split(" ") for backend in backends + ["store none"]):
+    if kind == "transport":
+        continue
+    conf, cvm = c_void_p(lib.cvm_conf_new()), c_void_p()
+    lib.cvm_conf_load(conf, {str(instance.conf).encode()!r})
+    lib.cvm_conf_set(conf, kind.encode(), f"{{name}}:{{'' if kind == 'store' else '/nonexistent'}}".encode())
+    error = c_void_p(lib.cvm_new(conf, byref(cvm)))
+    print(name, b"there is no" in lib.cvm_error_text(error), lib.cvm_error_subject(error).decode())
+""")
+    assert done.stdout.decode().splitlines() == [
+        "True", "['store file', 'platform local', 'transport http', 'transport ops']",
+        "file False store", "local False platform", "none True store"], done.stdout
+
+
 def test_the_interpreter_ends_while_keys_are_made(instance):
     """A daemon thread runs the loop; the program ends without a stop, while devices wait for RSA keys and TLS is served."""
     for i in range(2, 6):
