@@ -418,11 +418,10 @@ static void add_row(struct import_sort *sort, uint32_t number, uint64_t line)
 {
     char uid[IMPORT_LONGEST_UID + 1];
     struct import_row row = {.uid = uid, .line = line, .flag = (enum import_flag)(number & 1)};
-    /* Lengths differ, up to the longest. */
-    (void)snprintf(uid, sizeof uid, "DEV-%08u%.*s", number, (int)(number % 117),
-        "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-        "xxx"
-        "xxxxxxxxxxxxxxxxxxxxxxxxxxxx");
+    size_t more = number % 117; /* lengths differ, up to the longest */
+    size_t length = (size_t)snprintf(uid, sizeof uid, "DEV-%08u", number);
+    memset(uid + length, 'x', more);
+    uid[length + more] = 0;
     memcpy(row.hash, &number, sizeof number);
     assert_int_equal(import_sort_add(sort, &row), 0);
 }
