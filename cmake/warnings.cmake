@@ -4,7 +4,9 @@ target_compile_options(cvm_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
   $<$<BOOL:${CVM_WERROR}>:-Werror>
   -fstack-protector-strong -fno-common)
-target_link_options(cvm_warnings INTERFACE -Wl,-z,relro,-z,now)
+if(NOT APPLE)
+  target_link_options(cvm_warnings INTERFACE -Wl,-z,relro,-z,now)
+endif()
 
 if(CMAKE_BUILD_TYPE MATCHES "Rel" AND NOT CVM_SANITIZE)
   target_compile_definitions(cvm_warnings INTERFACE _FORTIFY_SOURCE=2)

@@ -7,18 +7,18 @@
  *   http_server CONFIG PORT
  */
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cvm/cvm.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/time.h>
 
 #define LARGEST_REQUEST 16384
 #define PATIENCE_S      5 /* with a peer that sends nothing, or takes nothing */
@@ -157,6 +157,7 @@ static void take_peer(struct server *server)
     server->connection = accept(server->listener, (struct sockaddr *)&address, &size);
     if (server->connection < 0)
         return;
+    (void)fcntl(server->connection, F_SETFL, 0); /* some systems hand the listener's flags on */
     (void)inet_ntop(AF_INET, &address.sin_addr, server->peer, sizeof server->peer);
     (void)setsockopt(server->connection, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     (void)setsockopt(server->connection, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);

@@ -6,12 +6,13 @@
  * cvm/plugin.h instead.
  *
  * Threads: an instance (cvm_t) lives on one loop, and the thread that runs the loop is the one that
- * calls: from the first cvm_run() or cvm_process(), or from when a borrowed loop runs it, until it
+ * calls: from the first cvm_run() or cvm_process(), or from a borrowed loop's first turn, until it
  * has stopped. Before and after that it may be handed from thread to thread. cvm_post(),
- * cvm_metrics(), cvm_check_uid() and cvm_free() are for any thread; every other call from another
- * thread is refused as "wrong_thread". Different instances may live in different threads. (Go:
- * runtime.LockOSThread() for the goroutine that runs the loop.) The library's own threads block all
- * signals, and it handles none.
+ * cvm_metrics(), cvm_check_uid() and cvm_free() are for any thread; every other call that takes the
+ * instance is refused from another thread as "wrong_thread". Other objects (a configuration, a
+ * request, a batch) are used by one thread at a time. Different instances may live in different
+ * threads. (Go: runtime.LockOSThread() for the goroutine that runs the loop.) The library's own
+ * threads block all signals, and it handles none.
  *
  * Completion: an accepted call (it returned NULL) runs its callback exactly once, later, on the
  * loop, never inside the call that started it; also when it is cancelled, times out or the instance
@@ -19,27 +20,32 @@
  *
  * Callbacks may call whatever the thread may call, cvm_stop() and cvm_free() too, but not cvm_run()
  * and cvm_process(), which are running. No lock of the library's is held meanwhile. user_data is
- * handed through and never touched.
+ * handed through and never touched. No exception and no longjmp() may leave a callback.
  *
  * Ownership: a cvm_error_t that a function returns belongs to the caller (cvm_error_free). What a
  * callback is handed is borrowed until the callback returns. Strings that getters return live as
- * long as the object they were asked of. What a call is handed is copied or read before it returns,
- * unless it says otherwise. A configuration and a request may be freed as soon as they were used.
+ * long as the object they were asked of is not changed or freed. What a call is handed is copied or
+ * read before it returns, unless it says otherwise. A configuration and a request may be freed as
+ * soon as they were used.
  *
  * Arguments: a NULL where something is needed is "invalid_argument"; a getter of NULL has nothing
- * to tell (NULL, 0, ""). Every text is UTF-8, ended by NUL, with no other NUL in it.
+ * to tell (NULL, 0, "", or what it says). Every text is UTF-8, ended by NUL, with no other NUL in
+ * it.
  *
  * fork(): an instance belongs to the process that made it. In a child each call is refused as
- * "wrong_process", but for cvm_free(), which frees memory alone and leaves alone what is the
- * parent's: descriptors, locks, threads. What the store has open leaks there. A child may make an
- * instance of its own.
+ * "wrong_process", but for cvm_free(), which frees what it safely can and leaves alone what is the
+ * parent's: descriptors, locks, what threads worked with; that leaks there. A child that was forked
+ * in a callback must not return from it. A child may make an instance of its own if no other thread
+ * was inside the library at the fork, and not on a file store that was open then (which is
+ * refused).
  *
  * exit(): OpenSSL frees what it works with, and a thread that is inside it would crash. The library
- * keeps, for the whole process, the count of its threads that may be; a handler that cvm_new()
- * registers by atexit() waits for them (until a key is made, 5 s at most) and lets no other in.
- * What is the program's: no thread of its own inside a call while another one calls exit(), and no
- * call from what runs behind that handler (a handler that was registered before the first
- * cvm_new(), a destructor).
+ * keeps, for the whole process, the count of threads that may be inside by it, those in cvm_run()
+ * and cvm_process() too; a handler that the first cvm_new() registers by atexit() waits for them
+ * (until a key is made, 5 s at most), and whoever would enter from then on never returns. What is
+ * the program's: no thread inside another call (cvm_new(), cvm_token()) while one calls exit(), and
+ * neither a call nor a wait for a thread that runs an instance in what comes behind that handler: a
+ * handler that was registered before the first cvm_new(), a destructor.
  *
  * Files: nothing else in the process may open the files of the file store, by another copy of
  * SQLite neither: closing a descriptor of such a file drops the locks on it. cvm_backup() makes a
@@ -240,8 +246,9 @@ CVM_API cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 /** Frees an instance, which must not be used any more. One that still runs is stopped first. With a
  *  loop of its own that is done inside this call; called from a callback, it is done when the turn
  *  ends (cvm_run() and cvm_process() return when it is gone); called from another thread than the
- *  one that runs the instance, it is done by that one, in its next turn. On a caller's loop it is
- *  done as soon as that loop has run what is left. NULL is fine. */
+ *  one that runs the instance, it is done by that one, in its next turn: never, if that thread has
+ *  ended without a stop. On a caller's loop it is done as soon as that loop has run what is left.
+ *  NULL is fine. */
 CVM_API void cvm_free(cvm_t *cvm);
 
 /** Runs the instance's own loop until cvm_stop() is complete. @return refused: "conflict" with

@@ -9,12 +9,13 @@
 
 #include "clock.h"
 
-#define LOOK_US   1000
-#define MOST_WAIT 5000 /* looks: an RSA key may take a second */
+#define LOOK_US    1000
+#define MOST_LOOKS 5000 /* an RSA key may take a second */
 
 static atomic_uint inside; /* threads */
 static atomic_int is_ending;
 static atomic_int process; /* that inside counts for: a child of fork() has none of the threads */
+static int32_t is_registered;
 static _Thread_local uint32_t own_depth;
 static _Thread_local int32_t is_last; /* this thread ends the process */
 
@@ -31,15 +32,13 @@ static void at_exit_wait(void)
     is_last = 1;
     atomic_store(&is_ending, 1);
     unsigned own = own_depth != 0;
-    for (uint32_t i = 0; i < MOST_WAIT && atomic_load(&inside) > own; i++)
+    for (uint32_t i = 0; i < MOST_LOOKS && atomic_load(&inside) > own; i++)
         cvm_sleep_us(LOOK_US);
 }
 
-static int32_t registered;
-
 static void at_exit_register(void)
 {
-    registered = atexit(at_exit_wait) == 0;
+    is_registered = atexit(at_exit_wait) == 0;
 }
 
 int32_t cvm_at_exit_init(void)
@@ -47,9 +46,9 @@ int32_t cvm_at_exit_init(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     (void)pthread_once(&once, at_exit_register);
     int now = getpid(), before = atomic_exchange(&process, now);
-    if (before != now)
+    if (before && before != now)
         atomic_store(&inside, own_depth != 0);
-    return registered ? 0 : -1;
+    return is_registered ? 0 : -1;
 }
 
 void cvm_at_exit_enter(void)

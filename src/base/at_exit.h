@@ -1,7 +1,6 @@
 /* The end of the process. exit() has OpenSSL free what it works with while other threads go on: one
  * that is inside it then crashes. So each thread of the library says where it may be inside, and
- * exit() waits for those that are and lets no other in. The one thing that is kept for the whole
- * process; any thread. */
+ * exit() waits for those that are and lets no other in. Kept for the whole process; any thread. */
 #ifndef CVM_BASE_AT_EXIT_H
 #define CVM_BASE_AT_EXIT_H
 

@@ -1,4 +1,5 @@
-/* The one clock, wall and monotonic: nobody else reads one. Timers are the loop's (core/loop.h). */
+/* The one clock, wall and monotonic: nobody else reads one, but OpenSSL where it verifies. Timers
+ * are the loop's (core/loop.h). */
 #ifndef CVM_BASE_CLOCK_H
 #define CVM_BASE_CLOCK_H
 

@@ -1,5 +1,7 @@
-/* What Linux with glibc has and musl, FreeBSD or macOS lack. Included instead of an #ifdef
- * elsewhere. */
+/* What Linux with glibc has and musl, FreeBSD or macOS lack, so that it compiles there. The file
+ * store does not work on the latter two yet: they have one lock where Linux has flock() and
+ * fcntl().
+ */
 #ifndef CVM_BASE_COMPAT_H
 #define CVM_BASE_COMPAT_H
 

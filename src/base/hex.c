@@ -6,6 +6,8 @@
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 
+#include "at_exit.h"
+
 void cvm_hex(const uint8_t *bytes, size_t length, char *text)
 {
     static const char DIGITS[] = "0123456789abcdef";
@@ -24,7 +26,10 @@ int32_t cvm_is_hex(const char *text, size_t digits)
 int32_t cvm_sha256_hex(const void *bytes, size_t length, char text[CVM_SHA256_HEX_SIZE])
 {
     uint8_t digest[32];
-    if (EVP_Digest(bytes, length, digest, NULL, EVP_sha256(), NULL) != 1)
+    cvm_at_exit_enter();
+    int made = EVP_Digest(bytes, length, digest, NULL, EVP_sha256(), NULL);
+    cvm_at_exit_leave();
+    if (made != 1)
         return -1;
     cvm_hex(digest, sizeof digest, text);
     return 0;
@@ -33,7 +38,10 @@ int32_t cvm_sha256_hex(const void *bytes, size_t length, char text[CVM_SHA256_HE
 int32_t cvm_random_hex(size_t length, char *text)
 {
     uint8_t bytes[32];
-    if (length > sizeof bytes || RAND_bytes(bytes, (int)length) != 1)
+    cvm_at_exit_enter();
+    int made = length <= sizeof bytes && RAND_bytes(bytes, (int)length) == 1;
+    cvm_at_exit_leave();
+    if (!made)
         return -1;
     cvm_hex(bytes, length, text);
     return 0;

@@ -60,8 +60,8 @@ void signals_close(int fd)
 {
     if (fd < 0)
         return;
-    for (size_t i = 0; i < sizeof SIGNALS / sizeof SIGNALS[0]; i++)
-        (void)signal(SIGNALS[i], SIG_DFL);
+    signals_leave();
+    (void)signal(SIGHUP, SIG_IGN); /* one that comes now is too late, and no reason to fail */
     (void)close(pipe_ends[0]);
     (void)close(pipe_ends[1]);
 }

@@ -133,7 +133,7 @@ static void device_due_read(struct device_due *device)
 
 void cvm_due_device(cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data)
 {
-    cvm_error_t *doubt = cvm_is_started(cvm) ? cvm_check_clock(cvm)
+    cvm_error_t *doubt = cvm_is_started(cvm) ? cvm_clock_error(cvm)
                                              : cvm_error_new(REASON_unknown, "the instance stops");
     struct device_due *device = doubt ? NULL : calloc(1, sizeof *device);
     if (!device) {

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
 struct reason {
     const char *name;
     int32_t code, http_status, retryable;
@@ -19,6 +21,21 @@ static const struct reason REASONS[REASON_COUNT] = {CVM_REASON_MAP(ROW)};
 
 static struct cvm_error_s out_of_memory = {REASON_internal, 0, "", "out of memory", ""};
 
+/* A name or path may be no UTF-8, and what is cut may end within a character: what is none becomes
+ * "?".
+ */
+static void error_clean(char *text)
+{
+    unsigned char *at = (unsigned char *)text;
+    for (size_t left = strlen(text), length; left; at += length, left -= length) {
+        length = cvm_utf8_length(at, left);
+        if (length)
+            continue;
+        *at = '?';
+        length = 1;
+    }
+}
+
 void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text)
 {
     error->reason = reason;
@@ -26,6 +43,7 @@ void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text)
     error->step = "";
     *error->subject = 0;
     (void)snprintf(error->text, sizeof error->text, "%s", text ? text : REASONS[reason].text);
+    error_clean(error->text);
 }
 
 cvm_error_t *cvm_error_about(cvm_error_t *error, const char *subject)
@@ -35,6 +53,7 @@ cvm_error_t *cvm_error_about(cvm_error_t *error, const char *subject)
     size_t length = strlen(subject), most = sizeof error->subject - 1;
     (void)snprintf(error->subject, sizeof error->subject, "%s",
         length > most ? subject + length - most : subject);
+    error_clean(error->subject);
     return error;
 }
 
@@ -55,6 +74,7 @@ cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
         va_start(arguments, format);
         (void)vsnprintf(error->text, sizeof error->text, format, arguments);
         va_end(arguments);
+        error_clean(error->text);
     }
     return error;
 }

@@ -102,7 +102,7 @@ static void check_store(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
     if (op->answer == CVM_ANSWER_OK)
-        note(inquiry, cvm_check_clock(op->cvm));
+        note(inquiry, cvm_clock_error(op->cvm));
     if (op->answer != CVM_ANSWER_OK || inquiry->error)
         answered(op);
     else if (op->cvm->has_devices)

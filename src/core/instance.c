@@ -168,10 +168,22 @@ static cvm_error_t *instance_new(const cvm_conf_t *conf, struct uv_loop_s *loop,
     return NULL;
 }
 
+static void bind_by_mail(struct cvm_mail *mail)
+{
+    cvm_bind_thread(CVM_CONTAINER(mail, cvm_t, binding));
+}
+
+/* Whoever runs the caller's loop is known when it has its first turn. */
 cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm)
 {
     cvm_error_t *error = cvm_check_arguments(__func__, conf && loop && cvm);
-    return error ? error : instance_new(conf, loop, cvm);
+    if (!error)
+        error = instance_new(conf, loop, cvm);
+    if (!error) {
+        (*cvm)->binding.open = bind_by_mail;
+        cvm_loop_post((*cvm)->loop, &(*cvm)->binding);
+    }
+    return error;
 }
 
 cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm)
@@ -455,7 +467,6 @@ static void start_next(cvm_t *cvm)
 static void start_first(struct cvm_mail *mail)
 {
     cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, starting);
-    cvm_bind_thread(cvm); /* to the one that runs the caller's loop, if it is that */
     start_next(cvm);
     cvm_release(cvm);
 }

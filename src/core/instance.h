@@ -52,7 +52,7 @@ struct cvm_s {
     int32_t is_shut;           /* nothing more can be posted by others */
     int32_t is_freed;          /* by the caller: goes when it has ended */
     int32_t has_ended;         /* the thread that ran it is done with it */
-    struct cvm_mail starting, closing, freeing;
+    struct cvm_mail binding, starting, closing, freeing;
     struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;

@@ -23,7 +23,7 @@ struct cvm_mail {
 enum { CVM_READABLE = 1, CVM_WRITABLE = 2 };
 
 /* A loop of its own, or one on the caller's libuv loop. NULL without memory or descriptors. In a
- * child of fork() nothing of it runs. */
+ * child of fork() that runs a borrowed loop, nothing of it runs. */
 struct cvm_loop *cvm_loop_new(struct uv_loop_s *borrowed);
 /* Any thread. The mail belongs to the loop until it is opened, at the end of a turn. */
 void cvm_loop_post(struct cvm_loop *loop, struct cvm_mail *mail);

@@ -144,13 +144,16 @@ const char *cvm_clock_doubt(cvm_t *cvm)
     return is_doubted ? clock->why : NULL;
 }
 
+cvm_error_t *cvm_clock_error(cvm_t *cvm)
+{
+    const char *why = cvm_clock_doubt(cvm);
+    return why ? cvm_error_new(REASON_platform_unavailable, "%s", why) : NULL;
+}
+
 cvm_error_t *cvm_check_clock(cvm_t *cvm)
 {
     cvm_error_t *error = cvm_entry(cvm, __func__, 1);
-    if (error)
-        return error;
-    const char *why = cvm_clock_doubt(cvm);
-    return why ? cvm_error_new(REASON_platform_unavailable, "%s", why) : NULL;
+    return error ? error : cvm_clock_error(cvm);
 }
 
 void cvm_clock_clear(cvm_t *cvm)

@@ -22,6 +22,8 @@ struct cvm_trusted_clock {
 /* NULL if it may, or why not; static until the next call. Once an hour this advances the mark. On
  * the loop. */
 const char *cvm_clock_doubt(cvm_t *cvm);
+/* The same as an error: cvm_check_clock(), inside the library. */
+cvm_error_t *cvm_clock_error(cvm_t *cvm);
 /* From now on the clock must lie within these times. */
 void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms);
 /* Takes what meta_get answered for the mark. */

@@ -106,7 +106,8 @@ static void register_both(cvm_t *cvm)
     }
 }
 
-/* The record says it, but what of it is due can't be read: the verb must not say that it is done. */
+/* The record says it, but what of it is due can't be read: the verb must not say that it is done.
+ */
 static void a_verb_is_told_that_its_device_could_not_be_read(void **state)
 {
     static const struct {

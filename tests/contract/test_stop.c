@@ -157,7 +157,8 @@ static void a_backend_that_hangs_is_cut_short(void **state)
     assert_int_equal(fake_violations(), 0);
 }
 
-/* A backend that does not close holds the stop up for as long as it takes: that is said each 10 s. */
+/* A backend that does not close holds the stop up for as long as it takes: that is said each 10 s.
+ */
 static void a_stop_waits_for_a_backend_that_does_not_close(void **state)
 {
     int is_stopped = 0;

@@ -1,6 +1,7 @@
 /* The table of reasons, errors as objects, and their rendering. */
 #include "support/test.h"
 
+#include "base/utf8.h"
 #include "error.h"
 #include "json.h"
 
@@ -114,6 +115,29 @@ static void a_long_text_is_cut(void **state)
     cvm_error_free(error);
 }
 
+/* Names and paths may be of any bytes, and are cut. */
+static void what_is_said_is_utf_8(void **state)
+{
+    char path[200];
+    (void)state;
+    for (size_t i = 0; i + 1 < sizeof path; i += 2)
+        memcpy(path + i, "\xc3\xa4", 2);
+    path[sizeof path - 1] = 0;
+    for (size_t from = 0; from < 2; from++) {
+        cvm_error_t *error = cvm_error_new(REASON_configuration, "%.7s \xff %s", path + from, path);
+        (void)cvm_error_about(error, path + from);
+        const char *texts[] = {cvm_error_text(error), cvm_error_subject(error)};
+        for (size_t i = 0; i < 2; i++)
+            for (const char *at = texts[i]; *at;) {
+                size_t length = cvm_utf8_length((const unsigned char *)at, strlen(at));
+                assert_true(length > 0);
+                at += length;
+            }
+        assert_true(strlen(texts[1]) > 100);
+        cvm_error_free(error);
+    }
+}
+
 static void a_message_can_not_break_the_body(void **state)
 {
     static const char *const MESSAGES[] = {
@@ -187,6 +211,7 @@ int main(void)
         cmocka_unit_test(null_is_success),
         cmocka_unit_test(out_of_memory_is_an_error_like_others),
         cmocka_unit_test(a_long_text_is_cut),
+        cmocka_unit_test(what_is_said_is_utf_8),
         cmocka_unit_test(a_message_can_not_break_the_body),
         cmocka_unit_test(a_body_without_an_id_has_none),
         cmocka_unit_test(an_unknown_name_is_an_internal_error),

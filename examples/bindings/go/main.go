@@ -23,7 +23,6 @@ import (
 type program struct {
 	cvm     *C.cvm_t
 	request *C.cvm_request_t
-	handle  cgo.Handle
 	failure error
 }
 
@@ -81,8 +80,11 @@ func run(config, uid, tokenFile string) error {
 	defer C.cvm_conf_free(conf)
 	p := &program{request: C.cvm_request_new()}
 	defer C.cvm_request_free(p.request)
-	p.handle = cgo.NewHandle(p)
-	defer p.handle.Delete()
+	handle := cgo.NewHandle(p)
+	defer handle.Delete()
+	userData := C.malloc(C.size_t(unsafe.Sizeof(handle))) // C keeps it: it must not be Go's memory
+	defer C.free(userData)
+	*(*cgo.Handle)(userData) = handle
 	if err = take(C.cvm_conf_load(conf, texts[0])); err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func run(config, uid, tokenFile string) error {
 		return err
 	}
 	defer C.cvm_free(p.cvm)
-	if err = take(C.cvm_start_command(p.cvm, C.cvm_done_cb(C.goStarted), unsafe.Pointer(&p.handle))); err != nil {
+	if err = take(C.cvm_start_command(p.cvm, C.cvm_done_cb(C.goStarted), userData)); err != nil {
 		return err
 	}
 	if err = take(C.cvm_run(p.cvm)); err != nil {

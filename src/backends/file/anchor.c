@@ -23,6 +23,7 @@ struct anchor {
     struct anchor *next;
     dev_t device;
     ino_t inode;
+    pid_t process;           /* a child of fork() has the entry, and none of the locks */
     uint32_t users, holders; /* the latter have the locks */
     int file, shm, log;
     char *path;
@@ -54,6 +55,7 @@ static struct anchor *anchor_make(const char *path, char *error, size_t error_si
         errno = ENOMEM;
         return NULL;
     }
+    anchor->process = getpid();
     anchor->shm = anchor->log = -1;
     anchor->file = cvm_files_open(path, O_RDONLY, 0, error, error_size);
     if (anchor->file < 0) {
@@ -77,6 +79,12 @@ struct anchor *cvm_anchor_new(const char *path, char *error, size_t error_size)
     struct anchor *anchor = anchor_find(path);
     if (!anchor)
         anchor = anchor_make(path, error, error_size);
+    if (anchor && anchor->process != getpid()) {
+        cvm_files_explain(error, error_size, path,
+            "the process that this one is a child of had it open at the fork");
+        errno = EBUSY;
+        anchor = NULL;
+    }
     if (anchor)
         anchor->users++;
     (void)pthread_mutex_unlock(&anchors_lock);

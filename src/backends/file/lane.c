@@ -18,6 +18,7 @@ static void *run(void *argument)
         lane->last = &lane->first;
         pthread_mutex_unlock(&lane->lock);
         lane->work(lane->store, first);
+        cvm_store_tell_break(lane->store);
         pthread_mutex_lock(&lane->lock);
     }
     pthread_mutex_unlock(&lane->lock);

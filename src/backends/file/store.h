@@ -57,8 +57,10 @@ struct store {
     pthread_mutex_t reader_lock, checkpointer_lock; /* of those two connections */
     struct lane writes, reads, checkpoints;
     atomic_int
-        is_broken;      /* after an I/O error: the page cache may lie, a look at the disk is due */
-    atomic_int is_full; /* the last write found no space */
+        is_broken; /* after an I/O error: the page cache may lie, a look at the disk is due */
+    char break_line[320]; /* what is to be logged of that */
+    atomic_int must_tell_break;
+    atomic_int is_full;   /* the last write found no space */
     atomic_int wal_pages; /* after the last commit */
     int must_restart_log; /* the writer's */
     int pages_told;       /* when the log's size was last complained of */
@@ -84,6 +86,8 @@ void cvm_lane_end(struct lane *lane);
 /* write.c: the writer's thread and its verbs */
 void cvm_store_write(struct store *store, struct job *first);
 /* What a failure of one of the connections means for the store, and for who waits: static text. */
+/* Logs what broke the store, if that was not logged yet; no lock may be held. */
+void cvm_store_tell_break(struct store *store);
 const char *cvm_store_judge(struct store *store, struct db *db, int rc);
 int cvm_store_run_change(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_load(struct store *store, struct db *db, struct job *job);

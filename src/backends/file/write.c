@@ -225,14 +225,22 @@ static int kind_of(struct db *db, int rc)
     return rc == SQLITE_IOERR_NOMEM ? SQLITE_NOMEM : rc & 0xff;
 }
 
+/* It may hold a lock, and the line goes to the program: its lane tells it later. */
 static void write_break(struct store *store, const char *reason, const char *advice)
 {
-    char why[200], line[320];
+    char why[200];
     if (atomic_exchange(&store->is_broken, 1))
         return;
     cvm_files_explain(why, sizeof why, store->path, reason);
-    (void)snprintf(line, sizeof line, "%s; all is refused from now on: %s", why, advice);
-    store->host->log(store->context, CVM_LEVEL_ERROR, line);
+    (void)snprintf(store->break_line, sizeof store->break_line,
+        "%s; all is refused from now on: %s", why, advice);
+    atomic_store(&store->must_tell_break, 1);
+}
+
+void cvm_store_tell_break(struct store *store)
+{
+    if (atomic_load(&store->must_tell_break) && atomic_exchange(&store->must_tell_break, 0))
+        store->host->log(store->context, CVM_LEVEL_ERROR, store->break_line);
 }
 
 /* Only after a full disk is it worth a write to know. A file that was copied over the one that is

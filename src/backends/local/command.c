@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/at_exit.h"
 #include "base/clock.h"
 #include "base/compat.h"
 
@@ -53,12 +54,9 @@ static int32_t start(const char *command, pid_t *child)
     return failed ? -1 : 0;
 }
 
-int32_t cvm_command_run(const char *command, atomic_int *must_end)
+static int32_t command_wait(pid_t child, atomic_int *must_end)
 {
-    pid_t child;
     int status = 0;
-    if (start(command, &child))
-        return -1;
     for (int i = 0; i < TRIES && !atomic_load(must_end); i++) {
         pid_t ended = waitpid(child, &status, WNOHANG);
         if (ended)
@@ -68,4 +66,16 @@ int32_t cvm_command_run(const char *command, atomic_int *must_end)
     (void)kill(-child, SIGKILL);
     (void)waitpid(child, &status, 0);
     return -1;
+}
+
+/* The end of the process need not wait for it. */
+int32_t cvm_command_run(const char *command, atomic_int *must_end)
+{
+    pid_t child;
+    if (start(command, &child))
+        return -1;
+    uint32_t depth = cvm_at_exit_suspend();
+    int32_t failed = command_wait(child, must_end);
+    cvm_at_exit_resume(depth);
+    return failed;
 }
