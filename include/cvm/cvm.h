@@ -34,10 +34,11 @@
  *
  * fork(): an instance belongs to the process that made it. In a child each call is refused as
  * "wrong_process", but for cvm_free(), which frees what it safely can and leaves alone what is the
- * parent's: descriptors, locks, what threads worked with; that leaks there. A child that was forked
- * in a callback must not return from it. A child may make an instance of its own if no other thread
- * was inside the library at the fork, and not on a file store that was open then (which is
- * refused).
+ * parent's: descriptors, locks, what threads worked with; that leaks there, and handles stay on a
+ * borrowed loop. A child that was forked in a callback must not return from it. A child that is to
+ * have an instance of its own is forked before its parent starts one, as servers do that fork
+ * first: a lock of SQLite's or OpenSSL's that a thread held at the fork stays taken in the child.
+ * Others go on by exec, or end by _exit(). A file store that was open at the fork is refused there.
  *
  * exit(): OpenSSL frees what it works with, and a thread that is inside it would crash. The library
  * keeps, for the whole process, the count of threads that may be inside by it, those in cvm_run()
@@ -47,12 +48,13 @@
  * neither a call nor a wait for a thread that runs an instance in what comes behind that handler: a
  * handler that was registered before the first cvm_new(), a destructor.
  *
- * Files: nothing else in the process may open the files of the file store, by another copy of
- * SQLite neither: closing a descriptor of such a file drops the locks on it. cvm_backup() makes a
- * copy. Loops: cvm_new_on_uv() needs the very copy of libuv that the loop is of. uvloop and Node
- * bring copies of their own, so they drive an instance by cvm_fd(). A program that exports another
- * OpenSSL or libuv than the library was linked with (Node does) loads it by dlopen() with
- * RTLD_DEEPBIND.
+ * Files: descriptors 0 to 2 are open, if only on /dev/null, before the first cvm_new(): else one of
+ * the library's gets their place. Nothing else in the process may open the files of the file store,
+ * by another copy of SQLite neither: closing a descriptor of such a file drops the locks on it.
+ * cvm_backup() makes a copy. Loops: cvm_new_on_uv() needs the very copy of libuv that the loop is
+ * of. uvloop and Node bring copies of their own, so they drive an instance by cvm_fd(). A program
+ * that exports another OpenSSL or libuv than the library was linked with (Node does) loads it by
+ * dlopen() with RTLD_DEEPBIND.
  */
 #ifndef CVM_CVM_H
 #define CVM_CVM_H
@@ -477,7 +479,8 @@ typedef enum {
 
 /** A batch for up to limit rows (1 to 10000); NULL when out of memory. */
 CVM_API cvm_batch_t *cvm_batch_new(uint32_t limit);
-/** One that is being written goes when that is done. NULL is fine. */
+/** One that is being written goes when that is done and the callback, which must not free it again,
+ * has returned. NULL is fine. */
 CVM_API void cvm_batch_free(cvm_batch_t *batch);
 /** Adds a row. token_sha256 is 64 hex digits: a file of a million tokens is hashed by its reader.
  *  Errors: "invalid_request" (uid, hash, or the batch is full). */
@@ -485,7 +488,7 @@ CVM_API cvm_error_t *cvm_batch_add(
     cvm_batch_t *batch, const char *uid, const char *token_sha256, int32_t is_enabled);
 CVM_API uint32_t cvm_batch_count(const cvm_batch_t *batch);
 CVM_API const char *cvm_batch_uid(const cvm_batch_t *batch, uint32_t i);
-/** After the callback: what became of row i, a cvm_row_t. */
+/** After the callback: what became of row i, a cvm_row_t; -1 past the end. */
 CVM_API int32_t cvm_batch_row(const cvm_batch_t *batch, uint32_t i);
 /** Empties a batch to be filled again. */
 CVM_API cvm_error_t *cvm_batch_clear(cvm_batch_t *batch);

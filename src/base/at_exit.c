@@ -44,10 +44,13 @@ static void at_exit_register(void)
 int32_t cvm_at_exit_init(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     (void)pthread_once(&once, at_exit_register);
-    int now = getpid(), before = atomic_exchange(&process, now);
-    if (before && before != now)
+    (void)pthread_mutex_lock(&lock);
+    int before = atomic_exchange(&process, getpid());
+    if (before && before != getpid()) /* a child: those that were inside are not here */
         atomic_store(&inside, own_depth != 0);
+    (void)pthread_mutex_unlock(&lock);
     return is_registered ? 0 : -1;
 }
 

@@ -262,6 +262,7 @@ void cvm_hold(cvm_t *cvm)
 static void close_loop(struct cvm_mail *mail)
 {
     cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, closing);
+    deliver_logs_on(cvm, NULL); /* what was sent before is opened in this turn still */
     cvm_loop_close(cvm->loop, loop_closed, cvm);
 }
 
@@ -317,7 +318,6 @@ static void close_next(cvm_t *cvm)
     cvm_health_stop(cvm->health);
     cvm_throttle_stop(cvm->log_throttle);
     cvm_throttle_stop(cvm->audit_throttle);
-    deliver_logs_on(cvm, NULL);
     close_loop_soon(cvm);
 }
 
