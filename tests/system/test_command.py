@@ -575,6 +575,17 @@ def test_backups_by_cron(instance, tmp_path):
     assert found["backup"] >= f"{folder}/devices-{stamp}.db" and (folder / old[-2]).exists()
 
 
+def test_as_many_backups_are_kept_as_is_said(instance, tmp_path):
+    for day in range(1, 12):
+        (tmp_path / f"devices-202001{day:02}T000000Z.db").write_text("")
+    for keep in (10, 9, 1):
+        on(instance, "backup", tmp_path, "--keep", keep)
+        assert len(list(tmp_path.glob("devices-*.db"))) == keep
+        time.sleep(1)  # each has a second of its own
+    on(instance, "backup", tmp_path, "--keep", 100000)
+    one_line(on(instance, "backup", tmp_path, "--keep", 100001, code=USAGE).stderr)
+
+
 def test_a_backup_stays_though_others_have_later_dates(instance, tmp_path):
     """By a clock that was ahead."""
     for year in (2020, 2098, 2099):
