@@ -282,7 +282,8 @@ CVM_API cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data
 CVM_API cvm_error_t *cvm_check_clock(cvm_t *cvm);
 /** Writes a consistent copy of the store to a new file while it is in use: the way for a program to
  *  back up the file store, whose files nothing else in the process may open. Made in a thread.
- *  @param path  copied; the callback's error is "conflict" if there is such a file
+ *  @param path  copied; the callback's error is "conflict" if there is such a file, or none can be
+ *               made there: another path may do
  *  @return refused: "overloaded" when not ready, "conflict" if the store has other means */
 CVM_API cvm_error_t *cvm_backup(
     cvm_t *cvm, const char *path, cvm_done_cb callback, void *user_data);
