@@ -333,6 +333,36 @@ static void instances_work_side_by_side(void **state)
     instance_end(second);
 }
 
+static void take_code(void *user_data, const cvm_error_t *error)
+{
+    int *codes = user_data;
+    codes[0]++;
+    codes[1] = cvm_error_code(error);
+    codes[2] = strcmp(cvm_error_name(error), "conflict") == 0;
+    codes[3] = strcmp(cvm_error_subject(error), "store") == 0;
+    codes[4] = cvm_error_retryable(error);
+}
+
+/* A conflict that passes: it is the code of what passes. */
+static void a_second_server_on_a_store_is_a_conflict(void **state)
+{
+    static const struct setting SERVER[] = {{"role", "server"}, {NULL, NULL}};
+    int codes[5] = {0};
+    char why[200] = "";
+    (void)state;
+    cvm_t *first = instance_start(SERVER);
+    cvm_t *second = instance_new(harness_conf(NULL), why, sizeof why);
+    assert_null(cvm_start(second, take_code, codes));
+    turn_until(codes, 1);
+    assert_int_equal(codes[1], CVM_CODE_BUSY);
+    assert_true(codes[2] && codes[3] && codes[4]);
+    instance_end(first);
+    assert_null(cvm_start(second, take_code, codes)); /* it has passed */
+    turn_until(codes, 2);
+    assert_int_equal(codes[1], CVM_CODE_OK);
+    instance_end(second);
+}
+
 static void the_store_is_checked(void **state)
 {
     int calls = 0;
@@ -363,6 +393,7 @@ int main(void)
         TEST(a_stopped_instance_can_be_asked),
         TEST(what_is_posted_runs_until_it_is_refused),
         TEST(instances_work_side_by_side),
+        TEST(a_second_server_on_a_store_is_a_conflict),
         TEST(the_store_is_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
