@@ -150,6 +150,9 @@ BAD = {
     "RSA-PSS, SHA-224": lambda: pss(digest="sha224"),
     "RSA-PSS, MGF1 by SHA-1": lambda: pss("-sigopt", "rsa_mgf1_md:sha1"),
     "RSA-PSS, spoiled": lambda: spoiled(pss()),
+    "RSA-PSS without parameters": lambda: with_algorithm(RSASSA_PSS),
+    "RSA-PSS, its parameters NULL": lambda: with_algorithm(RSASSA_PSS, b"\5\0"),
+    "RSA-PSS, MGF1 without a digest": lambda: with_algorithm(RSASSA_PSS, der(0x30, OF_SHA256, der(0xa1, der(0x30, MGF1)))),
     "signed by a key of another kind": lambda: other_algorithm(),
     # the envelope
     "labels of two kinds": lambda: csr_of("P-256").replace("BEGIN CERT", "BEGIN NEW CERT"),
@@ -261,12 +264,22 @@ def spoiled(pem):
     return pem_of(bytes(data))
 
 
-def other_algorithm():
-    """ecdsa-with-SHA256 in a request with an RSA key: the algorithm of another kind of key."""
+def with_algorithm(*parts):
+    """A request with an RSA key whose signature's algorithm is another one."""
     data = der_of(csr_of("rsa:2048"))
     at = data.rindex(SHA256_WITH_RSA)
-    body = data[4:at - 2] + der(0x30, bytes.fromhex("06082a8648ce3d040302")) + data[at + len(SHA256_WITH_RSA):]
+    body = data[4:at - 2] + der(0x30, *parts) + data[at + len(SHA256_WITH_RSA):]
     return pem_of(der(0x30, body))
+
+
+def other_algorithm():
+    """ecdsa-with-SHA256: the algorithm of another kind of key."""
+    return with_algorithm(bytes.fromhex("06082a8648ce3d040302"))
+
+
+RSASSA_PSS = bytes.fromhex("06092a864886f70d01010a")
+OF_SHA256 = der(0xa0, der(0x30, bytes.fromhex("0609608648016503040201")))
+MGF1 = bytes.fromhex("06092a864886f70d010108")
 
 
 def pem_lines(data, width):
