@@ -6,8 +6,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/hex.h"
 #include "cli.h"
 #include "interrupt.h"
@@ -35,13 +35,6 @@ struct writer {
     uint32_t retry_ms;
     int64_t begun_ms; /* the chunk's first try */
 };
-
-static void pause_ms(uint32_t ms)
-{
-    struct timespec left = {.tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000};
-    while (nanosleep(&left, &left) && errno == EINTR)
-        ;
-}
 
 static void count_rows(struct import_output *output, const cvm_batch_t *batch)
 {
@@ -115,7 +108,7 @@ static int32_t finish_chunk(struct writer *writer)
 {
     wait_for_try(writer);
     while (writer->may_retry) {
-        pause_ms(writer->retry_ms);
+        cvm_sleep_us(writer->retry_ms * 1000); /* less, if a signal comes */
         writer->retry_ms *= 2;
         start_chunk(writer);
         wait_for_try(writer);
@@ -160,7 +153,7 @@ static int32_t write_chunk(struct writer *writer)
     const int32_t fill_code = fill_next(writer);
     const int32_t code = finish_chunk(writer);
     progress_at(output->progress, output->written, output->expected, output->written);
-    pause_ms(PAUSE_MS);
+    cvm_sleep_us(PAUSE_MS * 1000);
     return code ? code : fill_code;
 }
 

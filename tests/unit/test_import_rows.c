@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -16,13 +15,13 @@
 
 static cvm_error_t *fake_import(
     cvm_t *cvm, cvm_batch_t *batch, int32_t replace_tokens, cvm_batch_cb callback, void *user_data);
-static int fake_nanosleep(const struct timespec *wanted, struct timespec *left);
+static void fake_sleep_us(uint32_t us);
 static cvm_error_t *fake_check_uid(const cvm_t *cvm, const char *uid);
 static int32_t fake_row(const cvm_batch_t *batch, uint32_t i);
 #define cvm_import    fake_import
 #define cvm_check_uid fake_check_uid
 #define cvm_batch_row fake_row
-#define nanosleep     fake_nanosleep
+#define cvm_sleep_us  fake_sleep_us
 
 /* NOLINTBEGIN(bugprone-suspicious-include) */
 #include "cli/import_check.c"
@@ -515,11 +514,9 @@ static int32_t fake_row(const cvm_batch_t *batch, uint32_t i)
     return cvm_batch_uid(batch, i) && i == 0 ? CVM_ROW_CONFLICT : CVM_ROW_INSERTED;
 }
 
-static int fake_nanosleep(const struct timespec *wanted, struct timespec *left)
+static void fake_sleep_us(uint32_t us)
 {
-    (void)left;
-    slept_ms += (uint32_t)(wanted->tv_sec * 1000 + wanted->tv_nsec / 1000000);
-    return 0;
+    slept_ms += us / 1000;
 }
 
 /* Fails by turns in the call and in the callback. */
