@@ -32,7 +32,7 @@
 #define st_mtim st_mtimespec
 #define st_ctim st_ctimespec
 void *memrchr(const void *bytes, int byte, size_t length);
-#else
+#elif !defined(__linux__)
 extern char **environ;
 #endif
 

@@ -24,26 +24,23 @@ int32_t cvm_is_elsewhere(const cvm_t *cvm)
     return thread && thread != entry_this_thread();
 }
 
-cvm_error_t *cvm_check_arguments(const char *function, int32_t has_all)
+cvm_error_t *cvm_entry_null(const char *function)
 {
-    if (has_all)
-        return NULL;
     return cvm_error_new(
         REASON_invalid_argument, "%s: an argument that it needs is NULL", function);
 }
 
-cvm_error_t *cvm_entry_of_any_thread(const cvm_t *cvm, const char *function, int32_t has_all)
+cvm_error_t *cvm_entry_process(const cvm_t *cvm, const char *function)
 {
-    if (cvm && cvm->process != getpid())
-        return cvm_error_new(REASON_wrong_process,
-            "%s: the instance belongs to the process that made it, and this is its child",
-            function);
-    return cvm_check_arguments(function, cvm && has_all);
+    if (cvm->process == getpid())
+        return NULL;
+    return cvm_error_new(REASON_wrong_process,
+        "%s: the instance belongs to the process that made it, and this is its child", function);
 }
 
-cvm_error_t *cvm_entry(const cvm_t *cvm, const char *function, int32_t has_all)
+cvm_error_t *cvm_entry_thread(const cvm_t *cvm, const char *function)
 {
-    cvm_error_t *error = cvm_entry_of_any_thread(cvm, function, has_all);
+    cvm_error_t *error = cvm_entry_process(cvm, function);
     if (!error && cvm_is_elsewhere(cvm))
         error = cvm_error_new(REASON_wrong_thread,
             "%s: another thread runs the instance; cvm_post() has it call this", function);

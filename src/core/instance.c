@@ -179,7 +179,7 @@ cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t
     cvm_error_t *error = cvm_check_arguments(__func__, conf && loop && cvm);
     if (!error)
         error = instance_new(conf, loop, cvm);
-    if (!error) {
+    if (!error && *cvm) {
         (*cvm)->binding.open = bind_by_mail;
         cvm_loop_post((*cvm)->loop, &(*cvm)->binding);
     }
