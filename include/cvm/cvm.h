@@ -46,7 +46,9 @@
  * (until a key is made, 5 s at most), and whoever would enter from then on never returns. What is
  * the program's: no thread inside another call (cvm_new(), cvm_token()) while one calls exit(), and
  * neither a call nor a wait for a thread that runs an instance in what comes behind that handler: a
- * handler that was registered before the first cvm_new(), a destructor.
+ * handler that was registered before the first cvm_new(), a destructor. And a callback stays
+ * callable until then: interpreters free theirs when they end, so a binding stops its instances
+ * before, or keeps them.
  *
  * Files: descriptors 0 to 2 are open, if only on /dev/null, before the first cvm_new(): else one of
  * the library's gets their place. Nothing else in the process may open the files of the file store,

@@ -109,7 +109,8 @@ for kind, name in (backend.split(" ") for backend in backends + ["store none"]):
 
 
 def test_the_interpreter_ends_while_keys_are_made(instance):
-    """A daemon thread runs the loop; the program ends without a stop, while devices wait for RSA keys and TLS is served."""
+    """A daemon thread runs the loop; the program ends without a stop, while devices wait for RSA keys and TLS is served.
+    What is the binding's: the interpreter frees its callbacks when it ends, so they are kept for ever."""
     for i in range(2, 6):
         instance.add(f"DEVICE00{i}")
     code = f"""
@@ -130,6 +131,8 @@ def begin(_, error):
         lib.cvm_handle(cvm, None, None, payload, c_size_t(len(payload)), done, None, None)
     busy.set()
 started = callback(begin)
+for kept in (done, started):
+    pythonapi.Py_IncRef(py_object(kept))
 lib.cvm_start(cvm, started, None)
 threading.Thread(target=lib.cvm_run, args=(cvm,), daemon=True).start()
 assert busy.wait(20)
