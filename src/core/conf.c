@@ -167,14 +167,10 @@ static cvm_error_t *refused(const struct cvm_property *property, const char *val
     char form[80];
     cvm_property_form(property, form, sizeof form);
     if (property->type == TYPE_BACKEND)
-        return cvm_error_about(
-            cvm_error_new(REASON_configuration, "%s takes %s; there is no ':' in what it is set to",
-                property->name, form),
-            property->name);
-    return cvm_error_about(
-        cvm_error_new(REASON_configuration, "%s does not take '%.64s'; it takes %s", property->name,
-            value, form),
-        property->name);
+        return cvm_error_configuration(property->name,
+            "%s takes %s; there is no ':' in what it is set to", property->name, form);
+    return cvm_error_configuration(
+        property->name, "%s does not take '%.64s'; it takes %s", property->name, value, form);
 }
 
 static cvm_error_t *set_in(
@@ -183,10 +179,8 @@ static cvm_error_t *set_in(
     uint32_t i = index_of(name);
     int64_t number;
     if (i == CVM_PROPERTY_COUNT)
-        return cvm_error_about(
-            cvm_error_new(REASON_configuration,
-                "there is no property '%.64s'; `cvm config` lists them all", name),
-            name);
+        return cvm_error_configuration(
+            name, "there is no property '%.64s'; `cvm config` lists them all", name);
     if (cvm_property_parse(&CVM_PROPERTIES[i], value, &number))
         return refused(&CVM_PROPERTIES[i], value);
     char *text = kept(&CVM_PROPERTIES[i], value, folder);
@@ -294,14 +288,11 @@ cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path)
     if (!bytes || !folder) {
         error = cvm_error_out_of_memory();
     } else if (!file) {
-        error = cvm_error_about(
-            cvm_error_new(REASON_configuration, "%.150s: %s", path, strerror(errno)), path);
+        error = cvm_error_configuration(path, "%.150s: %s", path, strerror(errno));
     } else {
         size_t length = fread(bytes, 1, LARGEST_FILE + 1, file);
         if (ferror(file) || length > LARGEST_FILE)
-            error = cvm_error_about(
-                cvm_error_new(REASON_configuration, "%.150s: can't be read, or too large", path),
-                path);
+            error = cvm_error_configuration(path, "%.150s: can't be read, or too large", path);
         else
             error = cvm_conf_parse(conf, bytes, length, path, folder);
     }

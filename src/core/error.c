@@ -63,20 +63,35 @@ void cvm_error_retry_after(cvm_error_t *error, uint32_t seconds)
         error->retry_after_s = seconds;
 }
 
-cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
+static cvm_error_t *error_print(enum cvm_reason reason, const char *format, va_list arguments)
 {
     cvm_error_t *error = malloc(sizeof *error);
     if (!error)
         return &out_of_memory;
     cvm_error_set(error, reason, NULL);
     if (format) {
-        va_list arguments;
-        va_start(arguments, format);
         (void)vsnprintf(error->text, sizeof error->text, format, arguments);
-        va_end(arguments);
         error_clean(error->text);
     }
     return error;
+}
+
+cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    cvm_error_t *error = error_print(reason, format, arguments);
+    va_end(arguments);
+    return error;
+}
+
+cvm_error_t *cvm_error_configuration(const char *subject, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    cvm_error_t *error = error_print(REASON_configuration, format, arguments);
+    va_end(arguments);
+    return cvm_error_about(error, subject);
 }
 
 cvm_error_t *cvm_error_out_of_memory(void)

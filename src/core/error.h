@@ -62,6 +62,9 @@ struct cvm_error_s {
  * memory it is the one static error, which cvm_error_free knows. */
 cvm_error_t *cvm_error_new(enum cvm_reason reason, const char *format, ...)
     __attribute__((format(printf, 2, 3), returns_nonnull));
+/* "configuration", about a property's name or a file's path. */
+cvm_error_t *cvm_error_configuration(const char *subject, const char *format, ...)
+    __attribute__((format(printf, 2, 3), returns_nonnull));
 /* Fills an error that lives in another object. */
 void cvm_error_set(cvm_error_t *error, enum cvm_reason reason, const char *text);
 /* Says what it is about, a property's name or a file's path; of one that is too long the beginning

@@ -74,10 +74,8 @@ static cvm_error_t *find(const struct named *list, uint32_t count, const char *p
         memcpy(context->kind, list[i].name, sizeof context->kind);
         return NULL;
     }
-    return cvm_error_about(
-        cvm_error_new(REASON_configuration, "%s: there is no '%.*s' here, but %s", property,
-            (int)kind, value, count ? list[0].name : "missing"),
-        property);
+    return cvm_error_configuration(property, "%s: there is no '%.*s' here, but %s", property,
+        (int)kind, value, count ? list[0].name : "missing");
 }
 
 /* The members that a table must have, by their offsets. */
@@ -96,11 +94,8 @@ static cvm_error_t *check_table(
     static const char NOTHING[sizeof(void (*)(void))];
     for (size_t i = 0; i < count; i++)
         if (memcmp((const char *)ops + needs[i], NOTHING, sizeof NOTHING) == 0)
-            return cvm_error_about(
-                cvm_error_new(REASON_configuration,
-                    "%s: its table lacks a function that is needed (of another version?)",
-                    property),
-                property);
+            return cvm_error_configuration(property,
+                "%s: its table lacks a function that is needed (of another version?)", property);
     return NULL;
 }
 
@@ -115,11 +110,9 @@ static cvm_error_t *check_store(const cvm_t *cvm)
     const cvm_store_ops_t *ops = &cvm->store;
     if (ops->device_fields < CVM_DEVICE_FIELD_COUNT ||
         ops->certificate_fields < CVM_CERTIFICATE_FIELD_COUNT)
-        return cvm_error_about(
-            cvm_error_new(REASON_configuration,
-                "store: '%s' was built for an older release, and would lose fields",
-                cvm->store_context.kind),
-            "store");
+        return cvm_error_configuration("store",
+            "store: '%s' was built for an older release, and would lose fields",
+            cvm->store_context.kind);
     return check_table("store", ops, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
 }
 
@@ -133,7 +126,7 @@ static cvm_error_t *create_store(cvm_t *cvm, const cvm_registry_t *registry)
         error = check_store(cvm);
     if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(value),
                       &cvm->store_context.self, why, sizeof why))
-        error = cvm_error_about(cvm_error_new(REASON_configuration, "store: %s", why), "store");
+        error = cvm_error_configuration("store", "store: %s", why);
     return error;
 }
 
@@ -160,8 +153,7 @@ static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
         error = check_platform(cvm);
     if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(value),
                       &cvm->platform_context.self, why, sizeof why))
-        error =
-            cvm_error_about(cvm_error_new(REASON_configuration, "platform: %s", why), "platform");
+        error = cvm_error_configuration("platform", "platform: %s", why);
     return error;
 }
 

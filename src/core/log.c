@@ -278,7 +278,7 @@ static int open_file(const char *path, cvm_error_t **error)
         return STDERR_FILENO;
     int fd = cvm_files_open(path, O_WRONLY | O_CREAT | O_APPEND, 0640, why, sizeof why);
     if (fd < 0)
-        *error = cvm_error_about(cvm_error_new(REASON_configuration, "%s", why), path);
+        *error = cvm_error_configuration(path, "%s", why);
     return fd;
 }
 

@@ -38,11 +38,10 @@ cvm_error_t *cvm_thing_check_format(const cvm_t *cvm)
     const char *format = cvm_conf_own(cvm->conf, "thing.name_format");
     return cvm_thing_format_is_valid(format, longest_name(cvm))
                ? NULL
-               : cvm_error_about(cvm_error_new(REASON_configuration,
-                                     "thing.name_format leaves no room for a uid: a name of this "
-                                     "platform has %d characters at most",
-                                     longest_name(cvm)),
-                     "thing.name_format");
+               : cvm_error_configuration("thing.name_format",
+                     "thing.name_format leaves no room for a uid: a name of this "
+                     "platform has %d characters at most",
+                     longest_name(cvm));
 }
 
 cvm_error_t *cvm_thing_name(const cvm_t *cvm, const char *uid, char name[CVM_THING_NAME_SIZE])

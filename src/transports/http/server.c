@@ -106,9 +106,9 @@ static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
     if (!*certificate && !*key)
         return NULL;
     if (!*certificate || !*key)
-        return cvm_error_about(cvm_error_new(REASON_configuration,
-                                   "http.tls_certificate and http.tls_private_key belong together"),
-            *certificate ? "http.tls_private_key" : "http.tls_certificate");
+        return cvm_error_configuration(
+            *certificate ? "http.tls_private_key" : "http.tls_certificate",
+            "http.tls_certificate and http.tls_private_key belong together");
     server->certificate = strdup(certificate);
     server->key = strdup(key);
     server->handshakes = cvm_handshakes_new((uint32_t)cvm_conf_own_number(conf, "limit.handshakes"),
@@ -127,10 +127,9 @@ static cvm_error_t *configure_proxies(struct server *server, const cvm_conf_t *c
     if (cvm_networks_parse(&server->trusted, cvm_conf_own(conf, "http.trusted_proxies")))
         return cvm_error_out_of_memory(); /* its form was checked when it was set */
     if (server->proxy_protocol && !server->trusted.count)
-        return cvm_error_about(cvm_error_new(REASON_configuration,
-                                   "http.proxy_protocol is on, but http.trusted_proxies names no "
-                                   "proxy: everybody would be refused"),
-            "http.trusted_proxies");
+        return cvm_error_configuration("http.trusted_proxies",
+            "http.proxy_protocol is on, but http.trusted_proxies names no "
+            "proxy: everybody would be refused");
     return NULL;
 }
 
@@ -158,9 +157,8 @@ static cvm_error_t *listen_on_all(struct server *server, const char *addresses, 
         size_t length = strcspn(at, ", ");
         char bound[CVM_ADDRESS_SIZE];
         if (server->fd_count == CVM_MOST_ADDRESSES)
-            return cvm_error_about(
-                cvm_error_new(REASON_configuration, "too many addresses to listen on"),
-                server->base.ops->property);
+            return cvm_error_configuration(
+                server->base.ops->property, "too many addresses to listen on");
         int fd = cvm_address_listen(at, length, bound, &error);
         if (fd >= 0 && *at == '[' && *bound != '[')
             cvm_log_message(cvm_log_of(server->cvm), LOG_WARNING,

@@ -172,10 +172,8 @@ static cvm_error_t *explain_file(const char *path)
     } else if (!is_irregular(path)) {
         reason = ERR_reason_error_string(ERR_peek_last_error());
     }
-    return cvm_error_about(
-        cvm_error_new(REASON_configuration, "%.120s: can't be used for TLS: %s%s", path,
-            reason ? reason : "unknown", advice),
-        path);
+    return cvm_error_configuration(
+        path, "%.120s: can't be used for TLS: %s%s", path, reason ? reason : "unknown", advice);
 }
 
 SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error)
