@@ -166,16 +166,14 @@ static void read_device(struct verb *verb)
 }
 
 /* A verb that is ready to start; NULL and error. */
-static struct verb *verb_new(cvm_t *cvm, const char *function, const struct verb_kind *kind,
-    const char *uid, cvm_done_cb callback, void *user_data, cvm_error_t **error)
+static struct verb *verb_new(cvm_t *cvm, const struct verb_kind *kind, const char *uid,
+    cvm_done_cb callback, void *user_data, cvm_error_t **error)
 {
     struct verb *verb = NULL;
-    *error = cvm_entry(cvm, function, uid && callback);
+    *error = cvm_check_ready(cvm);
     if (*error)
         return NULL;
-    if (!cvm_is_started(cvm))
-        *error = cvm_error_new(REASON_overloaded, "the instance is not ready");
-    else if (!cvm_uid_is_valid(uid))
+    if (!cvm_uid_is_valid(uid))
         *error = cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
     else if (!(verb = calloc(1, sizeof *verb)))
@@ -192,8 +190,8 @@ static struct verb *verb_new(cvm_t *cvm, const char *function, const struct verb
 static cvm_error_t *verb_start(cvm_t *cvm, const char *function, const struct verb_kind *kind,
     const char *uid, cvm_done_cb callback, void *user_data)
 {
-    cvm_error_t *error;
-    struct verb *verb = verb_new(cvm, function, kind, uid, callback, user_data, &error);
+    cvm_error_t *error = cvm_entry(cvm, function, uid && callback);
+    struct verb *verb = error ? NULL : verb_new(cvm, kind, uid, callback, user_data, &error);
     if (verb)
         read_device(verb);
     return error;
@@ -312,15 +310,16 @@ static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1
 cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int32_t is_enabled,
     cvm_done_cb callback, void *user_data)
 {
+    char name[CVM_THING_NAME_SIZE];
     cvm_error_t *error = cvm_entry(cvm, __func__, uid && token && callback);
     if (!error && !cvm_token_is_valid(token))
         error = cvm_error_new(REASON_invalid_request,
             "device_token must be 1 to 256 printable ASCII characters without \":\"");
     if (!error)
-        error = cvm_check_uid(cvm, uid);
+        error = cvm_thing_name(cvm, uid, name);
     if (error)
         return error;
-    struct verb *verb = verb_new(cvm, __func__, &PUT, uid, callback, user_data, &error);
+    struct verb *verb = verb_new(cvm, &PUT, uid, callback, user_data, &error);
     if (!verb)
         return error;
     verb->is_enabled = is_enabled != 0;
@@ -388,7 +387,7 @@ cvm_error_t *cvm_device_revoke(
             "superseded, "
             "cessationOfOperation or privilegeWithdrawn",
             reason);
-    struct verb *verb = verb_new(cvm, __func__, &REVOKE, uid, callback, user_data, &error);
+    struct verb *verb = verb_new(cvm, &REVOKE, uid, callback, user_data, &error);
     if (!verb)
         return error;
     memcpy(verb->reason, reason, strlen(reason) + 1);
@@ -399,8 +398,8 @@ cvm_error_t *cvm_device_revoke(
 cvm_error_t *cvm_device_remove(
     cvm_t *cvm, const char *uid, int32_t force, cvm_done_cb callback, void *user_data)
 {
-    cvm_error_t *error;
-    struct verb *verb = verb_new(cvm, __func__, &REMOVE, uid, callback, user_data, &error);
+    cvm_error_t *error = cvm_entry(cvm, __func__, uid && callback);
+    struct verb *verb = error ? NULL : verb_new(cvm, &REMOVE, uid, callback, user_data, &error);
     if (!verb)
         return error;
     verb->force = force;

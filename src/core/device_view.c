@@ -110,10 +110,9 @@ static void got_device(cvm_op_t *op)
 static struct query *query_new(
     const cvm_t *cvm, const char *uid, void *user_data, cvm_error_t **error)
 {
-    if (!cvm_is_started(cvm)) {
-        *error = cvm_error_new(REASON_overloaded, "the instance is not ready");
+    *error = cvm_check_ready(cvm);
+    if (*error)
         return NULL;
-    }
     struct query *query = calloc(1, sizeof *query);
     if (!query) {
         *error = cvm_error_out_of_memory();

@@ -47,6 +47,12 @@ cvm_error_t *cvm_entry_thread(const cvm_t *cvm, const char *function)
     return error;
 }
 
+cvm_error_t *cvm_check_ready(const cvm_t *cvm)
+{
+    return cvm_is_started(cvm) ? NULL
+                               : cvm_error_new(REASON_overloaded, "the instance is not ready");
+}
+
 int32_t cvm_may_enter(const cvm_t *cvm)
 {
     return cvm && cvm->process == getpid() && !cvm_is_elsewhere(cvm);

@@ -17,6 +17,8 @@ static inline cvm_error_t *cvm_entry_of_any_thread(
     const cvm_t *cvm, const char *function, int32_t has_all);
 /* "invalid_argument" if not has_all, else NULL: for calls that take no instance. */
 static inline cvm_error_t *cvm_check_arguments(const char *function, int32_t has_all);
+/* NULL while requests are taken, else "overloaded". */
+cvm_error_t *cvm_check_ready(const cvm_t *cvm);
 /* For calls that return no error. */
 int32_t cvm_may_enter(const cvm_t *cvm);
 

@@ -171,8 +171,8 @@ cvm_error_t *cvm_import(
     cvm_error_t *error = cvm_entry(cvm, __func__, batch && callback);
     if (!error)
         error = batch_entry(batch, __func__, 1);
-    if (!error && !cvm_is_started(cvm))
-        error = cvm_error_new(REASON_overloaded, "the instance is not ready");
+    if (!error)
+        error = cvm_check_ready(cvm);
     if (error)
         return error;
     batch->is_busy = 1;

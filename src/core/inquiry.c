@@ -128,10 +128,10 @@ cvm_error_t *cvm_check(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 cvm_error_t *cvm_backup(cvm_t *cvm, const char *path, cvm_done_cb callback, void *user_data)
 {
     cvm_error_t *error = cvm_entry(cvm, __func__, path && callback);
+    if (!error)
+        error = cvm_check_ready(cvm);
     if (error)
         return error;
-    if (!cvm_is_started(cvm))
-        return cvm_error_new(REASON_overloaded, "the instance is not ready");
     if (!cvm->store.backup)
         return cvm_error_new(REASON_conflict, "this store has means of its own for backups");
     struct inquiry *inquiry = inquiry_new(callback, user_data);

@@ -335,10 +335,10 @@ static void reconcile_soon(struct cvm_reconciler *reconciler)
 cvm_error_t *cvm_reconcile(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (!error)
+        error = cvm_check_ready(cvm);
     if (error)
         return error;
-    if (!cvm_is_started(cvm))
-        return cvm_error_new(REASON_overloaded, "the instance is not ready");
     struct waiter *waiter = calloc(1, sizeof *waiter);
     if (!waiter)
         return cvm_error_out_of_memory();
