@@ -20,6 +20,15 @@ static int compat_prepare(int fd)
     return -1;
 }
 
+int cvm_pipe(int ends[2])
+{
+    if (pipe(ends))
+        return -1;
+    ends[0] = compat_prepare(ends[0]);
+    ends[1] = compat_prepare(ends[1]);
+    return ends[0] < 0 || ends[1] < 0 ? -1 : 0;
+}
+
 int cvm_socket(int family, int type)
 {
     return compat_prepare(socket(family, type, 0));
@@ -45,6 +54,11 @@ void *memrchr(const void *bytes, int byte, size_t length)
     return NULL;
 }
 #else
+int cvm_pipe(int ends[2])
+{
+    return pipe2(ends, O_NONBLOCK | O_CLOEXEC);
+}
+
 int cvm_socket(int family, int type)
 {
     return socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

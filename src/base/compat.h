@@ -36,9 +36,9 @@ void *memrchr(const void *bytes, int byte, size_t length);
 extern char **environ;
 #endif
 
-/* socket(), accept() and dup2(), with what they make closed on exec; the first two without
- * blocking.
- */
+/* pipe(), socket(), accept() and dup2(), with what they make closed on exec; all but the last
+ * without blocking. */
+int cvm_pipe(int ends[2]);
 int cvm_socket(int family, int type);
 int cvm_accept(int listener, struct sockaddr *address, socklen_t *size);
 int cvm_dup_to(int from, int to);

@@ -107,7 +107,7 @@ static void warn_of_root_key(const cvm_conf_t *conf)
 
 static void take_signals(struct server *server)
 {
-    for (int number; (number = signals_next(server->signals));) {
+    for (int number; (number = signals_next());) {
         if (number == SIGHUP) {
             server->next_check_ms = 0;
             reload(server);
@@ -191,7 +191,7 @@ static int32_t serve(struct server *server)
         code = server->stopped.code;
     }
     cvm_free(server->cvm);
-    signals_close(server->signals);
+    signals_close();
     return code;
 }
 

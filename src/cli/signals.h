@@ -8,9 +8,10 @@
  */
 int signals_open(void);
 /* The next one that came, or 0. */
-int signals_next(int fd);
+int signals_next(void);
 /* SIGTERM and SIGINT end the process again, at once. */
 void signals_leave(void);
-void signals_close(int fd);
+/* Whether it was opened or not. */
+void signals_close(void);
 
 #endif
