@@ -52,11 +52,17 @@ struct cvm_watch {
 
 /* --- Who runs it ------------------------------------------------------------------------------ */
 
-/* Something that was handed to the loop is to run. 0, or -1: this is a child of fork() that runs
- * the caller's loop which it inherited, and what is here is its parent's. */
+/* This is a child of fork() that runs the caller's loop which it inherited, and what is here is its
+ * parent's. An own loop is run by nobody there. */
+static int32_t loop_is_inherited(const struct cvm_loop *loop)
+{
+    return !cvm_loop_is_own(loop) && loop->process != getpid();
+}
+
+/* Something that was handed to the loop is to run. 0, or -1: not here. */
 static int32_t loop_event_begin(struct cvm_loop *loop)
 {
-    if (!cvm_loop_is_own(loop) && loop->process != getpid())
+    if (loop_is_inherited(loop))
         return -1;
     loop->event_depth++;
     cvm_at_exit_enter();
@@ -132,7 +138,7 @@ static void woken(uv_poll_t *wake, int status, int events)
     char bytes[64];
     (void)status;
     (void)events;
-    if (loop->process != getpid())
+    if (loop_is_inherited(loop))
         return; /* the parent's bytes */
     while (read(loop->pipe[0], bytes, sizeof bytes) == (ssize_t)sizeof bytes) {
     }
