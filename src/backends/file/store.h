@@ -85,9 +85,9 @@ void cvm_lane_end(struct lane *lane);
 
 /* write.c: the writer's thread and its verbs */
 void cvm_store_write(struct store *store, struct job *first);
-/* What a failure of one of the connections means for the store, and for who waits: static text. */
 /* Logs what broke the store, if that was not logged yet; no lock may be held. */
 void cvm_store_tell_break(struct store *store);
+/* What a failure of one of the connections means for the store, and for who waits: static text. */
 const char *cvm_store_judge(struct store *store, struct db *db, int rc);
 int cvm_store_run_change(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_load(struct store *store, struct db *db, struct job *job);
