@@ -169,6 +169,28 @@ static const char *call_as_any_thread(cvm_t *cvm, const char *name)
     return NULL;
 }
 
+/* A loop of the caller's, and an instance on it. */
+struct borrowed {
+    uv_loop_t loop;
+    cvm_conf_t *conf;
+    cvm_t *cvm;
+};
+
+static void borrowed_new(struct borrowed *borrowed)
+{
+    borrowed->conf = harness_conf(NULL);
+    assert_int_equal(uv_loop_init(&borrowed->loop), 0);
+    assert_null(cvm_new_on_uv(borrowed->conf, &borrowed->loop, &borrowed->cvm));
+}
+
+/* The instance was freed: the loop runs out by itself. */
+static void borrowed_end(struct borrowed *borrowed)
+{
+    assert_int_equal(uv_run(&borrowed->loop, UV_RUN_DEFAULT), 0);
+    assert_int_equal(uv_loop_close(&borrowed->loop), 0);
+    cvm_conf_free(borrowed->conf);
+}
+
 static void expect_none(const char *call)
 {
     if (call)
@@ -543,31 +565,26 @@ static void a_child_of_fork_makes_its_own(void **state)
 /* The caller's loop, which a child may run on: what is on it is the parent's all the same. */
 static void a_child_that_runs_the_inherited_loop_does_nothing(void **state)
 {
-    uv_loop_t loop;
-    cvm_t *cvm = NULL;
+    struct borrowed borrowed;
     (void)state;
-    cvm_conf_t *own = harness_conf(NULL);
-    assert_int_equal(uv_loop_init(&loop), 0);
-    assert_null(cvm_new_on_uv(own, &loop, &cvm));
-    assert_null(cvm_start(cvm, on_done, NULL));
+    borrowed_new(&borrowed);
+    assert_null(cvm_start(borrowed.cvm, on_done, NULL));
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
         (void)alarm(20);
-        (void)uv_loop_fork(&loop);
+        (void)uv_loop_fork(&borrowed.loop);
         for (int i = 0; i < 20; i++) {
-            (void)uv_run(&loop, UV_RUN_NOWAIT);
+            (void)uv_run(&borrowed.loop, UV_RUN_NOWAIT);
             (void)usleep(5000);
         }
         _exit(called);
     }
     assert_int_equal(wait_for(child), 0);
     while (!called)
-        (void)uv_run(&loop, UV_RUN_ONCE);
-    cvm_free(cvm);
-    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    cvm_conf_free(own);
+        (void)uv_run(&borrowed.loop, UV_RUN_ONCE);
+    cvm_free(borrowed.cvm);
+    borrowed_end(&borrowed);
 }
 
 /* --- In a callback ---------------------------------------------------------------------------- */
@@ -642,38 +659,29 @@ static void an_instance_is_freed_in_a_callback(void **state)
 
 static void an_instance_on_a_borrowed_loop_is_freed_in_a_callback(void **state)
 {
-    uv_loop_t loop;
     (void)state;
-    cvm_conf_t *own = harness_conf(NULL);
-    assert_int_equal(uv_loop_init(&loop), 0);
     for (enum deed deed = FREE; deed <= STOP_AND_FREE; deed++) {
-        struct nested nested = {NULL, deed, ""};
+        struct borrowed borrowed;
         called = 0;
-        assert_null(cvm_new_on_uv(own, &loop, &nested.cvm));
-        assert_null(cvm_start(nested.cvm, do_the_deed, &nested));
-        assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+        borrowed_new(&borrowed);
+        struct nested nested = {borrowed.cvm, deed, ""};
+        assert_null(cvm_start(borrowed.cvm, do_the_deed, &nested));
+        borrowed_end(&borrowed);
         assert_int_equal(called, deed == FREE ? 1 : 2);
     }
-    assert_int_equal(uv_loop_close(&loop), 0);
-    cvm_conf_free(own);
 }
 
 static void a_borrowed_loop_is_the_callers_to_run(void **state)
 {
-    uv_loop_t loop;
-    cvm_t *cvm = NULL;
+    struct borrowed borrowed;
     (void)state;
-    cvm_conf_t *own = harness_conf(NULL);
-    assert_int_equal(uv_loop_init(&loop), 0);
-    assert_null(cvm_new_on_uv(own, &loop, &cvm));
-    assert_string_equal(name_of("", cvm_process(cvm)), "conflict");
-    assert_string_equal(name_of("", cvm_run(cvm)), "conflict");
-    assert_int_equal(cvm_fd(cvm), -1);
-    assert_int_equal(cvm_timeout_ms(cvm), -2);
-    cvm_free(cvm);
-    assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
-    assert_int_equal(uv_loop_close(&loop), 0);
-    cvm_conf_free(own);
+    borrowed_new(&borrowed);
+    assert_string_equal(name_of("", cvm_process(borrowed.cvm)), "conflict");
+    assert_string_equal(name_of("", cvm_run(borrowed.cvm)), "conflict");
+    assert_int_equal(cvm_fd(borrowed.cvm), -1);
+    assert_int_equal(cvm_timeout_ms(borrowed.cvm), -2);
+    cvm_free(borrowed.cvm);
+    borrowed_end(&borrowed);
 }
 
 /* --- A batch that is being written ------------------------------------------------------------ */
