@@ -199,14 +199,33 @@ CVM_API cvm_error_t *cvm_conf_set_log(cvm_conf_t *conf, cvm_log_cb callback, voi
 /** Likewise the audit, instead of audit.file. */
 CVM_API cvm_error_t *cvm_conf_set_audit(cvm_conf_t *conf, cvm_log_cb callback, void *user_data);
 
-/** How many properties there are. */
-CVM_API uint32_t cvm_property_count(void);
-/** The name of property i; NULL past the end. Likewise the rest. All static. */
-CVM_API const char *cvm_property_name(uint32_t i);
-CVM_API const char *cvm_property_type(uint32_t i);
-CVM_API const char *cvm_property_default(uint32_t i);
-CVM_API const char *cvm_property_range(uint32_t i);
-CVM_API const char *cvm_property_help(uint32_t i);
+struct cvm_host_s;
+struct cvm_registry_s;
+/** A plugin's entry function: cvm_plugin_fn of cvm/plugin.h. */
+typedef int32_t (*cvm_plugin_cb)(
+    const struct cvm_host_s *host, struct cvm_registry_s *registry, void *user_data);
+/** Makes the stores and platforms of the program's own known by their names, and their properties.
+ *  @param function   called before this returns, and never again; the tables that it hands over
+ *                    outlive every instance that is made of conf
+ *  @param user_data  handed to it
+ *  Errors: "configuration", with the reason. */
+CVM_API cvm_error_t *cvm_conf_add_plugin(cvm_conf_t *conf, cvm_plugin_cb function, void *user_data);
+/** Loads the modules that the property `module` names, and checks what was set for them. cvm_new()
+ *  does it by itself, with the copy that it makes: this is for who wants to look at their
+ *  properties. Later changes of `module` don't count. */
+CVM_API cvm_error_t *cvm_conf_load_modules(cvm_conf_t *conf);
+
+/** How many properties there are: the library's own, and those of conf's plugins and loaded
+ * modules, if it isn't NULL. */
+CVM_API uint32_t cvm_property_count(const cvm_conf_t *conf);
+/** The name of property i; NULL past the end. Likewise the rest. They live as long as conf. */
+CVM_API const char *cvm_property_name(const cvm_conf_t *conf, uint32_t i);
+CVM_API const char *cvm_property_type(const cvm_conf_t *conf, uint32_t i);
+CVM_API const char *cvm_property_default(const cvm_conf_t *conf, uint32_t i);
+CVM_API const char *cvm_property_range(const cvm_conf_t *conf, uint32_t i);
+CVM_API const char *cvm_property_help(const cvm_conf_t *conf, uint32_t i);
+/** 1 if its value is a secret, which is not to be shown. */
+CVM_API int32_t cvm_property_is_secret(const cvm_conf_t *conf, uint32_t i);
 
 /* --- Instance --------------------------------------------------------------------------------- */
 

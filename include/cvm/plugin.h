@@ -184,15 +184,21 @@ typedef struct cvm_change_s {
     uint32_t certificate_count;
 } cvm_change_t;
 
+/** A flag of stores and platforms: the location is a path, and a relative one counts from the
+ *  configuration's file. */
+#define CVM_LOCATION_IS_PATH 8u
+
 typedef struct cvm_store_ops_s {
     uint32_t size;
+    uint32_t flags; /**< CVM_LOCATION_IS_PATH */
     /** CVM_DEVICE_FIELD_COUNT and CVM_CERTIFICATE_FIELD_COUNT: a store that knows fewer fields than
      *  the host would lose the others, and is refused. */
     uint32_t device_fields, certificate_fields;
-    /** Opens what location names (the property's text behind the first ":"), without waiting for
-     *  anything: that is open()'s. @param error one line on failure @return OK or INVALID */
-    cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
-        void **store, char *error, size_t error_size);
+    /** Makes what location names (the property's text behind the first ":", "" without one),
+     * without waiting for anything: that is open()'s. @param user_data what it was registered with
+     *  @param error one line on failure @return OK or INVALID */
+    cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+        const char *location, void **store, char *error, size_t error_size);
     /** CONFLICT: only one server can work with it, and another one does. After a failure it may be
      *  called again. */
     void (*open)(void *store, cvm_op_t *op, cvm_role_t role);
@@ -243,8 +249,9 @@ typedef void (*cvm_step_fn)(
 typedef struct cvm_platform_ops_s {
     uint32_t size;
     uint32_t flags;
-    cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, const char *location,
-        void **platform, char *error, size_t error_size);
+    /** As a store's. */
+    cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+        const char *location, void **platform, char *error, size_t error_size);
     void (*open)(void *platform, cvm_op_t *op, cvm_role_t role);
     /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over
      * quota. */
@@ -278,6 +285,34 @@ typedef struct cvm_platform_ops_s {
     void (*destroy)(void *platform);
 } cvm_platform_ops_t;
 
+/* --- Properties of a plugin's own ------------------------------------------------------------- */
+
+typedef int32_t cvm_property_type_t;
+enum {
+    CVM_TYPE_TEXT = 0,
+    CVM_TYPE_PATH = 1, /**< a relative one counts from the configuration's file */
+    CVM_TYPE_BOOL = 2,
+    CVM_TYPE_COUNT = 3,    /**< with k, M and G */
+    CVM_TYPE_DURATION = 4, /**< its number is milliseconds */
+    CVM_TYPE_RATE = 5,     /**< its number is per minute */
+    CVM_TYPE_CHOICE = 6    /**< its number is the choice's index */
+};
+
+/** A text that nobody is shown; beside it stands the path NAME_file, of a file that holds it. */
+#define CVM_PROPERTY_SECRET 1u
+/** A change counts once the instance is made anew. */
+#define CVM_PROPERTY_NEEDS_RESTART 2u
+
+typedef struct cvm_property_row_s {
+    uint32_t size, flags;
+    const char *name; /**< lower case; begins with a word and a dot that are none of the library's,
+                           such as the backend's name */
+    cvm_property_type_t type;
+    const char *default_text; /**< in the form that a file has */
+    const char *range;        /**< of numbers "1s to 5min", of a choice "a|b", else NULL */
+    const char *help;         /**< a sentence */
+} cvm_property_row_t;
+
 /* --- The host --------------------------------------------------------------------------------- */
 
 /** Called on the loop when a verb that a platform asked of the store is done. */
@@ -285,9 +320,22 @@ typedef void (*cvm_host_done_fn)(void *argument, cvm_op_t *op, cvm_answer_t answ
 
 struct cvm_host_s {
     uint32_t size;
-    /** Called by a plugin's entry function: makes a backend known by its name. */
-    void (*add_store)(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops);
-    void (*add_platform)(cvm_registry_t *registry, const char *name, const cvm_platform_ops_t *ops);
+
+    /* By a plugin's entry function, while it runs. Each answers 0, or -1 and why: a name that is
+     * taken, or that no property could hold; a table that doesn't fit; no memory. What the entry
+     * function doesn't act on is told all the same when it returns something else than 0. */
+    /** Makes a backend known by its name (1 to 31 of a-z 0-9 -). The table stays the plugin's, and
+     *  has to outlive every instance; user_data is handed to its create(). */
+    int32_t (*add_store)(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops,
+        void *user_data, char *error, size_t error_size);
+    int32_t (*add_platform)(cvm_registry_t *registry, const char *name,
+        const cvm_platform_ops_t *ops, void *user_data, char *error, size_t error_size);
+    /** Makes a property of the plugin's own known. The row is copied. */
+    int32_t (*add_property)(
+        cvm_registry_t *registry, const cvm_property_row_t *row, char *error, size_t error_size);
+    /** What a property of the library's is, if nobody sets it, with that store or platform. */
+    int32_t (*add_default)(cvm_registry_t *registry, const char *backend, const char *property,
+        const char *value, char *error, size_t error_size);
 
     /* Any thread. */
     void (*log)(cvm_context_t *context, cvm_level_t level, const char *text);
@@ -352,8 +400,26 @@ struct cvm_host_s {
     const char *(*op_text)(const cvm_op_t *op, cvm_out_t out);
 };
 
-/** The type of a plugin's one exported function, cvm_plugin. 0 on success. */
-typedef int32_t (*cvm_plugin_fn)(const cvm_host_t *host, cvm_registry_t *registry);
+/* --- Getting in ------------------------------------------------------------------------------- */
+
+/** A plugin's entry function: makes known what it has. It is called once for each configuration
+ * that it is added to, or each instance that loads it. 0, or -1: then the reason of the last
+ * add_...() that failed is told. */
+typedef int32_t (*cvm_plugin_fn)(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
+
+/** Tables of another number don't fit; within one they grow. */
+#define CVM_PLUGIN_VERSION 1u
+
+/** What a shared object that the property `module` names exports as cvm_module. */
+typedef struct cvm_module_s {
+    uint32_t size, version;
+    cvm_plugin_fn plugin;
+} cvm_module_t;
+
+/** Once in a module: exports its entry function. */
+#define CVM_MODULE(function)                                                                       \
+    extern __attribute__((visibility("default"))) const cvm_module_t cvm_module;                   \
+    const cvm_module_t cvm_module = {sizeof(cvm_module_t), CVM_PLUGIN_VERSION, function}
 
 #ifdef __cplusplus
 }

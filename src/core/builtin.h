@@ -1,4 +1,5 @@
-/* What is compiled in. builtin.c alone names backends and transports. */
+/* What is compiled in. builtin.c, which cmake/builtin.cmake writes, alone names backends and
+ * transports. Each list ends with NULL. */
 #ifndef CVM_CORE_BUILTIN_H
 #define CVM_CORE_BUILTIN_H
 
@@ -6,10 +7,8 @@
 #include "transport.h"
 
 extern const cvm_plugin_fn CVM_BUILTIN_PLUGINS[];
-extern const uint32_t CVM_BUILTIN_PLUGIN_COUNT;
-/* What these register, "store NAME" and so on; ends with NULL. */
+/* What these register, "store NAME" and so on. */
 extern const char *const CVM_BUILTIN_NAMES[];
 extern const struct cvm_transport_ops *const CVM_BUILTIN_TRANSPORTS[];
-extern const uint32_t CVM_BUILTIN_TRANSPORT_COUNT;
 
 #endif

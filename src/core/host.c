@@ -1,4 +1,4 @@
-/* What backends are handed: the host's table, and how they are found by name. */
+/* What backends are handed: the host's table; and how those are made that are configured. */
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,19 +10,6 @@
 #include "instance.h"
 #include "key.h"
 #include "record.h"
-
-#define MOST_BACKENDS 16
-
-struct named {
-    char name[32];
-    const void *ops;
-    uint32_t size;
-};
-
-struct cvm_registry_s {
-    struct named stores[MOST_BACKENDS], platforms[MOST_BACKENDS];
-    uint32_t store_count, platform_count;
-};
 
 /* A call that waits for its time. */
 struct cvm_delay {
@@ -40,42 +27,27 @@ struct question {
     void *argument;
 };
 
-/* --- Registering and finding ------------------------------------------------------------------ */
+/* --- The configured backends ------------------------------------------------------------------ */
 
-static void add(struct named *list, uint32_t *count, const char *name, const void *ops)
+/* Copies the table that the property names into ops, of size bytes. The backend, or NULL and why.
+ */
+static const struct cvm_backend *find(const cvm_t *cvm, enum cvm_side side, const char *property,
+    struct cvm_context_s *context, void *ops, uint32_t size, cvm_error_t **error)
 {
-    if (*count == MOST_BACKENDS)
-        return;
-    struct named *entry = &list[(*count)++];
-    (void)snprintf(entry->name, sizeof entry->name, "%s", name);
-    entry->ops = ops;
-    memcpy(&entry->size, ops, sizeof entry->size); /* a table begins with its size */
-}
-
-static void add_store(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops)
-{
-    add(registry->stores, &registry->store_count, name, ops);
-}
-
-static void add_platform(cvm_registry_t *registry, const char *name, const cvm_platform_ops_t *ops)
-{
-    add(registry->platforms, &registry->platform_count, name, ops);
-}
-
-/* Copies the table that value ("kind:location") names into ops, of size bytes. */
-static cvm_error_t *find(const struct named *list, uint32_t count, const char *property,
-    const char *value, struct cvm_context_s *context, void *ops, uint32_t size)
-{
-    size_t kind = strcspn(value, ":");
-    for (uint32_t i = 0; i < count; i++) {
-        if (strlen(list[i].name) != kind || memcmp(list[i].name, value, kind) != 0)
-            continue;
-        memcpy(ops, list[i].ops, list[i].size < size ? list[i].size : size);
-        memcpy(context->kind, list[i].name, sizeof context->kind);
+    char all[120];
+    const char *value = cvm_conf_own(cvm->conf, property);
+    const struct cvm_registry_s *registry = cvm_conf_registry(cvm->conf);
+    const struct cvm_backend *backend = cvm_registry_find(registry, side, value);
+    *error = NULL;
+    if (!backend) {
+        cvm_registry_list(registry, side, all, sizeof all);
+        *error = cvm_error_configuration(property, "%s: there is no '%.*s' here; there are: %s",
+            property, (int)strcspn(value, ":"), value, all);
         return NULL;
     }
-    return cvm_error_configuration(property, "%s: there is no '%.*s' here, but %s", property,
-        (int)kind, value, count ? list[0].name : "missing");
+    cvm_backend_table(backend, ops, size);
+    memcpy(context->kind, backend->name, sizeof context->kind);
+    return backend;
 }
 
 /* The members that a table must have, by their offsets. */
@@ -99,9 +71,11 @@ static cvm_error_t *check_table(
     return NULL;
 }
 
+/* "" where there is none. */
 static const char *location_of(const char *value)
 {
-    return strchr(value, ':') + 1; /* conf took no value without */
+    const char *colon = strchr(value, ':');
+    return colon ? colon + 1 : "";
 }
 
 /* A store that knows fewer fields than we do would lose the others. */
@@ -116,16 +90,17 @@ static cvm_error_t *check_store(const cvm_t *cvm)
     return check_table("store", ops, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
 }
 
-static cvm_error_t *create_store(cvm_t *cvm, const cvm_registry_t *registry)
+static cvm_error_t *create_store(cvm_t *cvm)
 {
-    const char *value = cvm_conf_own(cvm->conf, "store");
     char why[200] = "";
-    cvm_error_t *error = find(registry->stores, registry->store_count, "store", value,
-        &cvm->store_context, &cvm->store, sizeof cvm->store);
-    if (!error)
+    cvm_error_t *error;
+    const struct cvm_backend *backend =
+        find(cvm, SIDE_STORE, "store", &cvm->store_context, &cvm->store, sizeof cvm->store, &error);
+    if (backend)
         error = check_store(cvm);
-    if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, location_of(value),
-                      &cvm->store_context.self, why, sizeof why))
+    if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, backend->user_data,
+                      location_of(cvm_conf_own(cvm->conf, "store")), &cvm->store_context.self, why,
+                      sizeof why))
         error = cvm_error_configuration("store", "store: %s", why);
     return error;
 }
@@ -143,28 +118,26 @@ static cvm_error_t *check_platform(const cvm_t *cvm)
     return error;
 }
 
-static cvm_error_t *create_platform(cvm_t *cvm, const cvm_registry_t *registry)
+static cvm_error_t *create_platform(cvm_t *cvm)
 {
-    const char *value = cvm_conf_own(cvm->conf, "platform");
     char why[200] = "";
-    cvm_error_t *error = find(registry->platforms, registry->platform_count, "platform", value,
-        &cvm->platform_context, &cvm->platform, sizeof cvm->platform);
-    if (!error)
+    cvm_error_t *error;
+    const struct cvm_backend *backend = find(cvm, SIDE_PLATFORM, "platform", &cvm->platform_context,
+        &cvm->platform, sizeof cvm->platform, &error);
+    if (backend)
         error = check_platform(cvm);
-    if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, location_of(value),
-                      &cvm->platform_context.self, why, sizeof why))
+    if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, backend->user_data,
+                      location_of(cvm_conf_own(cvm->conf, "platform")), &cvm->platform_context.self,
+                      why, sizeof why))
         error = cvm_error_configuration("platform", "platform: %s", why);
     return error;
 }
 
 cvm_error_t *cvm_host_create_backends(cvm_t *cvm)
 {
-    struct cvm_registry_s registry = {.store_count = 0};
-    for (uint32_t i = 0; i < CVM_BUILTIN_PLUGIN_COUNT; i++)
-        (void)CVM_BUILTIN_PLUGINS[i](&CVM_HOST, &registry);
     cvm->store_context.cvm = cvm->platform_context.cvm = cvm;
-    cvm_error_t *error = create_store(cvm, &registry);
-    return error ? error : create_platform(cvm, &registry);
+    cvm_error_t *error = create_store(cvm);
+    return error ? error : create_platform(cvm);
 }
 
 const char *cvm_backend(uint32_t i)
@@ -413,8 +386,10 @@ static int32_t store_meta_swap(cvm_context_t *context, const char *name, const c
 
 const cvm_host_t CVM_HOST = {
     .size = sizeof(cvm_host_t),
-    .add_store = add_store,
-    .add_platform = add_platform,
+    .add_store = cvm_registry_add_store,
+    .add_platform = cvm_registry_add_platform,
+    .add_property = cvm_registry_add_property,
+    .add_default = cvm_registry_add_default,
     .log = host_log,
     .property = host_property,
     .property_number = host_property_number,

@@ -79,6 +79,15 @@ static cvm_error_t *open_logs(cvm_t *cvm)
     return error;
 }
 
+/* No plugin has such a property. */
+static void tell_unknown_variables(cvm_t *cvm)
+{
+    const char *name;
+    for (uint32_t i = 0; (name = cvm_conf_unknown_variable(cvm->conf, i)); i++)
+        cvm_log_message(
+            cvm->log, LOG_WARNING, "the variable CVM_%s names no property; it is ignored", name);
+}
+
 /* 0, or -1 without memory. */
 static int32_t make_throttles(cvm_t *cvm)
 {
@@ -157,9 +166,13 @@ static cvm_error_t *instance_new(const cvm_conf_t *conf, struct uv_loop_s *loop,
     cvm->process = getpid();
     cvm->has_own_loop = !loop;
     cvm->conf = cvm_conf_copy(conf);
-    cvm_error_t *error = cvm->conf ? open_logs(cvm) : cvm_error_out_of_memory();
+    cvm_error_t *error = cvm->conf ? cvm_conf_settle(cvm->conf) : cvm_error_out_of_memory();
     if (!error)
+        error = open_logs(cvm);
+    if (!error) {
+        tell_unknown_variables(cvm);
         error = make_parts(cvm, loop);
+    }
     if (error) {
         cvm_free(cvm);
         return error;

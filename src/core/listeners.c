@@ -33,7 +33,7 @@ cvm_error_t *cvm_listen(cvm_t *cvm)
         return cvm_error_new(REASON_conflict, "the instance is not started");
     if (cvm->transport_count)
         return cvm_error_new(REASON_conflict, "the instance listens already");
-    for (uint32_t i = 0; i < CVM_BUILTIN_TRANSPORT_COUNT; i++) {
+    for (uint32_t i = 0; CVM_BUILTIN_TRANSPORTS[i]; i++) {
         const struct cvm_transport_ops *ops = CVM_BUILTIN_TRANSPORTS[i];
         if (strcmp(cvm_conf_own(cvm->conf, ops->property), "off") == 0)
             continue;

@@ -4,13 +4,12 @@
 
 #include <stdatomic.h>
 
+#include "backend/registry.h"
 #include "cvm/plugin.h"
 #include "error.h"
 #include "loop.h"
 
 struct cvm_key;
-
-enum cvm_side { SIDE_STORE, SIDE_PLATFORM };
 
 #define CVM_OP_TEXT 240
 

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "backend/registry.h"
 #include "base/compat.h"
 #include "base/endpoint.h"
 #include "base/networks.h"
@@ -26,6 +27,8 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "Whether a literal token in a record is accepted; else only hashes (sha256:...)."},
     {"platform", TYPE_BACKEND, "local:ca", NULL,
      "Who makes certificates: local:FOLDER (the CA that `cvm init` made)."},
+    {"module", TYPE_MODULES, "", NULL,
+     "Shared objects with further stores and platforms: absolute paths, separated by \":\"."},
     {"thing.name_format", TYPE_NAME_FORMAT, "thing_%DEVICE_UID%", NULL,
      "The thing's name; holds %DEVICE_UID% exactly once."},
     {"policy.name", TYPE_POLICY, "cvm-device", NULL,
@@ -114,9 +117,6 @@ const struct cvm_property CVM_PROPERTIES[] = {
 /* clang-format on */
 const uint32_t CVM_PROPERTY_COUNT = sizeof CVM_PROPERTIES / sizeof CVM_PROPERTIES[0];
 
-_Static_assert(sizeof CVM_PROPERTIES / sizeof CVM_PROPERTIES[0] <= CVM_MOST_PROPERTIES,
-    "a configuration has room for them all");
-
 /* ADDRESS:PORT or [ADDRESS]:PORT, of length bytes. 0, or -1. */
 static int32_t check_address(const char *value, size_t length)
 {
@@ -152,7 +152,20 @@ static int32_t check_addresses(const char *value)
 
 static int32_t check_backend(const char *value)
 {
-    return strchr(value, ':') ? 0 : -1;
+    size_t length = strcspn(value, ":");
+    return length && length < CVM_BACKEND_NAME_SIZE &&
+                   strspn(value, "abcdefghijklmnopqrstuvwxyz0123456789-") >= length
+               ? 0
+               : -1;
+}
+
+static int32_t check_modules(const char *value)
+{
+    while (*value == '/') {
+        value += strcspn(value, ":");
+        value += *value == ':';
+    }
+    return *value ? -1 : 0;
 }
 
 static int32_t check_name_format(const char *value)
@@ -259,8 +272,10 @@ static const struct {
     const char *unit_names;
 } TYPES[] = {
     [TYPE_TEXT] = {"text", "", NULL, NULL, NULL}, /* its reader says what is wrong with it */
+    [TYPE_SECRET] = {"secret", "", NULL, NULL, NULL},
     [TYPE_PATH] = {"path", "", NULL, NULL, NULL},
-    [TYPE_BACKEND] = {"backend", "KIND:LOCATION", check_backend, NULL, NULL},
+    [TYPE_BACKEND] = {"backend", "NAME | NAME:LOCATION", check_backend, NULL, NULL},
+    [TYPE_MODULES] = {"modules", "/PATH.so:...", check_modules, NULL, NULL},
     [TYPE_ADDRESSES] = {"addresses", "ADDRESS:PORT, [ADDRESS]:PORT, ... | off", check_addresses,
         NULL, NULL},
     [TYPE_NETWORKS] = {"networks", "ADDRESS[/BITS], ...", check_networks, NULL, NULL},
@@ -295,39 +310,22 @@ void cvm_property_form(const struct cvm_property *property, char *text, size_t s
         property->range ? property->range : TYPES[property->type].form, units ? units : "");
 }
 
-static const struct cvm_property *row(uint32_t i)
+const char *cvm_property_type_name(const struct cvm_property *property)
 {
-    return i < CVM_PROPERTY_COUNT ? &CVM_PROPERTIES[i] : NULL;
+    return TYPES[property->type].name;
 }
 
-uint32_t cvm_property_count(void)
+const char *cvm_property_takes(const struct cvm_property *property)
 {
-    return CVM_PROPERTY_COUNT;
+    return property->range ? property->range : TYPES[property->type].form;
 }
 
-const char *cvm_property_name(uint32_t i)
+int32_t cvm_property_is_library(const char *name)
 {
-    return row(i) ? row(i)->name : NULL;
-}
-
-const char *cvm_property_default(uint32_t i)
-{
-    return row(i) ? row(i)->default_text : NULL;
-}
-
-const char *cvm_property_help(uint32_t i)
-{
-    return row(i) ? row(i)->help : NULL;
-}
-
-const char *cvm_property_type(uint32_t i)
-{
-    return row(i) ? TYPES[row(i)->type].name : NULL;
-}
-
-const char *cvm_property_range(uint32_t i)
-{
-    if (!row(i))
-        return NULL;
-    return row(i)->range ? row(i)->range : TYPES[row(i)->type].form;
+    size_t length = strcspn(name, ".");
+    for (uint32_t i = 0; i < CVM_PROPERTY_COUNT; i++)
+        if (strcspn(CVM_PROPERTIES[i].name, ".") == length &&
+            memcmp(CVM_PROPERTIES[i].name, name, length) == 0)
+            return 1;
+    return 0;
 }

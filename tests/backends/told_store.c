@@ -263,16 +263,16 @@ static void destroy(void *self)
     free(store);
 }
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **self, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **self, char *error, size_t error_size)
 {
     struct store *store = calloc(1, sizeof *store);
     if (!store)
         abort();
     store->host = host;
     store->context = context;
-    cvm_answer_t answer =
-        inner_ops.create(&inner_host, context, location, &store->inner, error, error_size);
+    cvm_answer_t answer = inner_ops.create(
+        &inner_host, context, user_data, location, &store->inner, error, error_size);
     if (answer == CVM_ANSWER_OK)
         *self = store;
     else
@@ -282,10 +282,14 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const
 
 static cvm_store_ops_t table; /* the file store's, with our functions */
 
-static void capture(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops)
+static int32_t capture(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops,
+    void *user_data, char *error, size_t error_size)
 {
     (void)registry;
     (void)name;
+    (void)user_data;
+    (void)error;
+    (void)error_size;
     inner_ops = *ops;
     table = *ops;
     table.create = create;
@@ -301,16 +305,16 @@ static void capture(cvm_registry_t *registry, const char *name, const cvm_store_
     table.remove = remove_device;
     table.close = close_store;
     table.destroy = destroy;
+    return 0;
 }
 
-int32_t plugin_told(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t cvm_plugin_told(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
     real_host = host;
     inner_host = *host;
     inner_host.complete = inner_complete;
     inner_host.add_store = capture;
-    if (cvm_plugin_file(&inner_host, registry))
+    if (cvm_plugin_file(&inner_host, registry, NULL))
         return -1;
-    host->add_store(registry, "told", &table);
-    return 0;
+    return host->add_store(registry, "told", &table, user_data, NULL, 0);
 }

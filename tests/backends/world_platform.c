@@ -316,9 +316,10 @@ STEP(suspend)
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **self, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **self, char *error, size_t error_size)
 {
+    (void)user_data;
     struct platform *platform = calloc(1, sizeof *platform);
     char path[PATH_MAX];
     if (!platform)
@@ -373,8 +374,7 @@ static const cvm_platform_ops_t WORLD = {
     .destroy = free,
 };
 
-int32_t plugin_world(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t cvm_plugin_world(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
-    host->add_platform(registry, "world", &WORLD);
-    return 0;
+    return host->add_platform(registry, "world", &WORLD, user_data, NULL, 0);
 }

@@ -8,6 +8,6 @@
 
 #include "cvm/plugin.h"
 
-int32_t plugin_world(const cvm_host_t *host, cvm_registry_t *registry);
+int32_t cvm_plugin_world(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 
 #endif

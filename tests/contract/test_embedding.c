@@ -52,8 +52,10 @@ static void a_store_that_lacks_a_function_is_refused(void **state)
     for (size_t i = 0; i < LENGTH(STORE_NEEDS); i++) {
         lacking_store(sizeof(cvm_store_ops_t), STORE_NEEDS[i].offset);
         expect_refused("store", STORE_NEEDS[i].name, "lacks");
-        lacking_store(STORE_NEEDS[i].offset, 0); /* one of an older version */
-        expect_refused("store", STORE_NEEDS[i].name, "lacks");
+        if (STORE_NEEDS[i].offset > offsetof(cvm_store_ops_t, create)) {
+            lacking_store(STORE_NEEDS[i].offset, 0); /* one of an older version */
+            expect_refused("store", STORE_NEEDS[i].name, "lacks");
+        }
     }
     lacking_store(sizeof(cvm_store_ops_t), 0);
 }
@@ -66,8 +68,10 @@ static void a_platform_that_lacks_a_function_is_refused(void **state)
     for (size_t i = 0; i < LENGTH(PLATFORM_NEEDS); i++) {
         lacking_platform(sizeof(cvm_platform_ops_t), PLATFORM_NEEDS[i].offset);
         expect_refused("platform", PLATFORM_NEEDS[i].name, "lacks");
-        lacking_platform(PLATFORM_NEEDS[i].offset, 0);
-        expect_refused("platform", PLATFORM_NEEDS[i].name, "lacks");
+        if (PLATFORM_NEEDS[i].offset > offsetof(cvm_platform_ops_t, create)) {
+            lacking_platform(PLATFORM_NEEDS[i].offset, 0);
+            expect_refused("platform", PLATFORM_NEEDS[i].name, "lacks");
+        }
     }
     for (size_t i = 0; i < LENGTH(PLATFORM_MAY); i++) {
         lacking_platform(sizeof(cvm_platform_ops_t), PLATFORM_MAY[i].offset);

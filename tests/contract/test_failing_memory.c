@@ -648,7 +648,7 @@ static void the_stores_file_survives(void **state)
 /* A configuration, without an instance. */
 static void a_configuration_survives(void **state)
 {
-    static const char TEXT[] = "policy.name = one\nstore = file:devices.db\nnone.such = 1\n";
+    static const char TEXT[] = "policy.name = one\nstore = file:devices.db\nnone = 1\n";
     long count = 1;
     (void)state;
     for (long nth = 1; count >= nth || nth == 1; nth++) {

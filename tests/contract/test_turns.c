@@ -73,10 +73,19 @@ static void on_post(void *argument)
     called++;
 }
 
+static int32_t no_plugin(
+    const struct cvm_host_s *host, struct cvm_registry_s *registry, void *user_data)
+{
+    (void)host;
+    (void)registry;
+    (void)user_data;
+    return 0;
+}
+
 static int set_up(void **state)
 {
     called = 0;
-    conf = cvm_conf_new();
+    conf = conf_new();
     request = cvm_request_new();
     batch = cvm_batch_new(4);
     return !conf || !request || !batch || harness_set_up(state);
@@ -263,6 +272,9 @@ static const char *leave_out_of_the_rest(void)
     EXPECT(NAME, cvm_conf_load_environment(NULL, NULL, NULL));
     EXPECT(NAME, cvm_conf_set_log(NULL, NULL, NULL));
     EXPECT(NAME, cvm_conf_set_audit(NULL, NULL, NULL));
+    EXPECT(NAME, cvm_conf_add_plugin(NULL, no_plugin, NULL));
+    EXPECT(NAME, cvm_conf_add_plugin(conf, NULL, NULL));
+    EXPECT(NAME, cvm_conf_load_modules(NULL));
     EXPECT(NAME, cvm_request_set_uid(NULL, "D"));
     EXPECT(NAME, cvm_request_set_uid(request, NULL));
     EXPECT(NAME, cvm_request_set_token(NULL, "t"));
@@ -338,7 +350,8 @@ static const char *ask_null(void)
 static const char *const OTHERS[] = {"cvm_version", "cvm_version_number", "cvm_backend",
     "cvm_conf_new", "cvm_request_new", "cvm_batch_new", "cvm_property_count", "cvm_property_name",
     "cvm_property_type", "cvm_property_default", "cvm_property_range", "cvm_property_help",
-    "cvm_free", "cvm_conf_free", "cvm_request_free", "cvm_batch_free", "cvm_error_free"};
+    "cvm_property_is_secret", "cvm_free", "cvm_conf_free", "cvm_request_free", "cvm_batch_free",
+    "cvm_error_free"};
 
 static int is_seen(const char *name)
 {

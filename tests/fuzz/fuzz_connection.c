@@ -12,7 +12,6 @@
 
 #include <jansson.h>
 
-#include "core/builtin.h"
 #include "core/instance.h"
 #include "core/token.h"
 #include "transports/http/server.h"
@@ -36,9 +35,10 @@ enum {
 static const cvm_host_t *host;
 static uint8_t flags;
 
-static cvm_answer_t stub_create(const cvm_host_t *its_host, cvm_context_t *context,
+static cvm_answer_t stub_create(const cvm_host_t *its_host, cvm_context_t *context, void *user_data,
     const char *location, void **self, char *error, size_t error_size)
 {
+    (void)user_data;
     (void)context;
     (void)location;
     (void)error;
@@ -178,18 +178,11 @@ static const cvm_platform_ops_t PLATFORM = {.size = sizeof PLATFORM,
     .close = stub_ok,
     .destroy = stub_destroy};
 
-static int32_t add_stubs(const cvm_host_t *its_host, cvm_registry_t *registry)
+static int32_t add_stubs(const cvm_host_t *its_host, cvm_registry_t *registry, void *user_data)
 {
-    its_host->add_store(registry, "stub", &STORE);
-    its_host->add_platform(registry, "stub", &PLATFORM);
-    return 0;
+    return its_host->add_store(registry, "stub", &STORE, user_data, NULL, 0) ||
+           its_host->add_platform(registry, "stub", &PLATFORM, user_data, NULL, 0);
 }
-
-const cvm_plugin_fn CVM_BUILTIN_PLUGINS[] = {add_stubs};
-const uint32_t CVM_BUILTIN_PLUGIN_COUNT = 1;
-const char *const CVM_BUILTIN_NAMES[] = {NULL};
-const struct cvm_transport_ops *const CVM_BUILTIN_TRANSPORTS[] = {NULL};
-const uint32_t CVM_BUILTIN_TRANSPORT_COUNT = 0;
 
 /* --- The instance and its server -------------------------------------------------------------- */
 
@@ -218,7 +211,8 @@ static void start_instance(void)
     static const char CONF[] = "store = stub:x\nplatform = stub:x\nreconcile.interval = 0\n"
                                "limit.failures_per_address = 1/min\nlog.file = /dev/null\n";
     cvm_conf_t *conf = cvm_conf_new();
-    CHECK(conf && !cvm_conf_parse(conf, CONF, sizeof CONF - 1, "conf", "."));
+    CHECK(conf && !cvm_conf_add_plugin(conf, add_stubs, NULL) &&
+          !cvm_conf_parse(conf, CONF, sizeof CONF - 1, "conf", "."));
     CHECK(!cvm_new(conf, &cvm) && !cvm_start(cvm, is_started, NULL));
     cvm_conf_free(conf);
     while (!cvm_is_ready(cvm))

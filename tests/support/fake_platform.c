@@ -366,9 +366,10 @@ STEP(deactivate)
 STEP(revoke)
 STEP(suspend)
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **self, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **self, char *error, size_t error_size)
 {
+    (void)user_data;
     struct platform *platform = test_new(sizeof *platform);
     (void)context;
     (void)location;
@@ -437,9 +438,8 @@ static const cvm_platform_ops_t PLAIN = {
     .destroy = free,
 };
 
-int32_t plugin_fake(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t plugin_fake(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
-    host->add_platform(registry, "fake", &FAKE);
-    host->add_platform(registry, "plain", &PLAIN);
-    return 0;
+    return host->add_platform(registry, "fake", &FAKE, user_data, NULL, 0) ||
+           host->add_platform(registry, "plain", &PLAIN, user_data, NULL, 0);
 }

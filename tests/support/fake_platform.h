@@ -15,7 +15,7 @@ struct fake_certificate {
     int32_t has_policy, is_deleted, is_suspended;
 };
 
-int32_t plugin_fake(const cvm_host_t *host, cvm_registry_t *registry);
+int32_t plugin_fake(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 
 /* An empty world. The check is asked after each effect, for each certificate that is active:
  * whether the store has a record that leads to it. NULL: no check. */

@@ -346,15 +346,15 @@ static void destroy(void *self)
     free(store);
 }
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **self, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **self, char *error, size_t error_size)
 {
     struct store *store = calloc(1, sizeof *store);
     assert_non_null(store);
     store->host = host;
     store->context = context;
-    cvm_answer_t answer =
-        inner_ops.create(&inner_host, context, location, &store->inner, error, error_size);
+    cvm_answer_t answer = inner_ops.create(
+        &inner_host, context, user_data, location, &store->inner, error, error_size);
     if (answer != CVM_ANSWER_OK)
         free(store);
     else
@@ -381,22 +381,26 @@ static const cvm_store_ops_t FAULTY = {
     .destroy = destroy,
 };
 
-static void capture(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops)
+static int32_t capture(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops,
+    void *user_data, char *error, size_t error_size)
 {
     (void)registry;
     (void)name;
+    (void)user_data;
+    (void)error;
+    (void)error_size;
     inner_ops = *ops;
+    return 0;
 }
 
-int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
     if (!real_host) { /* once: an instance that was cut short may still run, in threads */
         inner_host = *host;
         inner_host.complete = inner_complete;
         inner_host.add_store = capture;
-        (void)cvm_plugin_file(&inner_host, registry);
+        (void)cvm_plugin_file(&inner_host, registry, NULL);
         real_host = host;
     }
-    host->add_store(registry, "faulty", &FAULTY);
-    return 0;
+    return host->add_store(registry, "faulty", &FAULTY, user_data, NULL, 0);
 }

@@ -5,6 +5,6 @@
 
 #include "cvm/plugin.h"
 
-int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry);
+int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 
 #endif

@@ -16,6 +16,8 @@
 #include "backends/local/local.h"
 #include "support/fake_platform.h"
 #include "support/faults.h"
+#include "support/faulty_store.h"
+#include "support/lacking.h"
 
 #define MOST_INSTANCES 16
 #define PATIENCE_S     60
@@ -120,10 +122,22 @@ static void set(cvm_conf_t *conf, const char *name, const char *format, const ch
         fail_msg("%s", cvm_error_text(error));
 }
 
-cvm_conf_t *harness_conf(const struct setting *settings)
+cvm_conf_t *conf_new(void)
 {
+    static const cvm_plugin_fn PLUGINS[] = {plugin_faulty, plugin_fake, plugin_lacking};
     cvm_conf_t *conf = cvm_conf_new();
     assert_non_null(conf);
+    for (size_t i = 0; i < LENGTH(PLUGINS); i++) {
+        cvm_error_t *error = cvm_conf_add_plugin(conf, PLUGINS[i], NULL);
+        if (error)
+            fail_msg("%s", cvm_error_text(error));
+    }
+    return conf;
+}
+
+cvm_conf_t *harness_conf(const struct setting *settings)
+{
+    cvm_conf_t *conf = conf_new();
     set(conf, "store", "file:%s", store_path);
     set(conf, "store.create", "%s", "true");
     set(conf, "platform", "%s", "fake:");

@@ -26,7 +26,9 @@ const char *harness_make_ca(void);
 /* The same, once it is made. */
 const char *harness_ca(void);
 
-/* A configuration for the folder: store file:, platform fake:, no reconciling by itself, logs to
+/* A configuration at its defaults that knows the tests' backends. */
+cvm_conf_t *conf_new(void);
+/* The same for the folder: store file:, platform fake:, no reconciling by itself, logs to
  * files; then the settings, which end with a NULL name. "role" is none, but says "server" or
  * "command"; without it an instance is a server where there is no store yet. */
 cvm_conf_t *harness_conf(const struct setting *settings);

@@ -20,9 +20,10 @@ void lacking_platform(size_t size, size_t member)
     platform_member = member;
 }
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **self, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **self, char *error, size_t error_size)
 {
+    (void)user_data;
     (void)host;
     (void)context;
     (void)location;
@@ -37,18 +38,17 @@ static void take_out(void *table, size_t member)
         memset((char *)table + member, 0, sizeof(void (*)(void)));
 }
 
-int32_t plugin_lacking(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t plugin_lacking(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
     memset(&store, 1, sizeof store); /* no function is there, but no member is NULL */
     memset(&platform, 1, sizeof platform);
     store.size = (uint32_t)store_size;
     store.create = create;
     platform.size = (uint32_t)platform_size;
-    platform.flags = 0;
+    store.flags = platform.flags = 0;
     platform.create = create;
     take_out(&store, store_member);
     take_out(&platform, platform_member);
-    host->add_store(registry, "lacking", &store);
-    host->add_platform(registry, "lacking", &platform);
-    return 0;
+    return host->add_store(registry, "lacking", &store, user_data, NULL, 0) ||
+           host->add_platform(registry, "lacking", &platform, user_data, NULL, 0);
 }

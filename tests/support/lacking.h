@@ -8,6 +8,6 @@
 void lacking_store(size_t size, size_t member);
 void lacking_platform(size_t size, size_t member);
 
-int32_t plugin_lacking(const cvm_host_t *host, cvm_registry_t *registry);
+int32_t plugin_lacking(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 
 #endif

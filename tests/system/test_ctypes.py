@@ -61,8 +61,8 @@ for name in ("cvm_conf_new", "cvm_conf_set", "cvm_request_new", "cvm_new", "cvm_
     getattr(lib, name).restype = c_void_p
 lib.cvm_error_name.restype = lib.cvm_error_text.restype = c_char_p
 conf, cvm, seen = c_void_p(lib.cvm_conf_new()), c_void_p(), []
-error = c_void_p(lib.cvm_conf_set(conf, b"no.such", b"1"))
-print(lib.cvm_error_code(error), lib.cvm_error_name(error).decode(), b"no.such" in lib.cvm_error_text(error))
+error = c_void_p(lib.cvm_conf_set(conf, b"no_such", b"1"))
+print(lib.cvm_error_code(error), lib.cvm_error_name(error).decode(), b"no_such" in lib.cvm_error_text(error))
 lib.cvm_error_free(error)
 lib.cvm_conf_load(conf, {str(instance.conf).encode()!r}); lib.cvm_new(conf, byref(cvm))
 request = c_void_p(lib.cvm_request_new())

@@ -147,7 +147,8 @@ static void an_error_says_what_is_taken(void **state)
 {
     static const char *const ERRORS[][3] = {
         {"workers", "abc", "workers does not take 'abc'; it takes 1 to 64 (with k, M, G)"},
-        {"store", "postgres", "store takes KIND:LOCATION; there is no ':' in what it is set to"},
+        {"store", "Post gres",
+            "store does not take what it is set to; it takes NAME | NAME:LOCATION"},
         {"http.trusted_proxies", "10.0.0",
             "http.trusted_proxies does not take '10.0.0'; it takes ADDRESS[/BITS], ..."},
         {"mqtt.endpoint", "mqtts://a",
@@ -192,23 +193,23 @@ static void every_default_is_a_value_that_is_taken(void **state)
 {
     (void)state;
     cvm_conf_t *conf = cvm_conf_new();
-    assert_int_equal(cvm_property_count(), CVM_PROPERTY_COUNT);
+    assert_int_equal(cvm_property_count(NULL), CVM_PROPERTY_COUNT);
     for (uint32_t i = 0; i < CVM_PROPERTY_COUNT; i++) {
-        const char *name = cvm_property_name(i);
+        const char *name = cvm_property_name(NULL, i);
         int64_t number = cvm_conf_number(conf, name);
-        cvm_error_t *error = cvm_conf_set(conf, name, cvm_property_default(i));
+        cvm_error_t *error = cvm_conf_set(conf, name, cvm_property_default(NULL, i));
         if (error || cvm_conf_number(conf, name) != number)
             fail_msg("%s: %s", name, cvm_error_text(error));
-        assert_true(*cvm_property_help(i) && *cvm_property_type(i));
-        assert_non_null(cvm_property_range(i));
+        assert_true(*cvm_property_help(NULL, i) && *cvm_property_type(NULL, i));
+        assert_non_null(cvm_property_range(NULL, i));
         for (uint32_t j = 0; j < i; j++)
-            assert_string_not_equal(name, cvm_property_name(j));
+            assert_string_not_equal(name, cvm_property_name(NULL, j));
     }
-    assert_null(cvm_property_name(CVM_PROPERTY_COUNT));
-    assert_null(cvm_property_help(CVM_PROPERTY_COUNT));
-    assert_null(cvm_property_range(CVM_PROPERTY_COUNT));
-    assert_null(cvm_property_type(CVM_PROPERTY_COUNT));
-    assert_null(cvm_property_default(CVM_PROPERTY_COUNT));
+    assert_null(cvm_property_name(NULL, CVM_PROPERTY_COUNT));
+    assert_null(cvm_property_help(NULL, CVM_PROPERTY_COUNT));
+    assert_null(cvm_property_range(NULL, CVM_PROPERTY_COUNT));
+    assert_null(cvm_property_type(NULL, CVM_PROPERTY_COUNT));
+    assert_null(cvm_property_default(NULL, CVM_PROPERTY_COUNT));
     cvm_conf_free(conf);
 }
 
@@ -263,7 +264,8 @@ static void a_bad_line_is_named(void **state)
         const char *place;
     } FILES[] = {
         {"nonsense", 0, "the.conf:1: "},
-        {"\n# x\nno.such = 1\n", 0, "the.conf:3: "},
+        {"\n# x\nnosuch = 1\n", 0, "the.conf:3: "},
+        {"\nlog.such = 1\n", 0, "the.conf:2: "},
         {"workers = 1\nworkers = 0\n", 0, "the.conf:2: "},
         {"workers = 1\nworkers = \n", 0, "the.conf:2: "},
         {"= 1", 0, "the.conf:1: "},

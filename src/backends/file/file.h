@@ -6,7 +6,7 @@
 #include "cvm/plugin.h"
 
 /* Makes the store known as "file". */
-int32_t cvm_plugin_file(const cvm_host_t *host, cvm_registry_t *registry);
+int32_t cvm_plugin_file(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 /* Writes a consistent copy of the store at path, also beside a running server, to a new file. Any
  * thread. CONFLICT if that is there already. OK, or why not. */
 cvm_answer_t cvm_file_backup(const char *path, const char *to, char *error, size_t error_size);

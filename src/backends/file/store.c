@@ -13,9 +13,10 @@
 
 /* --- Open and close --------------------------------------------------------------------------- */
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **result, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **result, char *error, size_t error_size)
 {
+    (void)user_data;
     struct store *store = *location ? calloc(1, sizeof *store) : NULL;
     if (!store || !(store->path = strdup(location))) {
         free(store);
@@ -254,6 +255,7 @@ static void backup_store(void *self, cvm_op_t *op, const char *path)
 
 static const cvm_store_ops_t FILE_STORE = {
     .size = sizeof(cvm_store_ops_t),
+    .flags = CVM_LOCATION_IS_PATH,
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,
@@ -272,8 +274,7 @@ static const cvm_store_ops_t FILE_STORE = {
     .destroy = destroy,
 };
 
-int32_t cvm_plugin_file(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t cvm_plugin_file(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
-    host->add_store(registry, "file", &FILE_STORE);
-    return 0;
+    return host->add_store(registry, "file", &FILE_STORE, user_data, NULL, 0);
 }

@@ -8,7 +8,7 @@
 #include "cvm/plugin.h"
 
 /* Makes the platform known as "local". */
-int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry);
+int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 
 /* Makes a root and an issuing CA: DIR/root.pem, issuing.pem, chain.pem, crl.pem, root.crl.pem,
  * issuing.key, and the root's key at root_key (encrypted if passphrase is not NULL). DIR must

@@ -75,9 +75,10 @@ static int32_t check_validity(const struct platform *platform, char *error, size
     return -1;
 }
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, const char *location,
-    void **result, char *error, size_t error_size)
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **result, char *error, size_t error_size)
 {
+    (void)user_data;
     struct platform *platform = calloc(1, sizeof *platform);
     (void)snprintf(error, error_size, "out of memory");
     if (!platform)
@@ -263,7 +264,7 @@ static void revoke(
 
 static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .size = sizeof(cvm_platform_ops_t),
-    .flags = CVM_PLATFORM_NAME_IS_CN,
+    .flags = CVM_PLATFORM_NAME_IS_CN | CVM_LOCATION_IS_PATH,
     .create = create,
     .open = open_platform,
     .prepare = prepare,
@@ -276,8 +277,7 @@ static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .destroy = destroy,
 };
 
-int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry)
+int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
-    host->add_platform(registry, "local", &LOCAL_PLATFORM);
-    return 0;
+    return host->add_platform(registry, "local", &LOCAL_PLATFORM, user_data, NULL, 0);
 }

@@ -9,4 +9,7 @@ extern const struct cvm_transport_ops CVM_HTTP_TRANSPORT;
 /* ops.listen: GET /metrics, /livez, /readyz. */
 extern const struct cvm_transport_ops CVM_OPS_TRANSPORT;
 
+/* For builtin.c. */
+#define CVM_HTTP_TRANSPORTS &CVM_HTTP_TRANSPORT, &CVM_OPS_TRANSPORT
+
 #endif
