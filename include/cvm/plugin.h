@@ -37,6 +37,9 @@ typedef struct cvm_record_s cvm_record_t;
 typedef struct cvm_registry_s cvm_registry_t;
 /** The host's table, at the end of this file. */
 typedef struct cvm_host_s cvm_host_t;
+/** A descriptor that is watched, and something that waits for its time; both on the loop. */
+typedef struct cvm_watch_s cvm_watch_t;
+typedef struct cvm_timer_s cvm_timer_t;
 
 /* --- Records ---------------------------------------------------------------------------------- */
 
@@ -111,6 +114,13 @@ enum {
     CVM_ANSWER_BROKEN = 6,      /**< the other side answered what can't be understood */
     CVM_ANSWER_UNKNOWN = 7,     /**< it may have happened or not */
     CVM_ANSWER_INVALID = 8      /**< the input can't be taken, now or later */
+};
+
+/** Numbers that an operation answers beside records. */
+typedef int32_t cvm_out_number_t;
+enum {
+    CVM_OUT_RETRY_AFTER_S = 0, /**< with BUSY or UNAVAILABLE: when the caller is to ask again */
+    CVM_OUT_NUMBER_COUNT = 1
 };
 
 /** Texts that an operation answers beside records. */
@@ -315,6 +325,10 @@ typedef struct cvm_property_row_s {
 
 /* --- The host --------------------------------------------------------------------------------- */
 
+/** What a watched descriptor is. */
+#define CVM_READABLE 1u
+#define CVM_WRITABLE 2u
+
 /** Called on the loop when a verb that a platform asked of the store is done. */
 typedef void (*cvm_host_done_fn)(void *argument, cvm_op_t *op, cvm_answer_t answer);
 
@@ -343,7 +357,33 @@ struct cvm_host_s {
     const char *(*property)(cvm_context_t *context, const char *name);
     /** A property as a number: milliseconds, bytes, count, or 0 and 1. */
     int64_t (*property_number)(cvm_context_t *context, const char *name);
+    /** What a secret of the plugin's own is: its property's value, or what stands in the file that
+     *  NAME_file names (UTF-8, one line, whose end is no part of it). Wiped by the caller.
+     *  @param to  receives it, ended by NUL @return its length, 0 if neither is set; or -1 and why
+     */
+    int32_t (*secret)(cvm_context_t *context, const char *name, char *to, size_t size, char *error,
+        size_t error_size);
     void (*gauge)(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value);
+    /** Adds to a counter of the plugin's own, "cvm_COUNTER" among the metrics.
+     *  @param counter  a word (a-z 0-9 _), such as "postgresql_reconnects_total"
+     *  @param labels   at most three words, always the same and as many; values are few: never a
+     *                  device's, and of a text from elsewhere only what is expected
+     *  @return 0; -1 for a name that can't be, other labels than before, or too many counters */
+    int32_t (*count)(cvm_context_t *context, const char *counter, const char *const *labels,
+        const char *const *values, uint32_t label_count, uint64_t by);
+    /** The wall clock of the instance, milliseconds since 1970: what leases, and all that is due,
+     * go by. */
+    int64_t (*now_ms)(cvm_context_t *context);
+    /** Has function(argument) called on the loop, later. 0, or -1 without memory, or when the
+     *  instance has ended. */
+    int32_t (*post)(cvm_context_t *context, void (*function)(void *argument), void *argument);
+    /** How many fields a kind of record has; for each its name (NULL past the end), its kind of
+     *  value, and its longest text in bytes: a store can keep fields that it was not built to know.
+     */
+    uint32_t (*field_count)(cvm_record_kind_t kind);
+    const char *(*field_name)(cvm_record_kind_t kind, uint32_t field);
+    cvm_field_kind_t (*field_kind)(cvm_record_kind_t kind, uint32_t field);
+    uint32_t (*field_longest)(cvm_record_kind_t kind, uint32_t field);
     /** On the loop. A platform tells its issuing CA's life, milliseconds since 1970: on a clock
      *  outside it nothing is issued or carried out. */
     void (*clock_bound)(cvm_context_t *context, int64_t begins_ms, int64_t ends_ms);
@@ -371,6 +411,12 @@ struct cvm_host_s {
      */
     int32_t (*op_add_record)(cvm_op_t *op, cvm_record_t *record);
     int32_t (*op_set_text)(cvm_op_t *op, cvm_out_t out, const char *value);
+    /** 0, or -1 for one that is not known. */
+    int32_t (*op_set_number)(cvm_op_t *op, cvm_out_number_t out, int64_t value);
+    /** Milliseconds until the caller is told that the outcome is not known, 0 at least; -1 if
+     * nobody waits: it was told already, or this is an undo, something that is due, or an
+     * operator's. It is for admission and for waiting, never alone an operation's deadline. */
+    int64_t (*op_left_ms)(const cvm_op_t *op);
     /** The public key to certify: SubjectPublicKeyInfo, DER. NULL outside create_certificate. */
     const uint8_t *(*op_public_key)(cvm_op_t *op, size_t *length);
     /** A CSR for that key, PEM; made for the occasion if the device sent none. NULL without memory.
@@ -384,13 +430,30 @@ struct cvm_host_s {
      *  There are two threads for all of an instance's backends: for what is short and rare. */
     int32_t (*run)(cvm_context_t *context, void (*work)(void *argument),
         void (*done)(void *argument), void *argument);
-    /** Calls function(argument) on the loop after delay_ms, or early when the instance stops. 0, or
-     * -1 without memory or when it stops already. */
-    int32_t (*after)(
-        cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument), void *argument);
+    /* Watches and timers work until `close` has completed, also while the instance stops, which
+     * does not wait for them. What is left then is freed by the host. */
+    /** Watches a descriptor, for nothing yet; it is the plugin's, and has one watch at most.
+     *  happened: CVM_READABLE, CVM_WRITABLE or both; an error counts as whatever was asked for.
+     *  @return NULL without memory, or if the descriptor can't be watched */
+    cvm_watch_t *(*watch_new)(cvm_context_t *context, int32_t fd,
+        void (*happened)(void *argument, uint32_t events), void *argument);
+    /** What to watch for; 0 for nothing. */
+    void (*watch_set)(cvm_watch_t *watch, uint32_t events);
+    /** Its function is not called again; the descriptor may be closed at once. NULL is fine. */
+    void (*watch_free)(cvm_watch_t *watch);
+    /** NULL without memory. */
+    cvm_timer_t *(*timer_new)(
+        cvm_context_t *context, void (*expired)(void *argument), void *argument);
+    /** Starts it anew, once, delay_ms from now. */
+    void (*timer_start)(cvm_timer_t *timer, int64_t delay_ms);
+    void (*timer_stop)(cvm_timer_t *timer);
+    /** Its function is not called again. NULL is fine. */
+    void (*timer_free)(cvm_timer_t *timer);
     /** A platform's view of the store: each calls done once. 0, or -1 without memory. */
     int32_t (*store_scan)(cvm_context_t *context, cvm_scan_t what, const char *cursor,
         int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument);
+    int32_t (*store_get_certificates)(cvm_context_t *context, const char *device_uid,
+        uint32_t limit, cvm_host_done_fn done, void *argument);
     int32_t (*store_meta_get)(
         cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument);
     int32_t (*store_meta_swap)(cvm_context_t *context, const char *name, const char *as_read,
@@ -398,6 +461,7 @@ struct cvm_host_s {
     /** What a store's verb answered: record i (NULL past the end), or a text. */
     const cvm_record_t *(*op_record)(const cvm_op_t *op, uint32_t i);
     const char *(*op_text)(const cvm_op_t *op, cvm_out_t out);
+    int64_t (*op_number)(const cvm_op_t *op, cvm_out_number_t out);
 };
 
 /* --- Getting in ------------------------------------------------------------------------------- */

@@ -50,7 +50,7 @@ static void device_due_start(
         cvm_record_free(record);
         return;
     }
-    if (!record || !kind->is_due(record, cvm_now_ms() - kind->grace_ms)) {
+    if (!record || !kind->is_due(record, cvm_wall_ms(device->cvm) - kind->grace_ms)) {
         cvm_record_free(record);
         return;
     }
@@ -113,7 +113,7 @@ static void device_due_got_device(cvm_op_t *op)
     }
     cvm_record_t *record = cvm_op_take(op, 0); /* NULL: it was removed, and leaves certificates */
     if (record && cvm_is_outside(device->cvm) &&
-        lease->is_due(record, cvm_now_ms() - lease->grace_ms)) {
+        lease->is_due(record, cvm_wall_ms(device->cvm) - lease->grace_ms)) {
         cvm_due_carry_out(device->cvm, lease, record, device_due_lease_ended, device);
         return;
     }

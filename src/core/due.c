@@ -225,7 +225,7 @@ static void revoked(cvm_op_t *op)
     if (!is_carried_out(due)) {
         op_failed(due);
     } else if (cvm_record_set_text(due->record, CVM_C_STATE, "revoked") ||
-               cvm_record_set_number(due->record, CVM_C_REVOKED_AT, cvm_now_ms())) {
+               cvm_record_set_number(due->record, CVM_C_REVOKED_AT, cvm_wall_ms(due->op.cvm))) {
         without_memory(due);
     } else {
         due->changed = due->record;

@@ -1,24 +1,20 @@
 /* What backends are handed: the host's table; and how those are made that are configured. */
+#include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "backend/handles.h"
+#include "base/clock.h"
+#include "base/secret.h"
+#include "base/secret_text.h"
 #include "builtin.h"
 #include "call.h"
 #include "health.h"
 #include "instance.h"
 #include "key.h"
 #include "record.h"
-
-/* A call that waits for its time. */
-struct cvm_delay {
-    struct cvm_delay *next;
-    cvm_t *cvm;
-    struct cvm_timer *timer;
-    void (*function)(void *argument);
-    void *argument;
-};
 
 /* A platform's question to the store. */
 struct question {
@@ -168,6 +164,71 @@ static int64_t host_property_number(cvm_context_t *context, const char *name)
     return cvm_conf_number(context->cvm->conf, name);
 }
 
+/* The file's content is copied to `to`. Its length, or -1 and why. */
+static int64_t secret_of_file(
+    const char *path, char *to, size_t size, char *error, size_t error_size)
+{
+    char why[100] = "is longer than there is room for";
+    char *secret = NULL;
+    size_t length = 0;
+    FILE *file = fopen(path, "re");
+    enum cvm_secret_reading reading = SECRET_CANT_BE_READ;
+    if (file) {
+        reading = cvm_secret_read(file, &secret, &length, why, sizeof why);
+        (void)fclose(file);
+    } else {
+        (void)snprintf(why, sizeof why, "%s", strerror(errno));
+    }
+    int32_t fits = secret && length < size;
+    if (fits)
+        memcpy(to, secret, length + 1);
+    else
+        (void)snprintf(
+            error, error_size, "%.120s%s %s", path, reading == SECRET_CANT_BE_READ ? ":" : "", why);
+    cvm_secret_free(secret, length);
+    return fits ? (int64_t)length : -1;
+}
+
+static int32_t host_secret(
+    cvm_context_t *context, const char *name, char *to, size_t size, char *error, size_t error_size)
+{
+    char file_name[100];
+    const cvm_conf_t *conf = context->cvm->conf;
+    const char *value = cvm_conf_get(conf, name);
+    (void)snprintf(file_name, sizeof file_name, "%.90s" CVM_SECRET_FILE_SUFFIX, name);
+    const char *path = cvm_conf_get(conf, file_name);
+    *to = 0;
+    if (!value || !path) {
+        (void)snprintf(error, error_size, "there is no secret '%.64s'", name);
+        return -1;
+    }
+    if (*value && *path) {
+        (void)snprintf(error, error_size, "%.64s and %.64s are set: take one", name, file_name);
+        return -1;
+    }
+    if (*path)
+        return (int32_t)secret_of_file(path, to, size, error, error_size);
+    size_t length = strlen(value);
+    if (length >= size) {
+        (void)snprintf(error, error_size, "%.64s is longer than %zu bytes", name, size - 1);
+        return -1;
+    }
+    memcpy(to, value, length + 1);
+    return (int32_t)length;
+}
+
+static int32_t host_count(cvm_context_t *context, const char *counter, const char *const *labels,
+    const char *const *values, uint32_t label_count, uint64_t by)
+{
+    return cvm_metrics_count(
+        context->cvm->metrics, counter, labels, values, label_count, (double)by);
+}
+
+static int64_t host_now_ms(cvm_context_t *context)
+{
+    return cvm_wall_ms(context->cvm);
+}
+
 static void host_clock_bound(cvm_context_t *context, int64_t begins_ms, int64_t ends_ms)
 {
     cvm_clock_bound(context->cvm, begins_ms, ends_ms);
@@ -222,6 +283,27 @@ static int32_t op_set_text(cvm_op_t *op, cvm_out_t out, const char *value)
     return 0;
 }
 
+static int32_t op_set_number(cvm_op_t *op, cvm_out_number_t out, int64_t value)
+{
+    if ((uint32_t)out >= CVM_OUT_NUMBER_COUNT)
+        return -1;
+    op->numbers[out] = value;
+    return 0;
+}
+
+static int64_t op_number(const cvm_op_t *op, cvm_out_number_t out)
+{
+    return (uint32_t)out < CVM_OUT_NUMBER_COUNT ? op->numbers[out] : 0;
+}
+
+static int64_t op_left_ms(const cvm_op_t *op)
+{
+    int64_t until_ms = op->until_ms, now_ms = (int64_t)cvm_monotonic_ms();
+    if (!until_ms)
+        return -1;
+    return until_ms > now_ms ? until_ms - now_ms : 0;
+}
+
 static const uint8_t *op_public_key(cvm_op_t *op, size_t *length)
 {
     *length = op->key ? op->key->spki_length : 0;
@@ -254,7 +336,7 @@ static const char *op_text(const cvm_op_t *op, cvm_out_t out)
     return (uint32_t)out < CVM_OUT_COUNT ? op->outs[out] : NULL;
 }
 
-/* --- Threads and delays ----------------------------------------------------------------------- */
+/* --- Threads ---------------------------------------------------------------------------------- */
 
 /* Work in a thread, which the instance must outlive. */
 struct errand {
@@ -293,45 +375,9 @@ static int32_t host_run(cvm_context_t *context, void (*work)(void *argument),
     return 0;
 }
 
-static void delay_over(void *argument)
+static int32_t host_post(cvm_context_t *context, void (*function)(void *argument), void *argument)
 {
-    struct cvm_delay *delay = argument;
-    cvm_t *cvm = delay->cvm;
-    struct cvm_delay **link = &cvm->delays;
-    while (*link != delay)
-        link = &(*link)->next;
-    *link = delay->next;
-    cvm_timer_free(delay->timer);
-    delay->function(delay->argument);
-    free(delay);
-    cvm_release(cvm);
-}
-
-static int32_t host_after(
-    cvm_context_t *context, int64_t delay_ms, void (*function)(void *argument), void *argument)
-{
-    cvm_t *cvm = context->cvm;
-    if (cvm->state >= STATE_STOPPING)
-        return -1;
-    struct cvm_delay *delay = calloc(1, sizeof *delay);
-    if (!delay || !(delay->timer = cvm_timer_new(cvm->loop, delay_over, delay))) {
-        free(delay);
-        return -1;
-    }
-    delay->cvm = cvm;
-    delay->function = function;
-    delay->argument = argument;
-    delay->next = cvm->delays;
-    cvm->delays = delay;
-    cvm_hold(cvm);
-    cvm_timer_start(delay->timer, (uint64_t)delay_ms);
-    return 0;
-}
-
-void cvm_host_flush_delays(cvm_t *cvm)
-{
-    for (struct cvm_delay *delay = cvm->delays; delay; delay = delay->next)
-        cvm_timer_start(delay->timer, 0);
+    return cvm_instance_post(context->cvm, function, argument, 1) ? -1 : 0;
 }
 
 /* --- A platform's view of the store ----------------------------------------------------------- */
@@ -364,6 +410,16 @@ static int32_t store_scan(cvm_context_t *context, cvm_scan_t what, const char *c
     return 0;
 }
 
+static int32_t store_get_certificates(cvm_context_t *context, const char *device_uid,
+    uint32_t limit, cvm_host_done_fn done, void *argument)
+{
+    struct question *question = question_new(done, argument);
+    if (!question)
+        return -1;
+    cvm_store_get_certificates(context->cvm, &question->op, device_uid, limit, answered);
+    return 0;
+}
+
 static int32_t store_meta_get(
     cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument)
 {
@@ -393,7 +449,15 @@ const cvm_host_t CVM_HOST = {
     .log = host_log,
     .property = host_property,
     .property_number = host_property_number,
+    .secret = host_secret,
     .gauge = host_gauge,
+    .count = host_count,
+    .now_ms = host_now_ms,
+    .post = host_post,
+    .field_count = cvm_field_count,
+    .field_name = cvm_field_name,
+    .field_kind = cvm_field_kind,
+    .field_longest = cvm_field_longest,
     .clock_bound = host_clock_bound,
     .health = host_health,
     .clock_doubt = host_clock_doubt,
@@ -406,14 +470,24 @@ const cvm_host_t CVM_HOST = {
     .set_number = cvm_record_set_number,
     .op_add_record = op_add_record,
     .op_set_text = op_set_text,
+    .op_set_number = op_set_number,
+    .op_left_ms = op_left_ms,
     .op_public_key = op_public_key,
     .op_csr = op_csr,
     .complete = complete,
     .run = host_run,
-    .after = host_after,
+    .watch_new = cvm_handles_watch_new,
+    .watch_set = cvm_handles_watch_set,
+    .watch_free = cvm_handles_watch_free,
+    .timer_new = cvm_handles_timer_new,
+    .timer_start = cvm_handles_timer_start,
+    .timer_stop = cvm_handles_timer_stop,
+    .timer_free = cvm_handles_timer_free,
     .store_scan = store_scan,
+    .store_get_certificates = store_get_certificates,
     .store_meta_get = store_meta_get,
     .store_meta_swap = store_meta_swap,
     .op_record = op_record,
     .op_text = op_text,
+    .op_number = op_number,
 };

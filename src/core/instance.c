@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "audit.h"
+#include "backend/handles.h"
 #include "base/at_exit.h"
 #include "base/crypto.h"
 #include "call.h"
@@ -293,7 +294,8 @@ static void close_loop_soon(cvm_t *cvm)
 /* The release that follows goes on. */
 static void side_closed(cvm_op_t *op)
 {
-    (void)op;
+    cvm_handles_clear(
+        op->side == SIDE_STORE ? &op->cvm->store_context : &op->cvm->platform_context);
 }
 
 /* Closes one side of the instance. Returns 1 if there was something to close. */
@@ -540,7 +542,6 @@ static int32_t instance_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
         cvm_timer_start(cvm->stop_timer,
             (uint64_t)cvm_conf_own_number(cvm->conf, "request.deadline") + STOP_GRACE_MS);
     cvm_listeners_drain(cvm);
-    cvm_host_flush_delays(cvm);
     cvm_release(cvm);
     return 0;
 }
@@ -606,15 +607,36 @@ int32_t cvm_timeout_ms(cvm_t *cvm)
 
 struct posted {
     struct cvm_mail mail;
-    cvm_post_cb function;
+    void (*function)(void *argument);
     void *argument;
+    int32_t is_own;
 };
 
 static void run_posted(struct cvm_mail *mail)
 {
     struct posted posted = *CVM_CONTAINER(mail, struct posted, mail);
     free(CVM_CONTAINER(mail, struct posted, mail));
-    CVM_CALL_OUT(posted.function(posted.argument));
+    if (posted.is_own)
+        posted.function(posted.argument);
+    else
+        CVM_CALL_OUT(posted.function(posted.argument));
+}
+
+int32_t cvm_instance_post(
+    cvm_t *cvm, void (*function)(void *argument), void *argument, int32_t is_own)
+{
+    struct posted *posted = malloc(sizeof *posted);
+    if (!posted)
+        return -1;
+    *posted = (struct posted){{NULL, run_posted}, function, argument, is_own};
+    (void)pthread_mutex_lock(&cvm->post_lock);
+    int32_t is_shut = cvm->is_shut;
+    if (!is_shut)
+        cvm_loop_post(cvm->loop, &posted->mail);
+    (void)pthread_mutex_unlock(&cvm->post_lock);
+    if (is_shut)
+        free(posted);
+    return is_shut;
 }
 
 cvm_error_t *cvm_post(cvm_t *cvm, cvm_post_cb function, void *argument)
@@ -622,17 +644,8 @@ cvm_error_t *cvm_post(cvm_t *cvm, cvm_post_cb function, void *argument)
     cvm_error_t *error = cvm_entry_of_any_thread(cvm, __func__, function != NULL);
     if (error)
         return error;
-    struct posted *posted = malloc(sizeof *posted);
-    if (!posted)
+    int32_t failed = cvm_instance_post(cvm, function, argument, 0);
+    if (failed < 0)
         return cvm_error_out_of_memory();
-    *posted = (struct posted){{NULL, run_posted}, function, argument};
-    (void)pthread_mutex_lock(&cvm->post_lock);
-    int32_t is_shut = cvm->is_shut;
-    if (!is_shut)
-        cvm_loop_post(cvm->loop, &posted->mail);
-    (void)pthread_mutex_unlock(&cvm->post_lock);
-    if (!is_shut)
-        return NULL;
-    free(posted);
-    return cvm_error_new(REASON_conflict, "the instance has stopped");
+    return failed ? cvm_error_new(REASON_conflict, "the instance has stopped") : NULL;
 }

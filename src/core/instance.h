@@ -31,6 +31,8 @@ struct cvm_context_s {
     char kind[32]; /* "file", a metric's label */
     void *self;
     int32_t is_open, is_closed;
+    struct cvm_watch_s *watches; /* that it has; backend/handles.c */
+    struct cvm_timer_s *timers;
 };
 
 /* Done once, later, on the loop. */
@@ -79,8 +81,7 @@ struct cvm_s {
     int32_t is_deferred;                    /* verbs are done once they are recorded */
     int32_t is_cut;                         /* the backends were told to close while they work */
     int32_t is_closed;                      /* the loop is */
-    uint32_t running; /* operations and delayed calls that must end before it closes */
-    struct cvm_delay *delays;
+    uint32_t running;                       /* what must end before it closes */
 
     struct registration *registrations[CVM_REGISTRATION_BUCKETS]; /* by their ids */
     uint32_t registration_count;
@@ -107,6 +108,11 @@ static inline int32_t cvm_is_outside(const cvm_t *cvm)
 void cvm_hold(cvm_t *cvm);
 void cvm_release(cvm_t *cvm);
 
+/* Has function(argument) called on the loop. Any thread. is_own: not a function of the program's.
+ * 0, or -1 without memory, 1 if the instance has ended. */
+int32_t cvm_instance_post(
+    cvm_t *cvm, void (*function)(void *argument), void *argument, int32_t is_own);
+
 /* listeners.c. Each transport that is drained is held until then; close is for drained ones. */
 void cvm_listeners_drain(cvm_t *cvm);
 void cvm_listeners_close(cvm_t *cvm);
@@ -117,7 +123,5 @@ cvm_error_t *cvm_listeners_reload(cvm_t *cvm);
 extern const cvm_host_t CVM_HOST;
 /* Finds and creates the backend that conf names. */
 cvm_error_t *cvm_host_create_backends(cvm_t *cvm);
-/* Ends delayed calls early, for stopping. */
-void cvm_host_flush_delays(cvm_t *cvm);
 
 #endif

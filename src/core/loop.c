@@ -333,7 +333,7 @@ static void watch_happened(uv_poll_t *handle, int status, int events)
 {
     struct cvm_watch *watch = handle->data;
     struct cvm_loop *loop = watch->loop; /* it may free the watch */
-    uint32_t happened = status < 0 ? (uint32_t)(CVM_READABLE | CVM_WRITABLE) : 0;
+    uint32_t happened = status < 0 ? CVM_READABLE | CVM_WRITABLE : 0;
     if (events & UV_READABLE)
         happened |= CVM_READABLE;
     if (events & UV_WRITABLE)

@@ -5,6 +5,8 @@
 
 #include <stdint.h>
 
+#include "cvm/plugin.h" /* CVM_READABLE, CVM_WRITABLE */
+
 struct uv_loop_s;
 struct cvm_loop;
 struct cvm_timer;
@@ -19,8 +21,6 @@ struct cvm_mail {
 /* What surrounds the member of an object: the object. */
 #define CVM_CONTAINER(pointer, type, member)                                                       \
     ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
-
-enum { CVM_READABLE = 1, CVM_WRITABLE = 2 };
 
 /* A loop of its own, or one on the caller's libuv loop. NULL without memory or descriptors. In a
  * child of fork() that runs a borrowed loop, nothing of it runs. */

@@ -59,6 +59,9 @@ void cvm_metrics_set(
     struct cvm_metrics *metrics, enum cvm_metric metric, const char *const *labels, double value);
 void cvm_metrics_observe(
     struct cvm_metrics *metrics, enum cvm_metric metric, const char *const *labels, double seconds);
+/* A plugin's counter; see plugin.h. 0, or -1. */
+int32_t cvm_metrics_count(struct cvm_metrics *metrics, const char *counter,
+    const char *const *names, const char *const *values, uint32_t label_count, double by);
 /* All of it, ended by NUL; freed by the caller. NULL without memory. */
 char *cvm_metrics_render(struct cvm_metrics *metrics, size_t *length);
 

@@ -12,6 +12,8 @@
 #include "instance.h"
 #include "record.h"
 
+#define LONGEST_RETRY_AFTER_S 86400 /* whatever a backend says */
+
 static const char *const ANSWERS[] = {"ok", "not_found", "conflict", "key_in_use", "unavailable",
     "busy", "broken", "unknown", "invalid"};
 
@@ -39,8 +41,10 @@ static void completed(struct cvm_mail *mail)
 void cvm_op_start(
     cvm_op_t *op, cvm_t *cvm, enum cvm_side side, const char *call, void (*done)(cvm_op_t *op))
 {
+    int64_t until_ms = op->until_ms;
     cvm_op_clear(op);
     *op = (cvm_op_t){.mail.open = completed,
+        .until_ms = until_ms,
         .cvm = cvm,
         .done = done,
         .call = call,
@@ -97,9 +101,21 @@ enum cvm_reason cvm_op_reason(const cvm_op_t *op)
     return REASON_internal;
 }
 
+uint32_t cvm_op_retry_after_s(const cvm_op_t *op)
+{
+    int64_t wait_s = op->numbers[CVM_OUT_RETRY_AFTER_S];
+    if (op->answer != CVM_ANSWER_BUSY && op->answer != CVM_ANSWER_UNAVAILABLE)
+        return 0;
+    return wait_s > LONGEST_RETRY_AFTER_S ? LONGEST_RETRY_AFTER_S
+           : wait_s > 0                   ? (uint32_t)wait_s
+                                          : 0;
+}
+
 cvm_error_t *cvm_op_error(const cvm_op_t *op)
 {
     if (op->answer == CVM_ANSWER_OK)
         return NULL;
-    return cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+    cvm_error_t *error = cvm_error_new(cvm_op_reason(op), *op->text ? "%s" : NULL, op->text);
+    cvm_error_retry_after(error, cvm_op_retry_after_s(op));
+    return error;
 }

@@ -21,17 +21,23 @@ struct cvm_op_s {
     enum cvm_side side;
     uint64_t started_us;
     atomic_int is_complete;
+    /* Of the caller's time, by the monotonic clock; 0: nobody waits. Its owner's: it stays from one
+     * verb to the next. */
+    _Atomic int64_t until_ms;
     cvm_answer_t answer;
     char text[CVM_OP_TEXT];
     cvm_record_t **records;
     uint32_t record_count;
     char *outs[CVM_OUT_COUNT];
+    int64_t numbers[CVM_OUT_NUMBER_COUNT];
     struct cvm_key *key; /* create_certificate's */
 };
 
 /* Makes op ready for one verb; what it answered before is gone. The verb is called right after. */
 void cvm_op_start(
     cvm_op_t *op, cvm_t *cvm, enum cvm_side side, const char *call, void (*done)(cvm_op_t *op));
+/* When the caller was told to ask again, in seconds; 0: the backend did not say. */
+uint32_t cvm_op_retry_after_s(const cvm_op_t *op);
 /* Frees what the operation answered. */
 void cvm_op_clear(cvm_op_t *op);
 /* Takes record i out of the answer; NULL past the end. The caller frees it. */

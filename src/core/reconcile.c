@@ -259,7 +259,7 @@ static void pass_scan(struct cvm_reconciler *reconciler)
     reconciler->is_scanning = 1;
     reconciler->must_settle = 0;
     cvm_store_scan(reconciler->cvm, &reconciler->op, kind->scan, reconciler->cursor,
-        cvm_now_ms() - kind->grace_ms, pass_page(reconciler), pass_scanned);
+        cvm_wall_ms(reconciler->cvm) - kind->grace_ms, pass_page(reconciler), pass_scanned);
 }
 
 /* Scans for the next page or kind, as far as there is room; ends when all is done. */

@@ -7,10 +7,11 @@
 #include "base/secret.h"
 
 struct field {
+    const char *name;
     uint32_t kind, longest;
 };
 
-#define ROW(id, name, kind, longest) {CVM_FIELD_##kind, longest},
+#define ROW(id, name, kind, longest) {#name, CVM_FIELD_##kind, longest},
 static const struct field DEVICE_FIELDS[] = {CVM_DEVICE_FIELDS(ROW)};
 static const struct field CERTIFICATE_FIELDS[] = {CVM_CERTIFICATE_FIELDS(ROW)};
 #undef ROW
@@ -42,8 +43,38 @@ static const struct field *field_of(const cvm_record_t *record, uint32_t field, 
     return row->kind == kind ? row : NULL;
 }
 
+static const struct field *field_row(cvm_record_kind_t kind, uint32_t field)
+{
+    return field < cvm_field_count(kind) ? &KINDS[kind].fields[field] : NULL;
+}
+
+uint32_t cvm_field_count(cvm_record_kind_t kind)
+{
+    return (uint32_t)kind < sizeof KINDS / sizeof KINDS[0] ? KINDS[kind].count : 0;
+}
+
+const char *cvm_field_name(cvm_record_kind_t kind, uint32_t field)
+{
+    const struct field *row = field_row(kind, field);
+    return row ? row->name : NULL;
+}
+
+cvm_field_kind_t cvm_field_kind(cvm_record_kind_t kind, uint32_t field)
+{
+    const struct field *row = field_row(kind, field);
+    return row ? (cvm_field_kind_t)row->kind : CVM_FIELD_TEXT;
+}
+
+uint32_t cvm_field_longest(cvm_record_kind_t kind, uint32_t field)
+{
+    const struct field *row = field_row(kind, field);
+    return row ? row->longest : 0;
+}
+
 cvm_record_t *cvm_record_new(cvm_record_kind_t kind)
 {
+    if (!cvm_field_count(kind))
+        return NULL;
     cvm_record_t *record = calloc(1, sizeof *record + KINDS[kind].count * sizeof record->values[0]);
     if (record)
         record->kind = kind;

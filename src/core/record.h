@@ -6,6 +6,11 @@
 
 cvm_record_t *cvm_record_new(cvm_record_kind_t kind);
 cvm_record_t *cvm_record_copy(const cvm_record_t *record);
+/* What a kind of record is made of; see plugin.h. */
+uint32_t cvm_field_count(cvm_record_kind_t kind);
+const char *cvm_field_name(cvm_record_kind_t kind, uint32_t field);
+cvm_field_kind_t cvm_field_kind(cvm_record_kind_t kind, uint32_t field);
+uint32_t cvm_field_longest(cvm_record_kind_t kind, uint32_t field);
 /* Wipes and frees. NULL is fine. */
 void cvm_record_free(cvm_record_t *record);
 /* NULL reads like a record in which nothing is set. */

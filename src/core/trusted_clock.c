@@ -87,6 +87,12 @@ static void clock_compare(cvm_t *cvm, int64_t now_ms, int32_t is_trusted)
         clock_advance(cvm, now_ms);
 }
 
+int64_t cvm_wall_ms(const cvm_t *cvm)
+{
+    (void)cvm;
+    return cvm_now_ms();
+}
+
 /* --- The question ----------------------------------------------------------------------------- */
 
 void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms)
@@ -133,7 +139,7 @@ static void clock_tell(cvm_t *cvm, int32_t is_doubted)
 const char *cvm_clock_doubt(cvm_t *cvm)
 {
     struct cvm_trusted_clock *clock = &cvm->clock;
-    int64_t now_ms = cvm_now_ms();
+    int64_t now_ms = cvm_wall_ms(cvm);
     int32_t is_doubted = clock_is_wrong(clock, now_ms);
     clock_tell(cvm, is_doubted);
     if (!clock->is_busy && cvm->role == CVM_ROLE_SERVER && cvm_is_started(cvm)) {

@@ -24,6 +24,8 @@ struct cvm_trusted_clock {
 const char *cvm_clock_doubt(cvm_t *cvm);
 /* The same as an error: cvm_check_clock(), inside the library. */
 cvm_error_t *cvm_clock_error(cvm_t *cvm);
+/* The wall clock of the instance, milliseconds since 1970. Any thread. */
+int64_t cvm_wall_ms(const cvm_t *cvm);
 /* From now on the clock must lie within these times. */
 void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms);
 /* Takes what meta_get answered for the mark. */

@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define MOST_CALLS 32
 #define MOST_BYTES 4096
@@ -117,33 +116,13 @@ static void let_go(struct told_held *held, int32_t is_cut)
     while (*link != held)
         link = &(*link)->next;
     *link = held->next;
+    held->host->timer_free(held->timer);
     held->go(held, is_cut);
-}
-
-static void wait_a_little(void *argument)
-{
-    const struct timespec wait = {0, LOOK_MS * 1000000};
-    (void)argument;
-    (void)nanosleep(&wait, NULL);
-}
-
-static void look(void *argument);
-
-/* An instance that stops has no more delays, but threads. */
-static void look_later(struct told_held *held)
-{
-    if (held->host->after(held->context, LOOK_MS, look, held) &&
-        held->host->run(held->context, wait_a_little, look, held))
-        abort();
 }
 
 static void look(void *argument)
 {
-    struct told_held *held = NULL;
-    for (held = all; held && held != argument; held = held->next)
-        ;
-    if (!held)
-        return; /* it was cut short */
+    struct told_held *held = argument;
     int32_t is_there = !held->is_there || held->is_there(held);
     if (is_there && !held->is_noted)
         note(held);
@@ -151,13 +130,16 @@ static void look(void *argument)
     if (is_there && look_up(held->call, 0) < TOLD_HOLD)
         let_go(held, 0);
     else
-        look_later(held);
+        held->host->timer_start(held->timer, LOOK_MS);
 }
 
 void told_hold(struct told_held *held)
 {
     held->next = all;
     all = held;
+    held->timer = held->host->timer_new(held->context, look, held);
+    if (!held->timer)
+        abort();
     look(held);
 }
 

@@ -40,6 +40,7 @@ struct told_held {
     /* 1 once it is as far as it is to be held; NULL: at once. */
     int32_t (*is_there)(const struct told_held *held);
     int32_t is_noted;
+    cvm_timer_t *timer;
 };
 
 /* Where the files are. */

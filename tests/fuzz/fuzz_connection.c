@@ -150,6 +150,8 @@ static void stub_certify(
     (void)device;
     (void)certificate;
     CHECK(made && !host->set_text(made, CVM_C_CERTIFICATE_ID, "id") &&
+          !host->set_text(made, CVM_C_SERIAL, "01") &&
+          !host->set_number(made, CVM_C_NOT_AFTER, INT64_MAX) &&
           !host->set_text(made, CVM_C_PEM, "certificate\n") && !host->op_add_record(op, made));
     host->complete(op, CVM_ANSWER_OK, NULL);
 }

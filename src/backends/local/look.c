@@ -277,7 +277,7 @@ static struct look *look_new(struct platform *platform)
     if (!look)
         return NULL;
     look->platform = platform;
-    look->must_hear = platform->is_server;
+    look->must_hear = platform->check != NULL; /* a server */
     look->has_own_root = !platform->root_ca_ends_ms;
     /* A reload may replace the CA meanwhile. */
     if (X509_up_ref(platform->ca->root))

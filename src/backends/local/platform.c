@@ -125,9 +125,10 @@ static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
 {
     struct platform *platform = self;
     report_life(platform);
-    platform->is_server = role == CVM_ROLE_SERVER;
-    cvm_publish_when_due(platform);
-    cvm_look(platform, op);
+    if (role == CVM_ROLE_SERVER && !platform->check && cvm_publish_when_due(platform))
+        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    else
+        cvm_look(platform, op);
 }
 
 /* A new crl.pem is part of it: the last one may have been lost or spoiled. */
@@ -176,6 +177,8 @@ static void close_platform(void *self, cvm_op_t *op)
 {
     struct platform *platform = self;
     platform->closing = op;
+    platform->host->timer_free(platform->check);
+    platform->check = NULL;
     atomic_store(&platform->must_end, 1);
     cvm_platform_go_on(platform);
 }

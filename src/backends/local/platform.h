@@ -37,7 +37,7 @@ struct platform {
     struct publication *publication;
     cvm_op_t *closing;                    /* likewise */
     atomic_int must_end;                  /* what waits in a thread is cut short */
-    int32_t is_server, will_check;        /* a look whether a new CRL is due is scheduled */
+    cvm_timer_t *check;                   /* whether a new CRL is due; NULL: nobody looks */
     int32_t must_write;                   /* another process's CRL will not do */
     struct foreign foreign[MOST_FOREIGN]; /* as the last CRL left them out */
     uint32_t foreign_count;
@@ -52,8 +52,8 @@ void cvm_publish_all(struct platform *platform, struct waiting *waiting);
 /* Completes all of a list with that answer, and frees it. */
 void cvm_publish_answer(
     struct platform *platform, struct waiting *waiting, cvm_answer_t answer, const char *text);
-/* Publishes what is missing or ends soon, now and from time to time. */
-void cvm_publish_when_due(struct platform *platform);
+/* Publishes what is missing or ends soon, now and from time to time. 0, or -1 without memory. */
+int32_t cvm_publish_when_due(struct platform *platform);
 /* platform.c: what waited for the publication to end. */
 void cvm_platform_go_on(struct platform *platform);
 

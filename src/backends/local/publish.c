@@ -88,8 +88,6 @@ static void finish(struct publication *publication)
         platform, publication->waiting, publication->answer, failed ? publication->error : NULL);
     free(publication->entries);
     free(publication);
-    if (!platform->will_check)
-        cvm_publish_when_due(platform);
     if (platform->waiting)
         start(platform);
     else
@@ -449,7 +447,7 @@ static void begin(struct publication *publication)
     append_waiting(&publication->waiting, platform->waiting);
     platform->waiting = NULL;
     cvm_crl_lock_begin(&publication->lock);
-    publication->now_ms = cvm_now_ms();
+    publication->now_ms = platform->host->now_ms(platform->context);
     /* In this order: what is suspended and then revoked meanwhile is in one of them at least. */
     publication->scanning = CVM_SCAN_SUSPENDED;
     scan(publication);
@@ -578,27 +576,33 @@ void cvm_publish_all(struct platform *platform, struct waiting *waiting)
     start(platform);
 }
 
+/* When to look again. */
+static int64_t check_wait_ms(const struct platform *platform)
+{
+    int64_t validity_ms = platform->host->property_number(platform->context, "ca.crl_validity");
+    if (platform->host->clock_doubt(platform->context)) /* until it is right again */
+        return DOUBT_EVERY_MS;
+    return validity_ms && validity_ms / 8 < CHECK_EVERY_MS ? validity_ms / 8 : CHECK_EVERY_MS;
+}
+
+static void publish_if_due(struct platform *platform)
+{
+    platform->host->timer_start(platform->check, check_wait_ms(platform));
+    start(platform);
+}
+
 static void check_again(void *argument)
 {
     struct platform *platform = argument;
-    platform->will_check = 0;
-    cvm_publish_when_due(platform);
-    if (platform->will_check) /* else the instance stops */
-        cvm_look(platform, NULL);
+    publish_if_due(platform);
+    cvm_look(platform, NULL);
 }
 
-void cvm_publish_when_due(struct platform *platform)
+int32_t cvm_publish_when_due(struct platform *platform)
 {
-    int64_t validity_ms = platform->host->property_number(platform->context, "ca.crl_validity");
-    int64_t wait_ms =
-        validity_ms && validity_ms / 8 < CHECK_EVERY_MS ? validity_ms / 8 : CHECK_EVERY_MS;
-    if (!platform->is_server)
-        return;
-    if (platform->host->clock_doubt(platform->context)) /* until it is right again */
-        wait_ms = DOUBT_EVERY_MS;
-    /* Refused when the instance stops, or without memory: then the next publication tries again. */
-    platform->will_check =
-        !platform->host->after(platform->context, wait_ms, check_again, platform);
-    if (platform->will_check)
-        start(platform);
+    platform->check = platform->host->timer_new(platform->context, check_again, platform);
+    if (!platform->check)
+        return -1;
+    publish_if_due(platform);
+    return 0;
 }

@@ -12,7 +12,6 @@
 #define NAME_CHARACTERS     "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define PROPERTY_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_."
 #define LONGEST_PROPERTY    64
-#define FILE_SUFFIX         "_file"
 
 /* Says why to the plugin, and keeps it for who took the plugin. Returns -1. */
 __attribute__((format(printf, 4, 5))) static int32_t refuse(
@@ -297,7 +296,7 @@ int32_t cvm_registry_add_property(
     int32_t failed = add_row(registry, row_copy(&row, ""));
     if (!failed && is_secret) {
         row.type = TYPE_PATH;
-        failed = add_row(registry, row_copy(&row, FILE_SUFFIX));
+        failed = add_row(registry, row_copy(&row, CVM_SECRET_FILE_SUFFIX));
     }
     return failed ? refuse(registry, error, error_size, "out of memory") : 0;
 }

@@ -11,6 +11,8 @@ enum cvm_side { SIDE_STORE, SIDE_PLATFORM };
 #define CVM_SIDES 2
 
 #define CVM_BACKEND_NAME_SIZE 32
+/* A secret is in its property, or in the file that this one names. */
+#define CVM_SECRET_FILE_SUFFIX "_file"
 
 struct cvm_backend {
     struct cvm_backend *next;

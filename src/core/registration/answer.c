@@ -81,6 +81,7 @@ void cvm_answer(struct registration *r)
         return;
     }
     r->is_answered = 1;
+    r->op.until_ms = 0;
     cvm_timer_stop(r->deadline);
     cvm_error_t *error = &r->result.error;
     if (cvm_reason_http_status(error->reason) == 503 && !error->retry_after_s)

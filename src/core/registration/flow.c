@@ -141,6 +141,7 @@ void cvm_flow_undo(struct registration *r, ptrdiff_t from)
 void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *text)
 {
     uint32_t retry_after_s = r->result.error.retry_after_s;
+    r->op.until_ms = 0; /* whoever is told now waits for no other operation */
     cvm_error_set(&r->result.error, reason, text);
     r->result.error.retry_after_s = retry_after_s;
     /* So it is undone as well: an undo is idempotent. */
@@ -165,6 +166,7 @@ int32_t cvm_flow_failed(struct registration *r)
     if (reason == REASON_ok)
         return 0;
     (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
+    r->result.error.retry_after_s = cvm_op_retry_after_s(&r->op);
     cvm_flow_fail(r, reason, NULL);
     return 1;
 }

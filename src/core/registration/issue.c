@@ -130,7 +130,7 @@ static int32_t set_retiring(struct registration *r)
 
 void cvm_issue_update(struct registration *r)
 {
-    int64_t now_ms = cvm_now_ms();
+    int64_t now_ms = cvm_wall_ms(r->cvm);
     uint32_t count = 0;
     if (set_registered(r, now_ms) || (r->current && set_retiring(r))) {
         if (!cvm_is_outside(r->cvm))

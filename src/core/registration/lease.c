@@ -36,8 +36,8 @@ void cvm_lease_claim(struct registration *r)
 {
     (void)snprintf(r->taken_over, sizeof r->taken_over, "%s",
         cvm_record_text(r->device, CVM_D_LEASE_CERTIFICATE_ID));
-    if (cvm_record_set_lease(
-            r->wanted, r->owner, cvm_now_ms() + CVM_LEASE_MS, r->key.sha256, r->taken_over)) {
+    if (cvm_record_set_lease(r->wanted, r->owner, cvm_wall_ms(r->cvm) + CVM_LEASE_MS, r->key.sha256,
+            r->taken_over)) {
         r->has_effects = 0;
         cvm_flow_out_of_memory(r);
         return;
@@ -121,7 +121,7 @@ void cvm_lease_record(struct registration *r)
 {
     if (cvm_record_set_text(r->wanted, CVM_D_LEASE_CERTIFICATE_ID,
             cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID)) ||
-        cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, cvm_now_ms() + CVM_LEASE_MS)) {
+        cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, cvm_wall_ms(r->cvm) + CVM_LEASE_MS)) {
         cvm_flow_out_of_memory(r);
         return;
     }
@@ -168,7 +168,7 @@ static void lease_read(cvm_op_t *op)
 {
     struct registration *r = cvm_flow_of(op);
     cvm_record_t *now = take_if_ours(r, op);
-    int64_t until_ms = cvm_now_ms() + CVM_LEASE_MS;
+    int64_t until_ms = cvm_wall_ms(r->cvm) + CVM_LEASE_MS;
     r->changed[0] = r->certificate;
     if (!now || cvm_swap_take(r, now) ||
         cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, until_ms) ||

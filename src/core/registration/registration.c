@@ -94,6 +94,7 @@ static void start(struct registration *r, uint64_t *id)
     link_in(r);
     cvm_hold(r->cvm);
     cvm_timer_start(r->deadline, deadline_ms);
+    r->op.until_ms = (int64_t)(cvm_monotonic_ms() + deadline_ms);
     cvm_loop_post(r->cvm->loop, &r->mail);
     if (id)
         *id = r->id;

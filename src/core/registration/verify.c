@@ -167,7 +167,7 @@ void cvm_asked_again_decide(struct registration *r)
         cvm_conf_own_number(conf, "registration.retry_window"),
         cvm_conf_own_number(conf, "registration.retry_max"),
     };
-    int64_t now_ms = cvm_now_ms();
+    int64_t now_ms = cvm_wall_ms(r->cvm);
     uint32_t *retry_after_s = &r->result.error.retry_after_s;
     switch (cvm_again(r->device, r->current, r->request->csr ? r->key.sha256 : NULL, r->owner,
         &rules, now_ms, retry_after_s)) {
