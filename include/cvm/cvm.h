@@ -416,6 +416,18 @@ typedef void (*cvm_batch_cb)(void *user_data, const cvm_error_t *error, cvm_batc
 /** One device with its certificates. */
 CVM_API cvm_error_t *cvm_device_get(
     cvm_t *cvm, const char *uid, cvm_device_cb callback, void *user_data);
+/** What cvm_device_find() goes by. */
+typedef enum {
+    CVM_BY_CERTIFICATE_ID = 1, /**< hex SHA-256 of the certificate's DER, with or without colons */
+    CVM_BY_THING_NAME = 2,
+    CVM_BY_PUBLIC_KEY = 3 /**< hex SHA-256 of the key's SubjectPublicKeyInfo, likewise */
+} cvm_find_t;
+/** The device that has a certificate (one that is over or revoked too), a thing or a public key.
+ *  @param by  a cvm_find_t
+ *  Errors beside the usual: "conflict" if the store has no means to look for it; a device that was
+ *  removed is "no_such_device", with its uid in the text. */
+CVM_API cvm_error_t *cvm_device_find(
+    cvm_t *cvm, int32_t by, const char *value, cvm_device_cb callback, void *user_data);
 /** A page of devices in the store's order (the file store's is by uid).
  *  @param cursor  from the page before; NULL or "" for the first
  *  @param limit   1 to 1000 */

@@ -87,14 +87,18 @@ typedef struct cvm_timer_s cvm_timer_t;
     X(C_SUCCESSOR, successor, TEXT, 64) /* certificate_id */                                       \
     X(C_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64)
 
+/* What a scan of the store's values answers. */
+#define CVM_VALUE_FIELDS(X) X(V_NAME, name, TEXT, 128)
+
 #define CVM_FIELD_ENUM_(id, name, kind, longest) CVM_##id,
 typedef enum { CVM_DEVICE_FIELDS(CVM_FIELD_ENUM_) CVM_DEVICE_FIELD_COUNT } cvm_device_field_t;
 typedef enum {
     CVM_CERTIFICATE_FIELDS(CVM_FIELD_ENUM_) CVM_CERTIFICATE_FIELD_COUNT
 } cvm_certificate_field_t;
+typedef enum { CVM_VALUE_FIELDS(CVM_FIELD_ENUM_) CVM_VALUE_FIELD_COUNT } cvm_value_field_t;
 
 typedef int32_t cvm_record_kind_t;
-enum { CVM_RECORD_DEVICE = 0, CVM_RECORD_CERTIFICATE = 1 };
+enum { CVM_RECORD_DEVICE = 0, CVM_RECORD_CERTIFICATE = 1, CVM_RECORD_VALUE = 2 };
 typedef int32_t cvm_field_kind_t;
 enum { CVM_FIELD_TEXT = 0, CVM_FIELD_NUMBER = 1 };
 
@@ -120,7 +124,9 @@ enum {
 typedef int32_t cvm_out_number_t;
 enum {
     CVM_OUT_RETRY_AFTER_S = 0, /**< with BUSY or UNAVAILABLE: when the caller is to ask again */
-    CVM_OUT_NUMBER_COUNT = 1
+    CVM_OUT_VERSION = 1,       /**< meta_get, meta_put: the value's */
+    CVM_OUT_NOW_MS = 2,        /**< now: milliseconds since 1970 */
+    CVM_OUT_NUMBER_COUNT = 3
 };
 
 /** Texts that an operation answers beside records. */
@@ -129,7 +135,7 @@ enum {
     CVM_OUT_ENDPOINT = 0, /**< prepare: what the device connects to */
     CVM_OUT_ROOT_CA = 1,  /**< prepare: trust anchors for the endpoint, PEM */
     CVM_OUT_CHAIN = 2,    /**< prepare: issuing chain of the certificate, without the root, PEM */
-    CVM_OUT_VALUE = 3,    /**< meta_get: the value */
+    CVM_OUT_VALUE = 3,    /**< meta_get: the value; find: a device_uid */
     CVM_OUT_CURSOR = 4,   /**< scan: where the next page begins; none on the last page */
     CVM_OUT_COUNT = 5
 };
@@ -148,6 +154,17 @@ enum {
 
 /* --- Stores ----------------------------------------------------------------------------------- */
 
+/* What a store is, in its flags, beside CVM_LOCATION_IS_PATH. */
+/** Several servers may work with it at once. */
+#define CVM_STORE_SHARED 1u
+/** No two devices have the same public_key_sha256: it answers KEY_IN_USE. */
+#define CVM_STORE_UNIQUE_KEYS 2u
+/** It keeps fields that it was not built to know, by their names. */
+#define CVM_STORE_EXTRA_FIELDS 4u
+/** Scans for REVOKED and SUSPENDED may miss what was written before they began: a platform that
+ *  NEEDS_SCANS (`local`, for its CRL) is refused. */
+#define CVM_STORE_SCANS_LAG 16u
+
 /** What scan() goes through, in an order of the store's own. */
 typedef int32_t cvm_scan_t;
 enum {
@@ -157,18 +174,23 @@ enum {
     CVM_SCAN_ENDED_LEASES = 3, /**< devices with a lease_owner or a lease_certificate_id, and
                                     lease_until <= before_ms */
     CVM_SCAN_REVOKED = 4,      /**< revoked and due certificates with not_after > before_ms */
-    CVM_SCAN_SUSPENDED = 5     /**< current and retiring certificates of disabled devices */
+    CVM_SCAN_SUSPENDED = 5,    /**< current and retiring certificates of disabled devices */
+    CVM_SCAN_CERTIFICATES =
+        6,            /**< all certificates, with their PEM, those of removed devices too */
+    CVM_SCAN_META = 7 /**< the names of all values: CVM_RECORD_VALUE */
 };
 
-/** What an instance is to its store and platform. */
-typedef int32_t cvm_role_t;
-enum {
-    CVM_ROLE_SERVER = 0, /**< brings the store up to date, and makes one that is missing if the
-                              property store.create says so; where only one server can work with
-                              it, is that one; sees to what is due */
-    CVM_ROLE_COMMAND = 1 /**< comes by for a verb or two, perhaps beside a server: takes what is
-                              there as it is, and leaves what is due to the server */
-};
+/* What an instance is to its store and platform. cvm_start_command() is none of these: it comes by
+ * for a verb or two, perhaps beside a server. */
+/** It brings the store up to date, and makes one that is missing if the property store.create says
+ *  so; else what is there is taken as it is. */
+#define CVM_OPEN_UPDATE 1u
+/** Where only one server can work with the store, it is that one. */
+#define CVM_OPEN_ALONE 2u
+/** It sees to what is due, and to what has to be published. */
+#define CVM_OPEN_RECONCILE 4u
+/** All of these: cvm_start(). */
+#define CVM_OPEN_SERVER (CVM_OPEN_UPDATE | CVM_OPEN_ALONE | CVM_OPEN_RECONCILE)
 
 #define CVM_CURSOR_SIZE 260
 
@@ -184,15 +206,63 @@ enum {
 /** load(): existing rows get the new token. */
 #define CVM_LOAD_REPLACE_TOKENS 1u
 
+/** What load() inserts. */
+typedef struct cvm_loading_s {
+    uint32_t size, flags; /**< CVM_LOAD_REPLACE_TOKENS */
+    /** Whole records. A revision that one has is kept; without one it is random. */
+    cvm_record_t *const *devices;
+    uint32_t count, certificate_count;
+    /** Of any devices; one that is there already stays as it is. */
+    const cvm_record_t *const *certificates;
+    uint8_t *rows; /**< receives what was done with device i, a cvm_load_t, also when it fails
+                        half-way */
+} cvm_loading_t;
+
+/** What find() goes by. */
+typedef int32_t cvm_find_by_t;
+enum {
+    CVM_FIND_CERTIFICATE = 1, /**< a certificate_id */
+    CVM_FIND_THING = 2,       /**< a thing_name */
+    CVM_FIND_KEY = 3          /**< a public_key_sha256 */
+};
+
+/** The largest value of meta_put, in bytes. */
+#define CVM_LARGEST_VALUE 262144
+
 /** One device's records, written as one change. */
 typedef struct cvm_change_s {
+    uint32_t size;
+    uint32_t certificate_count;
     const cvm_record_t *as_read; /**< NULL: the device must not exist */
     const cvm_record_t *wanted;  /**< NULL (and as_read NULL): certificates only */
     /** Inserted, or updated by id, in this order: what leaves `current` comes first. A revoked one
      *  stays as it is, and at most one of a device is current: that is the store's own rule too. */
     const cvm_record_t *const *certificates;
-    uint32_t certificate_count;
 } cvm_change_t;
+
+/*
+ * What the verbs of a store may answer beside OK, and what holds for all of them:
+ *
+ *   open                      UNAVAILABLE (it may be asked again), INVALID (configuration),
+ * CONFLICT ready                     UNAVAILABLE: asked of who writes; "read-only", "in recovery"
+ * and "stopped" are no get, find, meta_get       NOT_FOUND, UNAVAILABLE, BUSY, BROKEN
+ *   get_certificates, scan    UNAVAILABLE, BUSY, BROKEN
+ *   swap, remove              CONFLICT (not as read), KEY_IN_USE, INVALID, UNAVAILABLE and BUSY
+ *                             (nothing was written), UNKNOWN (it may have been; where the store
+ * can, it finds out first), NOT_FOUND (certificates alone: all were so) load, meta_put UNAVAILABLE,
+ * BUSY, UNKNOWN; meta_put CONFLICT (another version) now                       UNAVAILABLE close
+ * OK, after all that ran has been completed
+ *
+ * A revision is random when a row begins (or the one that load() was handed), and then exactly one
+ * more with each write. A row that other writers made may have none, and reads as 0: it is compared
+ * field by field with what was read. What leaves `current` comes first in a change; that a device
+ * has one `current` certificate at most is the store's own rule too: a change that breaks it is a
+ * CONFLICT. A CONFLICT or KEY_IN_USE of one operation never fails another.
+ *
+ * A row that is of a scan's kind before and after a change is answered at least once, as it was
+ * written last; what changes otherwise meanwhile may be missed. Scans come in any order. Text
+ * compares as bytes.
+ */
 
 /** A flag of stores and platforms: the location is a path, and a relative one counts from the
  *  configuration's file. */
@@ -200,9 +270,10 @@ typedef struct cvm_change_s {
 
 typedef struct cvm_store_ops_s {
     uint32_t size;
-    uint32_t flags; /**< CVM_LOCATION_IS_PATH */
+    uint32_t flags; /**< CVM_STORE_..., CVM_LOCATION_IS_PATH */
     /** CVM_DEVICE_FIELD_COUNT and CVM_CERTIFICATE_FIELD_COUNT: a store that knows fewer fields than
-     *  the host would lose the others, and is refused. */
+     *  the host would lose the others, and is refused, unless it has EXTRA_FIELDS. One that knows
+     *  more works with an older host: it asks it by field_count(). */
     uint32_t device_fields, certificate_fields;
     /** Makes what location names (the property's text behind the first ":", "" without one),
      * without waiting for anything: that is open()'s. @param user_data what it was registered with
@@ -210,8 +281,8 @@ typedef struct cvm_store_ops_s {
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, void *user_data,
         const char *location, void **store, char *error, size_t error_size);
     /** CONFLICT: only one server can work with it, and another one does. After a failure it may be
-     *  called again. */
-    void (*open)(void *store, cvm_op_t *op, cvm_role_t role);
+     *  called again. how: CVM_OPEN_... */
+    void (*open)(void *store, cvm_op_t *op, uint32_t how);
     /** OK if a write could succeed now. */
     void (*ready)(void *store, cvm_op_t *op);
     /** Answers the device. */
@@ -222,19 +293,26 @@ typedef struct cvm_store_ops_s {
     void (*get_certificates)(void *store, cvm_op_t *op, const char *device_uid, uint32_t limit);
     /** Answers at most limit records, certificates without their PEM, and CURSOR (shorter than
      * CVM_CURSOR_SIZE, and another one than was asked with) if there may be more. cursor: "" for
-     * the first page. What changes meanwhile may be missed; what doesn't is answered once. */
+     * the first page. */
     void (*scan)(void *store, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
         uint32_t limit);
-    /** Inserts devices, durable when it completes, in one change where the store can. rows[i]
-     * receives what it did with device i, a cvm_load_t, also when it fails half-way. */
-    void (*load)(void *store, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-        uint32_t flags, uint8_t *rows);
+    /** Inserts records, durable when it completes, in one change where the store can. */
+    void (*load)(void *store, cvm_op_t *op, const cvm_loading_t *loading);
+    /** Answers VALUE and VERSION, which is not 0 and another one after each write. */
     void (*meta_get)(void *store, cvm_op_t *op, const char *name);
-    /** as_read NULL: the value must not exist. */
-    void (*meta_swap)(
-        void *store, cvm_op_t *op, const char *name, const char *as_read, const char *wanted);
+    /** Writes a small named value, if its version is the one that was read; answers the new
+     * VERSION. version 0: it must not exist. wanted NULL: it is removed. Durable. */
+    void (*meta_put)(
+        void *store, cvm_op_t *op, const char *name, int64_t version, const char *wanted);
     /** Deletes change->as_read if it still is as read, and writes the certificates; durable. */
     void (*remove)(void *store, cvm_op_t *op, const cvm_change_t *change);
+    /** Answers VALUE, the device_uid that has it: a hint, which may be stale, and is read and
+     * compared afterwards. Of those that a certificate or key had, and removed devices' too. May be
+     * NULL. */
+    void (*find)(void *store, cvm_op_t *op, cvm_find_by_t by, const char *value);
+    /** Answers NOW_MS, the store's own clock: where several servers share it, leases and what is
+     * due go by that. May be NULL. */
+    void (*now)(void *store, cvm_op_t *op);
     /** Writes a consistent copy to a new file, while others write. May be NULL. */
     void (*backup)(void *store, cvm_op_t *op, const char *path);
     /** Ends what runs, closes, completes op. It may come without an open(), and while one runs. The
@@ -250,6 +328,8 @@ typedef struct cvm_store_ops_s {
 #define CVM_PLATFORM_OUTSIDE_EFFECTS 1u
 /** The thing's name becomes a CN: at most 64 bytes (RFC 5280, ub-common-name). */
 #define CVM_PLATFORM_NAME_IS_CN 2u
+/** What it publishes comes of scans: it takes no store whose SCANS_LAG. */
+#define CVM_PLATFORM_NEEDS_SCANS 4u
 
 /** A step of the flow, or its undo. certificate is NULL before there is one. Steps and undoes are
  *  idempotent: they may be asked for again after an unknown outcome. */
@@ -262,7 +342,7 @@ typedef struct cvm_platform_ops_s {
     /** As a store's. */
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, void *user_data,
         const char *location, void **platform, char *error, size_t error_size);
-    void (*open)(void *platform, cvm_op_t *op, cvm_role_t role);
+    void (*open)(void *platform, cvm_op_t *op, uint32_t how);
     /** Answers ENDPOINT, ROOT_CA and CHAIN (for certificate, or for a new one); BUSY when over
      * quota. */
     cvm_step_fn prepare;
@@ -374,6 +454,8 @@ struct cvm_host_s {
     /** The wall clock of the instance, milliseconds since 1970: what leases, and all that is due,
      * go by. */
     int64_t (*now_ms)(cvm_context_t *context);
+    /** A store has a new connection, perhaps to another server: its clock is asked for anew. */
+    void (*reconnected)(cvm_context_t *context);
     /** Has function(argument) called on the loop, later. 0, or -1 without memory, or when the
      *  instance has ended. */
     int32_t (*post)(cvm_context_t *context, void (*function)(void *argument), void *argument);
@@ -456,7 +538,7 @@ struct cvm_host_s {
         uint32_t limit, cvm_host_done_fn done, void *argument);
     int32_t (*store_meta_get)(
         cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument);
-    int32_t (*store_meta_swap)(cvm_context_t *context, const char *name, const char *as_read,
+    int32_t (*store_meta_put)(cvm_context_t *context, const char *name, int64_t version,
         const char *wanted, cvm_host_done_fn done, void *argument);
     /** What a store's verb answered: record i (NULL past the end), or a text. */
     const cvm_record_t *(*op_record)(const cvm_op_t *op, uint32_t i);

@@ -14,6 +14,7 @@ static const char USAGE[] =
     "usage: cvm device import FILE -c CONFIG [...]\n"
     "       cvm device add UID --token-file F [--disabled] -c CONFIG\n"
     "       cvm device show UID [--pem] -c CONFIG\n"
+    "       cvm device find certificate ID | thing NAME | key SHA256 -c CONFIG\n"
     "       cvm device list -c CONFIG\n"
     "       cvm device enable|disable|reset UID... | --from FILE -c CONFIG\n"
     "       cvm device revoke UID... | --from FILE [--reason NAME] -c CONFIG\n"
@@ -32,6 +33,7 @@ struct arguments {
 struct query {
     int32_t is_done, code;
     const struct arguments *arguments;
+    const char *subject; /* for errors */
     char cursor[512];
 };
 
@@ -43,7 +45,7 @@ static void got_device(void *user_data, const cvm_error_t *error, const cvm_devi
     const struct arguments *arguments = query->arguments;
     query->is_done = 1;
     if (error)
-        query->code = cli_report(arguments->operands.values[0], error);
+        query->code = cli_report(query->subject, error);
     else
         query->code = device_print(device, arguments->json, arguments->pem);
 }
@@ -67,10 +69,32 @@ static void got_page(void *user_data, const cvm_error_t *error, const cvm_device
 
 static int32_t show(cvm_t *cvm, const struct arguments *arguments)
 {
-    struct query query = {.arguments = arguments};
+    struct query query = {.arguments = arguments, .subject = arguments->operands.values[0]};
     cvm_error_t *error = start_show(cvm, &query);
     if (error)
         return cli_error(arguments->operands.values[0], error);
+    cli_run_until(cvm, &query.is_done);
+    return query.code;
+}
+
+static int32_t find(cvm_t *cvm, const struct arguments *arguments)
+{
+    static const struct {
+        const char *name;
+        int32_t by;
+    } WAYS[] = {{"certificate", CVM_BY_CERTIFICATE_ID}, {"thing", CVM_BY_THING_NAME},
+        {"key", CVM_BY_PUBLIC_KEY}};
+    struct query query = {.arguments = arguments, .subject = arguments->operands.values[1]};
+    size_t way = 0;
+    while (way < sizeof WAYS / sizeof WAYS[0] &&
+           strcmp(WAYS[way].name, arguments->operands.values[0]) != 0)
+        way++;
+    if (way == sizeof WAYS / sizeof WAYS[0])
+        return cli_fail(EX_USAGE, "cvm device find: by certificate, thing or key, not by '%.40s'",
+            arguments->operands.values[0]);
+    cvm_error_t *error = cvm_device_find(cvm, WAYS[way].by, query.subject, got_device, &query);
+    if (error)
+        return cli_error(query.subject, error);
     cli_run_until(cvm, &query.is_done);
     return query.code;
 }
@@ -194,6 +218,17 @@ static const struct verb VERBS[] = {
         "\n"
         "Shows a device and its certificates.\n"
         "\n"
+        "  --pem              the certificates as well\n" FOR_ALL},
+    {"find", 2, find, NULL, DEVICE_NOT_CHANGED, 0, "--pem ",
+        "usage: cvm device find certificate ID | thing NAME | key SHA256 -c CONFIG\n"
+        "\n"
+        "Shows the device that has it: whose certificate is that in the broker's log?\n"
+        "\n"
+        "  certificate ID     SHA-256 of its DER in hex, as `openssl x509 -fingerprint -sha256` "
+        "prints\n"
+        "                     it; also of one that is over or revoked\n"
+        "  thing NAME         the thing's name, which is the certificate's CN\n"
+        "  key SHA256         SHA-256 of the public key's SubjectPublicKeyInfo, in hex\n"
         "  --pem              the certificates as well\n" FOR_ALL},
     {"list", 0, list, NULL, DEVICE_NOT_CHANGED, 0, "",
         "usage: cvm device list -c CONFIG\n"

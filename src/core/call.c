@@ -54,12 +54,25 @@ void cvm_store_remove(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_
         cvm->store.remove(store, op, change);
 }
 
-void cvm_store_load(cvm_t *cvm, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-    uint32_t flags, uint8_t *rows, cvm_op_done done)
+void cvm_store_load(cvm_t *cvm, cvm_op_t *op, const cvm_loading_t *loading, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "load", done);
     if (store)
-        cvm->store.load(store, op, devices, count, flags, rows);
+        cvm->store.load(store, op, loading);
+}
+
+void cvm_store_find(cvm_t *cvm, cvm_op_t *op, cvm_find_by_t by, const char *value, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "find", done);
+    if (store)
+        cvm->store.find(store, op, by, value);
+}
+
+void cvm_store_now(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "now", done);
+    if (store)
+        cvm->store.now(store, op);
 }
 
 void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *cursor,
@@ -84,12 +97,14 @@ void cvm_store_meta_get(cvm_t *cvm, cvm_op_t *op, const char *name, cvm_op_done 
         cvm->store.meta_get(store, op, name);
 }
 
-void cvm_store_meta_swap(cvm_t *cvm, cvm_op_t *op, const char *name, const char *as_read,
+void cvm_store_meta_put(cvm_t *cvm, cvm_op_t *op, const char *name, int64_t version,
     const char *wanted, cvm_op_done done)
 {
-    void *store = start(cvm, op, SIDE_STORE, "meta_swap", done);
-    if (store)
-        cvm->store.meta_swap(store, op, name, as_read, wanted);
+    void *store = start(cvm, op, SIDE_STORE, "meta_put", done);
+    if (store && wanted && strlen(wanted) > CVM_LARGEST_VALUE)
+        CVM_HOST.complete(op, CVM_ANSWER_INVALID, "the value is too large");
+    else if (store)
+        cvm->store.meta_put(store, op, name, version, wanted);
 }
 
 void cvm_platform_step(cvm_t *cvm, cvm_op_t *op, cvm_step_fn step, const char *call,

@@ -14,13 +14,17 @@ void cvm_store_get_certificates(
     cvm_t *cvm, cvm_op_t *op, const char *device_uid, uint32_t limit, cvm_op_done done);
 void cvm_store_swap(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_op_done done);
 void cvm_store_remove(cvm_t *cvm, cvm_op_t *op, const cvm_change_t *change, cvm_op_done done);
-void cvm_store_load(cvm_t *cvm, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-    uint32_t flags, uint8_t *rows, cvm_op_done done);
+void cvm_store_load(cvm_t *cvm, cvm_op_t *op, const cvm_loading_t *loading, cvm_op_done done);
+/* The store has it: cvm->store.find isn't NULL. */
+void cvm_store_find(
+    cvm_t *cvm, cvm_op_t *op, cvm_find_by_t by, const char *value, cvm_op_done done);
+/* Likewise. */
+void cvm_store_now(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
 void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit, cvm_op_done done);
 void cvm_store_backup(cvm_t *cvm, cvm_op_t *op, const char *path, cvm_op_done done);
 void cvm_store_meta_get(cvm_t *cvm, cvm_op_t *op, const char *name, cvm_op_done done);
-void cvm_store_meta_swap(cvm_t *cvm, cvm_op_t *op, const char *name, const char *as_read,
+void cvm_store_meta_put(cvm_t *cvm, cvm_op_t *op, const char *name, int64_t version,
     const char *wanted, cvm_op_done done);
 
 /* A step of the platform's, or an undo; one that it does not offer is done at once. call: the name

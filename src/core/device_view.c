@@ -1,6 +1,7 @@
 /* Reading devices: get, list, and the getters of what they hand out. */
 #include "device_view.h"
 
+#include <ctype.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,8 @@ struct cvm_device_s {
 struct query {
     cvm_op_t op;
     char name[CVM_CURSOR_SIZE]; /* the uid that is asked for, or the cursor */
+    cvm_find_by_t by;           /* 0: by its uid */
+    char sought[129];           /* what it is to have */
     cvm_record_t *device;
     cvm_device_cb one;
     cvm_devices_cb many;
@@ -75,13 +78,40 @@ static void query_free(struct query *query)
     free(query);
 }
 
+/* What was found is a hint: does the device have it? */
+static int32_t has_sought(const struct query *query)
+{
+    static const uint32_t FIELDS[] = {
+        [CVM_FIND_CERTIFICATE] = CVM_C_CERTIFICATE_ID, [CVM_FIND_KEY] = CVM_C_PUBLIC_KEY_SHA256};
+    const cvm_op_t *op = &query->op;
+    if (query->by == CVM_FIND_THING)
+        return strcmp(cvm_record_text(query->device, CVM_D_THING_NAME), query->sought) == 0;
+    if (query->by == CVM_FIND_KEY &&
+        strcmp(cvm_record_text(query->device, CVM_D_PUBLIC_KEY_SHA256), query->sought) == 0)
+        return 1;
+    for (uint32_t i = 0; i < op->record_count; i++)
+        if (strcmp(cvm_record_text(op->records[i], FIELDS[query->by]), query->sought) == 0)
+            return 1;
+    return 0;
+}
+
+static cvm_error_t *answer_error(const struct query *query)
+{
+    if (query->by && *query->name && query->op.answer == CVM_ANSWER_NOT_FOUND)
+        return cvm_error_new(
+            REASON_no_such_device, "it was %s's, which has been removed", query->name);
+    return cvm_op_error(&query->op);
+}
+
 static void answer_one(struct query *query)
 {
     const cvm_op_t *op = &query->op;
     cvm_error_t *error = NULL;
     cvm_device_t *device = NULL;
     if (op->answer != CVM_ANSWER_OK)
-        error = cvm_op_error(op);
+        error = answer_error(query);
+    else if (query->by && !has_sought(query))
+        error = cvm_error_new(REASON_no_such_device, NULL);
     else if (!(device = cvm_device_view(query->device, &query->op)))
         error = cvm_error_out_of_memory();
     CVM_CALL_OUT(query->one(query->user_data, error, device));
@@ -136,6 +166,76 @@ cvm_error_t *cvm_device_get(cvm_t *cvm, const char *uid, cvm_device_cb callback,
         return error;
     query->one = callback;
     cvm_store_get(cvm, &query->op, query->name, got_device);
+    return NULL;
+}
+
+/* --- find ------------------------------------------------------------------------------------- */
+
+static void found_device(cvm_op_t *op)
+{
+    struct query *query = CVM_CONTAINER(op, struct query, op);
+    const char *uid = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_VALUE] : NULL;
+    if (!uid || !cvm_uid_is_valid(uid)) {
+        if (op->answer == CVM_ANSWER_OK)
+            op->answer = CVM_ANSWER_NOT_FOUND;
+        answer_one(query);
+        return;
+    }
+    memcpy(query->name, uid, strlen(uid) + 1);
+    cvm_store_get(op->cvm, op, query->name, got_device);
+}
+
+/* Takes 64 hex digits, with or without colons, as lower case. 0, or -1. */
+static int32_t take_digest(char *to, const char *value)
+{
+    size_t length = 0;
+    for (; *value; value++) {
+        if (*value == ':')
+            continue;
+        if (!isxdigit((unsigned char)*value) || length == 64)
+            return -1;
+        to[length++] = (char)tolower((unsigned char)*value);
+    }
+    to[length] = 0;
+    return length == 64 ? 0 : -1;
+}
+
+/* NULL if it can be looked for; sought receives it as it is stored. */
+static cvm_error_t *take_sought(int32_t by, const char *value, char sought[129])
+{
+    int32_t is_digest = by == CVM_FIND_CERTIFICATE || by == CVM_FIND_KEY;
+    if (!is_digest && by != CVM_FIND_THING)
+        return cvm_error_new(REASON_invalid_request, "by a certificate, a thing or a key");
+    if (is_digest && take_digest(sought, value))
+        return cvm_error_new(
+            REASON_invalid_request, "a certificate's id, and a key's, are 64 hex digits");
+    if (!is_digest && (!*value || strlen(value) > 128))
+        return cvm_error_new(REASON_invalid_request, "a thing's name has 1 to 128 characters");
+    if (!is_digest)
+        memcpy(sought, value, strlen(value) + 1);
+    return NULL;
+}
+
+cvm_error_t *cvm_device_find(
+    cvm_t *cvm, int32_t by, const char *value, cvm_device_cb callback, void *user_data)
+{
+    char sought[129];
+    cvm_error_t *error = cvm_entry(cvm, __func__, value && callback);
+    if (!error)
+        error = take_sought(by, value, sought);
+    if (error)
+        return error;
+    struct query *query = query_new(cvm, "", user_data, &error);
+    if (!query)
+        return error;
+    if (!cvm->store.find) {
+        query_free(query);
+        return cvm_error_new(REASON_conflict, "this store can't look for a device by that");
+    }
+    query->one = callback;
+    query->by = by;
+    memcpy(query->sought, sought, sizeof query->sought);
+    cvm_store_find(cvm, &query->op, by, query->sought, found_device);
     return NULL;
 }
 

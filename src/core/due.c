@@ -229,7 +229,7 @@ static void revoked(cvm_op_t *op)
         without_memory(due);
     } else {
         due->changed = due->record;
-        due->change = (cvm_change_t){NULL, NULL, &due->changed, 1};
+        due->change = cvm_change_of(NULL, NULL, &due->changed, 1);
         write_down(due);
     }
 }
@@ -259,7 +259,7 @@ static void suspended(cvm_op_t *op)
         op_failed(due);
         return;
     }
-    due->change = (cvm_change_t){due->record, due->wanted, NULL, 0};
+    due->change = cvm_change_of(due->record, due->wanted, NULL, 0);
     write_down(due);
 }
 
@@ -298,7 +298,7 @@ static int32_t retire_left(struct due *due)
         left = NULL;
     }
     due->changed = due->certificate = left;
-    due->change = (cvm_change_t){due->record, due->wanted, &due->changed, left != NULL};
+    due->change = cvm_change_of(due->record, due->wanted, &due->changed, left != NULL);
     return left ? cvm_record_set_state(left, "retiring", "cessationOfOperation", CVM_AT_ONCE) : 0;
 }
 

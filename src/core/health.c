@@ -151,7 +151,7 @@ void cvm_health_set(cvm_t *cvm, const char *name, const char *problem, int64_t b
     subject->begins_ms = begins_ms;
     subject->ends_ms = ends_ms;
     subject->notice_ms = notice_ms;
-    if (cvm->role != CVM_ROLE_SERVER) /* a command says what it is asked */
+    if (!(cvm->how & CVM_OPEN_RECONCILE)) /* a command says what it is asked */
         return;
     health_tell(cvm, subject, cvm_wall_ms(cvm));
     if (!health->timer && (health->timer = cvm_timer_new(cvm->loop, health_look, health)))

@@ -51,7 +51,7 @@ static const struct cvm_backend *find(const cvm_t *cvm, enum cvm_side side, cons
 #define PLATFORM(member) offsetof(cvm_platform_ops_t, member)
 static const size_t STORE_NEEDS[] = {STORE(create), STORE(open), STORE(ready), STORE(get),
     STORE(swap), STORE(get_certificates), STORE(scan), STORE(load), STORE(meta_get),
-    STORE(meta_swap), STORE(remove), STORE(close), STORE(destroy)};
+    STORE(meta_put), STORE(remove), STORE(close), STORE(destroy)};
 static const size_t PLATFORM_NEEDS[] = {PLATFORM(create), PLATFORM(open), PLATFORM(prepare),
     PLATFORM(create_certificate), PLATFORM(close), PLATFORM(destroy)};
 
@@ -78,8 +78,9 @@ static const char *location_of(const char *value)
 static cvm_error_t *check_store(const cvm_t *cvm)
 {
     const cvm_store_ops_t *ops = &cvm->store;
-    if (ops->device_fields < CVM_DEVICE_FIELD_COUNT ||
-        ops->certificate_fields < CVM_CERTIFICATE_FIELD_COUNT)
+    if (!(ops->flags & CVM_STORE_EXTRA_FIELDS) &&
+        (ops->device_fields < CVM_DEVICE_FIELD_COUNT ||
+            ops->certificate_fields < CVM_CERTIFICATE_FIELD_COUNT))
         return cvm_error_configuration("store",
             "store: '%s' was built for an older release, and would lose fields",
             cvm->store_context.kind);
@@ -101,6 +102,18 @@ static cvm_error_t *create_store(cvm_t *cvm)
     return error;
 }
 
+/* A CRL of scans that lag would leave out who was revoked just now. */
+static cvm_error_t *check_scans(const cvm_t *cvm)
+{
+    if (!(cvm->platform.flags & CVM_PLATFORM_NEEDS_SCANS) ||
+        !(cvm->store.flags & CVM_STORE_SCANS_LAG))
+        return NULL;
+    return cvm_error_configuration("platform",
+        "platform: '%s' publishes what the store's scans answer, and those of '%s' may miss what "
+        "was written before: it takes another store",
+        cvm->platform_context.kind, cvm->store_context.kind);
+}
+
 static cvm_error_t *check_platform(const cvm_t *cvm)
 {
     static const size_t OUTSIDE_NEEDS[] = {
@@ -111,7 +124,7 @@ static cvm_error_t *check_platform(const cvm_t *cvm)
     if (!error && cvm_is_outside(cvm))
         error = check_table(
             "platform", ops, OUTSIDE_NEEDS, sizeof OUTSIDE_NEEDS / sizeof OUTSIDE_NEEDS[0]);
-    return error;
+    return error ? error : check_scans(cvm);
 }
 
 static cvm_error_t *create_platform(cvm_t *cvm)
@@ -375,6 +388,16 @@ static int32_t host_run(cvm_context_t *context, void (*work)(void *argument),
     return 0;
 }
 
+static void ask_clock(void *argument)
+{
+    cvm_store_clock_ask(argument);
+}
+
+static void host_reconnected(cvm_context_t *context)
+{
+    (void)cvm_instance_post(context->cvm, ask_clock, context->cvm, 1);
+}
+
 static int32_t host_post(cvm_context_t *context, void (*function)(void *argument), void *argument)
 {
     return cvm_instance_post(context->cvm, function, argument, 1) ? -1 : 0;
@@ -430,13 +453,13 @@ static int32_t store_meta_get(
     return 0;
 }
 
-static int32_t store_meta_swap(cvm_context_t *context, const char *name, const char *as_read,
+static int32_t store_meta_put(cvm_context_t *context, const char *name, int64_t version,
     const char *wanted, cvm_host_done_fn done, void *argument)
 {
     struct question *question = question_new(done, argument);
     if (!question)
         return -1;
-    cvm_store_meta_swap(context->cvm, &question->op, name, as_read, wanted, answered);
+    cvm_store_meta_put(context->cvm, &question->op, name, version, wanted, answered);
     return 0;
 }
 
@@ -453,6 +476,7 @@ const cvm_host_t CVM_HOST = {
     .gauge = host_gauge,
     .count = host_count,
     .now_ms = host_now_ms,
+    .reconnected = host_reconnected,
     .post = host_post,
     .field_count = cvm_field_count,
     .field_name = cvm_field_name,
@@ -486,7 +510,7 @@ const cvm_host_t CVM_HOST = {
     .store_scan = store_scan,
     .store_get_certificates = store_get_certificates,
     .store_meta_get = store_meta_get,
-    .store_meta_swap = store_meta_swap,
+    .store_meta_put = store_meta_put,
     .op_record = op_record,
     .op_text = op_text,
     .op_number = op_number,

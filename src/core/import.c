@@ -23,6 +23,7 @@ struct cvm_batch_s {
     /* While it is written: */
     int32_t is_busy, must_free;
     cvm_op_t op;
+    cvm_loading_t loading;
     cvm_batch_cb callback;
     void *user_data;
 };
@@ -178,7 +179,11 @@ cvm_error_t *cvm_import(
     batch->is_busy = 1;
     batch->callback = callback;
     batch->user_data = user_data;
-    cvm_store_load(cvm, &batch->op, batch->devices, batch->count,
-        replace_tokens ? CVM_LOAD_REPLACE_TOKENS : 0, batch->rows, loaded);
+    batch->loading = (cvm_loading_t){.size = sizeof batch->loading,
+        .flags = replace_tokens ? CVM_LOAD_REPLACE_TOKENS : 0,
+        .devices = batch->devices,
+        .count = batch->count,
+        .rows = batch->rows};
+    cvm_store_load(cvm, &batch->op, &batch->loading, loaded);
     return NULL;
 }

@@ -374,7 +374,7 @@ static void tell_started(cvm_t *cvm, cvm_error_t *error)
     (void)snprintf(text, sizeof text, "started: cvm %s, store %s, platform %s", VERSION,
         cvm->store_context.kind, cvm->platform_context.kind);
     if (cvm->state == STATE_STARTING && !error) {
-        cvm->is_told = cvm->role == CVM_ROLE_SERVER;
+        cvm->is_told = (cvm->how & CVM_OPEN_RECONCILE) != 0;
         log_life(cvm, text);
     }
     if (cvm->state == STATE_STARTING)
@@ -418,7 +418,7 @@ static void open_store(cvm_t *cvm)
         return;
     }
     cvm_op_start(&cvm->opening, cvm, SIDE_STORE, "open", opened);
-    cvm->store.open(cvm->store_context.self, &cvm->opening, cvm->role);
+    cvm->store.open(cvm->store_context.self, &cvm->opening, cvm->how);
 }
 
 static void open_platform(cvm_t *cvm)
@@ -428,7 +428,7 @@ static void open_platform(cvm_t *cvm)
         return;
     }
     cvm_op_start(&cvm->opening, cvm, SIDE_PLATFORM, "open", opened);
-    cvm->platform.open(cvm->platform_context.self, &cvm->opening, cvm->role);
+    cvm->platform.open(cvm->platform_context.self, &cvm->opening, cvm->how);
 }
 
 static void got_mark(cvm_op_t *op)
@@ -438,6 +438,21 @@ static void got_mark(cvm_op_t *op)
         start_next(op->cvm);
     else
         tell_started(op->cvm, why_not_open(op));
+}
+
+static void got_clock(cvm_op_t *op)
+{
+    cvm_store_clock_take(op->cvm, op);
+    start_next(op->cvm);
+}
+
+/* Without its answer the machine's own holds until the next try. */
+static void ask_clock(cvm_t *cvm)
+{
+    if (cvm->store.now)
+        cvm_store_now(cvm, &cvm->opening, got_clock);
+    else
+        start_next(cvm);
 }
 
 static void read_mark(cvm_t *cvm)
@@ -458,7 +473,7 @@ static void look_for_devices(cvm_t *cvm)
 
 static void begin_to_reconcile(cvm_t *cvm)
 {
-    if (cvm->role == CVM_ROLE_SERVER && cvm_reconcile_start(cvm))
+    if (cvm->how & CVM_OPEN_RECONCILE && (cvm_reconcile_start(cvm) || cvm_store_clock_start(cvm)))
         tell_started(cvm, cvm_error_out_of_memory());
     else
         start_next(cvm);
@@ -466,7 +481,7 @@ static void begin_to_reconcile(cvm_t *cvm)
 
 /* The store first: the platform works with it, and with a clock that the mark judges. */
 static void (*const STARTS[])(cvm_t *cvm) = {
-    open_store, read_mark, look_for_devices, open_platform, begin_to_reconcile};
+    open_store, ask_clock, read_mark, look_for_devices, open_platform, begin_to_reconcile};
 #define START_COUNT (sizeof STARTS / sizeof STARTS[0])
 
 static void start_next(cvm_t *cvm)
@@ -486,13 +501,13 @@ static void start_first(struct cvm_mail *mail)
     cvm_release(cvm);
 }
 
-static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, void *user_data)
+static cvm_error_t *start(cvm_t *cvm, uint32_t how, cvm_done_cb callback, void *user_data)
 {
     if (cvm->state != STATE_NEW)
         return cvm_error_new(REASON_conflict, "the instance was %s already",
             cvm->state < STATE_STOPPING ? "started" : "stopped");
     cvm->state = STATE_STARTING;
-    cvm->role = role;
+    cvm->how = how;
     cvm->started = (struct cvm_waiter){callback, user_data};
     cvm->starting.open = start_first;
     cvm->start_step = 0;
@@ -504,13 +519,13 @@ static cvm_error_t *start(cvm_t *cvm, cvm_role_t role, cvm_done_cb callback, voi
 cvm_error_t *cvm_start(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
-    return error ? error : start(cvm, CVM_ROLE_SERVER, callback, user_data);
+    return error ? error : start(cvm, CVM_OPEN_SERVER, callback, user_data);
 }
 
 cvm_error_t *cvm_start_command(cvm_t *cvm, cvm_done_cb callback, void *user_data)
 {
     cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
-    return error ? error : start(cvm, CVM_ROLE_COMMAND, callback, user_data);
+    return error ? error : start(cvm, 0, callback, user_data);
 }
 
 int32_t cvm_is_started(const cvm_t *cvm)
@@ -537,6 +552,7 @@ static int32_t instance_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data)
     cvm->state = STATE_STOPPING;
     cvm_hold(cvm);
     cvm_reconcile_stop(cvm);
+    cvm_store_clock_stop(cvm);
     cvm->stop_timer = cvm_timer_new(cvm->loop, stop_takes_long, cvm);
     if (cvm->stop_timer) /* else it waits for as long as it takes */
         cvm_timer_start(cvm->stop_timer,

@@ -68,7 +68,7 @@ struct cvm_s {
     cvm_platform_ops_t platform;
 
     enum cvm_state state;
-    cvm_role_t role;
+    uint32_t how;                  /* CVM_OPEN_... */
     cvm_op_t opening, closings[2]; /* of the backends; the latter by enum cvm_side */
     struct cvm_timer *stop_timer;
     uint32_t start_step;

@@ -37,6 +37,8 @@
         "Revoked certificates of an issuer whose key is not here: no CRL lists them.")             \
     X(CLOCK_TRUSTED, "cvm_clock_trusted", GAUGE, "",                                               \
         "1 while the clock can be right; 0: nothing is issued, published or carried out.")         \
+    X(STORE_CLOCK_OFFSET, "cvm_store_clock_offset_seconds", GAUGE, "",                             \
+        "How far the store's clock is ahead of this machine's.")                                   \
     X(LOG_DROPPED, "cvm_log_lines_dropped_total", COUNTER, "",                                     \
         "Lines that a program's own log function was too slow for.")                               \
     X(BUILD_INFO, "cvm_build_info", GAUGE, "version", "1.")

@@ -14,6 +14,7 @@ struct field {
 #define ROW(id, name, kind, longest) {#name, CVM_FIELD_##kind, longest},
 static const struct field DEVICE_FIELDS[] = {CVM_DEVICE_FIELDS(ROW)};
 static const struct field CERTIFICATE_FIELDS[] = {CVM_CERTIFICATE_FIELDS(ROW)};
+static const struct field VALUE_FIELDS[] = {CVM_VALUE_FIELDS(ROW)};
 #undef ROW
 
 static const struct {
@@ -22,6 +23,7 @@ static const struct {
 } KINDS[] = {
     [CVM_RECORD_DEVICE] = {DEVICE_FIELDS, CVM_DEVICE_FIELD_COUNT},
     [CVM_RECORD_CERTIFICATE] = {CERTIFICATE_FIELDS, CVM_CERTIFICATE_FIELD_COUNT},
+    [CVM_RECORD_VALUE] = {VALUE_FIELDS, CVM_VALUE_FIELD_COUNT},
 };
 
 union value {

@@ -20,6 +20,13 @@ int64_t cvm_record_number(const cvm_record_t *record, uint32_t field);
 int32_t cvm_record_set_text(cvm_record_t *record, uint32_t field, const char *value);
 int32_t cvm_record_set_number(cvm_record_t *record, uint32_t field, int64_t value);
 
+/* A change of one device's records; see plugin.h. */
+static inline cvm_change_t cvm_change_of(const cvm_record_t *as_read, const cvm_record_t *wanted,
+    const cvm_record_t *const *certificates, uint32_t count)
+{
+    return (cvm_change_t){sizeof(cvm_change_t), count, as_read, wanted, certificates};
+}
+
 /* What several change in the same way; 0 or -1 as above. */
 /* A certificate that retires at once: not "now", since the clock may be set back. */
 #define CVM_AT_ONCE INT64_C(0)

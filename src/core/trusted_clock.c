@@ -20,6 +20,9 @@
 #define BEHIND_MS    (24 * HOUR_MS)
 #define APART_MS     INT64_C(60000) /* more than an hour's slewing */
 #define ASK_AGAIN_MS 5000           /* somebody may have accepted another mark */
+#define ASK_STORE_MS 60000          /* what its clock says */
+
+#define TOLD_OFFSET_MS INT64_C(1000)
 
 /* --- The mark --------------------------------------------------------------------------------- */
 
@@ -29,8 +32,8 @@ void cvm_clock_take_mark(cvm_t *cvm, const cvm_op_t *op)
     const char *text = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_VALUE] : "";
     if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND)
         return; /* what was known holds */
-    (void)snprintf(clock->stored, sizeof clock->stored, "%s", text ? text : "");
-    clock->mark_ms = strtoll(clock->stored, NULL, 10);
+    clock->mark_ms = text ? strtoll(text, NULL, 10) : 0;
+    clock->version = op->answer == CVM_ANSWER_OK ? op->numbers[CVM_OUT_VERSION] : 0;
     clock->is_read = 1;
 }
 
@@ -54,8 +57,8 @@ static void clock_advanced(cvm_op_t *op)
     struct cvm_trusted_clock *clock = &cvm->clock;
     clock->is_busy = 0;
     if (op->answer == CVM_ANSWER_OK) {
-        memcpy(clock->stored, clock->wanted, sizeof clock->stored);
-        clock->mark_ms = strtoll(clock->stored, NULL, 10);
+        clock->mark_ms = strtoll(clock->wanted, NULL, 10);
+        clock->version = op->numbers[CVM_OUT_VERSION];
     } else {
         clock_ask(cvm); /* another server was faster, or an operator has set it */
     }
@@ -66,8 +69,8 @@ static void clock_advance(cvm_t *cvm, int64_t now_ms)
     struct cvm_trusted_clock *clock = &cvm->clock;
     clock->is_busy = 1;
     (void)snprintf(clock->wanted, sizeof clock->wanted, "%lld", (long long)now_ms);
-    cvm_store_meta_swap(cvm, &clock->op, CVM_CLOCK_MARK, *clock->stored ? clock->stored : NULL,
-        clock->wanted, clock_advanced);
+    cvm_store_meta_put(
+        cvm, &clock->op, CVM_CLOCK_MARK, clock->version, clock->wanted, clock_advanced);
 }
 
 /* An hour is over: did the clocks go together? */
@@ -89,8 +92,67 @@ static void clock_compare(cvm_t *cvm, int64_t now_ms, int32_t is_trusted)
 
 int64_t cvm_wall_ms(const cvm_t *cvm)
 {
-    (void)cvm;
-    return cvm_now_ms();
+    return cvm_now_ms() + atomic_load(&cvm->clock.offset_ms);
+}
+
+/* --- The store's clock ------------------------------------------------------------------------ */
+
+void cvm_store_clock_take(cvm_t *cvm, const cvm_op_t *op)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    int64_t store_ms = op->numbers[CVM_OUT_NOW_MS];
+    if (op->answer != CVM_ANSWER_OK || store_ms <= 0)
+        return; /* what was known holds */
+    /* It was read at some time since it was asked for: half of that on the average. */
+    int64_t took_ms = (int64_t)(cvm_monotonic_us() - op->started_us) / 1000;
+    int64_t offset_ms = store_ms - (cvm_now_ms() - took_ms / 2);
+    int64_t changed_ms = offset_ms - atomic_load(&clock->offset_ms);
+    atomic_store(&clock->offset_ms, offset_ms);
+    cvm_metrics_set(cvm->metrics, METRIC_STORE_CLOCK_OFFSET, NULL, (double)offset_ms / 1000);
+    if ((offset_ms > TOLD_OFFSET_MS || offset_ms < -TOLD_OFFSET_MS) &&
+        (changed_ms > TOLD_OFFSET_MS || changed_ms < -TOLD_OFFSET_MS))
+        cvm_log_message(cvm->log, LOG_WARNING,
+            "the store's clock is %.1f s ahead of this machine's; leases and what is due go by it",
+            (double)offset_ms / 1000);
+}
+
+static void clock_told(cvm_op_t *op)
+{
+    op->cvm->clock.is_store_asked = 0;
+    cvm_store_clock_take(op->cvm, op);
+}
+
+void cvm_store_clock_ask(cvm_t *cvm)
+{
+    struct cvm_trusted_clock *clock = &cvm->clock;
+    if (!cvm->store.now || clock->is_store_asked || !cvm_is_started(cvm))
+        return;
+    clock->is_store_asked = 1;
+    cvm_store_now(cvm, &clock->store_op, clock_told);
+}
+
+static void clock_minute_over(void *argument)
+{
+    cvm_t *cvm = argument;
+    cvm_store_clock_ask(cvm);
+    cvm_timer_start(cvm->clock.timer, ASK_STORE_MS);
+}
+
+int32_t cvm_store_clock_start(cvm_t *cvm)
+{
+    if (!cvm->store.now)
+        return 0;
+    cvm->clock.timer = cvm_timer_new(cvm->loop, clock_minute_over, cvm);
+    if (!cvm->clock.timer)
+        return -1;
+    cvm_timer_start(cvm->clock.timer, ASK_STORE_MS);
+    return 0;
+}
+
+void cvm_store_clock_stop(cvm_t *cvm)
+{
+    cvm_timer_free(cvm->clock.timer);
+    cvm->clock.timer = NULL;
 }
 
 /* --- The question ----------------------------------------------------------------------------- */
@@ -142,7 +204,7 @@ const char *cvm_clock_doubt(cvm_t *cvm)
     int64_t now_ms = cvm_wall_ms(cvm);
     int32_t is_doubted = clock_is_wrong(clock, now_ms);
     clock_tell(cvm, is_doubted);
-    if (!clock->is_busy && cvm->role == CVM_ROLE_SERVER && cvm_is_started(cvm)) {
+    if (!clock->is_busy && cvm->how & CVM_OPEN_RECONCILE && cvm_is_started(cvm)) {
         clock_compare(cvm, now_ms, !is_doubted);
         if (is_doubted && !clock->is_busy && cvm_monotonic_ms() - clock->asked_ms >= ASK_AGAIN_MS)
             clock_ask(cvm);
@@ -165,4 +227,5 @@ cvm_error_t *cvm_check_clock(cvm_t *cvm)
 void cvm_clock_clear(cvm_t *cvm)
 {
     cvm_op_clear(&cvm->clock.op);
+    cvm_op_clear(&cvm->clock.store_op);
 }

@@ -217,17 +217,22 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
 
 /* --- The rest is the file store's ------------------------------------------------------------- */
 
-static void open_store(void *self, cvm_op_t *op, cvm_role_t role)
+static void open_store(void *self, cvm_op_t *op, uint32_t how)
 {
     const struct store *store = self;
-    inner_ops.open(store->inner, op, role);
+    inner_ops.open(store->inner, op, how);
 }
 
-static void load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-    uint32_t flags, uint8_t *rows)
+static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
     const struct store *store = self;
-    inner_ops.load(store->inner, op, devices, count, flags, rows);
+    inner_ops.load(store->inner, op, loading);
+}
+
+static void find_device(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value)
+{
+    const struct store *store = self;
+    inner_ops.find(store->inner, op, by, value);
 }
 
 static void meta_get(void *self, cvm_op_t *op, const char *name)
@@ -236,11 +241,11 @@ static void meta_get(void *self, cvm_op_t *op, const char *name)
     inner_ops.meta_get(store->inner, op, name);
 }
 
-static void meta_swap(
-    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+static void meta_put(
+    void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
 {
     const struct store *store = self;
-    inner_ops.meta_swap(store->inner, op, name, as_read, wanted);
+    inner_ops.meta_put(store->inner, op, name, version, wanted);
 }
 
 static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *change)
@@ -301,7 +306,9 @@ static int32_t capture(cvm_registry_t *registry, const char *name, const cvm_sto
     table.scan = scan;
     table.load = load;
     table.meta_get = meta_get;
-    table.meta_swap = meta_swap;
+    table.meta_put = meta_put;
+    table.find = find_device;
+    table.backup = NULL;
     table.remove = remove_device;
     table.close = close_store;
     table.destroy = destroy;

@@ -339,10 +339,10 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     return CVM_ANSWER_OK;
 }
 
-static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
+static void open_platform(void *self, cvm_op_t *op, uint32_t how)
 {
     const struct platform *platform = self;
-    (void)role;
+    (void)how;
     platform->host->complete(op, CVM_ANSWER_OK, NULL);
 }
 

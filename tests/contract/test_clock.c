@@ -58,7 +58,7 @@ static int64_t mark(void)
 
 static void set_mark(int64_t ms)
 {
-    sql("INSERT OR REPLACE INTO meta VALUES ('clock_mark', '%lld')", (long long)ms);
+    sql("INSERT OR REPLACE INTO meta (name, value) VALUES ('clock_mark', '%lld')", (long long)ms);
 }
 
 /* --- Outside the issuing CA's life ------------------------------------------------------------ */

@@ -19,7 +19,7 @@ static const struct member {
     size_t offset;
     const char *name;
 } STORE_NEEDS[] = {{STORE(create)}, {STORE(open)}, {STORE(ready)}, {STORE(get)}, {STORE(swap)},
-    {STORE(get_certificates)}, {STORE(scan)}, {STORE(load)}, {STORE(meta_get)}, {STORE(meta_swap)},
+    {STORE(get_certificates)}, {STORE(scan)}, {STORE(load)}, {STORE(meta_get)}, {STORE(meta_put)},
     {STORE(remove)}, {STORE(close)}, {STORE(destroy)}},
   PLATFORM_NEEDS[] = {{PLATFORM(create)}, {PLATFORM(open)}, {PLATFORM(prepare)},
       {PLATFORM(create_certificate)}, {PLATFORM(close)}, {PLATFORM(destroy)}},

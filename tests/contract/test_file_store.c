@@ -67,9 +67,10 @@ int __wrap_fsync(int fd)
     sqlite3 *other = other_program;
     other_program = NULL;
     if (other)
-        assert_int_equal(sqlite3_exec(other,
-                             "INSERT OR REPLACE INTO meta VALUES ('big', hex(zeroblob(5000000)))",
-                             NULL, NULL, NULL),
+        assert_int_equal(
+            sqlite3_exec(other,
+                "INSERT OR REPLACE INTO meta (name, value) VALUES ('big', hex(zeroblob(5000000)))",
+                NULL, NULL, NULL),
             SQLITE_OK);
     return __real_fsync(fd);
 }
@@ -119,7 +120,7 @@ static void visit_from_elsewhere(void)
     int status = -1;
     if (child == 0) {
         (void)execlp("sqlite3", "sqlite3", harness_store(),
-            "INSERT OR REPLACE INTO meta VALUES ('visitor', '1')", (char *)NULL);
+            "INSERT OR REPLACE INTO meta (name, value) VALUES ('visitor', '1')", (char *)NULL);
         _exit(127);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -448,6 +449,14 @@ static void a_scan_that_does_not_come_on_is_an_error(void **state)
 
 /* --- Schemas of before ------------------------------------------------------------------------ */
 
+/* The file as an older release left it. */
+static void make_older(int version)
+{
+    sql("ALTER TABLE meta DROP COLUMN version");
+    sql("DROP INDEX devices_thing");
+    sql("PRAGMA user_version = %d", version);
+}
+
 /* A store of an earlier build, in which a device may have two current certificates. */
 static void certificates_that_are_no_devices_retire_at_the_migration(void **state)
 {
@@ -461,10 +470,10 @@ static void certificates_that_are_no_devices_retire_at_the_migration(void **stat
     sql("INSERT INTO certificates (certificate_id, device_uid, state, not_after) VALUES"
         " ('OURS', 'D', 'current', 4000000000000), ('STRAY', 'D', 'current', 4000000000000),"
         " ('GONE', 'REMOVED', 'current', 4000000000000)");
-    sql("PRAGMA user_version = 1");
+    make_older(1);
     static const struct setting SERVER[] = {{"role", "server"}, {NULL, NULL}};
     instance_end(instance_start(SERVER));
-    assert_int_equal(sql_number("PRAGMA user_version"), 2);
+    assert_int_equal(sql_number("PRAGMA user_version"), 3);
     assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'retiring'"
                                 " AND reason = 'superseded' AND revoke_after = 0"),
         2);
@@ -474,6 +483,23 @@ static void certificates_that_are_no_devices_retire_at_the_migration(void **stat
     assert_int_equal(lines_with("log", "2 certificates were current"), 1);
     instance_end(instance_start(SERVER));
     assert_int_equal(lines_with("log", "certificates were current"), 1);
+}
+
+/* What was a text alone has a version, and is written by it. */
+static void values_get_versions_at_the_migration(void **state)
+{
+    static const struct setting SERVER[] = {{"role", "server"}, {NULL, NULL}};
+    (void)state;
+    cvm_t *cvm = instance_start(NULL);
+    assert_string_equal(add(cvm, 1), "ok");
+    instance_end(cvm);
+    sql("INSERT INTO meta (name, value) VALUES ('old', 'its text')");
+    make_older(2);
+    instance_end(instance_start(SERVER));
+    assert_int_equal(sql_number("PRAGMA user_version"), 3);
+    assert_int_equal(
+        sql_number("SELECT version FROM meta WHERE name = 'old' AND value = 'its text'"), 1);
+    assert_int_equal(sql_number("SELECT count(*) FROM devices"), 1);
 }
 
 /* --- Readers that stay ------------------------------------------------------------------------ */
@@ -494,7 +520,7 @@ static void a_long_reader_holds_up_nobody(void **state)
     uint64_t longest_ms = 0;
     for (int i = 0; i < 400; i++) { /* 100 MB */
         uint64_t from_ms = cvm_monotonic_ms();
-        sql_text("INSERT OR REPLACE INTO meta VALUES ('big', ?1)", value);
+        sql_text("INSERT OR REPLACE INTO meta (name, value) VALUES ('big', ?1)", value);
         assert_string_equal(add(cvm, i), "ok");
         uint64_t took_ms = cvm_monotonic_ms() - from_ms;
         longest_ms = took_ms > longest_ms ? took_ms : longest_ms;
@@ -504,7 +530,7 @@ static void a_long_reader_holds_up_nobody(void **state)
     assert_true(status.st_size > 80000000);
     assert_int_equal(sqlite3_close(reader), SQLITE_OK);
     for (int i = 0; i < 100; i++) {
-        sql_text("INSERT OR REPLACE INTO meta VALUES ('big', ?1)", value);
+        sql_text("INSERT OR REPLACE INTO meta (name, value) VALUES ('big', ?1)", value);
         assert_string_equal(add(cvm, 1000 + i), "ok");
     }
     assert_int_equal(stat(beside("-wal"), &status), 0);
@@ -566,6 +592,7 @@ int main(void)
         TEST(an_empty_store_refuses_nobody_for_good),
         TEST(a_scan_that_does_not_come_on_is_an_error),
         TEST(certificates_that_are_no_devices_retire_at_the_migration),
+        TEST(values_get_versions_at_the_migration),
         TEST(a_long_reader_holds_up_nobody),
         TEST(who_waits_for_another_program_looks_often),
     };

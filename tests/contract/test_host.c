@@ -33,10 +33,10 @@ static cvm_answer_t create(const cvm_host_t *its_host, cvm_context_t *its_contex
     return CVM_ANSWER_OK;
 }
 
-static void open_it(void *self, cvm_op_t *op, cvm_role_t role)
+static void open_it(void *self, cvm_op_t *op, uint32_t how)
 {
     (void)self;
-    (void)role;
+    (void)how;
     host->complete(op, CVM_ANSWER_OK, NULL);
 }
 

@@ -63,7 +63,7 @@ static void failures_of_the_store_are_summed_up(void **state)
 static uint32_t store_calls(void)
 {
     static const char *const CALLS[] = {"get", "get_certificates", "scan", "swap", "remove", "load",
-        "meta_get", "meta_swap", "ready"};
+        "meta_get", "meta_put", "ready"};
     uint32_t count = 0;
     for (size_t i = 0; i < LENGTH(CALLS); i++)
         count += faults_count(CALLS[i]);

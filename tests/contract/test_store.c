@@ -44,6 +44,7 @@ struct call {
     cvm_record_t *found[MOST_FOUND];
     uint32_t count;
     char *value;
+    int64_t version;
     char cursor[CVM_CURSOR_SIZE]; /* of the next page */
 };
 
@@ -57,6 +58,7 @@ static void call_done(cvm_op_t *op)
     free(call->value);
     const char *cursor = op->outs[CVM_OUT_CURSOR];
     (void)snprintf(call->cursor, sizeof call->cursor, "%s", cursor ? cursor : "");
+    call->version = op->numbers[CVM_OUT_VERSION];
     call->value = op->outs[CVM_OUT_VALUE] ? strdup(op->outs[CVM_OUT_VALUE]) : NULL;
     cvm_op_clear(op);
     call->is_done = 1;
@@ -94,7 +96,7 @@ static cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_reco
     const cvm_record_t *const *certificates, uint32_t count)
 {
     struct call call = {.is_done = 0};
-    const cvm_change_t change = {as_read, wanted, certificates, count};
+    const cvm_change_t change = cvm_change_of(as_read, wanted, certificates, count);
     cvm->store.swap(cvm->store_context.self, &begin(cvm, &call)->op, &change);
     return wait_for(&call);
 }
@@ -103,7 +105,7 @@ static cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
     const cvm_record_t *const *certificates, uint32_t count)
 {
     struct call call = {.is_done = 0};
-    const cvm_change_t change = {as_read, NULL, certificates, count};
+    const cvm_change_t change = cvm_change_of(as_read, NULL, certificates, count);
     cvm->store.remove(cvm->store_context.self, &begin(cvm, &call)->op, &change);
     return wait_for(&call);
 }
@@ -123,11 +125,22 @@ static void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before
     assert_int_equal(wait_for(call), CVM_ANSWER_OK);
 }
 
-static cvm_answer_t meta_swap(cvm_t *cvm, const char *name, const char *as_read, const char *wanted)
+/* *version: of the value as it was read, and as it is written. */
+static cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted)
 {
     struct call call = {.is_done = 0};
-    cvm->store.meta_swap(cvm->store_context.self, &begin(cvm, &call)->op, name, as_read, wanted);
-    return wait_for(&call);
+    cvm->store.meta_put(cvm->store_context.self, &begin(cvm, &call)->op, name, *version, wanted);
+    cvm_answer_t answer = wait_for(&call);
+    if (answer == CVM_ANSWER_OK)
+        *version = call.version;
+    forget(&call);
+    return answer;
+}
+
+static cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *call)
+{
+    cvm->store.find(cvm->store_context.self, &begin(cvm, call)->op, by, value);
+    return wait_for(call);
 }
 
 static cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
@@ -429,7 +442,7 @@ static void a_change_that_can_not_be_spoils_no_other(void)
         (void)snprintf(id, sizeof id, "C%d", i);
         devices[i] = device(uid);
         rows[i] = certificate(id, uid, "current");
-        changes[i] = (cvm_change_t){NULL, devices[i], (const cvm_record_t *const *)&rows[i], 1};
+        changes[i] = cvm_change_of(NULL, devices[i], (const cvm_record_t *const *)&rows[i], 1);
         cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &changes[i]);
     }
     for (int i = 0; i < MANY; i++) {
@@ -579,6 +592,47 @@ static void what_is_due_is_found_when_it_is_due(void)
     instance_end(cvm);
 }
 
+/* A deadline that becomes "at once" while it is looked for. */
+static void what_stays_due_is_not_missed(void)
+{
+    struct call call = {.is_done = 0};
+    uint32_t found = 0;
+    cvm_t *cvm = start_store();
+    write_certificate(cvm, retiring("C1", NOW - 3));
+    write_certificate(cvm, retiring("C2", NOW - 2));
+    write_certificate(cvm, retiring("C3", 0));
+    scan(cvm, CVM_SCAN_DUE, "", NOW, 1, &call);
+    assert_int_equal(call.count, 1);
+    write_certificate(cvm, retiring("C1", 0));
+    write_certificate(cvm, retiring("C2", 0));
+    while (*call.cursor) {
+        scan(cvm, CVM_SCAN_DUE, call.cursor, NOW, 1, &call);
+        for (uint32_t i = 0; i < call.count; i++)
+            found |= 1u << (cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID)[1] - '0');
+    }
+    assert_int_equal(found & (1u << 2 | 1u << 3), 1u << 2 | 1u << 3);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void all_certificates_come_whole(void)
+{
+    struct call call = {.is_done = 0};
+    uint32_t found = 0;
+    cvm_t *cvm = start_store();
+    write_certificate(cvm, certificate("C1", "D", "pending"));
+    write_certificate(cvm, certificate("C2", "D", "revoked"));
+    write_certificate(cvm, certificate("C3", "GONE", "current"));
+    do {
+        scan(cvm, CVM_SCAN_CERTIFICATES, found ? call.cursor : "", 0, 2, &call);
+        for (uint32_t i = 0; i < call.count; i++, found++)
+            assert_string_equal(cvm_record_text(call.found[i], CVM_C_PEM), "PEM");
+    } while (*call.cursor);
+    assert_int_equal(found, 3);
+    forget(&call);
+    instance_end(cvm);
+}
+
 static void insert_lease(
     cvm_t *cvm, const char *uid, const char *owner, int64_t until_ms, const char *certificate_id)
 {
@@ -682,11 +736,66 @@ static void suspensions_that_are_due_are_found(void)
 
 static uint8_t loaded[8];
 
-static void load(cvm_t *cvm, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+static void load_all(cvm_t *cvm, const cvm_loading_t *loading)
 {
     struct call call = {.is_done = 0};
-    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, devices, count, flags, loaded);
+    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, loading);
     assert_int_equal(wait_for(&call), CVM_ANSWER_OK);
+}
+
+static void load(cvm_t *cvm, cvm_record_t *const *devices, uint32_t count, uint32_t flags)
+{
+    load_all(cvm, &(cvm_loading_t){.size = sizeof(cvm_loading_t),
+                      .flags = flags,
+                      .devices = devices,
+                      .count = count,
+                      .rows = loaded});
+}
+
+/* Whole records go over, so that a store can be copied into another one. */
+static void what_is_loaded_whole_is_kept_whole(void)
+{
+    struct call call = {.is_done = 0}, again = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    cvm_record_t *devices[] = {device("WHOLE"), device("NEW")};
+    cvm_record_t *rows[] = {certificate("C1", "WHOLE", "current"),
+        certificate("C2", "GONE", "revoked"), certificate("THERE", "WHOLE", "retiring")};
+    cvm_loading_t loading = {sizeof loading, 0, devices, LENGTH(devices), LENGTH(rows),
+        (const cvm_record_t *const *)rows, loaded};
+    write_certificate(cvm, certificate("THERE", "WHOLE", "revoked"));
+    assert_false(cvm_record_set_number(devices[0], CVM_D_REVISION, 4711) ||
+                 cvm_record_set_number(devices[0], CVM_D_IS_REGISTERED, 1) ||
+                 cvm_record_set_text(devices[0], CVM_D_THING_NAME, "thing") ||
+                 cvm_record_set_text(devices[0], CVM_D_CERTIFICATE_ID, "C1") ||
+                 cvm_record_set_text(devices[0], CVM_D_LEASE_OWNER, "owner"));
+    load_all(cvm, &loading);
+    assert_int_equal(loaded[0], CVM_LOAD_INSERTED);
+    assert_int_equal(get(cvm, "WHOLE", &call), CVM_ANSWER_OK);
+    for (uint32_t i = 0; i < CVM_DEVICE_FIELD_COUNT; i++) {
+        assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(devices[0], i));
+        assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(devices[0], i));
+    }
+    get_certificates(cvm, "WHOLE", 10, &again);
+    assert_int_equal(again.count, 2);
+    assert_string_equal(cvm_record_text(again.found[0], CVM_C_PEM), "PEM");
+    assert_string_equal(state_of(cvm, "WHOLE", 0), "current");
+    assert_string_equal(state_of(cvm, "WHOLE", 1), "revoked"); /* it stays as it was */
+    assert_string_equal(state_of(cvm, "GONE", 0), "revoked");
+    assert_int_equal(get(cvm, "NEW", &again), CVM_ANSWER_OK);
+    assert_true(cvm_record_number(again.found[0], CVM_D_REVISION) > 4711); /* random */
+    /* The revision goes on from there. */
+    cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+    assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(get(cvm, "WHOLE", &again), CVM_ANSWER_OK);
+    assert_int_equal(cvm_record_number(again.found[0], CVM_D_REVISION), 4712);
+    cvm_record_free(wanted);
+    for (size_t i = 0; i < LENGTH(devices); i++)
+        cvm_record_free(devices[i]);
+    for (size_t i = 0; i < LENGTH(rows); i++)
+        cvm_record_free(rows[i]);
+    forget(&call);
+    forget(&again);
+    instance_end(cvm);
 }
 
 static void a_batch_says_what_became_of_each_row(void)
@@ -728,27 +837,108 @@ static void a_batch_says_what_became_of_each_row(void)
 
 /* --- Meta ------------------------------------------------------------------------------------- */
 
-static void small_values_are_swapped(void)
+static void small_values_are_written_by_their_versions(void)
 {
     struct call call = {.is_done = 0};
+    int64_t version = 0, none = 0, stale, wrong = 12345;
     cvm_t *cvm = start_store();
-    char *large = malloc(100001);
+    char *large = malloc(CVM_LARGEST_VALUE + 1);
     assert_non_null(large);
-    memset(large, 'x', 100000);
-    large[100000] = 0;
+    memset(large, 'x', CVM_LARGEST_VALUE);
+    large[CVM_LARGEST_VALUE] = 0;
     assert_int_equal(meta_get(cvm, "a", &call), CVM_ANSWER_NOT_FOUND);
-    assert_int_equal(meta_swap(cvm, "a", "0", "1"), CVM_ANSWER_CONFLICT);
-    assert_int_equal(meta_swap(cvm, "a", NULL, "1"), CVM_ANSWER_OK);
-    assert_int_equal(meta_swap(cvm, "a", NULL, "2"), CVM_ANSWER_CONFLICT);
-    assert_int_equal(meta_swap(cvm, "a", "0", "2"), CVM_ANSWER_CONFLICT);
-    assert_int_equal(meta_swap(cvm, "a", "1", large), CVM_ANSWER_OK);
+    assert_int_equal(meta_put(cvm, "a", &wrong, "1"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_put(cvm, "a", &version, "1"), CVM_ANSWER_OK);
+    assert_true(version != 0);
+    stale = version;
+    assert_int_equal(meta_put(cvm, "a", &none, "2"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_put(cvm, "a", &wrong, "2"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_get(cvm, "a", &call), CVM_ANSWER_OK);
+    assert_string_equal(call.value, "1");
+    assert_true(call.version == version);
+    assert_int_equal(meta_put(cvm, "a", &version, "1"), CVM_ANSWER_OK); /* a write, all the same */
+    assert_true(version != stale);
+    assert_int_equal(meta_put(cvm, "a", &stale, "2"), CVM_ANSWER_CONFLICT);
+    assert_int_equal(meta_put(cvm, "a", &version, large), CVM_ANSWER_OK);
     instance_end(cvm);
     cvm = start_store();
     assert_int_equal(meta_get(cvm, "a", &call), CVM_ANSWER_OK);
     assert_string_equal(call.value, large);
+    assert_true(call.version == version);
     assert_int_equal(meta_get(cvm, "A", &call), CVM_ANSWER_NOT_FOUND);
     forget(&call);
     free(large);
+    instance_end(cvm);
+}
+
+static void a_value_is_removed_by_its_version(void)
+{
+    struct call call = {.is_done = 0};
+    int64_t version = 0, again = 0, stale;
+    cvm_t *cvm = start_store();
+    assert_int_equal(meta_put(cvm, "a", &version, "1"), CVM_ANSWER_OK);
+    stale = version + 1;
+    assert_int_equal(meta_put(cvm, "a", &stale, NULL), CVM_ANSWER_CONFLICT);
+    stale = version;
+    assert_int_equal(meta_put(cvm, "a", &version, NULL), CVM_ANSWER_OK);
+    assert_int_equal(meta_get(cvm, "a", &call), CVM_ANSWER_NOT_FOUND);
+    assert_int_equal(meta_put(cvm, "a", &again, "2"), CVM_ANSWER_OK);
+    assert_int_equal(meta_put(cvm, "a", &stale, "3"), CVM_ANSWER_CONFLICT); /* it is another one */
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void values_are_listed_by_their_names(void)
+{
+    static const char *const NAMES[] = {"test_b", "test_a", "test_c"};
+    struct call call = {.is_done = 0};
+    uint32_t found = 0, pages = 0;
+    cvm_t *cvm = start_store();
+    for (size_t i = 0; i < LENGTH(NAMES); i++) {
+        int64_t version = 0;
+        assert_int_equal(meta_put(cvm, NAMES[i], &version, "x"), CVM_ANSWER_OK);
+    }
+    do { /* there are values of others too */
+        scan(cvm, CVM_SCAN_META, pages++ ? call.cursor : "", 0, 2, &call);
+        for (uint32_t i = 0; i < call.count; i++)
+            found += strncmp(cvm_record_text(call.found[i], CVM_V_NAME), "test_", 5) == 0;
+    } while (*call.cursor);
+    assert_int_equal(found, LENGTH(NAMES));
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* --- Finding ---------------------------------------------------------------------------------- */
+
+static void a_device_is_found_by_what_it_has(void)
+{
+    static const char KEY[] = "0000000000000000000000000000000000000000000000000000000000000042";
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    cvm_record_t *record = device("D");
+    assert_false(cvm_record_set_text(record, CVM_D_THING_NAME, "its thing") ||
+                 cvm_record_set_text(record, CVM_D_PUBLIC_KEY_SHA256, KEY));
+    insert(cvm, "OTHER");
+    assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
+    write_certificate(cvm, certificate("C1", "D", "revoked"));
+    write_certificate(cvm, certificate("C2", "GONE", "current"));
+    static const struct {
+        cvm_find_by_t by;
+        const char *value, *uid;
+    } CASES[] = {{CVM_FIND_CERTIFICATE, "C1", "D"}, {CVM_FIND_CERTIFICATE, "C2", "GONE"},
+        {CVM_FIND_CERTIFICATE, "C3", NULL}, {CVM_FIND_CERTIFICATE, "", NULL},
+        {CVM_FIND_THING, "its thing", "D"}, {CVM_FIND_THING, "Its thing", NULL},
+        {CVM_FIND_THING, "", NULL}, {CVM_FIND_KEY, KEY, "D"}, {CVM_FIND_KEY, "C1", NULL}};
+    for (size_t i = 0; i < LENGTH(CASES); i++) {
+        assert_int_equal(find(cvm, CASES[i].by, CASES[i].value, &call),
+            CASES[i].uid ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND);
+        if (CASES[i].uid)
+            assert_string_equal(call.value, CASES[i].uid);
+    }
+    assert_int_equal(find(cvm, 0, "D", &call), CVM_ANSWER_INVALID);
+    assert_int_equal(find(cvm, 77, "D", &call), CVM_ANSWER_INVALID);
+    cvm_record_free(record);
+    forget(&call);
     instance_end(cvm);
 }
 
@@ -765,7 +955,7 @@ static void of_many_swaps_one_wins(void)
         uint32_t winners = 0;
         assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
         cvm_record_t *wanted = cvm_record_copy(call.found[0]);
-        const cvm_change_t change = {call.found[0], wanted, NULL, 0};
+        const cvm_change_t change = cvm_change_of(call.found[0], wanted, NULL, 0);
         for (int i = 0; i < MANY; i++)
             cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &change);
         for (int i = 0; i < MANY; i++) {
@@ -817,7 +1007,7 @@ static void closing_finishes_what_was_begun(void)
         char uid[16];
         (void)snprintf(uid, sizeof uid, "D%d", i);
         rows[i] = device(uid);
-        changes[i] = (cvm_change_t){NULL, rows[i], NULL, 0};
+        changes[i] = cvm_change_of(NULL, rows[i], NULL, 0);
         cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &changes[i]);
     }
     instance_stop(cvm, &is_stopped);
@@ -933,10 +1123,16 @@ static const struct {
     RUN(leases_that_ended_are_found),
     RUN(devices_come_in_pages),
     RUN(what_is_due_is_found_when_it_is_due),
+    RUN(what_stays_due_is_not_missed),
+    RUN(all_certificates_come_whole),
     RUN(what_a_crl_lists_comes_in_pages),
     RUN(suspensions_that_are_due_are_found),
+    RUN(what_is_loaded_whole_is_kept_whole),
     RUN(a_batch_says_what_became_of_each_row),
-    RUN(small_values_are_swapped),
+    RUN(small_values_are_written_by_their_versions),
+    RUN(a_value_is_removed_by_its_version),
+    RUN(values_are_listed_by_their_names),
+    RUN(a_device_is_found_by_what_it_has),
     RUN(of_many_swaps_one_wins),
     RUN(two_instances_share_a_store),
     RUN(closing_finishes_what_was_begun),

@@ -150,6 +150,7 @@ static const char *call_as_its_thread(cvm_t *cvm, const char *name)
     EXPECT(name, cvm_handle(cvm, request, NULL, "{}", 2, on_result, NULL, &id));
     EXPECT(name, cvm_cancel(cvm, 1));
     EXPECT(name, cvm_device_get(cvm, "D", on_device, NULL));
+    EXPECT(name, cvm_device_find(cvm, CVM_BY_THING_NAME, "D", on_device, NULL));
     EXPECT(name, cvm_device_list(cvm, NULL, 1, on_devices, NULL));
     EXPECT(name, cvm_device_put(cvm, "D", "token-of-D", 1, on_done, NULL));
     EXPECT(name, cvm_device_enable(cvm, "D", on_done, NULL));
@@ -232,6 +233,8 @@ static const char *leave_out_of_instances(cvm_t *cvm)
     EXPECT(NAME, cvm_handle(cvm, NULL, NULL, NULL, 1, on_result, NULL, &id));
     EXPECT(NAME, cvm_handle(cvm, NULL, NULL, "{}", 2, NULL, NULL, &id));
     EXPECT(NAME, cvm_device_get(cvm, NULL, on_device, NULL));
+    EXPECT(NAME, cvm_device_find(cvm, CVM_BY_THING_NAME, NULL, on_device, NULL));
+    EXPECT(NAME, cvm_device_find(cvm, CVM_BY_THING_NAME, "D", NULL, NULL));
     EXPECT(NAME, cvm_device_get(cvm, "D", NULL, NULL));
     EXPECT(NAME, cvm_device_list(cvm, NULL, 1, NULL, NULL));
     EXPECT(NAME, cvm_device_put(cvm, NULL, "token", 1, on_done, NULL));

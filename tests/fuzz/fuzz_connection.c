@@ -59,9 +59,9 @@ static void stub_destroy(void *self)
     (void)self;
 }
 
-static void stub_open(void *self, cvm_op_t *op, cvm_role_t role)
+static void stub_open(void *self, cvm_op_t *op, uint32_t how)
 {
-    (void)role;
+    (void)how;
     stub_ok(self, op);
 }
 
@@ -83,13 +83,9 @@ static void stub_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cur
     stub_ok(self, op);
 }
 
-static void stub_load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-    uint32_t load_flags, uint8_t *rows)
+static void stub_load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
-    (void)devices;
-    (void)count;
-    (void)load_flags;
-    (void)rows;
+    (void)loading;
     stub_ok(self, op);
 }
 
@@ -99,11 +95,11 @@ static void stub_meta_get(void *self, cvm_op_t *op, const char *name)
     stub_ok(self, op);
 }
 
-static void stub_meta_swap(
-    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+static void stub_meta_put(
+    void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
 {
     (void)name;
-    (void)as_read;
+    (void)version;
     (void)wanted;
     stub_ok(self, op);
 }
@@ -168,7 +164,7 @@ static const cvm_store_ops_t STORE = {.size = sizeof STORE,
     .scan = stub_scan,
     .load = stub_load,
     .meta_get = stub_meta_get,
-    .meta_swap = stub_meta_swap,
+    .meta_put = stub_meta_put,
     .remove = stub_swap,
     .close = stub_ok,
     .destroy = stub_destroy};

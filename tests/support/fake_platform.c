@@ -386,9 +386,9 @@ static cvm_answer_t do_nothing(struct task *task)
     return CVM_ANSWER_OK;
 }
 
-static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
+static void open_platform(void *self, cvm_op_t *op, uint32_t how)
 {
-    (void)role;
+    (void)how;
     call(self, "platform_open", do_nothing, op, NULL, NULL);
 }
 

@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "backends/file/file.h"
+#include "base/clock.h"
 #include "instance.h"
 #include "record.h"
 
@@ -24,13 +25,12 @@ struct verb {
     cvm_op_t *op;
     void (*run)(const struct verb *verb);
     cvm_scan_t what;
-    const char *name, *as_read, *wanted;
+    const char *name, *wanted;
     const cvm_change_t *change;
-    cvm_record_t *const *devices;
-    int64_t before_ms;
-    uint32_t count, flags;
-    uint8_t *rows;
-    cvm_role_t role;
+    const cvm_loading_t *loading;
+    int64_t before_ms, version;
+    uint32_t count, how;
+    cvm_find_by_t by;
 };
 
 static cvm_store_ops_t inner_ops;
@@ -144,8 +144,8 @@ static void keep_write(const struct verb *verb)
     late->wanted = cvm_record_copy(change->wanted);
     for (uint32_t i = 0; i < change->certificate_count; i++)
         late->certificates[i] = cvm_record_copy(change->certificates[i]);
-    late->change = (cvm_change_t){late->as_read, late->wanted,
-        (const cvm_record_t *const *)late->certificates, change->certificate_count};
+    late->change = cvm_change_of(late->as_read, late->wanted,
+        (const cvm_record_t *const *)late->certificates, change->certificate_count);
     cvm_op_start(&late->op, verb->store->context->cvm, SIDE_STORE, "swap", late_write_done);
     faults_hold(write_late, late);
 }
@@ -208,7 +208,7 @@ static void call(const char *name, const struct verb *verb)
 
 static void run_open(const struct verb *verb)
 {
-    inner_ops.open(verb->store->inner, verb->op, verb->role);
+    inner_ops.open(verb->store->inner, verb->op, verb->how);
 }
 
 static void run_ready(const struct verb *verb)
@@ -244,8 +244,7 @@ static void run_get_certificates(const struct verb *verb)
 
 static void run_load(const struct verb *verb)
 {
-    inner_ops.load(
-        verb->store->inner, verb->op, verb->devices, verb->count, verb->flags, verb->rows);
+    inner_ops.load(verb->store->inner, verb->op, verb->loading);
 }
 
 static void run_meta_get(const struct verb *verb)
@@ -253,14 +252,19 @@ static void run_meta_get(const struct verb *verb)
     inner_ops.meta_get(verb->store->inner, verb->op, verb->name);
 }
 
-static void run_meta_swap(const struct verb *verb)
+static void run_meta_put(const struct verb *verb)
 {
-    inner_ops.meta_swap(verb->store->inner, verb->op, verb->name, verb->as_read, verb->wanted);
+    inner_ops.meta_put(verb->store->inner, verb->op, verb->name, verb->version, verb->wanted);
 }
 
-static void open_store(void *self, cvm_op_t *op, cvm_role_t role)
+static void run_find(const struct verb *verb)
 {
-    call("open", &(struct verb){.store = self, .op = op, .run = run_open, .role = role});
+    inner_ops.find(verb->store->inner, verb->op, verb->by, verb->name);
+}
+
+static void open_store(void *self, cvm_op_t *op, uint32_t how)
+{
+    call("open", &(struct verb){.store = self, .op = op, .run = run_open, .how = how});
 }
 
 static void ready(void *self, cvm_op_t *op)
@@ -304,16 +308,14 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
                      .count = limit});
 }
 
-static void load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-    uint32_t flags, uint8_t *rows)
+static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
-    call("load", &(struct verb){.store = self,
-                     .op = op,
-                     .run = run_load,
-                     .devices = devices,
-                     .count = count,
-                     .flags = flags,
-                     .rows = rows});
+    call("load", &(struct verb){.store = self, .op = op, .run = run_load, .loading = loading});
+}
+
+static void find(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value)
+{
+    call("find", &(struct verb){.store = self, .op = op, .run = run_find, .by = by, .name = value});
 }
 
 static void meta_get(void *self, cvm_op_t *op, const char *name)
@@ -321,15 +323,51 @@ static void meta_get(void *self, cvm_op_t *op, const char *name)
     call("meta_get", &(struct verb){.store = self, .op = op, .run = run_meta_get, .name = name});
 }
 
-static void meta_swap(
-    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+static void meta_put(
+    void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
 {
-    call("meta_swap", &(struct verb){.store = self,
-                          .op = op,
-                          .run = run_meta_swap,
-                          .name = name,
-                          .as_read = as_read,
-                          .wanted = wanted});
+    call("meta_put", &(struct verb){.store = self,
+                         .op = op,
+                         .run = run_meta_put,
+                         .name = name,
+                         .version = version,
+                         .wanted = wanted});
+}
+
+static int64_t clock_ahead_ms;
+static struct store *last;
+
+void faulty_set_clock(int64_t ahead_ms)
+{
+    clock_ahead_ms = ahead_ms;
+}
+
+void faulty_reconnect(void)
+{
+    last->host->reconnected(last->context);
+}
+
+static void run_now(const struct verb *verb)
+{
+    const cvm_host_t *host = verb->store->host;
+    (void)host->op_set_number(verb->op, CVM_OUT_NOW_MS, cvm_now_ms() + clock_ahead_ms);
+    host->complete(verb->op, CVM_ANSWER_OK, NULL);
+}
+
+static void now(void *self, cvm_op_t *op)
+{
+    call("now", &(struct verb){.store = self, .op = op, .run = run_now});
+}
+
+static void scan_nothing(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+    int64_t before_ms, uint32_t limit)
+{
+    const struct store *store = self;
+    (void)what;
+    (void)cursor;
+    (void)before_ms;
+    (void)limit;
+    store->host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
 static void close_store(void *self, cvm_op_t *op)
@@ -353,6 +391,7 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     assert_non_null(store);
     store->host = host;
     store->context = context;
+    last = store;
     cvm_answer_t answer = inner_ops.create(
         &inner_host, context, user_data, location, &store->inner, error, error_size);
     if (answer != CVM_ANSWER_OK)
@@ -362,24 +401,17 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     return answer;
 }
 
-static const cvm_store_ops_t FAULTY = {
-    .size = sizeof(cvm_store_ops_t),
-    .device_fields = CVM_DEVICE_FIELD_COUNT,
-    .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
-    .create = create,
-    .open = open_store,
-    .ready = ready,
-    .get = get,
-    .swap = swap,
-    .get_certificates = get_certificates,
-    .scan = scan,
-    .load = load,
-    .meta_get = meta_get,
-    .meta_swap = meta_swap,
-    .remove = remove_device,
-    .close = close_store,
-    .destroy = destroy,
-};
+#define VERBS                                                                                      \
+    .size = sizeof(cvm_store_ops_t), .device_fields = CVM_DEVICE_FIELD_COUNT,                      \
+    .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT, .create = create, .open = open_store,       \
+    .ready = ready, .get = get, .swap = swap, .get_certificates = get_certificates, .load = load,  \
+    .meta_get = meta_get, .meta_put = meta_put, .remove = remove_device, .find = find,             \
+    .close = close_store, .destroy = destroy
+
+static const cvm_store_ops_t FAULTY = {VERBS, .scan = scan};
+static const cvm_store_ops_t CLOCKED = {VERBS, .scan = scan, .now = now, .flags = CVM_STORE_SHARED};
+static const cvm_store_ops_t BLIND = {
+    VERBS, .scan = scan_nothing, .flags = CVM_STORE_SHARED | CVM_STORE_SCANS_LAG};
 
 static int32_t capture(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops,
     void *user_data, char *error, size_t error_size)
@@ -402,5 +434,7 @@ int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry, void *us
         (void)cvm_plugin_file(&inner_host, registry, NULL);
         real_host = host;
     }
-    return host->add_store(registry, "faulty", &FAULTY, user_data, NULL, 0);
+    return host->add_store(registry, "faulty", &FAULTY, user_data, NULL, 0) ||
+           host->add_store(registry, "clocked", &CLOCKED, user_data, NULL, 0) ||
+           host->add_store(registry, "blind", &BLIND, user_data, NULL, 0);
 }

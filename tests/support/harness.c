@@ -122,6 +122,14 @@ static void set(cvm_conf_t *conf, const char *name, const char *format, const ch
         fail_msg("%s", cvm_error_text(error));
 }
 
+/* A store by its name alone is in the folder. */
+static void set_store(cvm_conf_t *conf, const char *name)
+{
+    char value[128];
+    (void)snprintf(value, sizeof value, "%s:%s", name, store_path);
+    set(conf, "store", "%s", value);
+}
+
 cvm_conf_t *conf_new(void)
 {
     static const cvm_plugin_fn PLUGINS[] = {plugin_faulty, plugin_fake, plugin_lacking};
@@ -149,8 +157,7 @@ cvm_conf_t *harness_conf(const struct setting *settings)
         if (strcmp(settings->name, "role") == 0)
             continue;
         if (strcmp(settings->name, "store") == 0 && !strchr(settings->value, ':'))
-            set(conf, "store", strcmp(settings->value, "faulty") == 0 ? "faulty:%s" : "file:%s",
-                store_path);
+            set_store(conf, settings->value);
         else
             set(conf, settings->name, "%s", settings->value);
     }

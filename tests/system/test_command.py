@@ -100,6 +100,22 @@ def test_a_setting_without_a_value_is_one_error(instance, verb, setting):
     assert "name=value" in said and f"'{setting}'" in said
 
 
+def test_whose_it_is(tmp_path):
+    instance = registered(tmp_path)
+    shown = instance.show("DEVICE002")
+    fingerprint = ":".join(re.findall("..", shown["certificate_id"].upper()))  # as openssl prints it
+    for way, value in (("certificate", shown["certificate_id"]), ("certificate", fingerprint), ("thing", shown["thing_name"])):
+        assert "device_uid      DEVICE002\n" in on(instance, "device", "find", way, value).stdout
+        assert json.loads(on(instance, "device", "find", way, value, "--json").stdout) == shown
+    assert "no such device" in one_line(on(instance, "device", "find", "thing", "thing_NONE", code=DATAERR).stderr)
+    assert "64 hex digits" in one_line(on(instance, "device", "find", "key", "12", code=DATAERR).stderr)
+    assert "by certificate, thing or key" in one_line(on(instance, "device", "find", "uid", "DEVICE002", code=USAGE).stderr)
+    assert "which device?" in one_line(on(instance, "device", "find", "thing", code=USAGE).stderr)
+    on(instance, "device", "remove", "DEVICE002", "--force")
+    said = on(instance, "device", "find", "certificate", shown["certificate_id"], code=DATAERR).stderr
+    assert "it was DEVICE002's, which has been removed" in one_line(said)
+
+
 @pytest.mark.parametrize("closed", [(0,), (1,), (2,), (0, 1, 2)])
 def test_without_standard_files(instance, closed):
     """Their numbers are given to no file of the store's."""

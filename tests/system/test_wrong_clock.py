@@ -104,7 +104,7 @@ def test_renewed_by_hand_they_keep_their_names_and_keys(instance):
 
 def set_mark(instance, value):
     with sqlite3.connect(instance.folder / "devices.db") as db:
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('clock_mark', ?)", (value,))
+        db.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('clock_mark', ?)", (value,))
     db.close()
 
 

@@ -23,16 +23,23 @@ enum statement {
     SCAN_DEVICES,
     GET_CERTIFICATES,
     SCAN_DUE,
+    SCAN_DUE_AT_ONCE,
     SCAN_UNSUSPENDED,
     SCAN_ENDED_LEASES,
     SCAN_REVOKED,
     SCAN_SUSPENDED,
-    LOAD_DEVICE,
+    SCAN_CERTIFICATES,
+    SCAN_META,
+    FIND_CERTIFICATE,
+    FIND_THING,
+    FIND_KEY,
+    LOAD_CERTIFICATE,
     GET_TOKEN,
     REPLACE_TOKEN,
     GET_META,
     INSERT_META,
     UPDATE_META,
+    DELETE_META,
     STATEMENT_COUNT
 };
 
@@ -63,6 +70,11 @@ sqlite3_stmt *cvm_db_statement(struct db *db, enum statement statement);
 int cvm_db_run(struct db *db, enum statement statement);
 /* Steps a statement that answers no row, and resets it. SQLITE_OK or the extended error. */
 int cvm_db_finish(struct db *db, sqlite3_stmt *prepared);
+
+/* What a cursor of the scan for what is due begins with in its second part; no digit comes behind
+ * it.
+ */
+#define CVM_AT_ONCE_CURSOR "~"
 
 /* schema.c */
 enum schema_wish { SCHEMA_CHECK, SCHEMA_UPDATE, SCHEMA_MAKE };

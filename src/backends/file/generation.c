@@ -162,8 +162,8 @@ static int empty_log(struct db *writer)
 static int write_generation(sqlite3 *sqlite, const char *generation)
 {
     char text[96 + GENERATION_SIZE];
-    (void)snprintf(
-        text, sizeof text, "INSERT OR REPLACE INTO meta VALUES ('generation', '%s')", generation);
+    (void)snprintf(text, sizeof text,
+        "INSERT OR REPLACE INTO meta (name, value) VALUES ('generation', '%s')", generation);
     return sqlite3_exec(sqlite, text, NULL, NULL, NULL);
 }
 

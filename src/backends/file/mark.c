@@ -31,7 +31,10 @@ static int mark_run(struct db *db, int64_t now_ms, int32_t accept, struct cvm_fi
             now_ms, &future);
     clock->future = (uint32_t)future;
     return rc == SQLITE_OK && accept
-               ? mark_ask(db, "INSERT OR REPLACE INTO meta VALUES ('clock_mark', CAST(?1 AS TEXT))",
+               ? mark_ask(db,
+                     "INSERT INTO meta (name, value) VALUES ('clock_mark', CAST(?1 AS TEXT))"
+                     " ON CONFLICT (name) DO UPDATE SET value = excluded.value,"
+                     " version = version + 1",
                      now_ms, &ignored)
                : rc;
 }

@@ -44,12 +44,12 @@ static cvm_answer_t open_missing(const struct store *store, struct failure failu
     (void)open_failed(store, failure,
         "there is no store; is it the right path, is it mounted? `cvm serve --create-store` makes "
         "an empty one");
-    return store->role == CVM_ROLE_SERVER ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_INVALID;
+    return store->how & CVM_OPEN_ALONE ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_INVALID;
 }
 
 static int open_may_make(const struct store *store)
 {
-    return store->role == CVM_ROLE_SERVER &&
+    return store->how & CVM_OPEN_UPDATE &&
            store->host->property_number(store->context, "store.create");
 }
 
@@ -111,7 +111,7 @@ static cvm_answer_t open_find(struct store *store, struct failure failure)
 static cvm_answer_t open_locks(struct store *store, struct failure failure)
 {
     cvm_answer_t answer = cvm_lock_open(&store->lock, store->path, failure.text, failure.size);
-    if (answer == CVM_ANSWER_OK && store->role == CVM_ROLE_SERVER)
+    if (answer == CVM_ANSWER_OK && store->how & CVM_OPEN_ALONE)
         answer = cvm_lock_serve(&store->lock, failure.text, failure.size);
     if (answer == CVM_ANSWER_BUSY)
         return CVM_ANSWER_CONFLICT;
@@ -142,9 +142,9 @@ static cvm_answer_t open_judge(int rc)
 static int open_schema(struct store *store, struct failure failure)
 {
     int retired = 0;
-    enum schema_wish wish = open_may_make(store)             ? SCHEMA_MAKE
-                            : store->role == CVM_ROLE_SERVER ? SCHEMA_UPDATE
-                                                             : SCHEMA_CHECK;
+    enum schema_wish wish = open_may_make(store)           ? SCHEMA_MAKE
+                            : store->how & CVM_OPEN_UPDATE ? SCHEMA_UPDATE
+                                                           : SCHEMA_CHECK;
     int rc = cvm_schema_migrate(&store->writer, wish, &retired, failure.text, failure.size);
     if (rc == SQLITE_OK && retired) {
         char line[160];
@@ -209,7 +209,7 @@ static void open_anchor(struct store *store)
  * taken for this file. */
 static void open_renew(struct store *store)
 {
-    if (store->role != CVM_ROLE_SERVER)
+    if (!(store->how & CVM_OPEN_ALONE))
         return;
     int rc = SQLITE_BUSY;
     cvm_db_be_impatient(&store->writer); /* a reader may stay for long */

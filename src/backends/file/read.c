@@ -5,6 +5,8 @@
 #include "rows.h"
 #include "store.h"
 
+#define FIRST_DUE "1" /* the cursor before what has a time */
+
 static int answer_row(struct store *store, sqlite3_stmt *prepared, const struct job *job)
 {
     cvm_record_t *record = cvm_rows_read(store->host, prepared, job->kind);
@@ -40,20 +42,21 @@ static int answer_cursor(struct store *store, sqlite3_stmt *prepared, const stru
                                                                                 : SQLITE_NOMEM;
 }
 
-int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
+/* from: a cursor. *count goes up. */
+static int scan_statement(struct store *store, struct db *db, const struct job *job,
+    enum statement statement, const char *from, uint32_t *count)
 {
-    sqlite3_stmt *prepared = cvm_db_statement(db, job->statement);
+    sqlite3_stmt *prepared = cvm_db_statement(db, statement);
     if (!prepared)
         return sqlite3_extended_errcode(db->sqlite);
     /* Not each statement has all three: binding one that is missing does nothing. */
-    (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(prepared, 1, from, -1, SQLITE_STATIC);
     (void)sqlite3_bind_int64(prepared, 2, job->before_ms);
-    (void)sqlite3_bind_int64(prepared, 3, job->limit);
+    (void)sqlite3_bind_int64(prepared, 3, job->limit - *count);
     int rc;
-    uint32_t count = 0;
     while ((rc = sqlite3_step(prepared)) == SQLITE_ROW) {
         rc = answer_row(store, prepared, job);
-        if (rc == SQLITE_OK && ++count == job->limit && job->statement != GET_CERTIFICATES)
+        if (rc == SQLITE_OK && ++*count == job->limit && statement != GET_CERTIFICATES)
             rc = answer_cursor(store, prepared, job);
         if (rc != SQLITE_OK)
             break;
@@ -62,17 +65,47 @@ int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job)
+/* What is due by its time, then what is due at once. */
+static int scan_due(struct store *store, struct db *db, const struct job *job)
 {
-    sqlite3_stmt *prepared = cvm_db_statement(db, GET_META);
+    uint32_t count = 0;
+    int is_second = *job->name == *CVM_AT_ONCE_CURSOR, rc = SQLITE_OK;
+    if (!is_second)
+        rc = scan_statement(store, db, job, SCAN_DUE, *job->name ? job->name : FIRST_DUE, &count);
+    return rc == SQLITE_OK && count < job->limit ? scan_statement(store, db, job, SCAN_DUE_AT_ONCE,
+                                                       is_second ? job->name + 1 : "", &count)
+                                                 : rc;
+}
+
+int cvm_store_run_scan(struct store *store, struct db *db, struct job *job)
+{
+    uint32_t count = 0;
+    return job->statement == SCAN_DUE
+               ? scan_due(store, db, job)
+               : scan_statement(store, db, job, job->statement, job->name, &count);
+}
+
+/* One row with a text, which is the answer's VALUE; prepared is at it. */
+static int answer_value(struct store *store, sqlite3_stmt *prepared, const struct job *job)
+{
+    const char *value = (const char *)sqlite3_column_text(prepared, 0);
+    return value && !store->host->op_set_text(job->op, CVM_OUT_VALUE, value) ? SQLITE_OK
+                                                                             : SQLITE_NOMEM;
+}
+
+/* A uid that was looked for, or a value with its version. */
+int cvm_store_run_value(struct store *store, struct db *db, struct job *job)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, job->statement);
     if (!prepared)
         return sqlite3_extended_errcode(db->sqlite);
     (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
     int rc = sqlite3_step(prepared);
     if (rc == SQLITE_ROW) {
-        const char *value = (const char *)sqlite3_column_text(prepared, 0);
-        rc = value && !store->host->op_set_text(job->op, CVM_OUT_VALUE, value) ? SQLITE_OK
-                                                                               : SQLITE_NOMEM;
+        if (job->statement == GET_META)
+            (void)store->host->op_set_number(
+                job->op, CVM_OUT_VERSION, sqlite3_column_int64(prepared, 1));
+        rc = answer_value(store, prepared, job);
     } else if (rc == SQLITE_DONE) {
         job->answer = CVM_ANSWER_NOT_FOUND;
         rc = SQLITE_OK;

@@ -176,7 +176,8 @@ static int restore_number(struct restoring *restoring)
     if (!restoring->asked->crl_number)
         return SQLITE_OK;
     (void)snprintf(text, sizeof text,
-        "INSERT INTO meta VALUES ('crl_number', '%lld') ON CONFLICT(name) DO UPDATE SET value ="
+        "INSERT INTO meta (name, value) VALUES ('crl_number', '%lld') ON CONFLICT(name) DO UPDATE "
+        "SET value ="
         " max(CAST(value AS INTEGER), %lld)",
         (long long)restoring->asked->crl_number + 1, (long long)restoring->asked->crl_number + 1);
     return sqlite3_exec(restoring->db.sqlite, text, NULL, NULL, NULL);

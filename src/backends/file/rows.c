@@ -9,12 +9,15 @@ struct column {
 static const struct column DEVICE_COLUMNS[] = {CVM_DEVICE_FIELDS(COLUMN)};
 static const struct column CERTIFICATE_COLUMNS[] = {CVM_CERTIFICATE_FIELDS(COLUMN)};
 
+static const struct column VALUE_COLUMNS[] = {CVM_VALUE_FIELDS(COLUMN)};
+
 static const struct {
     const struct column *columns;
     uint32_t count;
 } TABLES[] = {
     [CVM_RECORD_DEVICE] = {DEVICE_COLUMNS, CVM_DEVICE_FIELD_COUNT},
     [CVM_RECORD_CERTIFICATE] = {CERTIFICATE_COLUMNS, CVM_CERTIFICATE_FIELD_COUNT},
+    [CVM_RECORD_VALUE] = {VALUE_COLUMNS, CVM_VALUE_FIELD_COUNT},
 };
 
 int cvm_rows_bind(const cvm_host_t *host, sqlite3_stmt *prepared, int parameter,

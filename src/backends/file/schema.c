@@ -41,6 +41,9 @@ static const char *const MIGRATIONS[] = {
     "DROP INDEX certificates_due;"
     "CREATE INDEX certificates_due ON certificates(revoke_after, certificate_id)"
     " WHERE state = 'retiring';",
+    /* Values have versions; a thing leads to its device. */
+    ("ALTER TABLE meta ADD COLUMN version INTEGER NOT NULL DEFAULT 1;"
+     "CREATE INDEX devices_thing ON devices(thing_name) WHERE thing_name IS NOT NULL;"),
 };
 #define VERSION ((int)(sizeof MIGRATIONS / sizeof MIGRATIONS[0]))
 
@@ -54,6 +57,8 @@ static const char *const MIGRATIONS[] = {
 #define CERTIFICATE_NAMES "certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(NAME)
 /* Without the PEM, which is most of a row. */
 #define SCANNED_NAMES "certificate_id" CVM_CERTIFICATE_SCANNED_FIELDS(NAME) ",NULL"
+/* 62 bits, not 0. */
+#define RANDOM "((random() & 4611686018427387903) + 1)"
 
 static const char *const STATEMENTS[STATEMENT_COUNT] = {
     [BEGIN_READ] = "BEGIN",
@@ -90,12 +95,18 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
      * through all certificates in their order. */
     [SCAN_DEVICES] = "SELECT " DEVICE_NAMES ", device_uid FROM devices WHERE device_uid > ?1"
                      " ORDER BY device_uid LIMIT ?3",
+    /* In two parts, so that a deadline that becomes "at once" meanwhile leads on in the scan and
+     * not back. */
     [SCAN_DUE] = "SELECT " SCANNED_NAMES ", printf('%020d ', revoke_after) || certificate_id"
                  " FROM certificates INDEXED BY certificates_due"
                  " WHERE state = 'retiring' AND revoke_after <= ?2"
                  " AND (revoke_after, certificate_id) >"
                  "  (CAST(substr(?1, 1, 20) AS INTEGER), substr(?1, 22))"
                  " ORDER BY revoke_after, certificate_id LIMIT ?3",
+    [SCAN_DUE_AT_ONCE] = "SELECT " SCANNED_NAMES ", '" CVM_AT_ONCE_CURSOR "' || certificate_id"
+                         " FROM certificates INDEXED BY certificates_due"
+                         " WHERE state = 'retiring' AND revoke_after = 0 AND certificate_id > ?1"
+                         " ORDER BY certificate_id LIMIT ?3",
     [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES ", device_uid"
                          " FROM devices INDEXED BY devices_unsuspended"
                          " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL"
@@ -119,15 +130,25 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                    " AND d.device_uid || ' ' || c.certificate_id > ?1"
                    " AND c.state IN ('current', 'retiring') AND c.not_after > ?2"
                    " ORDER BY d.device_uid, c.certificate_id LIMIT ?3",
-    [LOAD_DEVICE] = "INSERT INTO devices (device_uid, device_token, is_enabled, is_registered,"
-                    " is_revoked, is_suspended, revision) VALUES (?1, ?2, ?3, 0, 0, 0, ?4)"
-                    " ON CONFLICT(device_uid) DO NOTHING",
+    [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES ", certificate_id FROM certificates"
+                          " WHERE certificate_id > ?1 ORDER BY certificate_id LIMIT ?3",
+    [SCAN_META] = "SELECT name, name FROM meta WHERE name > ?1 ORDER BY name LIMIT ?3",
+    [FIND_CERTIFICATE] = "SELECT device_uid FROM certificates WHERE certificate_id = ?1",
+    [FIND_THING] = "SELECT device_uid FROM devices WHERE thing_name = ?1 LIMIT 1",
+    [FIND_KEY] = "SELECT device_uid FROM devices WHERE public_key_sha256 = ?1",
+    [LOAD_CERTIFICATE] =
+        "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
+        " VALUES (?" CVM_CERTIFICATE_OTHER_FIELDS(MARK) ")"
+                                                        " ON CONFLICT(certificate_id) DO NOTHING",
     [GET_TOKEN] = "SELECT device_token FROM devices WHERE device_uid = ?1",
     [REPLACE_TOKEN] = ("UPDATE devices SET device_token = ?2, revision = revision + 1"
                        " WHERE device_uid = ?1"),
-    [GET_META] = "SELECT value FROM meta WHERE name = ?1",
-    [INSERT_META] = "INSERT INTO meta VALUES (?1, ?2) ON CONFLICT(name) DO NOTHING",
-    [UPDATE_META] = "UPDATE meta SET value = ?2 WHERE name = ?1 AND value = ?3",
+    [GET_META] = "SELECT value, version FROM meta WHERE name = ?1",
+    [INSERT_META] = "INSERT INTO meta VALUES (?1, ?2, " RANDOM ")"
+                    " ON CONFLICT(name) DO NOTHING RETURNING version",
+    [UPDATE_META] = "UPDATE meta SET value = ?2, version = version + 1"
+                    " WHERE name = ?1 AND version = ?3 RETURNING version",
+    [DELETE_META] = "DELETE FROM meta WHERE name = ?1 AND version = ?3 RETURNING version",
 };
 
 const char *cvm_schema_statement(enum statement statement)

@@ -66,10 +66,10 @@ static void work_writes(struct store *store, struct job *first)
     cvm_store_write(store, first);
 }
 
-static void open_store(void *self, cvm_op_t *op, cvm_role_t role)
+static void open_store(void *self, cvm_op_t *op, uint32_t how)
 {
     struct store *store = self;
-    store->role = role;
+    store->how = how;
     struct job *job = calloc(1, sizeof *job);
     cvm_lane_end(&store->writes); /* of an attempt to open that failed */
     if (!job || cvm_lane_start(&store->writes, store, work_writes)) {
@@ -166,8 +166,14 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
         [CVM_SCAN_ENDED_LEASES] = {SCAN_ENDED_LEASES, CVM_RECORD_DEVICE},
         [CVM_SCAN_REVOKED] = {SCAN_REVOKED, CVM_RECORD_CERTIFICATE},
         [CVM_SCAN_SUSPENDED] = {SCAN_SUSPENDED, CVM_RECORD_CERTIFICATE},
+        [CVM_SCAN_CERTIFICATES] = {SCAN_CERTIFICATES, CVM_RECORD_CERTIFICATE},
+        [CVM_SCAN_META] = {SCAN_META, CVM_RECORD_VALUE},
     };
     struct store *store = self;
+    if ((uint32_t)what >= sizeof SCANS / sizeof SCANS[0]) {
+        store->host->complete(op, CVM_ANSWER_INVALID, "no such scan");
+        return;
+    }
     put(store, &store->reads,
         &(struct job){.op = op,
             .run = cvm_store_run_scan,
@@ -178,34 +184,43 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
             .kind = SCANS[what].kind});
 }
 
-static void load(void *self, cvm_op_t *op, cvm_record_t *const *devices, uint32_t count,
-    uint32_t flags, uint8_t *rows)
+static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
     struct store *store = self;
     put(store, &store->writes,
-        &(struct job){.op = op,
-            .run = cvm_store_run_load,
-            .devices = devices,
-            .rows = rows,
-            .count = count,
-            .flags = flags});
+        &(struct job){.op = op, .run = cvm_store_run_load, .loading = loading});
+}
+
+static void find(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value)
+{
+    static const enum statement STATEMENTS[] = {[CVM_FIND_CERTIFICATE] = FIND_CERTIFICATE,
+        [CVM_FIND_THING] = FIND_THING,
+        [CVM_FIND_KEY] = FIND_KEY};
+    struct store *store = self;
+    if (by < CVM_FIND_CERTIFICATE || by > CVM_FIND_KEY)
+        store->host->complete(op, CVM_ANSWER_INVALID, "it can't be looked for by that");
+    else
+        put(store, &store->reads,
+            &(struct job){
+                .op = op, .run = cvm_store_run_value, .name = value, .statement = STATEMENTS[by]});
 }
 
 static void meta_get(void *self, cvm_op_t *op, const char *name)
 {
     struct store *store = self;
-    put(store, &store->reads, &(struct job){.op = op, .run = cvm_store_run_meta_get, .name = name});
+    put(store, &store->reads,
+        &(struct job){.op = op, .run = cvm_store_run_value, .name = name, .statement = GET_META});
 }
 
-static void meta_swap(
-    void *self, cvm_op_t *op, const char *name, const char *as_read, const char *wanted)
+static void meta_put(
+    void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
 {
     struct store *store = self;
     put(store, &store->writes,
         &(struct job){.op = op,
-            .run = cvm_store_run_meta_swap,
+            .run = cvm_store_run_meta_put,
             .name = name,
-            .as_read = as_read,
+            .version = version,
             .wanted = wanted});
 }
 
@@ -255,7 +270,7 @@ static void backup_store(void *self, cvm_op_t *op, const char *path)
 
 static const cvm_store_ops_t FILE_STORE = {
     .size = sizeof(cvm_store_ops_t),
-    .flags = CVM_LOCATION_IS_PATH,
+    .flags = CVM_LOCATION_IS_PATH | CVM_STORE_UNIQUE_KEYS,
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,
@@ -267,8 +282,9 @@ static const cvm_store_ops_t FILE_STORE = {
     .scan = scan,
     .load = load,
     .meta_get = meta_get,
-    .meta_swap = meta_swap,
+    .meta_put = meta_put,
     .remove = remove_device,
+    .find = find,
     .backup = backup_store,
     .close = close_store,
     .destroy = destroy,

@@ -22,11 +22,10 @@ struct job {
     const char *text; /* static */
     /* Arguments, the caller's until the operation completes: */
     const cvm_change_t *change;
-    const char *name, *as_read, *wanted;
-    cvm_record_t *const *devices;
-    uint8_t *rows;
-    uint32_t count, flags, limit;
-    int64_t before_ms;
+    const char *name, *wanted;
+    const cvm_loading_t *loading;
+    uint32_t limit;
+    int64_t before_ms, version;
     enum statement statement;
     cvm_record_kind_t kind;
     int removes;
@@ -47,7 +46,7 @@ struct store {
     const cvm_host_t *host;
     cvm_context_t *context;
     char *path;
-    cvm_role_t role;
+    uint32_t how; /* CVM_OPEN_... */
     struct lock lock;
     struct anchor *anchor;
     int is_anchored; /* nobody can take the log away */
@@ -91,14 +90,14 @@ void cvm_store_tell_break(struct store *store);
 const char *cvm_store_judge(struct store *store, struct db *db, int rc);
 int cvm_store_run_change(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_load(struct store *store, struct db *db, struct job *job);
-int cvm_store_run_meta_swap(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_meta_put(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_ready(struct store *store, struct db *db, struct job *job);
 
 /* read.c: the reader's thread and its verbs */
 void cvm_store_read(struct store *store, struct job *first);
 int cvm_store_run_get(struct store *store, struct db *db, struct job *job);
 int cvm_store_run_scan(struct store *store, struct db *db, struct job *job);
-int cvm_store_run_meta_get(struct store *store, struct db *db, struct job *job);
+int cvm_store_run_value(struct store *store, struct db *db, struct job *job);
 
 /* checkpoint.c: the checkpointer's thread */
 int cvm_store_on_commit(void *argument, sqlite3 *sqlite, const char *name, int pages);

@@ -29,17 +29,14 @@ static int64_t first_revision(void)
     return (revision & ((INT64_C(1) << 62) - 1)) + 1;
 }
 
-/* The revision is bound behind all the others. */
-_Static_assert(CVM_D_REVISION + 1 == CVM_DEVICE_FIELD_COUNT, "revision is the last field");
-
-static int insert_device(struct store *store, struct db *db, const cvm_change_t *change)
+static int insert_device(
+    struct store *store, struct db *db, const cvm_record_t *device, int64_t revision)
 {
     sqlite3_stmt *prepared = cvm_db_statement(db, INSERT_DEVICE);
-    int last = prepared
-                   ? cvm_rows_bind(store->host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, 0)
-                   : 0;
-    if (prepared)
-        (void)sqlite3_bind_int64(prepared, last, first_revision());
+    if (prepared) {
+        (void)cvm_rows_bind(store->host, prepared, 0, device, CVM_RECORD_DEVICE, 0);
+        (void)sqlite3_bind_int64(prepared, CVM_D_REVISION + 1, revision);
+    }
     return cvm_db_finish(db, prepared);
 }
 
@@ -51,7 +48,8 @@ static int update_device(struct store *store, struct db *db, const cvm_change_t 
     if (prepared) {
         int last = cvm_rows_bind(
             host, prepared, 0, change->wanted, CVM_RECORD_DEVICE, CVM_D_DEVICE_UID + 1);
-        (void)sqlite3_bind_int64(prepared, last, revision + 1);
+        (void)sqlite3_bind_int64(
+            prepared, CVM_D_REVISION, revision + 1); /* the uid is not among them */
         (void)sqlite3_bind_text(
             prepared, last + 1, host->text(change->as_read, CVM_D_DEVICE_UID), -1, SQLITE_STATIC);
         (void)sqlite3_bind_int64(prepared, last + 2, revision);
@@ -97,7 +95,7 @@ static int write_device(struct store *store, struct db *db, struct job *job)
     else if (job->change->as_read)
         rc = update_device(store, db, job->change);
     else
-        rc = insert_device(store, db, job->change);
+        rc = insert_device(store, db, job->change->wanted, first_revision());
     if (is_unique_violation(rc)) {
         job->answer = CVM_ANSWER_KEY_IN_USE;
         return SQLITE_OK;
@@ -161,7 +159,7 @@ static int load_existing(
     int is_same = stored && strcmp(stored, token) == 0;
     (void)sqlite3_reset(prepared);
     *row = is_same ? CVM_LOAD_UNCHANGED : CVM_LOAD_CONFLICT;
-    if (is_same || !(job->flags & CVM_LOAD_REPLACE_TOKENS))
+    if (is_same || !(job->loading->flags & CVM_LOAD_REPLACE_TOKENS))
         return SQLITE_OK;
     *row = CVM_LOAD_REPLACED;
     prepared = cvm_db_statement(db, REPLACE_TOKEN);
@@ -172,48 +170,64 @@ static int load_existing(
     return cvm_db_finish(db, prepared);
 }
 
-static int load_device(struct store *store, struct db *db, const struct job *job,
-    const cvm_record_t *device, uint8_t *row)
+static int load_device(struct store *store, struct db *db, const struct job *job, uint32_t i)
 {
     const cvm_host_t *host = store->host;
-    const char *uid = host->text(device, CVM_D_DEVICE_UID);
-    const char *token = host->text(device, CVM_D_DEVICE_TOKEN);
-    *row = CVM_LOAD_INSERTED;
-    sqlite3_stmt *prepared = cvm_db_statement(db, LOAD_DEVICE);
-    if (prepared) {
-        (void)sqlite3_bind_text(prepared, 1, uid, -1, SQLITE_STATIC);
-        (void)sqlite3_bind_text(prepared, 2, token, -1, SQLITE_STATIC);
-        (void)sqlite3_bind_int64(prepared, 3, host->number(device, CVM_D_IS_ENABLED));
-        (void)sqlite3_bind_int64(prepared, 4, first_revision());
-    }
-    int rc = cvm_db_finish(db, prepared);
+    const cvm_record_t *device = job->loading->devices[i];
+    int64_t revision = host->number(device, CVM_D_REVISION);
+    job->loading->rows[i] = CVM_LOAD_INSERTED;
+    int rc = insert_device(store, db, device, revision ? revision : first_revision());
     if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
-        rc = load_existing(db, job, uid, token, row);
+        rc = load_existing(db, job, host->text(device, CVM_D_DEVICE_UID),
+            host->text(device, CVM_D_DEVICE_TOKEN), &job->loading->rows[i]);
     return rc;
+}
+
+static int load_certificate(struct store *store, struct db *db, const cvm_record_t *certificate)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, LOAD_CERTIFICATE);
+    if (prepared)
+        (void)cvm_rows_bind(store->host, prepared, 0, certificate, CVM_RECORD_CERTIFICATE, 0);
+    return cvm_db_finish(db, prepared);
 }
 
 int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
 {
+    const cvm_loading_t *loading = job->loading;
     int rc = SQLITE_OK;
-    for (uint32_t i = 0; i < job->count && rc == SQLITE_OK; i++)
-        rc = load_device(store, db, job, job->devices[i], &job->rows[i]);
+    for (uint32_t i = 0; i < loading->count && rc == SQLITE_OK; i++)
+        rc = load_device(store, db, job, i);
+    for (uint32_t i = 0; i < loading->certificate_count && rc == SQLITE_OK; i++)
+        rc = load_certificate(store, db, loading->certificates[i]);
     return rc;
 }
 
-int cvm_store_run_meta_swap(struct store *store, struct db *db, struct job *job)
+static enum statement meta_statement(const struct job *job)
 {
-    (void)store;
-    sqlite3_stmt *prepared = cvm_db_statement(db, job->as_read ? UPDATE_META : INSERT_META);
-    if (prepared) {
-        (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
-        (void)sqlite3_bind_text(prepared, 2, job->wanted, -1, SQLITE_STATIC);
-        if (job->as_read)
-            (void)sqlite3_bind_text(prepared, 3, job->as_read, -1, SQLITE_STATIC);
-    }
-    int rc = cvm_db_finish(db, prepared);
-    if (rc == SQLITE_OK && !sqlite3_changes(db->sqlite))
+    if (!job->wanted)
+        return DELETE_META;
+    return job->version ? UPDATE_META : INSERT_META;
+}
+
+int cvm_store_run_meta_put(struct store *store, struct db *db, struct job *job)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, meta_statement(job));
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    /* Not each statement has all three: binding one that is missing does nothing. */
+    (void)sqlite3_bind_text(prepared, 1, job->name, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(prepared, 2, job->wanted, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(prepared, 3, job->version);
+    int rc = sqlite3_step(prepared);
+    if (rc == SQLITE_ROW) {
+        (void)store->host->op_set_number(
+            job->op, CVM_OUT_VERSION, sqlite3_column_int64(prepared, 0));
+        rc = sqlite3_step(prepared);
+    } else if (rc == SQLITE_DONE) {
         job->answer = CVM_ANSWER_CONFLICT;
-    return rc;
+    }
+    (void)sqlite3_reset(prepared);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
 /* --- Transactions ----------------------------------------------------------------------------- */
@@ -254,8 +268,9 @@ int cvm_store_run_ready(struct store *store, struct db *db, struct job *job)
         return SQLITE_CORRUPT;
     }
     return atomic_load(&store->is_full)
-               ? sqlite3_exec(db->sqlite, "INSERT OR REPLACE INTO meta VALUES ('space', '1')", NULL,
-                     NULL, NULL)
+               ? sqlite3_exec(db->sqlite,
+                     "INSERT OR REPLACE INTO meta (name, value) VALUES ('space', '1')", NULL, NULL,
+                     NULL)
                : SQLITE_OK;
 }
 
@@ -295,8 +310,8 @@ static void refuse_all(struct job *first, cvm_answer_t answer, const char *text)
     for (; first; first = first->next) {
         first->answer = answer;
         first->text = text;
-        if (first->rows)
-            memset(first->rows, CVM_LOAD_NONE, first->count);
+        if (first->loading)
+            memset(first->loading->rows, CVM_LOAD_NONE, first->loading->count);
     }
 }
 

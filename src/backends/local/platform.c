@@ -121,11 +121,11 @@ static void report_life(const struct platform *platform)
         cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->issuing)));
 }
 
-static void open_platform(void *self, cvm_op_t *op, cvm_role_t role)
+static void open_platform(void *self, cvm_op_t *op, uint32_t how)
 {
     struct platform *platform = self;
     report_life(platform);
-    if (role == CVM_ROLE_SERVER && !platform->check && cvm_publish_when_due(platform))
+    if (how & CVM_OPEN_RECONCILE && !platform->check && cvm_publish_when_due(platform))
         platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
     else
         cvm_look(platform, op);
@@ -267,7 +267,7 @@ static void revoke(
 
 static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .size = sizeof(cvm_platform_ops_t),
-    .flags = CVM_PLATFORM_NAME_IS_CN | CVM_LOCATION_IS_PATH,
+    .flags = CVM_PLATFORM_NAME_IS_CN | CVM_PLATFORM_NEEDS_SCANS | CVM_LOCATION_IS_PATH,
     .create = create,
     .open = open_platform,
     .prepare = prepare,

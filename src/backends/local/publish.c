@@ -180,7 +180,7 @@ static void written(void *argument)
 
 static void take_number(struct publication *publication);
 
-static void got_swap(void *argument, cvm_op_t *op, cvm_answer_t answer)
+static void number_stored(void *argument, cvm_op_t *op, cvm_answer_t answer)
 {
     struct publication *publication = argument;
     const cvm_host_t *host = publication->platform->host;
@@ -232,9 +232,9 @@ static void got_number(void *argument, cvm_op_t *op, cvm_answer_t answer)
     publication->number = next_number(publication);
     (void)snprintf(publication->new_number, sizeof publication->new_number, "%lld",
         (long long)publication->number);
-    if (platform->host->store_meta_swap(platform->context, NUMBER_NAME,
-            answer == CVM_ANSWER_OK ? publication->last_number : NULL, publication->new_number,
-            got_swap, publication))
+    if (platform->host->store_meta_put(platform->context, NUMBER_NAME,
+            answer == CVM_ANSWER_OK ? platform->host->op_number(op, CVM_OUT_VERSION) : 0,
+            publication->new_number, number_stored, publication))
         give_up(publication, "out of memory");
 }
 

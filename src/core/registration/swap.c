@@ -8,7 +8,7 @@
 
 void cvm_swap_start(struct registration *r, uint32_t certificate_count, cvm_op_done done)
 {
-    r->change = (cvm_change_t){r->device, r->wanted, r->changed, certificate_count};
+    r->change = cvm_change_of(r->device, r->wanted, r->changed, certificate_count);
     cvm_store_swap(r->cvm, &r->op, &r->change, done);
 }
 
