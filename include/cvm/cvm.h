@@ -487,6 +487,10 @@ CVM_API const char *cvm_device_registered_on(const cvm_device_t *device);
 CVM_API const char *cvm_device_certificate_id(const cvm_device_t *device);
 /** RFC 3339 end of the lease that a running registration holds; NULL without one. */
 CVM_API const char *cvm_device_lease(const cvm_device_t *device);
+/** Why certificates may be missing: another system has registered the device, and the platform
+ * could not be asked with which. NULL if none is. Only from cvm_device_get() and cvm_device_find().
+ */
+CVM_API const char *cvm_device_gap(const cvm_device_t *device);
 /** Certificate i, newest first; NULL past the end. Only from cvm_device_get(). */
 CVM_API const cvm_certificate_t *cvm_device_certificate(const cvm_device_t *device, uint32_t i);
 CVM_API const char *cvm_certificate_id(const cvm_certificate_t *certificate);

@@ -332,7 +332,8 @@ typedef struct cvm_store_ops_s {
 #define CVM_PLATFORM_NEEDS_SCANS 4u
 
 /** A step of the flow, or its undo. certificate is NULL before there is one. Steps and undoes are
- *  idempotent: they may be asked for again after an unknown outcome. */
+ *  idempotent: they may be asked for again after an unknown outcome. NOT_FOUND in a step: the host
+ *  reads the record; if somebody else has taken the lease over, that is why. */
 typedef void (*cvm_step_fn)(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);
 
@@ -366,6 +367,15 @@ typedef struct cvm_platform_ops_s {
     /** Suspends or resumes a device's certificates, as device's is_enabled says. certificate is
      *  NULL. */
     cvm_step_fn suspend;
+    /** Answers all certificates that hang on the device's thing, also those that others made:
+     *  CERTIFICATE_ID, PEM and STATE (current if it is accepted, revoked, else pending). It is
+     * asked of a device that was registered by another system, and has no rows. certificate is
+     * NULL. May be NULL. */
+    cvm_step_fn find_certificates;
+    /** Answers the certificate that was made for certificate's PUBLIC_KEY_SHA256 since the device's
+     *  lease was taken, and isn't active; or NOT_FOUND. It is asked when nobody knows whether
+     *  create_certificate has made one. May be NULL. */
+    cvm_step_fn find_by_key;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
     void (*reload)(void *platform, cvm_op_t *op);
     /** Looks again at all that it tells host->health() of; OK once that is told, UNAVAILABLE if it

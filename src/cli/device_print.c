@@ -89,8 +89,10 @@ int32_t device_print(const cvm_device_t *device, int32_t json, int32_t pem)
     const cvm_certificate_t *certificate;
     if (json) {
         cJSON *object = device_json(device);
-        if (object && (add_certificates(object, device, pem) ||
-                          cli_json_text(object, "lease", cvm_device_lease(device)))) {
+        if (object &&
+            (add_certificates(object, device, pem) ||
+                cli_json_text(object, "lease", cvm_device_lease(device)) ||
+                (cvm_device_gap(device) && cli_json_text(object, "gap", cvm_device_gap(device))))) {
             cJSON_Delete(object);
             object = NULL;
         }
@@ -101,6 +103,8 @@ int32_t device_print(const cvm_device_t *device, int32_t json, int32_t pem)
     print_field("thing_name", cvm_device_thing_name(device));
     print_field("registered_on", cvm_device_registered_on(device));
     print_field("lease until", cvm_device_lease(device));
+    if (cvm_device_gap(device))
+        (void)printf("certificates    unknown: %s\n", cvm_device_gap(device));
     for (uint32_t i = 0; (certificate = cvm_device_certificate(device, i)); i++)
         print_certificate(certificate, pem);
     return 0;

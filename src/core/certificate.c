@@ -79,3 +79,20 @@ int32_t cvm_certificate_complete(cvm_record_t *certificate)
     ERR_clear_error();
     return failed ? -1 : 0;
 }
+
+int32_t cvm_certificate_is_of(const cvm_record_t *certificate, const cvm_record_t *device)
+{
+    const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
+    return *id && strcmp(id, cvm_record_text(device, CVM_D_CERTIFICATE_ID)) == 0;
+}
+
+int32_t cvm_certificate_found(
+    cvm_record_t *certificate, const char *device_uid, const char *key_sha256)
+{
+    return cvm_certificate_complete(certificate) ||
+                   cvm_record_set_text(certificate, CVM_C_DEVICE_UID, device_uid) ||
+                   cvm_record_set_text(certificate, CVM_C_PUBLIC_KEY_SHA256, key_sha256) ||
+                   cvm_record_set_text(certificate, CVM_C_STATE, "pending")
+               ? -1
+               : 0;
+}

@@ -14,6 +14,7 @@
 #include "entry.h"
 #include "instance.h"
 #include "record.h"
+#include "registration/inherited.h"
 #include "thing.h"
 #include "token.h"
 
@@ -28,6 +29,7 @@ struct verb_kind {
      * that is fine. */
     cvm_error_t *(*change)(struct verb *verb);
     int32_t must_exist, with_certificates, removes, reconciles;
+    int32_t may_inherit; /* of what another system has registered, its certificates are needed */
 };
 
 struct verb {
@@ -39,6 +41,7 @@ struct verb {
     int32_t is_enabled, force, is_unchanged;
     cvm_record_t *device, *wanted;
     cvm_record_t *certificates[CVM_MOST_CERTIFICATES];
+    uint32_t inherited; /* of these: another system made them, and the verb writes them down */
     const cvm_record_t *changed[CVM_MOST_CERTIFICATES];
     uint32_t certificate_count, changed_count;
     cvm_change_t change;
@@ -56,7 +59,7 @@ static void forget_records(struct verb *verb)
     verb->device = verb->wanted = NULL;
     while (verb->certificate_count)
         cvm_record_free(verb->certificates[--verb->certificate_count]);
-    verb->changed_count = 0;
+    verb->changed_count = verb->inherited = 0;
 }
 
 static void finish(struct verb *verb, cvm_error_t *error)
@@ -104,10 +107,29 @@ static void swapped(cvm_op_t *op)
     }
 }
 
+/* What was found by the thing becomes the device's, whatever else the verb changes. 0, or -1
+ * without memory. */
+static int32_t write_inherited(struct verb *verb)
+{
+    const cvm_record_t *first = verb->inherited ? verb->certificates[0] : NULL;
+    if (!first)
+        return 0;
+    verb->is_unchanged = 0;
+    if (!verb->changed_count) /* else they are changed already */
+        for (; verb->changed_count < verb->inherited; verb->changed_count++)
+            verb->changed[verb->changed_count] = verb->certificates[verb->changed_count];
+    return *cvm_record_text(verb->wanted, CVM_D_CERTIFICATE_ID)
+               ? 0
+               : cvm_record_set_text(verb->wanted, CVM_D_CERTIFICATE_ID,
+                     cvm_record_text(first, CVM_C_CERTIFICATE_ID));
+}
+
 static void change(struct verb *verb)
 {
     verb->wanted = verb->device ? cvm_record_copy(verb->device) : cvm_record_new(CVM_RECORD_DEVICE);
     cvm_error_t *error = verb->wanted ? verb->kind->change(verb) : cvm_error_out_of_memory();
+    if (!error && write_inherited(verb))
+        error = cvm_error_out_of_memory();
     if (error) {
         finish(verb, error);
         return;
@@ -119,6 +141,31 @@ static void change(struct verb *verb)
     verb->change = cvm_change_of(verb->device, verb->wanted, verb->changed, verb->changed_count);
     (verb->kind->removes ? cvm_store_remove : cvm_store_swap)(
         verb->cvm, &verb->op, &verb->change, swapped);
+}
+
+static void found_inherited(cvm_op_t *op)
+{
+    struct verb *verb = CVM_CONTAINER(op, struct verb, op);
+    int32_t count = 0;
+    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND) {
+        cvm_error_t *why = cvm_op_error(op);
+        finish(verb,
+            cvm_error_new(cvm_op_reason(op),
+                "%s was registered by another system, and the platform does not say with which "
+                "certificates: %s",
+                verb->uid, cvm_error_text(why)));
+        cvm_error_free(why);
+        return;
+    }
+    if (op->answer == CVM_ANSWER_OK)
+        count = cvm_inherit_take(op, verb->uid, verb->certificates, CVM_MOST_CERTIFICATES);
+    if (count < 0) {
+        finish(verb, cvm_error_new(REASON_platform_error,
+                         "what hangs on %s's thing can't be read, or is too much", verb->uid));
+        return;
+    }
+    verb->certificate_count = verb->inherited = (uint32_t)count;
+    change(verb);
 }
 
 static void got_certificates(cvm_op_t *op)
@@ -137,7 +184,10 @@ static void got_certificates(cvm_op_t *op)
     }
     for (uint32_t i = 0; i < op->record_count && i < CVM_MOST_CERTIFICATES; i++)
         verb->certificates[verb->certificate_count++] = cvm_op_take(op, i);
-    change(verb);
+    if (cvm_may_inherit(verb->cvm, verb->device, verb->certificate_count))
+        cvm_inherit_ask(verb->cvm, op, verb->device, found_inherited);
+    else
+        change(verb);
 }
 
 static void got_device(cvm_op_t *op)
@@ -153,7 +203,9 @@ static void got_device(cvm_op_t *op)
         finish(verb, cvm_error_new(REASON_store_unavailable, "the store answered no record"));
         return;
     }
-    if (!verb->kind->with_certificates) {
+    int32_t must_look = verb->kind->with_certificates ||
+                        (verb->kind->may_inherit && cvm_may_inherit(verb->cvm, verb->device, 0));
+    if (!must_look) {
         change(verb);
         return;
     }
@@ -218,7 +270,8 @@ static cvm_error_t *change_put(struct verb *verb)
 static int32_t change_enabled(struct verb *verb, int32_t is_enabled)
 {
     int32_t is_changed = cvm_record_number(verb->device, CVM_D_IS_ENABLED) != is_enabled;
-    int32_t has_certificate = *cvm_record_text(verb->device, CVM_D_CERTIFICATE_ID) != 0;
+    int32_t has_certificate =
+        *cvm_record_text(verb->device, CVM_D_CERTIFICATE_ID) || verb->inherited;
     return cvm_record_set_number(verb->wanted, CVM_D_IS_ENABLED, is_enabled) ||
                    (is_changed && has_certificate &&
                        cvm_record_set_number(verb->wanted, CVM_D_IS_SUSPENDED, is_enabled))
@@ -299,13 +352,13 @@ static cvm_error_t *change_nothing(struct verb *verb)
     return NULL;
 }
 
-static const struct verb_kind PUT = {"device_added", change_put, 0, 0, 0, 0};
-static const struct verb_kind ENABLE = {"device_enabled", change_enable, 1, 0, 0, 1};
-static const struct verb_kind DISABLE = {"device_disabled", change_disable, 1, 0, 0, 1};
-static const struct verb_kind RESET = {"device_reset", change_reset, 1, 0, 0, 0};
-static const struct verb_kind REVOKE = {"device_revoked", change_revoke, 1, 1, 0, 1};
-static const struct verb_kind RECONCILE = {"", change_nothing, 0, 0, 0, 1};
-static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1, 1};
+static const struct verb_kind PUT = {"device_added", change_put, 0, 0, 0, 0, 0};
+static const struct verb_kind ENABLE = {"device_enabled", change_enable, 1, 0, 0, 1, 1};
+static const struct verb_kind DISABLE = {"device_disabled", change_disable, 1, 0, 0, 1, 1};
+static const struct verb_kind RESET = {"device_reset", change_reset, 1, 0, 0, 0, 1};
+static const struct verb_kind REVOKE = {"device_revoked", change_revoke, 1, 1, 0, 1, 1};
+static const struct verb_kind RECONCILE = {"", change_nothing, 0, 0, 0, 1, 0};
+static const struct verb_kind REMOVE = {"device_removed", change_remove, 1, 1, 1, 1, 1};
 
 cvm_error_t *cvm_device_put(cvm_t *cvm, const char *uid, const char *token, int32_t is_enabled,
     cvm_done_cb callback, void *user_data)

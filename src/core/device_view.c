@@ -3,6 +3,7 @@
 
 #include <ctype.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,7 @@
 #include "entry.h"
 #include "instance.h"
 #include "record.h"
+#include "registration/inherited.h"
 #include "token.h"
 
 #define MOST_CERTIFICATES 256
@@ -25,6 +27,7 @@ struct cvm_certificate_s {
 struct cvm_device_s {
     const cvm_record_t *record;
     char lease[CVM_RFC3339_SIZE];
+    const char *gap; /* why certificates may be missing; NULL: none is */
     uint32_t certificate_count;
     cvm_certificate_t certificates[];
 };
@@ -34,6 +37,7 @@ struct query {
     char name[CVM_CURSOR_SIZE]; /* the uid that is asked for, or the cursor */
     cvm_find_by_t by;           /* 0: by its uid */
     char sought[129];           /* what it is to have */
+    char gap[CVM_OP_TEXT];      /* why certificates may be missing */
     cvm_record_t *device;
     cvm_device_cb one;
     cvm_devices_cb many;
@@ -114,15 +118,43 @@ static void answer_one(struct query *query)
         error = cvm_error_new(REASON_no_such_device, NULL);
     else if (!(device = cvm_device_view(query->device, &query->op)))
         error = cvm_error_out_of_memory();
+    if (device && *query->gap)
+        device->gap = query->gap;
     CVM_CALL_OUT(query->one(query->user_data, error, device));
     cvm_error_free(error);
     cvm_device_view_free(device);
     query_free(query);
 }
 
+/* What another system made is shown; it is written down by the first verb that changes something.
+ */
+static void found_inherited(cvm_op_t *op)
+{
+    struct query *query = CVM_CONTAINER(op, struct query, op);
+    cvm_record_t *found[MOST_CERTIFICATES];
+    int32_t count = op->answer == CVM_ANSWER_OK
+                        ? cvm_inherit_take(op, query->name, found, MOST_CERTIFICATES)
+                        : 0;
+    if (count < 0)
+        (void)snprintf(query->gap, sizeof query->gap, "what it answered can't be read");
+    else if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND)
+        (void)snprintf(query->gap, sizeof query->gap, "%s",
+            *op->text ? op->text : "the platform can't be asked");
+    cvm_op_clear(op);
+    op->answer = CVM_ANSWER_OK;
+    for (int32_t i = 0; i < count; i++)
+        if (CVM_HOST.op_add_record(op, found[i]))
+            op->answer = CVM_ANSWER_UNAVAILABLE;
+    answer_one(query);
+}
+
 static void got_certificates(cvm_op_t *op)
 {
-    answer_one(CVM_CONTAINER(op, struct query, op));
+    struct query *query = CVM_CONTAINER(op, struct query, op);
+    if (op->answer == CVM_ANSWER_OK && cvm_may_inherit(op->cvm, query->device, op->record_count))
+        cvm_inherit_ask(op->cvm, op, query->device, found_inherited);
+    else
+        answer_one(query);
 }
 
 static void got_device(cvm_op_t *op)
@@ -351,6 +383,11 @@ const char *cvm_device_registered_on(const cvm_device_t *device)
 const char *cvm_device_certificate_id(const cvm_device_t *device)
 {
     return text_or_null(record_of_device(device), CVM_D_CERTIFICATE_ID);
+}
+
+const char *cvm_device_gap(const cvm_device_t *device)
+{
+    return device ? device->gap : NULL;
 }
 
 const char *cvm_device_lease(const cvm_device_t *device)

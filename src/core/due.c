@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "call.h"
+#include "certificate.h"
 #include "instance.h"
 #include "record.h"
 #include "registration/again.h"
@@ -19,6 +20,7 @@ struct due {
     cvm_due_done done;
     void *argument;
     cvm_record_t *record, *wanted, *certificate;
+    cvm_record_t *left, *probe; /* of a lease: what it left, and what is looked for by its key */
     const cvm_record_t *changed;
     cvm_change_t change;
     struct due *next, **link; /* of the suspensions that run; NULL: not one of them */
@@ -152,6 +154,8 @@ static void finish(struct due *due, const cvm_error_t *error)
     cvm_record_free(due->record);
     cvm_record_free(due->wanted);
     cvm_record_free(due->certificate);
+    cvm_record_free(due->left);
+    cvm_record_free(due->probe);
     free(due);
     tell_waiters(waiters);
 }
@@ -289,10 +293,8 @@ static void report_suspended(const struct due *due)
  * -1 without memory. */
 static int32_t retire_left(struct due *due)
 {
-    const char *id = cvm_record_text(due->record, CVM_D_LEASE_CERTIFICATE_ID);
-    cvm_record_t *left = *id ? cvm_take_leased(&due->op, id, uid_of(due)) : NULL;
-    if (*id && !left)
-        return -1;
+    cvm_record_t *left = due->left;
+    due->left = NULL;
     if (cvm_record_is_state(left, "revoked")) {
         cvm_record_free(left);
         left = NULL;
@@ -300,6 +302,50 @@ static int32_t retire_left(struct due *due)
     due->changed = due->certificate = left;
     due->change = cvm_change_of(due->record, due->wanted, &due->changed, left != NULL);
     return left ? cvm_record_set_state(left, "retiring", "cessationOfOperation", CVM_AT_ONCE) : 0;
+}
+
+static void write_lease_ended(struct due *due)
+{
+    due->wanted = cvm_record_copy(due->record);
+    if (!due->wanted || cvm_record_set_lease(due->wanted, NULL, 0, NULL, NULL) || retire_left(due))
+        without_memory(due);
+    else
+        write_down(due);
+}
+
+/* The platform knows whether its owner had a certificate made that it did not come to record. */
+static void found_left(cvm_op_t *op)
+{
+    struct due *due = CVM_CONTAINER(op, struct due, op);
+    const char *key = cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256);
+    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND) {
+        op_failed(due);
+        return;
+    }
+    cvm_record_t *found = op->answer == CVM_ANSWER_OK ? cvm_op_take(op, 0) : NULL;
+    if (cvm_certificate_is_of(found, due->record)) {
+        cvm_record_free(found);
+        found = NULL;
+    }
+    if (found && cvm_certificate_found(found, uid_of(due), key)) {
+        cvm_record_free(found);
+        give_up(due, REASON_platform_error, "it answered a certificate that can't be read");
+        return;
+    }
+    due->left = found;
+    write_lease_ended(due);
+}
+
+static void find_left(struct due *due)
+{
+    cvm_t *cvm = due->op.cvm;
+    due->probe = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    if (!due->probe || cvm_record_set_text(due->probe, CVM_C_PUBLIC_KEY_SHA256,
+                           cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256)))
+        without_memory(due);
+    else
+        cvm_platform_step(cvm, &due->op, cvm->platform.find_by_key, "find_by_key", due->record,
+            due->probe, NULL, found_left);
 }
 
 static void got_left(cvm_op_t *op)
@@ -313,11 +359,14 @@ static void got_left(cvm_op_t *op)
         give_up(due, REASON_conflict, "it has too many certificates that are not revoked");
         return;
     }
-    due->wanted = cvm_record_copy(due->record);
-    if (!due->wanted || cvm_record_set_lease(due->wanted, NULL, 0, NULL, NULL) || retire_left(due))
+    const char *id = cvm_record_text(due->record, CVM_D_LEASE_CERTIFICATE_ID);
+    if (*id && !(due->left = cvm_take_leased(op, id, uid_of(due))))
         without_memory(due);
+    else if (!*id && *cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256) &&
+             op->cvm->platform.find_by_key)
+        find_left(due);
     else
-        write_down(due);
+        write_lease_ended(due);
 }
 
 static void end_lease(struct due *due)

@@ -342,6 +342,7 @@ static const char *ask_null(void)
     EXPECT_VALUE(NULL, cvm_certificate_state(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_serial(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_not_before(NULL));
+    EXPECT_VALUE(NULL, cvm_device_gap(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_not_after(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_revoke_after(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_reason(NULL));

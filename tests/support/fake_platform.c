@@ -7,8 +7,11 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "base/hex.h"
+
 #define MOST_CERTIFICATES 8192
 #define DAY_MS            INT64_C(86400000)
+#define MOST_FOUND        32
 
 struct platform {
     const cvm_host_t *host;
@@ -20,8 +23,10 @@ struct task {
     const struct platform *platform;
     cvm_op_t *op;
     cvm_answer_t (*perform)(struct task *task);
-    char uid[129], thing[129], certificate_id[65];
+    char uid[129], thing[129], certificate_id[65], key[65];
     int32_t is_enabled, is_created;
+    struct fake_certificate *found[MOST_FOUND];
+    uint32_t found_count;
     cvm_answer_t answer;
 };
 
@@ -112,25 +117,61 @@ static cvm_answer_t create_certificate(struct task *task)
     struct fake_certificate *made = test_new(sizeof *made);
     (void)snprintf(made->id, sizeof made->id, "%08x%056x", (unsigned)++made_count, 0u);
     (void)snprintf(made->uid, sizeof made->uid, "%s", task->uid);
+    (void)snprintf(made->key, sizeof made->key, "%s", task->key);
     (void)snprintf(task->certificate_id, sizeof task->certificate_id, "%s", made->id);
     world[world_count++] = made;
     task->is_created = 1;
     return CVM_ANSWER_OK;
 }
 
-/* What create_certificate answers. 0, or -1 without memory. */
-static int32_t add_record(const struct task *task)
+void fake_add(const char *id, const char *uid, const char *thing, enum fake_state state)
 {
+    assert_true(world_count < MOST_CERTIFICATES);
+    struct fake_certificate *made = test_new(sizeof *made);
+    (void)snprintf(made->id, sizeof made->id, "%s", id);
+    (void)snprintf(made->uid, sizeof made->uid, "%s", uid);
+    (void)snprintf(made->thing, sizeof made->thing, "%s", thing);
+    made->state = state;
+    made->has_policy = 1;
+    world[world_count++] = made;
+}
+
+/* All that hang on the thing, in the order in which they were made. */
+static cvm_answer_t find_certificates(struct task *task)
+{
+    for (uint32_t i = 0; i < world_count && task->found_count < MOST_FOUND; i++)
+        if (!world[i]->is_deleted && strcmp(world[i]->thing, task->thing) == 0)
+            task->found[task->found_count++] = world[i];
+    return CVM_ANSWER_OK;
+}
+
+static cvm_answer_t find_by_key(struct task *task)
+{
+    for (uint32_t i = 0; i < world_count; i++)
+        if (is_of(world[i], task->uid) && world[i]->state == FAKE_INACTIVE &&
+            !world[i]->is_suspended && strcmp(world[i]->key, task->key) == 0)
+            task->found[task->found_count++] = world[i];
+    assert_in_range(task->found_count, 0, 1);
+    return task->found_count ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND;
+}
+
+/* What create_certificate and find_... answer. 0, or -1 without memory. */
+static int32_t add_record(
+    const struct task *task, const struct fake_certificate *certificate, int64_t age_ms)
+{
+    static const char *const STATES[] = {"pending", "current", "revoked"};
+    const char *id = certificate->id;
     const cvm_host_t *host = task->host;
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     int64_t now_ms = (int64_t)now.tv_sec * 1000;
     cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
     char pem[128];
-    (void)snprintf(pem, sizeof pem, "FAKE CERTIFICATE %s\n", task->certificate_id);
-    if (!record || host->set_text(record, CVM_C_CERTIFICATE_ID, task->certificate_id) ||
-        host->set_text(record, CVM_C_SERIAL, task->certificate_id + 32) ||
-        host->set_number(record, CVM_C_NOT_BEFORE, now_ms - DAY_MS) ||
+    (void)snprintf(pem, sizeof pem, "FAKE CERTIFICATE %s\n", id);
+    if (!record || host->set_text(record, CVM_C_CERTIFICATE_ID, id) ||
+        host->set_text(record, CVM_C_STATE, STATES[certificate->state]) ||
+        host->set_text(record, CVM_C_SERIAL, strlen(id) > 32 ? id + 32 : id) ||
+        host->set_number(record, CVM_C_NOT_BEFORE, now_ms - DAY_MS - age_ms) ||
         host->set_number(record, CVM_C_NOT_AFTER, now_ms + 365 * DAY_MS) ||
         host->set_text(record, CVM_C_PEM, pem)) {
         host->record_free(record);
@@ -250,10 +291,14 @@ static void perform(struct task *task)
 
 static void answer(struct task *task)
 {
-    if (task->is_created && task->answer == CVM_ANSWER_OK && add_record(task)) {
-        find(task->certificate_id)->is_deleted = 1;
+    struct fake_certificate *made = task->is_created ? find(task->certificate_id) : NULL;
+    if (made && task->answer == CVM_ANSWER_OK && add_record(task, made, 0)) {
+        made->is_deleted = 1;
         task->answer = CVM_ANSWER_UNAVAILABLE;
     }
+    for (uint32_t i = 0; i < task->found_count && task->answer == CVM_ANSWER_OK; i++)
+        if (add_record(task, task->found[i], (int64_t)(task->found_count - i) * DAY_MS))
+            task->answer = CVM_ANSWER_UNAVAILABLE;
     task->host->complete(
         task->op, task->answer, task->answer == CVM_ANSWER_OK ? NULL : "the fake platform failed");
 }
@@ -342,6 +387,13 @@ static void call(const struct platform *platform, const char *name,
         task->uid, sizeof task->uid, "%s", device ? host->text(device, CVM_D_DEVICE_UID) : "");
     (void)snprintf(
         task->thing, sizeof task->thing, "%s", device ? host->text(device, CVM_D_THING_NAME) : "");
+    size_t length = 0;
+    const uint8_t *spki = host->op_public_key(op, &length);
+    if (spki)
+        assert_int_equal(cvm_sha256_hex(spki, length, task->key), 0);
+    else if (certificate)
+        (void)snprintf(
+            task->key, sizeof task->key, "%s", host->text(certificate, CVM_C_PUBLIC_KEY_SHA256));
     (void)snprintf(task->certificate_id, sizeof task->certificate_id, "%s",
         certificate ? host->text(certificate, CVM_C_CERTIFICATE_ID) : "");
     carry_out(task, faults_next(name));
@@ -365,6 +417,8 @@ STEP(activate)
 STEP(deactivate)
 STEP(revoke)
 STEP(suspend)
+STEP(find_certificates)
+STEP(find_by_key)
 
 static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
     const char *location, void **self, char *error, size_t error_size)
@@ -420,6 +474,8 @@ static const cvm_platform_ops_t FAKE = {
     .deactivate = deactivate_step,
     .revoke = revoke_step,
     .suspend = suspend_step,
+    .find_certificates = find_certificates_step,
+    .find_by_key = find_by_key_step,
     .reload = reload,
     .close = close_platform,
     .destroy = free,

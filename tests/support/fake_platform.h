@@ -11,6 +11,7 @@ enum fake_state { FAKE_INACTIVE, FAKE_ACTIVE, FAKE_REVOKED };
 
 struct fake_certificate {
     char id[65], uid[129], thing[129]; /* thing: what it is attached to */
+    char key[65];                      /* its public key's SHA-256 */
     enum fake_state state;
     int32_t has_policy, is_deleted, is_suspended;
 };
@@ -20,6 +21,8 @@ int32_t plugin_fake(const cvm_host_t *host, cvm_registry_t *registry, void *user
 /* An empty world. The check is asked after each effect, for each certificate that is active:
  * whether the store has a record that leads to it. NULL: no check. */
 void fake_clear(int32_t (*is_recorded)(const char *certificate_id));
+/* A certificate that another system has made for a device, and hung on a thing. */
+void fake_add(const char *id, const char *uid, const char *thing, enum fake_state state);
 /* How often the check said no. */
 uint32_t fake_violations(void);
 /* Certificate i of the world, deleted ones too; NULL past the end. */

@@ -12,8 +12,7 @@
 
 #include "record.h"
 
-#define MOST_ATTEMPTS      4 /* when others change the record at the same time */
-#define RACE_RETRY_AFTER_S 1 /* when another request won */
+#define MOST_ATTEMPTS 4 /* when others change the record at the same time */
 
 enum when {
     ALWAYS = 0,
@@ -47,6 +46,7 @@ static const struct step STEPS[] = {
     {"verify",              ALWAYS,                       cvm_verify,                cvm_verify_proof,           NULL,              NO_CALL, NO_CALL},
     {"asked again",         ALWAYS,                       cvm_asked_again,           cvm_asked_again_decide,     NULL,              NO_CALL, NO_CALL},
     {"prepare",             ALWAYS,                       cvm_issue_prepare,         cvm_issue_prepared,         NULL,              CALL(prepare), NO_CALL},
+    {"inherit",             ISSUE | OUTSIDE,              cvm_issue_inherit,         NULL,                       NULL,              NO_CALL, NO_CALL},
     {"make key",            ISSUE,                        cvm_issue_make_key,        NULL,                       NULL,              NO_CALL, NO_CALL},
     {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, cvm_lease_claim,           cvm_lease_claimed,          cvm_lease_release, NO_CALL, NO_CALL},
     {"take over",           ISSUE | OUTSIDE,              cvm_lease_take_over,       cvm_lease_taken_over,       NULL,              NO_CALL, NO_CALL},
@@ -144,6 +144,11 @@ void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *t
     r->op.until_ms = 0; /* whoever is told now waits for no other operation */
     cvm_error_set(&r->result.error, reason, text);
     r->result.error.retry_after_s = retry_after_s;
+    int32_t is_platforms = r->op.side == SIDE_PLATFORM && r->step->call;
+    r->may_be_overtaken = is_platforms && r->op.answer == CVM_ANSWER_NOT_FOUND;
+    r->is_creation_unknown = r->step->call == AT(create_certificate) &&
+                             r->op.side == SIDE_PLATFORM &&
+                             !*cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
     /* So it is undone as well: an undo is idempotent. */
     int32_t may_have_happened =
         r->step->undo && r->op.side == SIDE_PLATFORM &&
@@ -167,7 +172,9 @@ int32_t cvm_flow_failed(struct registration *r)
         return 0;
     (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
     r->result.error.retry_after_s = cvm_op_retry_after_s(&r->op);
-    cvm_flow_fail(r, reason, NULL);
+    /* Told to who proved the token: a missing policy is the operator's to mend. */
+    int32_t is_told = reason == REASON_platform_error && *r->op.text;
+    cvm_flow_fail(r, reason, is_told ? r->detail : NULL);
     return 1;
 }
 
@@ -179,7 +186,7 @@ void cvm_flow_fail_unknown(struct registration *r)
 
 void cvm_flow_give_way(struct registration *r)
 {
-    r->result.error.retry_after_s = RACE_RETRY_AFTER_S;
+    r->result.error.retry_after_s = CVM_RACE_RETRY_AFTER_S;
     cvm_flow_fail(r, REASON_in_progress, NULL);
 }
 
@@ -193,12 +200,7 @@ void cvm_flow_start_over(struct registration *r)
         cvm_flow_give_way(r);
         return;
     }
-    cvm_record_t **records[] = {
-        &r->device, &r->wanted, &r->current, &r->certificate, &r->abandoned};
-    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
-        cvm_record_free(*records[i]);
-        *records[i] = NULL;
-    }
+    cvm_registration_forget(r);
     r->must_issue = r->is_reissue = 0;
     cvm_flow_begin(r);
 }
@@ -243,8 +245,24 @@ void cvm_flow_undone(cvm_op_t *op)
     cvm_flow_undo(r, -1);
 }
 
+/* Whether it was made is known now, or it stays to be settled. */
+static void found_unknown(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    cvm_record_free(r->certificate);
+    r->certificate = cvm_lease_take_found(r, r->key.sha256);
+    if (!r->certificate && op->answer != CVM_ANSWER_NOT_FOUND)
+        memcpy(r->unsettled_key, r->key.sha256, sizeof r->unsettled_key);
+    undo_platform(r);
+}
+
 static void undo_platform(struct registration *r)
 {
+    if (r->is_creation_unknown && STEPS[r->undoing].call == AT(create_certificate)) {
+        r->is_creation_unknown = 0;
+        cvm_lease_find_by_key(r, r->key.sha256, found_unknown);
+        return;
+    }
     const struct step *step = &STEPS[r->undoing];
     cvm_step_fn function = member(r, step->undo_call);
     if (!function || !r->certificate)

@@ -13,7 +13,9 @@
 #include "request.h"
 #include "result.h"
 
-#define CVM_OWNER_BYTES 16
+#define CVM_OWNER_BYTES        16
+#define CVM_MOST_INHERITED     16
+#define CVM_RACE_RETRY_AFTER_S 1 /* when another request won */
 
 struct step;
 
@@ -37,16 +39,22 @@ struct registration {
     int32_t has_effects; /* outside the store, or an update under way */
     int32_t is_recorded; /* our certificate, in the lease */
     int32_t is_lease_lost;
+    int32_t may_be_overtaken;    /* the platform does not know what we work with any more */
+    int32_t is_creation_unknown; /* nobody knows whether a certificate was made */
     int32_t must_issue, is_reissue;
     char owner[2 * CVM_OWNER_BYTES + 1]; /* of the lease */
     char taken_over[65];                 /* what its last owner recorded, until it is dealt with */
-    cvm_record_t *device;                /* as the store holds it; NULL: unknown */
-    cvm_record_t *wanted;                /* as it is to be */
-    cvm_record_t *current;               /* the device's current certificate */
-    cvm_record_t *certificate;           /* the one that is answered */
-    cvm_record_t *abandoned;             /* the lease's last owner's, deleted now */
+    char unsettled_key[65];    /* a certificate for it may be there that nobody recorded */
+    cvm_record_t *device;      /* as the store holds it; NULL: unknown */
+    cvm_record_t *wanted;      /* as it is to be */
+    cvm_record_t *current;     /* the device's current certificate */
+    cvm_record_t *certificate; /* the one that is answered */
+    cvm_record_t *abandoned;   /* the lease's last owner's, deleted now */
+    cvm_record_t *probe;       /* what is looked for by its key */
+    cvm_record_t *inherited[CVM_MOST_INHERITED]; /* what another system made for it */
+    uint32_t inherited_count;
     cvm_change_t change;
-    const cvm_record_t *changed[2];
+    const cvm_record_t *changed[2 + CVM_MOST_INHERITED];
     struct cvm_key key;
     char *outs[CVM_OUT_COUNT];
     cvm_result_t result;
@@ -106,11 +114,17 @@ void cvm_lease_take_over(struct registration *r);
 void cvm_lease_taken_over(struct registration *r);
 void cvm_lease_record(struct registration *r);
 void cvm_lease_recorded(struct registration *r);
+/* The platform is asked for the certificate that was made for that key, if it can tell; found() is
+ * called with NOT_FOUND else. */
+void cvm_lease_find_by_key(struct registration *r, const char *key_sha256, cvm_op_done found);
+/* Takes what was found. NULL if it is of no use: then the operation's answer says why. */
+cvm_record_t *cvm_lease_take_found(struct registration *r, const char *key_sha256);
 /* Makes sure that the lease is ours still, then undoes. */
 void cvm_lease_keep(struct registration *r);
 /* issue.c */
 void cvm_issue_prepare(struct registration *r);
 void cvm_issue_prepared(struct registration *r);
+void cvm_issue_inherit(struct registration *r);
 void cvm_issue_make_key(struct registration *r);
 void cvm_issue_take_certificate(struct registration *r);
 void cvm_issue_update(struct registration *r);
@@ -123,6 +137,8 @@ void cvm_answer(struct registration *r);
 void cvm_answer_unknown(struct registration *r);
 
 /* registration.c */
+/* Frees what is known of the device. */
+void cvm_registration_forget(struct registration *r);
 void cvm_registration_free(struct registration *r);
 
 #endif

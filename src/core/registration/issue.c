@@ -9,11 +9,12 @@
 #include "base/clock.h"
 #include "certificate.h"
 #include "due.h"
+#include "inherited.h"
 #include "record.h"
 
 #define BUSY_RETRY_AFTER_S 5 /* when too many wait for a key */
 
-/* --- prepare, make key ------------------------------------------------------------------------ */
+/* --- prepare, inherit, make key --------------------------------------------------------------- */
 
 /* Neither a certificate that is made now nor one that is answered again would be of use to a device
  * if the clock is wrong. */
@@ -39,6 +40,45 @@ void cvm_issue_prepared(struct registration *r)
         cvm_flow_next(r);
     else
         cvm_flow_fail(r, REASON_platform_error, NULL);
+}
+
+static void found_inherited(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    int32_t count = 0;
+    if (op->answer != CVM_ANSWER_NOT_FOUND) {
+        if (cvm_flow_failed(r))
+            return;
+        count = cvm_inherit_take(op, r->request->uid, r->inherited, CVM_MOST_INHERITED);
+    }
+    if (count < 0) {
+        cvm_flow_fail(r, REASON_platform_error, "what hangs on the thing can't be read");
+        return;
+    }
+    r->inherited_count = (uint32_t)count;
+    cvm_flow_next(r);
+}
+
+static void got_rows(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    if (cvm_flow_failed(r))
+        return;
+    if (cvm_may_inherit(r->cvm, r->device, op->record_count))
+        cvm_inherit_ask(r->cvm, op, r->device, found_inherited);
+    else
+        cvm_flow_next(r);
+}
+
+/* A device that another system registered, and that may register here: what it works with now is
+ * superseded. */
+void cvm_issue_inherit(struct registration *r)
+{
+    if (cvm_may_inherit(r->cvm, r->device, 0))
+        cvm_store_get_certificates(
+            r->cvm, &r->op, r->request->uid, CVM_MOST_CERTIFICATES, got_rows);
+    else
+        cvm_flow_next(r);
 }
 
 static void make_key_now(void *argument)
@@ -83,12 +123,8 @@ void cvm_issue_take_certificate(struct registration *r)
     if (cvm_flow_failed(r))
         return;
     r->certificate = cvm_op_take(&r->op, 0);
-    if (!r->certificate || cvm_certificate_complete(r->certificate))
+    if (!r->certificate || cvm_certificate_found(r->certificate, r->request->uid, r->key.sha256))
         cvm_flow_fail(r, REASON_platform_error, NULL);
-    else if (cvm_record_set_text(r->certificate, CVM_C_DEVICE_UID, r->request->uid) ||
-             cvm_record_set_text(r->certificate, CVM_C_PUBLIC_KEY_SHA256, r->key.sha256) ||
-             cvm_record_set_text(r->certificate, CVM_C_STATE, "pending"))
-        cvm_flow_out_of_memory(r);
     else
         cvm_flow_next(r);
 }
@@ -118,30 +154,43 @@ static int32_t set_registered(struct registration *r, int64_t now_ms)
                : 0;
 }
 
-/* The superseded certificate retires at once. */
-static int32_t set_retiring(struct registration *r)
+/* A superseded certificate retires at once. */
+static int32_t set_retiring(const struct registration *r, cvm_record_t *previous)
 {
-    return cvm_record_set_state(r->current, "retiring", "superseded", CVM_AT_ONCE) ||
-                   cvm_record_set_text(r->current, CVM_C_SUCCESSOR,
+    return cvm_record_set_state(previous, "retiring", "superseded", CVM_AT_ONCE) ||
+                   cvm_record_set_text(previous, CVM_C_SUCCESSOR,
                        cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID))
                ? -1
                : 0;
 }
 
+/* All that are superseded, which come first in the change. Their number, or -1 without memory. */
+static int32_t change_previous(struct registration *r)
+{
+    int32_t count = 0, failed = 0;
+    if (r->current) {
+        failed = set_retiring(r, r->current);
+        r->changed[count++] = r->current;
+    }
+    for (uint32_t i = 0; i < r->inherited_count && !failed; i++) {
+        failed = set_retiring(r, r->inherited[i]);
+        r->changed[count++] = r->inherited[i];
+    }
+    return failed ? -1 : count;
+}
+
 void cvm_issue_update(struct registration *r)
 {
     int64_t now_ms = cvm_wall_ms(r->cvm);
-    uint32_t count = 0;
-    if (set_registered(r, now_ms) || (r->current && set_retiring(r))) {
+    int32_t count = change_previous(r);
+    if (count < 0 || set_registered(r, now_ms)) {
         if (!cvm_is_outside(r->cvm))
             r->has_effects = 0;
         cvm_flow_out_of_memory(r);
         return;
     }
-    if (r->current) /* what leaves `current` comes first */
-        r->changed[count++] = r->current;
     r->changed[count++] = r->certificate;
-    cvm_swap_start(r, count, cvm_flow_op_done);
+    cvm_swap_start(r, (uint32_t)count, cvm_flow_op_done);
 }
 
 static void retired(void *argument, const char *name, const cvm_error_t *error)
@@ -153,10 +202,14 @@ static void retired(void *argument, const char *name, const cvm_error_t *error)
 
 void cvm_issue_retire_previous(struct registration *r)
 {
-    if (r->current && cvm_is_started(r->cvm) && !cvm_clock_doubt(r->cvm)) {
+    int32_t may_act = cvm_is_started(r->cvm) && !cvm_clock_doubt(r->cvm);
+    if (r->current && may_act) {
         cvm_record_t *previous = r->current;
         r->current = NULL;
         cvm_due_carry_out(r->cvm, &CVM_DUE_KINDS[DUE_RETIREMENT], previous, retired, NULL);
     }
+    while (r->inherited_count && may_act)
+        cvm_due_carry_out(r->cvm, &CVM_DUE_KINDS[DUE_RETIREMENT],
+            r->inherited[--r->inherited_count], retired, NULL);
     cvm_flow_next(r);
 }

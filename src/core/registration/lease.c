@@ -10,6 +10,7 @@
 
 #include "again.h"
 #include "base/clock.h"
+#include "certificate.h"
 #include "record.h"
 
 #define MOST_UNDO_ATTEMPTS 4 /* when others change the record at the same time */
@@ -20,11 +21,17 @@ static int32_t set_abandoned(cvm_record_t *certificate, const char *state, int64
     return cvm_record_set_state(certificate, state, "cessationOfOperation", revoke_after_ms);
 }
 
+/* Our lease is in the record. */
+static int32_t is_ours(const struct registration *r, const cvm_record_t *now)
+{
+    return now && strcmp(cvm_record_text(now, CVM_D_LEASE_OWNER), r->owner) == 0;
+}
+
 /* The record as it is now, if our lease is in it; NULL otherwise. */
 static cvm_record_t *take_if_ours(const struct registration *r, cvm_op_t *op)
 {
     cvm_record_t *now = cvm_op_take(op, 0);
-    if (now && strcmp(cvm_record_text(now, CVM_D_LEASE_OWNER), r->owner) == 0)
+    if (is_ours(r, now))
         return now;
     cvm_record_free(now);
     return NULL;
@@ -36,8 +43,12 @@ void cvm_lease_claim(struct registration *r)
 {
     (void)snprintf(r->taken_over, sizeof r->taken_over, "%s",
         cvm_record_text(r->device, CVM_D_LEASE_CERTIFICATE_ID));
-    if (cvm_record_set_lease(r->wanted, r->owner, cvm_wall_ms(r->cvm) + CVM_LEASE_MS, r->key.sha256,
-            r->taken_over)) {
+    /* Its last owner may have had one made, and not come to recording it. */
+    const char *key = cvm_record_text(r->device, CVM_D_LEASE_PUBLIC_KEY_SHA256);
+    int32_t is_unsettled = *key && !*r->taken_over && r->cvm->platform.find_by_key;
+    (void)snprintf(r->unsettled_key, sizeof r->unsettled_key, "%s", is_unsettled ? key : "");
+    if (cvm_record_set_lease(r->wanted, r->owner, cvm_wall_ms(r->cvm) + CVM_LEASE_MS,
+            is_unsettled ? key : r->key.sha256, r->taken_over)) {
         r->has_effects = 0;
         cvm_flow_out_of_memory(r);
         return;
@@ -56,17 +67,57 @@ void cvm_lease_claimed(struct registration *r)
     (void)cvm_flow_failed(r);
 }
 
-/* --- Take over -------------------------------------------------------------------------------- */
+/* --- By its key ------------------------------------------------------------------------------- */
 
-/* The last owner of the lease recorded a certificate: it is looked up to be adopted or deleted. */
-void cvm_lease_take_over(struct registration *r)
+void cvm_lease_find_by_key(struct registration *r, const char *key_sha256, cvm_op_done found)
 {
-    if (!*r->taken_over) {
-        cvm_flow_next(r);
+    cvm_record_free(r->probe);
+    r->probe = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    if (r->cvm->platform.find_by_key && r->probe &&
+        !cvm_record_set_text(r->probe, CVM_C_PUBLIC_KEY_SHA256, key_sha256)) {
+        cvm_platform_step(r->cvm, &r->op, r->cvm->platform.find_by_key, "find_by_key",
+            r->wanted ? r->wanted : r->device, r->probe, NULL, found);
         return;
     }
-    cvm_store_get_certificates(
-        r->cvm, &r->op, r->request->uid, CVM_MOST_CERTIFICATES, cvm_flow_op_done);
+    cvm_op_clear(&r->op);
+    r->op.answer = r->cvm->platform.find_by_key ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_NOT_FOUND;
+    found(&r->op);
+}
+
+cvm_record_t *cvm_lease_take_found(struct registration *r, const char *key_sha256)
+{
+    cvm_record_t *found = r->op.answer == CVM_ANSWER_OK ? cvm_op_take(&r->op, 0) : NULL;
+    if (r->op.answer == CVM_ANSWER_OK && cvm_certificate_is_of(found, r->device)) {
+        cvm_record_free(found); /* what is recorded already is none that is looked for */
+        r->op.answer = CVM_ANSWER_NOT_FOUND;
+        return NULL;
+    }
+    if (!found || cvm_certificate_found(found, r->request->uid, key_sha256)) {
+        cvm_record_free(found);
+        if (r->op.answer == CVM_ANSWER_OK)
+            r->op.answer = CVM_ANSWER_BROKEN;
+        return NULL;
+    }
+    return found;
+}
+
+/* --- Take over -------------------------------------------------------------------------------- */
+
+static void intended(cvm_op_t *op)
+{
+    cvm_swap_done(cvm_flow_of(op));
+}
+
+/* What the last owner may have left is settled: from here on the lease says whose key it is for. */
+static void settled(struct registration *r)
+{
+    *r->unsettled_key = 0;
+    if (strcmp(cvm_record_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256), r->key.sha256) == 0)
+        cvm_flow_next(r);
+    else if (cvm_record_set_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256))
+        cvm_flow_out_of_memory(r);
+    else
+        cvm_swap_start(r, 0, intended);
 }
 
 /* The fence: after this, an owner that wakes up can't activate its certificate. */
@@ -78,6 +129,43 @@ static void deleted(cvm_op_t *op)
     *r->taken_over = 0;
     if (set_abandoned(r->abandoned, "revoked", 0))
         cvm_flow_out_of_memory(r);
+    else
+        settled(r);
+}
+
+static void delete_abandoned(struct registration *r)
+{
+    cvm_platform_step(r->cvm, &r->op, r->cvm->platform.delete_certificate, "delete_certificate",
+        r->wanted, r->abandoned, NULL, deleted);
+}
+
+/* Of the same key it is as good as a new one, and is recorded by the step that follows. */
+static void found_unrecorded(cvm_op_t *op)
+{
+    struct registration *r = cvm_flow_of(op);
+    cvm_record_t *found = cvm_lease_take_found(r, r->unsettled_key);
+    if (found && strcmp(r->unsettled_key, r->key.sha256) == 0) {
+        r->certificate = found;
+        settled(r);
+    } else if (found) {
+        r->abandoned = found;
+        delete_abandoned(r);
+    } else if (op->answer == CVM_ANSWER_NOT_FOUND) {
+        settled(r);
+    } else {
+        (void)cvm_flow_failed(r);
+    }
+}
+
+/* The last owner of the lease recorded a certificate: it is looked up to be adopted or deleted. Or
+ * it did not come to that: the platform knows whether there is one. */
+void cvm_lease_take_over(struct registration *r)
+{
+    if (*r->taken_over)
+        cvm_store_get_certificates(
+            r->cvm, &r->op, r->request->uid, CVM_MOST_CERTIFICATES, cvm_flow_op_done);
+    else if (*r->unsettled_key)
+        cvm_lease_find_by_key(r, r->unsettled_key, found_unrecorded);
     else
         cvm_flow_next(r);
 }
@@ -93,7 +181,6 @@ void cvm_lease_taken_over(struct registration *r)
 {
     if (cvm_flow_failed(r))
         return;
-    cvm_step_fn delete_it = r->cvm->platform.delete_certificate;
     cvm_record_t *found = cvm_take_leased(&r->op, r->taken_over, r->request->uid);
     if (!found) {
         cvm_flow_out_of_memory(r);
@@ -104,8 +191,7 @@ void cvm_lease_taken_over(struct registration *r)
         cvm_flow_next(r);
     } else {
         r->abandoned = found;
-        cvm_platform_step(
-            r->cvm, &r->op, delete_it, "delete_certificate", r->wanted, found, NULL, deleted);
+        delete_abandoned(r);
     }
 }
 
@@ -132,11 +218,41 @@ void cvm_lease_record(struct registration *r)
 
 /* --- Keep, before undoing --------------------------------------------------------------------- */
 
-/* Nothing may be touched but a certificate that no record knows. */
-static void lease_lost(struct registration *r)
+/* Somebody else has it: that is why the platform did not know what we worked with. */
+static void lease_overtaken(struct registration *r)
+{
+    if (!r->may_be_overtaken)
+        return;
+    cvm_error_set(&r->result.error, REASON_in_progress, NULL);
+    r->result.error.retry_after_s = CVM_RACE_RETRY_AFTER_S;
+}
+
+static int32_t has_text(const cvm_record_t *record, uint32_t field, const char *text)
+{
+    return strcmp(cvm_record_text(record, field), text) == 0;
+}
+
+/* Is our certificate, which no record of ours knows, ours to delete? Who has taken the lease over
+ * for the same key may have found it by that, and be about to record it; and whoever takes it over
+ * later will find it. now: the record; NULL if it can't be had. */
+static int32_t may_delete(const struct registration *r, const cvm_record_t *now)
+{
+    const char *id = cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
+    if (r->is_recorded)
+        return 0;
+    if (!r->cvm->platform.find_by_key)
+        return 1;
+    if (!now || has_text(now, CVM_D_CERTIFICATE_ID, id) ||
+        has_text(now, CVM_D_LEASE_CERTIFICATE_ID, id))
+        return 0;
+    return !has_text(now, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) ||
+           *cvm_record_text(now, CVM_D_LEASE_CERTIFICATE_ID);
+}
+
+static void lease_lost(struct registration *r, const cvm_record_t *now)
 {
     r->is_lease_lost = 1;
-    cvm_flow_undo(r, r->is_recorded ? -1 : r->undoing);
+    cvm_flow_undo(r, may_delete(r, now) ? r->undoing : -1);
 }
 
 static void lease_read(cvm_op_t *op);
@@ -161,32 +277,47 @@ static void lease_kept(cvm_op_t *op)
     else if (op->answer == CVM_ANSWER_OK && !cvm_swap_adopt(r))
         cvm_flow_undo(r, r->undoing);
     else
-        lease_lost(r);
+        lease_lost(r, NULL);
+}
+
+/* now is taken. */
+static void lease_go_on(struct registration *r, cvm_record_t *now)
+{
+    int64_t until_ms = cvm_wall_ms(r->cvm) + CVM_LEASE_MS;
+    r->changed[0] = r->certificate;
+    if (cvm_swap_take(r, now) || cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, until_ms) ||
+        (r->is_recorded && set_abandoned(r->certificate, "retiring", until_ms)))
+        lease_lost(r, NULL);
+    else
+        cvm_swap_start(r, r->is_recorded != 0, lease_kept);
 }
 
 static void lease_read(cvm_op_t *op)
 {
     struct registration *r = cvm_flow_of(op);
-    cvm_record_t *now = take_if_ours(r, op);
-    int64_t until_ms = cvm_wall_ms(r->cvm) + CVM_LEASE_MS;
-    r->changed[0] = r->certificate;
-    if (!now || cvm_swap_take(r, now) ||
-        cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, until_ms) ||
-        (r->is_recorded && set_abandoned(r->certificate, "retiring", until_ms)))
-        lease_lost(r);
-    else
-        cvm_swap_start(r, r->is_recorded != 0, lease_kept);
+    int32_t is_known = op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_NOT_FOUND;
+    cvm_record_t *now = cvm_op_take(op, 0);
+    if (is_ours(r, now)) {
+        lease_go_on(r, now);
+        return;
+    }
+    if (is_known)
+        lease_overtaken(r);
+    lease_lost(r, now);
+    cvm_record_free(now);
 }
 
 /* --- Release ---------------------------------------------------------------------------------- */
 
 static void released(cvm_op_t *op);
 
-/* By now its certificate is deleted; but what was to be taken over and isn't stays recorded. */
+/* By now its certificate is deleted; but what was to be taken over and isn't stays recorded. Where
+ * one may be that nobody knows of, the lease stays, with its key, and ends by itself. */
 void cvm_lease_release(struct registration *r)
 {
     uint32_t count = 0;
-    if (r->is_lease_lost || cvm_record_set_lease(r->wanted, NULL, 0, NULL, r->taken_over)) {
+    if (r->is_lease_lost || *r->unsettled_key ||
+        cvm_record_set_lease(r->wanted, NULL, 0, NULL, r->taken_over)) {
         cvm_flow_undo(r, -1);
         return;
     }

@@ -12,6 +12,18 @@
 
 #define RETRY_AFTER_S 5 /* when there is no room */
 
+void cvm_registration_forget(struct registration *r)
+{
+    cvm_record_t **records[] = {
+        &r->device, &r->wanted, &r->current, &r->certificate, &r->abandoned, &r->probe};
+    for (size_t i = 0; i < sizeof records / sizeof records[0]; i++) {
+        cvm_record_free(*records[i]);
+        *records[i] = NULL;
+    }
+    while (r->inherited_count)
+        cvm_record_free(r->inherited[--r->inherited_count]);
+}
+
 void cvm_registration_free(struct registration *r)
 {
     cvm_t *cvm = r->cvm;
@@ -24,11 +36,7 @@ void cvm_registration_free(struct registration *r)
     cvm_timer_free(r->deadline);
     cvm_op_clear(&r->op);
     cvm_request_free(r->request);
-    cvm_record_free(r->device);
-    cvm_record_free(r->wanted);
-    cvm_record_free(r->current);
-    cvm_record_free(r->certificate);
-    cvm_record_free(r->abandoned);
+    cvm_registration_forget(r);
     cvm_key_clear(&r->key);
     for (uint32_t i = 0; i < CVM_OUT_COUNT; i++)
         free(r->outs[i]);

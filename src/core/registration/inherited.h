@@ -1,0 +1,18 @@
+/* Certificates that another system made for a device: its thing leads to them, and no row. */
+#ifndef CVM_CORE_INHERITED_H
+#define CVM_CORE_INHERITED_H
+
+#include "call.h"
+
+/* 1 if the platform is to be asked: the device was registered, or has a thing, and neither rows nor
+ * a current certificate. */
+int32_t cvm_may_inherit(const cvm_t *cvm, const cvm_record_t *device, uint32_t row_count);
+/* Asks the platform what hangs on the device's thing. */
+void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, cvm_op_done done);
+/* Takes what it answered into list, of room for most, as rows of the device: the newest that is
+ * accepted as its current one, and first; others live on as retiring until they end. Those that are
+ * revoked are none any more. Their number, or -1 if there are more, one can't be read, or without
+ * memory. */
+int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **list, uint32_t most);
+
+#endif
