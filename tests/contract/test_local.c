@@ -1053,6 +1053,65 @@ static void devices_are_listed_in_pages(void **state)
     instance_end(cvm);
 }
 
+/* --- What is published ------------------------------------------------------------------------ */
+
+/* The first time it fails, which leaves a mark. */
+static const char *failing_command(void)
+{
+    static char command[256];
+    (void)snprintf(command, sizeof command,
+        "cd '%s' && if test -e failed; then touch done; else touch failed; exit 1; fi",
+        harness_folder());
+    return command;
+}
+
+/* The broker did not hear of it: by the next look (an eighth of its validity) it does, though
+ * nothing has changed, and no new one is due before half of that is over. */
+static void a_crl_that_was_not_handed_over_is_handed_over_later(void **state)
+{
+    char done[128];
+    (void)state;
+    cvm_t *cvm = start();
+    assert_string_equal(device_add(cvm, UID), "ok");
+    expect(cvm, NULL, "ok");
+    instance_end(cvm);
+    char platform[128];
+    (void)snprintf(platform, sizeof platform, "local:%s/ca", harness_folder());
+    const struct setting settings[] = {{"role", "server"}, {"platform", platform},
+        {"ca.crl_validity", "40s"}, {"ca.crl_command", failing_command()}, {NULL, NULL}};
+    (void)snprintf(done, sizeof done, "%s/done", harness_folder());
+    cvm = instance_start(settings);
+    int is_done = 0;
+    for (int i = 0; i < 150 && !is_done; i++) {
+        turn_for(100);
+        is_done = access(done, F_OK) == 0;
+    }
+    assert_true(is_done);
+    instance_end(cvm);
+}
+
+/* Of issuers whose key is not here so many are told. */
+static void issuers_that_are_told_are_bounded(void **state)
+{
+    static char text[1 << 16];
+    uint32_t count = 0;
+    (void)state;
+    cvm_t *cvm = start();
+    assert_string_equal(device_add(cvm, UID), "ok");
+    expect(cvm, NULL, "ok");
+    for (int i = 0; i < 12; i++)
+        sql("INSERT INTO certificates (certificate_id, device_uid, state, serial, issuer, "
+            "not_after,"
+            " reason) VALUES ('F%d', 'F%d', 'revoked', '0%d', '%02x', 4000000000000, 'superseded')",
+            i, i, i, i + 16);
+    assert_string_equal(device_revoke(cvm, UID, NULL), "ok");
+    (void)cvm_metrics(cvm, text, sizeof text);
+    for (const char *at = text; (at = strstr(at, "\ncvm_crl_unsigned_rows{")); at++)
+        count++;
+    assert_int_equal(count, 8);
+    instance_end(cvm);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
@@ -1087,6 +1146,8 @@ int main(void)
         TEST(each_accepted_call_completes_once),
         TEST(a_batch_is_imported),
         TEST(devices_are_listed_in_pages),
+        TEST(a_crl_that_was_not_handed_over_is_handed_over_later),
+        TEST(issuers_that_are_told_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
