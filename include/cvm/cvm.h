@@ -266,6 +266,11 @@ CVM_API cvm_error_t *cvm_reload(cvm_t *cvm, cvm_done_cb callback, void *user_dat
  *  what works with the instance's memory can't be left behind. Connections end by their own
  *  timeouts. A second call is refused as "conflict". */
 CVM_API cvm_error_t *cvm_stop(cvm_t *cvm, cvm_done_cb callback, void *user_data);
+/** Calls back once nothing runs any more: no registration (those that nobody waits for go on until
+ * they are recorded or undone), no pass, no operation of a backend. From then on until the next
+ * call of the library the process may be frozen, as a Lambda is. Timers don't count: they begin
+ * something anew. @return refused: "conflict" once it stops */
+CVM_API cvm_error_t *cvm_settle(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /** Frees an instance, which must not be used any more. One that still runs is stopped first. With a
  *  loop of its own that is done inside this call; called from a callback, it is done when the turn
  *  ends (cvm_run() and cvm_process() return when it is gone); called from another thread than the
@@ -460,6 +465,22 @@ CVM_API cvm_error_t *cvm_reconcile(cvm_t *cvm, cvm_done_cb callback, void *user_
  *  Error "not_carried_out". */
 CVM_API cvm_error_t *cvm_device_reconcile(
     cvm_t *cvm, const char *uid, cvm_done_cb callback, void *user_data);
+/** Called once with how much is due: leases whose owners are gone, certificates to retire,
+ * suspensions to put into effect. */
+typedef void (*cvm_due_cb)(void *user_data, const cvm_error_t *error, uint64_t leases,
+    uint64_t retirements, uint64_t suspensions);
+/** Counts what cvm_reconcile() would carry out; changes nothing. */
+CVM_API cvm_error_t *cvm_due(cvm_t *cvm, cvm_due_cb callback, void *user_data);
+/** Called once with how many certificates were found. */
+typedef void (*cvm_found_cb)(void *user_data, const cvm_error_t *error, uint64_t found);
+/** Asks the platform of each device which certificates hang on its thing, and writes down those
+ * that no row knows, since another system made them: from then on they are suspended and revoked
+ * with their device. It takes a call of the platform for each device that is, or was, registered.
+ *  @param dry_run  1: only counts them
+ *  Errors: "conflict" where the store has them all (a local platform); the first of those that
+ *  devices had, the others having been looked at all the same. */
+CVM_API cvm_error_t *cvm_find_unknown(
+    cvm_t *cvm, int32_t dry_run, cvm_found_cb callback, void *user_data);
 
 /** Who acts by this instance, for each line of the audit from now on: a user's name, its number,
  * and what he has called. Copied; NULL leaves one out. On the loop. */

@@ -122,6 +122,7 @@ int32_t cli_ca(int argc, char **argv);
 int32_t cli_backup(int argc, char **argv);
 int32_t cli_restore(int argc, char **argv);
 int32_t cli_store_verb(int argc, char **argv);
+int32_t cli_reconcile(int argc, char **argv);
 int32_t cli_config(int argc, char **argv);
 int32_t cli_version(int argc, char **argv);
 

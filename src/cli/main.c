@@ -17,12 +17,14 @@ struct verb {
 static const struct verb VERBS[] = {
     {"init", cli_init, 0, "make an instance in a new folder: store, CA, server and broker files"},
     {"serve", cli_serve, 0, "run the server"},
-    {"device", cli_device, 1, "import, add, show, list, enable, disable, reset, revoke, remove"},
+    {"device", cli_device, 1,
+        "import, add, show, find, list, enable, disable, reset, revoke, remove"},
     {"token", cli_token, 0, "compute a device's registration token from a shared secret"},
     {"ca", cli_ca, 1, "show the CA, write its CRL, certify a server"},
     {"backup", cli_backup, 0, "copy the file store while the server runs"},
     {"restore", cli_restore, 0, "put a backup of the file store in place"},
     {"store", cli_store_verb, 1, "look for damage; accept the clock after one that was ahead"},
+    {"reconcile", cli_reconcile, 0, "carry out now what is due"},
     {"config", cli_config, 0, "every property with type, default, range and help"},
     {"version", cli_version, 0, "the version"},
 };
@@ -32,7 +34,7 @@ static void print_usage(FILE *out)
 {
     (void)fputs("cvm: a certificate vending machine for IoT fleets\n\n", out);
     for (size_t i = 0; i < VERB_COUNT; i++)
-        (void)fprintf(out, "  cvm %-8s %s\n", VERBS[i].name, VERBS[i].help);
+        (void)fprintf(out, "  cvm %-9s %s\n", VERBS[i].name, VERBS[i].help);
     (void)fputs("\n`cvm VERB --help` says more.\n"
                 "\n"
                 "Exit codes are sysexits.h's:\n"

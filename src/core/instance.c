@@ -276,6 +276,7 @@ void cvm_hold(cvm_t *cvm)
 static void close_loop(struct cvm_mail *mail)
 {
     cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, closing);
+    cvm_settle_tell(cvm);
     deliver_logs_on(cvm, NULL); /* what was sent before is opened in this turn still */
     cvm_loop_close(cvm->loop, loop_closed, cvm);
 }
@@ -362,7 +363,10 @@ static void stop_takes_long(void *argument)
 
 void cvm_release(cvm_t *cvm)
 {
-    if (--cvm->running == 0 && cvm->state == STATE_STOPPING)
+    if (--cvm->running)
+        return;
+    cvm_settle_soon(cvm);
+    if (cvm->state == STATE_STOPPING)
         close_next(cvm);
 }
 

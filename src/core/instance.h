@@ -54,7 +54,9 @@ struct cvm_s {
     int32_t is_shut;           /* nothing more can be posted by others */
     int32_t is_freed;          /* by the caller: goes when it has ended */
     int32_t has_ended;         /* the thread that ran it is done with it */
-    struct cvm_mail binding, starting, closing, freeing;
+    struct cvm_mail binding, starting, closing, freeing, settled;
+    struct cvm_settling *settling; /* who waits until nothing runs; instance/settle.c */
+    int32_t is_settle_posted;
     struct cvm_threads *threads, *key_makers; /* the backends'; for RSA keys */
     cvm_conf_t *conf;
     struct cvm_log *log, *audit;
@@ -112,6 +114,10 @@ void cvm_release(cvm_t *cvm);
  * 0, or -1 without memory, 1 if the instance has ended. */
 int32_t cvm_instance_post(
     cvm_t *cvm, void (*function)(void *argument), void *argument, int32_t is_own);
+
+/* instance/settle.c: nothing runs, as it seems; and tells all who wait for that. */
+void cvm_settle_soon(cvm_t *cvm);
+void cvm_settle_tell(cvm_t *cvm);
 
 /* listeners.c. Each transport that is drained is held until then; close is for drained ones. */
 void cvm_listeners_drain(cvm_t *cvm);

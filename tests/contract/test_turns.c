@@ -67,6 +67,25 @@ static void on_batch(void *user_data, const cvm_error_t *error, cvm_batch_t *wri
     called++;
 }
 
+static void on_due(void *user_data, const cvm_error_t *error, uint64_t leases, uint64_t retirements,
+    uint64_t suspensions)
+{
+    (void)user_data;
+    (void)error;
+    (void)leases;
+    (void)retirements;
+    (void)suspensions;
+    called++;
+}
+
+static void on_unknown(void *user_data, const cvm_error_t *error, uint64_t found)
+{
+    (void)user_data;
+    (void)error;
+    (void)found;
+    called++;
+}
+
 static void on_post(void *argument)
 {
     (void)argument;
@@ -159,6 +178,9 @@ static const char *call_as_its_thread(cvm_t *cvm, const char *name)
     EXPECT(name, cvm_device_revoke(cvm, "D", NULL, on_done, NULL));
     EXPECT(name, cvm_device_remove(cvm, "D", 1, on_done, NULL));
     EXPECT(name, cvm_reconcile(cvm, on_done, NULL));
+    EXPECT(name, cvm_due(cvm, on_due, NULL));
+    EXPECT(name, cvm_find_unknown(cvm, 1, on_unknown, NULL));
+    EXPECT(name, cvm_settle(cvm, on_done, NULL));
     EXPECT(name, cvm_device_reconcile(cvm, "D", on_done, NULL));
     EXPECT(name, cvm_set_actor(cvm, "user", "1", "command"));
     EXPECT(name, cvm_audit_event(cvm, "event", NAMES, VALUES, 1));
@@ -249,6 +271,9 @@ static const char *leave_out_of_instances(cvm_t *cvm)
     EXPECT(NAME, cvm_device_remove(cvm, NULL, 1, on_done, NULL));
     EXPECT(NAME, cvm_device_remove(cvm, "D", 1, NULL, NULL));
     EXPECT(NAME, cvm_reconcile(cvm, NULL, NULL));
+    EXPECT(NAME, cvm_due(cvm, NULL, NULL));
+    EXPECT(NAME, cvm_find_unknown(cvm, 1, NULL, NULL));
+    EXPECT(NAME, cvm_settle(cvm, NULL, NULL));
     EXPECT(NAME, cvm_device_reconcile(cvm, NULL, on_done, NULL));
     EXPECT(NAME, cvm_audit_event(cvm, NULL, NAMES, VALUES, 1));
     EXPECT(NAME, cvm_audit_event(cvm, "event", NULL, VALUES, 1));

@@ -100,6 +100,23 @@ def test_a_setting_without_a_value_is_one_error(instance, verb, setting):
     assert "name=value" in said and f"'{setting}'" in said
 
 
+def test_what_is_due_is_counted_then_carried_out(tmp_path):
+    instance = registered(tmp_path)
+    on(instance, "device", "disable", "DEVICE002")
+    with sqlite3.connect(instance.conf.parent / "devices.db") as db:  # as another server left it
+        db.execute("UPDATE certificates SET state = 'retiring', revoke_after = 0, reason = 'superseded'"
+                   " WHERE device_uid = 'DEVICE001'")
+        db.execute("UPDATE devices SET is_suspended = 0 WHERE device_uid = 'DEVICE002'")
+    for _ in range(2):
+        said = on(instance, "reconcile", "--dry-run").stdout
+        assert said == "due: 1 retirements, 1 suspensions, 0 leases\n"
+    assert json.loads(on(instance, "reconcile", "--json").stdout) == {
+        "dry_run": False, "retirements": 1, "suspensions": 1, "leases": 0}
+    assert [row["state"] for row in instance.show("DEVICE001")["certificates"]] == ["revoked"]
+    assert on(instance, "reconcile").stdout == "carried out: 0 retirements, 0 suspensions, 0 leases\n"
+    assert "no certificates beside those in the store" in one_line(on(instance, "reconcile", "--full", code=77).stderr)
+
+
 def test_whose_it_is(tmp_path):
     instance = registered(tmp_path)
     shown = instance.show("DEVICE002")

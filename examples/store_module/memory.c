@@ -1,0 +1,313 @@
+/*
+ * A store in memory, on cvm/plugin.h alone: the least that a store is. Built outside of libcvm's
+ * tree:
+ *
+ *     cc -std=c11 -shared -fPIC memory.c -o memory.so
+ *     cvm serve -c cvm.conf --set module=$PWD/memory.so --set store=memory:
+ *
+ * All that it does is done at once, on the loop, so it needs neither threads nor locks. It forgets
+ * everything when it is closed: it is for tests, and to begin from.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <cvm/plugin.h>
+
+struct row { /* a device, a certificate, or a value (whose name and text are a record's id and pem)
+              */
+    struct row *next;
+    cvm_record_kind_t kind;
+    cvm_record_t *record;
+};
+
+struct store {
+    const cvm_host_t *host;
+    struct row *rows;
+    int64_t last; /* revision or version that was given out */
+};
+
+#define ID 0 /* the first field of each kind: device_uid, certificate_id */
+
+static struct row **find(struct store *store, cvm_record_kind_t kind, const char *id)
+{
+    struct row **link = &store->rows;
+    while (
+        *link && ((*link)->kind != kind || strcmp(store->host->text((*link)->record, ID), id) != 0))
+        link = &(*link)->next;
+    return link;
+}
+
+/* Puts a copy in the place of the row with its id, or at the end. NULL without memory. */
+static struct row *put(struct store *store, cvm_record_kind_t kind, const cvm_record_t *record)
+{
+    struct row **link = find(store, kind, store->host->text(record, ID)), *row = *link;
+    cvm_record_t *copy = store->host->record_copy(record);
+    if (!copy || (!row && !(row = calloc(1, sizeof *row)))) {
+        store->host->record_free(copy);
+        return NULL;
+    }
+    store->host->record_free(row->record);
+    row->record = copy;
+    row->kind = kind;
+    return *link = row;
+}
+
+static void take_out(struct store *store, struct row **link)
+{
+    struct row *row = *link;
+    *link = row->next;
+    store->host->record_free(row->record);
+    free(row);
+}
+
+/* Puts a device with a revision of its own. */
+static cvm_answer_t put_device(struct store *store, const cvm_record_t *device, int64_t revision)
+{
+    struct row *row = put(store, CVM_RECORD_DEVICE, device);
+    if (!row || store->host->set_number(row->record, CVM_D_REVISION, revision))
+        return CVM_ANSWER_UNAVAILABLE;
+    return CVM_ANSWER_OK;
+}
+
+/* --- The verbs -------------------------------------------------------------------------------- */
+
+static void get(void *self, cvm_op_t *op, const char *device_uid)
+{
+    struct store *store = self;
+    const struct row *row = *find(store, CVM_RECORD_DEVICE, device_uid);
+    int32_t failed = row && store->host->op_add_record(op, store->host->record_copy(row->record));
+    store->host->complete(op,
+        failed ? CVM_ANSWER_UNAVAILABLE
+        : row  ? CVM_ANSWER_OK
+               : CVM_ANSWER_NOT_FOUND,
+        NULL);
+}
+
+/* The device's row decides; a certificate that is revoked stays so. */
+static cvm_answer_t change(struct store *store, const cvm_change_t *change, int removes)
+{
+    const cvm_host_t *host = store->host;
+    const cvm_record_t *subject = change->as_read ? change->as_read : change->wanted;
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    uint32_t written = 0;
+    if (subject) {
+        struct row **link = find(store, CVM_RECORD_DEVICE, host->text(subject, CVM_D_DEVICE_UID));
+        int64_t revision = *link ? host->number((*link)->record, CVM_D_REVISION) : 0;
+        if (revision != (change->as_read ? host->number(change->as_read, CVM_D_REVISION) : 0))
+            return CVM_ANSWER_CONFLICT;
+        if (removes)
+            take_out(store, link);
+        else
+            answer = put_device(store, change->wanted, revision ? revision + 1 : ++store->last);
+    }
+    for (uint32_t i = 0; i < change->certificate_count && answer == CVM_ANSWER_OK; i++) {
+        const cvm_record_t *certificate = change->certificates[i];
+        const struct row *row =
+            *find(store, CVM_RECORD_CERTIFICATE, host->text(certificate, CVM_C_CERTIFICATE_ID));
+        if (row && strcmp(host->text(row->record, CVM_C_STATE), "revoked") == 0)
+            continue;
+        written++;
+        if (!put(store, CVM_RECORD_CERTIFICATE, certificate))
+            answer = CVM_ANSWER_UNKNOWN;
+    }
+    return answer == CVM_ANSWER_OK && !subject && !written ? CVM_ANSWER_NOT_FOUND : answer;
+}
+
+static void swap(void *self, cvm_op_t *op, const cvm_change_t *wanted)
+{
+    struct store *store = self;
+    store->host->complete(op, change(store, wanted, 0), NULL);
+}
+
+static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *wanted)
+{
+    struct store *store = self;
+    store->host->complete(op, change(store, wanted, 1), NULL);
+}
+
+/* Is the row what a scan looks for? */
+static int is_sought(struct store *store, const struct row *row, cvm_scan_t what, int64_t before_ms)
+{
+    const cvm_host_t *host = store->host;
+    const cvm_record_t *record = row->record;
+    const char *state = row->kind == CVM_RECORD_CERTIFICATE ? host->text(record, CVM_C_STATE) : "";
+    int is_due =
+        strcmp(state, "retiring") == 0 && host->number(record, CVM_C_REVOKE_AFTER) <= before_ms;
+    int lives = strcmp(state, "current") == 0 || strcmp(state, "retiring") == 0;
+    if (row->kind == CVM_RECORD_DEVICE)
+        return what == CVM_SCAN_DEVICES ||
+               (what == CVM_SCAN_UNSUSPENDED && *host->text(record, CVM_D_CERTIFICATE_ID) &&
+                   host->number(record, CVM_D_IS_SUSPENDED) ==
+                       host->number(record, CVM_D_IS_ENABLED)) ||
+               (what == CVM_SCAN_ENDED_LEASES &&
+                   host->number(record, CVM_D_LEASE_UNTIL) <= before_ms &&
+                   (*host->text(record, CVM_D_LEASE_OWNER) ||
+                       *host->text(record, CVM_D_LEASE_CERTIFICATE_ID)));
+    if (what == CVM_SCAN_SUSPENDED && lives) {
+        const struct row *device =
+            *find(store, CVM_RECORD_DEVICE, host->text(record, CVM_C_DEVICE_UID));
+        return device && !host->number(device->record, CVM_D_IS_ENABLED);
+    }
+    return what == CVM_SCAN_CERTIFICATES || (what == CVM_SCAN_DUE && is_due) ||
+           (what == CVM_SCAN_REVOKED && (is_due || strcmp(state, "revoked") == 0) &&
+               host->number(record, CVM_C_NOT_AFTER) > before_ms);
+}
+
+/* All on one page: the host takes what it gets. */
+static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
+    uint32_t limit)
+{
+    struct store *store = self;
+    int32_t failed = 0;
+    (void)cursor;
+    (void)limit;
+    for (const struct row *row = store->rows; row && !failed; row = row->next)
+        if (row->kind != CVM_RECORD_VALUE && is_sought(store, row, what, before_ms))
+            failed = store->host->op_add_record(op, store->host->record_copy(row->record));
+    store->host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
+}
+
+static void get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
+{
+    struct store *store = self;
+    int32_t failed = 0;
+    for (const struct row *row = store->rows; row && limit && !failed; row = row->next) {
+        if (row->kind != CVM_RECORD_CERTIFICATE ||
+            strcmp(store->host->text(row->record, CVM_C_DEVICE_UID), device_uid) != 0)
+            continue;
+        failed = store->host->op_add_record(op, store->host->record_copy(row->record));
+        limit--;
+    }
+    store->host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
+}
+
+static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
+{
+    struct store *store = self;
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    for (uint32_t i = 0; i < loading->count && answer == CVM_ANSWER_OK; i++) {
+        const cvm_record_t *device = loading->devices[i];
+        int is_there =
+            *find(store, CVM_RECORD_DEVICE, store->host->text(device, CVM_D_DEVICE_UID)) != NULL;
+        int64_t revision = store->host->number(device, CVM_D_REVISION);
+        loading->rows[i] = is_there ? CVM_LOAD_CONFLICT : CVM_LOAD_INSERTED;
+        if (!is_there)
+            answer = put_device(store, device, revision ? revision : ++store->last);
+    }
+    for (uint32_t i = 0; i < loading->certificate_count && answer == CVM_ANSWER_OK; i++)
+        if (!put(store, CVM_RECORD_CERTIFICATE, loading->certificates[i]))
+            answer = CVM_ANSWER_UNAVAILABLE;
+    store->host->complete(op, answer, NULL);
+}
+
+/* --- Values ----------------------------------------------------------------------------------- */
+
+/* A certificate's record has room for a value: its name is the id, its text the PEM, its version
+ * not_after. */
+static void meta_get(void *self, cvm_op_t *op, const char *name)
+{
+    struct store *store = self;
+    const struct row *row = *find(store, CVM_RECORD_VALUE, name);
+    if (row &&
+        (store->host->op_set_text(op, CVM_OUT_VALUE, store->host->text(row->record, CVM_C_PEM)) ||
+            store->host->op_set_number(
+                op, CVM_OUT_VERSION, store->host->number(row->record, CVM_C_NOT_AFTER))))
+        store->host->complete(op, CVM_ANSWER_UNAVAILABLE, NULL);
+    else
+        store->host->complete(op, row ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND, NULL);
+}
+
+static cvm_answer_t put_value(
+    struct store *store, const char *name, const char *wanted, int64_t version)
+{
+    const cvm_host_t *host = store->host;
+    cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
+    int failed = !record || host->set_text(record, CVM_C_CERTIFICATE_ID, name) ||
+                 host->set_text(record, CVM_C_PEM, wanted) ||
+                 host->set_number(record, CVM_C_NOT_AFTER, version) ||
+                 !put(store, CVM_RECORD_VALUE, record);
+    host->record_free(record);
+    return failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK;
+}
+
+static void meta_put(
+    void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
+{
+    struct store *store = self;
+    struct row **link = find(store, CVM_RECORD_VALUE, name);
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    if (version != (*link ? store->host->number((*link)->record, CVM_C_NOT_AFTER) : 0))
+        answer = CVM_ANSWER_CONFLICT;
+    else if (wanted)
+        answer = put_value(store, name, wanted, ++store->last);
+    else if (*link)
+        take_out(store, link);
+    (void)store->host->op_set_number(op, CVM_OUT_VERSION, store->last);
+    store->host->complete(op, answer, NULL);
+}
+
+/* --- Life ------------------------------------------------------------------------------------- */
+
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **result, char *error, size_t error_size)
+{
+    struct store *store = calloc(1, sizeof *store);
+    (void)user_data;
+    (void)location;
+    if (!store) {
+        strncpy(error, "out of memory", error_size);
+        return CVM_ANSWER_INVALID;
+    }
+    store->host = host;
+    store->last = host->now_ms(context); /* as good as random: nothing outlives the process */
+    *result = store;
+    return CVM_ANSWER_OK;
+}
+
+static void open_store(void *self, cvm_op_t *op, uint32_t how)
+{
+    (void)how;
+    ((struct store *)self)->host->complete(op, CVM_ANSWER_OK, NULL);
+}
+
+static void be_fine(void *self, cvm_op_t *op)
+{
+    ((struct store *)self)->host->complete(op, CVM_ANSWER_OK, NULL);
+}
+
+static void destroy(void *self)
+{
+    struct store *store = self;
+    while (store->rows)
+        take_out(store, &store->rows);
+    free(store);
+}
+
+static const cvm_store_ops_t MEMORY = {
+    .size = sizeof(cvm_store_ops_t),
+    .device_fields = CVM_DEVICE_FIELD_COUNT,
+    .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
+    .create = create,
+    .open = open_store,
+    .ready = be_fine,
+    .get = get,
+    .swap = swap,
+    .get_certificates = get_certificates,
+    .scan = scan,
+    .load = load,
+    .meta_get = meta_get,
+    .meta_put = meta_put,
+    .remove = remove_device,
+    .close = be_fine,
+    .destroy = destroy,
+};
+
+/* Also to be handed to cvm_conf_add_plugin(), by a program that has this file in it. */
+int32_t memory_plugin(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
+
+int32_t memory_plugin(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
+{
+    return host->add_store(registry, "memory", &MEMORY, user_data, NULL, 0);
+}
+
+CVM_MODULE(memory_plugin);

@@ -1,0 +1,295 @@
+/* What `cvm reconcile` wants to know beside a pass: how much is due, and which certificates hang on
+ * devices' things that no row knows. The whole store is gone through, a page at a time. */
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "audit.h"
+#include "base/at_exit.h"
+#include "call.h"
+#include "due.h"
+#include "entry.h"
+#include "instance.h"
+#include "record.h"
+#include "registration/inherited.h"
+
+#define PAGE 256
+
+/* --- How much is due -------------------------------------------------------------------------- */
+
+struct counting {
+    cvm_op_t op;
+    uint32_t kind;
+    uint64_t counts[DUE_KIND_COUNT];
+    char cursor[CVM_CURSOR_SIZE];
+    cvm_due_cb callback;
+    void *user_data;
+};
+
+static void count_next(cvm_t *cvm, struct counting *counting);
+
+static void count_finish(struct counting *counting, cvm_error_t *error)
+{
+    const uint64_t *counts = counting->counts;
+    CVM_CALL_OUT(counting->callback(counting->user_data, error, counts[DUE_LEASE],
+        counts[DUE_RETIREMENT], counts[DUE_SUSPENSION]));
+    cvm_error_free(error);
+    cvm_op_clear(&counting->op);
+    free(counting);
+}
+
+/* A scan that goes round would be counted for ever. 1 if there is another page. */
+static int32_t take_cursor(const cvm_op_t *op, char cursor[CVM_CURSOR_SIZE])
+{
+    const char *next = op->outs[CVM_OUT_CURSOR];
+    int32_t has_more = next && strcmp(next, cursor) != 0;
+    (void)snprintf(cursor, CVM_CURSOR_SIZE, "%s", has_more ? next : "");
+    return has_more;
+}
+
+static void counted(cvm_op_t *op)
+{
+    struct counting *counting = CVM_CONTAINER(op, struct counting, op);
+    if (op->answer != CVM_ANSWER_OK) {
+        count_finish(counting, cvm_op_error(op));
+        return;
+    }
+    counting->counts[counting->kind] += op->record_count;
+    counting->kind += !take_cursor(op, counting->cursor);
+    count_next(op->cvm, counting);
+}
+
+static void count_next(cvm_t *cvm, struct counting *counting)
+{
+    while (counting->kind < DUE_KIND_COUNT && CVM_DUE_KINDS[counting->kind].is_outside &&
+           !cvm_is_outside(cvm))
+        counting->kind++;
+    if (counting->kind == DUE_KIND_COUNT) {
+        count_finish(counting, NULL);
+        return;
+    }
+    const struct cvm_due_kind *kind = &CVM_DUE_KINDS[counting->kind];
+    cvm_store_scan(cvm, &counting->op, kind->scan, counting->cursor,
+        cvm_wall_ms(cvm) - kind->grace_ms, PAGE, counted);
+}
+
+cvm_error_t *cvm_due(cvm_t *cvm, cvm_due_cb callback, void *user_data)
+{
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (!error)
+        error = cvm_check_ready(cvm);
+    if (error)
+        return error;
+    struct counting *counting = calloc(1, sizeof *counting);
+    if (!counting)
+        return cvm_error_out_of_memory();
+    counting->callback = callback;
+    counting->user_data = user_data;
+    count_next(cvm, counting);
+    return NULL;
+}
+
+/* --- What no row knows ------------------------------------------------------------------------ */
+
+struct walk {
+    cvm_op_t op;
+    cvm_t *cvm;
+    cvm_found_cb callback;
+    void *user_data;
+    int32_t dry_run, has_more;
+    char cursor[CVM_CURSOR_SIZE];
+    cvm_record_t *page[PAGE]; /* devices; NULL once they were seen */
+    uint32_t count, at;
+    char known[CVM_MOST_CERTIFICATES][65]; /* certificates of the device that is looked at */
+    uint32_t known_count;
+    cvm_record_t *found[CVM_MOST_CERTIFICATES], *wanted;
+    const cvm_record_t *changed[CVM_MOST_CERTIFICATES];
+    uint32_t found_count, changed_count;
+    cvm_change_t change;
+    uint64_t total;
+    cvm_error_t *error; /* the first: others are looked at all the same */
+};
+
+static void walk_device(struct walk *walk);
+
+static void walk_finish(struct walk *walk, cvm_error_t *error)
+{
+    if (!walk->error)
+        walk->error = error;
+    else
+        cvm_error_free(error);
+    CVM_CALL_OUT(walk->callback(walk->user_data, walk->error, walk->total));
+    cvm_error_free(walk->error);
+    for (uint32_t i = 0; i < walk->count; i++)
+        cvm_record_free(walk->page[i]);
+    cvm_op_clear(&walk->op);
+    free(walk);
+}
+
+static void walk_forget(struct walk *walk)
+{
+    while (walk->found_count)
+        cvm_record_free(walk->found[--walk->found_count]);
+    cvm_record_free(walk->wanted);
+    walk->wanted = NULL;
+    walk->known_count = walk->changed_count = 0;
+    cvm_record_free(walk->page[walk->at]);
+    walk->page[walk->at++] = NULL;
+}
+
+/* On to the next device; what failed of this one is told at the end. */
+static void walk_on(struct walk *walk, cvm_error_t *error)
+{
+    if (error && !walk->error)
+        walk->error = cvm_error_new(error->reason, "%s: %s",
+            cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), cvm_error_text(error));
+    cvm_error_free(error);
+    walk_forget(walk);
+    walk_device(walk);
+}
+
+static void walk_written(cvm_op_t *op)
+{
+    struct walk *walk = CVM_CONTAINER(op, struct walk, op);
+    if (op->answer == CVM_ANSWER_OK) {
+        walk->total += walk->changed_count;
+        cvm_audit(walk->cvm, "certificates_found",
+            cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), NULL, NULL, NULL,
+            "made by another system, and hung on its thing");
+    }
+    walk_on(walk, cvm_op_error(op));
+}
+
+static int32_t walk_knows(const struct walk *walk, const cvm_record_t *certificate)
+{
+    for (uint32_t i = 0; i < walk->known_count; i++)
+        if (strcmp(walk->known[i], cvm_record_text(certificate, CVM_C_CERTIFICATE_ID)) == 0)
+            return 1;
+    return 0;
+}
+
+/* A device that has a current certificate keeps it: what is found beside it lives on until it ends.
+ * 0, or -1 without memory. */
+static int32_t walk_collect(struct walk *walk)
+{
+    int32_t failed = 0;
+    const cvm_record_t *device = walk->page[walk->at];
+    int32_t has_current = *cvm_record_text(device, CVM_D_CERTIFICATE_ID) != 0;
+    walk->wanted = cvm_record_copy(device);
+    for (uint32_t i = 0; i < walk->found_count && !failed; i++) {
+        cvm_record_t *found = walk->found[i];
+        if (walk_knows(walk, found))
+            continue;
+        int32_t is_current = cvm_record_is_state(found, "current");
+        if (is_current && has_current)
+            failed = cvm_record_set_state(
+                found, "retiring", "superseded", cvm_record_number(found, CVM_C_NOT_AFTER));
+        else if (is_current)
+            failed = cvm_record_set_text(
+                walk->wanted, CVM_D_CERTIFICATE_ID, cvm_record_text(found, CVM_C_CERTIFICATE_ID));
+        walk->changed[walk->changed_count++] = found;
+    }
+    return failed || !walk->wanted ? -1 : 0;
+}
+
+static void walk_found(cvm_op_t *op)
+{
+    struct walk *walk = CVM_CONTAINER(op, struct walk, op);
+    const char *uid = cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID);
+    if (op->answer != CVM_ANSWER_OK) {
+        walk_on(walk, op->answer == CVM_ANSWER_NOT_FOUND ? NULL : cvm_op_error(op));
+        return;
+    }
+    int32_t count = cvm_inherit_take(op, uid, walk->found, CVM_MOST_CERTIFICATES);
+    walk->found_count = count < 0 ? 0 : (uint32_t)count;
+    if (count < 0) {
+        walk_on(walk, cvm_error_new(REASON_platform_error,
+                          "what hangs on its thing can't be read, or is too much"));
+    } else if (walk_collect(walk)) {
+        walk_on(walk, cvm_error_out_of_memory());
+    } else if (!walk->changed_count || walk->dry_run) {
+        walk->total += walk->changed_count;
+        walk_on(walk, NULL);
+    } else {
+        walk->change =
+            cvm_change_of(walk->page[walk->at], walk->wanted, walk->changed, walk->changed_count);
+        cvm_store_swap(walk->cvm, op, &walk->change, walk_written);
+    }
+}
+
+static void walk_got_rows(cvm_op_t *op)
+{
+    struct walk *walk = CVM_CONTAINER(op, struct walk, op);
+    if (op->answer != CVM_ANSWER_OK) {
+        walk_on(walk, cvm_op_error(op));
+        return;
+    }
+    for (uint32_t i = 0; i < op->record_count && i < CVM_MOST_CERTIFICATES; i++)
+        (void)snprintf(walk->known[walk->known_count++], sizeof walk->known[0], "%s",
+            cvm_record_text(op->records[i], CVM_C_CERTIFICATE_ID));
+    cvm_inherit_ask(walk->cvm, op, walk->page[walk->at], walk_found);
+}
+
+static void walk_scanned(cvm_op_t *op)
+{
+    struct walk *walk = CVM_CONTAINER(op, struct walk, op);
+    if (op->answer != CVM_ANSWER_OK) {
+        walk_finish(walk, cvm_op_error(op));
+        return;
+    }
+    walk->at = walk->count = 0;
+    for (uint32_t i = 0; i < op->record_count && i < PAGE; i++)
+        walk->page[walk->count++] = cvm_op_take(op, i);
+    walk->has_more = take_cursor(op, walk->cursor);
+    walk_device(walk);
+}
+
+static void walk_scan(struct walk *walk)
+{
+    cvm_store_scan(walk->cvm, &walk->op, CVM_SCAN_DEVICES, walk->cursor, 0, PAGE, walk_scanned);
+}
+
+static int32_t walk_has_thing(const cvm_record_t *device)
+{
+    return cvm_record_number(device, CVM_D_IS_REGISTERED) ||
+           *cvm_record_text(device, CVM_D_THING_NAME);
+}
+
+/* The next device that may have any. */
+static void walk_device(struct walk *walk)
+{
+    while (walk->at < walk->count && !walk_has_thing(walk->page[walk->at]))
+        walk_forget(walk);
+    if (!cvm_is_started(walk->cvm))
+        walk_finish(walk, cvm_error_new(REASON_unknown, "the instance stops"));
+    else if (walk->at < walk->count)
+        cvm_store_get_certificates(walk->cvm, &walk->op,
+            cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), CVM_MOST_CERTIFICATES,
+            walk_got_rows);
+    else if (walk->has_more)
+        walk_scan(walk);
+    else
+        walk_finish(walk, NULL);
+}
+
+cvm_error_t *cvm_find_unknown(cvm_t *cvm, int32_t dry_run, cvm_found_cb callback, void *user_data)
+{
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (!error)
+        error = cvm_check_ready(cvm);
+    if (error)
+        return error;
+    if (!cvm->platform.find_certificates)
+        return cvm_error_new(REASON_conflict,
+            "on this platform there are no certificates beside those in the store");
+    struct walk *walk = calloc(1, sizeof *walk);
+    if (!walk)
+        return cvm_error_out_of_memory();
+    walk->cvm = cvm;
+    walk->dry_run = dry_run;
+    walk->callback = callback;
+    walk->user_data = user_data;
+    walk_scan(walk);
+    return NULL;
+}
