@@ -331,8 +331,11 @@ CVM_API void cvm_request_free(cvm_request_t *request);
 CVM_API cvm_error_t *cvm_request_set_uid(cvm_request_t *request, const char *uid);
 /** The registration token: 1 to 256 printable ASCII characters without ":". */
 CVM_API cvm_error_t *cvm_request_set_token(cvm_request_t *request, const char *token);
-/** A PKCS#10 request in PEM; without one, the server makes the key. */
-CVM_API cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const char *pem);
+/** A PKCS#10 request of length bytes, PEM or DER; without one, the server makes the key. */
+CVM_API cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const void *csr, size_t length);
+/** Which formats the caller reads: an Accept field (RFC 9110 §12.5.1). cvm_handle() renders the
+ * first of them that it knows, or else answers in the request's own. */
+CVM_API cvm_error_t *cvm_request_set_accept(cvm_request_t *request, const char *accept);
 /** The peer's address without port, as text: limits count by it, logs and audit name it. */
 CVM_API cvm_error_t *cvm_request_set_peer(cvm_request_t *request, const char *address);
 /** What the request came over, a metric's label: "http", "coap", "api" (the default). */
@@ -377,6 +380,9 @@ CVM_API const char *cvm_result_endpoint(const cvm_result_t *result);
 CVM_API const char *cvm_result_thing_name(const cvm_result_t *result);
 /** The device's certificate and its issuing chain without the root, PEM. */
 CVM_API const char *cvm_result_device_certificate(const cvm_result_t *result);
+/** The same apart: the certificate alone, and its issuing chain ("" if there is none). */
+CVM_API const char *cvm_result_certificate(const cvm_result_t *result);
+CVM_API const char *cvm_result_chain(const cvm_result_t *result);
 /** The trust anchors for the endpoint, PEM. */
 CVM_API const char *cvm_result_root_ca(const cvm_result_t *result);
 CVM_API const char *cvm_result_certificate_id(const cvm_result_t *result);
@@ -388,6 +394,8 @@ CVM_API const char *cvm_result_server_time(const cvm_result_t *result);
 /* The answer as rendered; only for cvm_handle(). */
 /** The HTTP status to send (http.legacy_status is applied). */
 CVM_API int32_t cvm_result_http_status(const cvm_result_t *result);
+/** The media type of the body, such as "application/json". */
+CVM_API const char *cvm_result_media_type(const cvm_result_t *result);
 /** The body (NULL without memory), ended by NUL, and its length in bytes (length may be NULL). It
  * may hold a private key: wipe what you copy. */
 CVM_API const char *cvm_result_body(const cvm_result_t *result, size_t *length);

@@ -211,13 +211,33 @@ static int lacked_memory(void)
     return 0;
 }
 
-int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why)
+/* DER begins with a SEQUENCE whose length takes more than a byte: text never does. */
+static int32_t is_der(const unsigned char *bytes, size_t length)
+{
+    return length > 1 && bytes[0] == (V_ASN1_SEQUENCE | V_ASN1_CONSTRUCTED) && bytes[1] & 0x80;
+}
+
+/* The DER of what is PEM or DER already. 0, or -1 and why. */
+static int32_t take_der(
+    const char *csr, size_t size, unsigned char *der, long *length, const char **why)
+{
+    if (size > CVM_LONGEST_CSR)
+        return cvm_csr_refuse(why, "the CSR is longer than 4096 bytes");
+    if (!is_der((const unsigned char *)csr, size))
+        return memchr(csr, 0, size) ? cvm_csr_refuse(why, "the CSR is neither PEM nor DER")
+                                    : cvm_csr_from_pem(csr, der, length, why);
+    memcpy(der, csr, size);
+    *length = (long)size;
+    return 0;
+}
+
+int32_t cvm_key_from_csr(struct cvm_key *key, const char *csr, size_t size, const char **why)
 {
     unsigned char der[CVM_LONGEST_CSR];
     long length = 0;
     *why = NULL;
     ERR_clear_error();
-    int32_t failed = cvm_csr_from_pem(pem, der, &length, why) ||
+    int32_t failed = take_der(csr, size, der, &length, why) ||
                      read_der(key, (struct span){der, length}, why) ||
                      !(key->csr = cvm_csr_to_pem(der, length));
     if (failed && lacked_memory())

@@ -21,10 +21,11 @@ struct cvm_key {
 
 #define CVM_LONGEST_CSR 4096
 
-/* Reads a PKCS#10 request (RFC 2986): one PEM object, nothing around it, EC P-256 or P-384 by name
- * or RSA 2048 to 4096 with e = 65537, signed by its key with SHA-256 or better. Its subject and
- * extensions are ignored. 0, or -1 and *why; *why NULL: no memory. */
-int32_t cvm_key_from_csr(struct cvm_key *key, const char *pem, const char **why);
+/* Reads a PKCS#10 request (RFC 2986) of size bytes, behind which there is a NUL: DER, or one PEM
+ * object, EC P-256 or P-384 by name or RSA 2048 to 4096 with e = 65537, signed by its key with
+ * SHA-256 or better. Its subject and extensions are ignored. 0, or -1 and *why; *why NULL: no
+ * memory. */
+int32_t cvm_key_from_csr(struct cvm_key *key, const char *csr, size_t size, const char **why);
 /* Makes a key; RSA takes 200 ms of CPU. 0, or -1. */
 int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type);
 /* Fills key->csr for a key that was made here, for platforms that want one. 0, or -1. */

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include <openssl/crypto.h>
 
@@ -12,7 +11,6 @@
 #include "base/secret.h"
 #include "entry.h"
 #include "error.h"
-#include "json.h"
 #include "token.h"
 
 /* What a request carries at most; a body of the contract's 8 KiB can't hold more. */
@@ -32,8 +30,19 @@ void cvm_request_free(cvm_request_t *request)
         return;
     cvm_secret_free_text(request->uid);
     cvm_secret_free_text(request->token);
-    cvm_secret_free_text(request->csr);
+    cvm_secret_free(request->csr, request->csr_length);
     free(request);
+}
+
+/* With a NUL behind them. NULL without memory. */
+static char *copy_bytes(const void *bytes, size_t length)
+{
+    char *copy = malloc(length + 1);
+    if (copy) {
+        memcpy(copy, bytes, length);
+        copy[length] = 0;
+    }
+    return copy;
 }
 
 static cvm_error_t *set(char **text, const char *name, const char *value)
@@ -69,10 +78,24 @@ cvm_error_t *cvm_request_set_token(cvm_request_t *request, const char *token)
     return error ? error : set(&request->token, "device_token", token);
 }
 
-cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const char *pem)
+cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const void *csr, size_t length)
 {
-    cvm_error_t *error = cvm_check_arguments(__func__, request && pem);
-    return error ? error : set(&request->csr, "csr", pem);
+    cvm_error_t *error = cvm_check_arguments(__func__, request && csr);
+    if (!error && length > LONGEST_TEXT)
+        error = cvm_error_new(REASON_invalid_request, "csr is too long");
+    char *copy = error ? NULL : copy_bytes(csr, length);
+    if (error || !copy)
+        return error ? error : cvm_error_out_of_memory();
+    cvm_secret_free(request->csr, request->csr_length);
+    request->csr = copy;
+    request->csr_length = length;
+    return NULL;
+}
+
+cvm_error_t *cvm_request_set_accept(cvm_request_t *request, const char *accept)
+{
+    cvm_error_t *error = cvm_check_arguments(__func__, request && accept);
+    return error ? error : set_in(request->accept, sizeof request->accept, "accept", accept);
 }
 
 cvm_error_t *cvm_request_set_peer(cvm_request_t *request, const char *address)
@@ -118,7 +141,7 @@ cvm_request_t *cvm_request_copy(const cvm_request_t *request)
         *copy = *request;
         copy->uid = copy->token = copy->csr = NULL;
         if (copy_text(&copy->uid, request->uid) || copy_text(&copy->token, request->token) ||
-            copy_text(&copy->csr, request->csr)) {
+            (request->csr && !(copy->csr = copy_bytes(request->csr, request->csr_length)))) {
             cvm_request_free(copy);
             return NULL;
         }
@@ -130,54 +153,22 @@ cvm_request_t *cvm_request_copy(const cvm_request_t *request)
     return copy;
 }
 
-/* --- The payload ------------------------------------------------------------------------------ */
-
-static cvm_error_t *read_member(cvm_request_t *request, const cJSON *member)
+static cvm_error_t *token_check(const cvm_request_t *request)
 {
-    const struct {
-        const char *name;
-        char **text;
-    } known[] = {
-        {"device_uid", &request->uid}, {"device_token", &request->token}, {"csr", &request->csr}};
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
-        if (strcasecmp(member->string, known[i].name) != 0)
-            continue;
-        if (strcmp(member->string, known[i].name) != 0)
-            return cvm_error_new(
-                REASON_invalid_request, "the name of %s is in the wrong case", known[i].name);
-        if (!cJSON_IsString(member) || !*member->valuestring)
-            return cvm_error_new(
-                REASON_invalid_request, "%s must be a string and not empty", known[i].name);
-        if (*known[i].text && strcmp(*known[i].text, member->valuestring) != 0)
-            return cvm_error_new(
-                REASON_invalid_request, "%s is not what the transport has proved", known[i].name);
-        return set(known[i].text, known[i].name, member->valuestring);
-    }
-    return NULL; /* others may know it */
+    if (request->token && cvm_token_is_valid(request->token))
+        return NULL;
+    return cvm_error_new(REASON_invalid_request,
+        "device_token must be 1 to 256 printable ASCII characters without \":\"");
 }
 
-cvm_error_t *cvm_request_read(cvm_request_t *request, const char *bytes, size_t length)
-{
-    const char *why;
-    cJSON *tree = cvm_json_object(bytes, length, &why);
-    if (!tree && !why)
-        return cvm_error_out_of_memory();
-    if (!tree)
-        return cvm_error_new(REASON_invalid_request, "not a valid JSON object: %s", why);
-    cvm_error_t *error = NULL;
-    for (const cJSON *member = tree->child; member && !error; member = member->next)
-        error = read_member(request, member);
-    cvm_json_wipe(tree);
-    return error;
-}
+/* The form of what proves who it is. */
+static cvm_error_t *(*const PROOF_FORMS[PROOF_COUNT])(const cvm_request_t *request) = {
+    [PROOF_TOKEN] = token_check};
 
 cvm_error_t *cvm_request_check(const cvm_request_t *request)
 {
     if (!request->uid || !cvm_uid_is_valid(request->uid))
         return cvm_error_new(
             REASON_invalid_request, "device_uid must be 1 to 128 of A-Z a-z 0-9 : _ -");
-    if (!request->token || !cvm_token_is_valid(request->token))
-        return cvm_error_new(REASON_invalid_request,
-            "device_token must be 1 to 256 printable ASCII characters without \":\"");
-    return NULL;
+    return PROOF_FORMS[request->proof](request);
 }

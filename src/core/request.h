@@ -6,17 +6,22 @@
 
 #define CVM_REQUEST_ID_SIZE 41
 
+/* How the device proves who it is: the transport says so, never a payload. */
+enum cvm_proof { PROOF_TOKEN, PROOF_COUNT };
+
 struct cvm_request_s {
-    char *uid, *token, *csr;
+    char *uid, *token;
+    char *csr; /* PEM or DER, and a NUL behind it */
+    size_t csr_length;
+    enum cvm_proof proof;
+    char accept[128];
     char peer[64], transport[16], id[CVM_REQUEST_ID_SIZE];
     uint32_t deadline_ms;
 };
 
 /* A copy with an id, made if there is none. request may be NULL. NULL without memory. */
 cvm_request_t *cvm_request_copy(const cvm_request_t *request);
-/* Fills uid, token and CSR from a JSON payload. NULL, or what is wrong with it. */
-cvm_error_t *cvm_request_read(cvm_request_t *request, const char *bytes, size_t length);
-/* The form of what is filled in. NULL, or what is wrong with it. */
+/* The form of what is filled in, and of its proof. NULL, or what is wrong with it. */
 cvm_error_t *cvm_request_check(const cvm_request_t *request);
 
 #endif

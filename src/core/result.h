@@ -9,15 +9,15 @@ struct cvm_result_s {
     const char *request_id;
     const char *endpoint, *thing_name, *root_ca, *certificate_id;
     const char *public_key, *private_key;
-    char *device_certificate; /* the certificate and its chain; the result's own */
+    const char *certificate, *chain; /* PEM */
+    char *device_certificate;        /* the certificate and its chain; the result's own */
     char server_time[32];
     int32_t http_status;
-    char *body; /* the result's own */
+    const char *media_type; /* of the body; static */
+    char *body;             /* the result's own */
     size_t body_length, body_size;
 };
 
-/* Renders the answer as JSON into body. 0, or -1 without memory. */
-int32_t cvm_result_render(cvm_result_t *result, int32_t legacy_status);
 /* Frees what is the result's own, wiped. */
 void cvm_result_clear(cvm_result_t *result);
 

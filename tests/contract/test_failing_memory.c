@@ -240,7 +240,7 @@ static void register_with(struct attempt *attempt, const char *token, const char
     if (!error)
         error = cvm_request_set_token(request, token);
     if (!error && csr)
-        error = cvm_request_set_csr(request, csr);
+        error = cvm_request_set_csr(request, csr, strlen(csr));
     if (!error)
         error = cvm_register(attempt->cvm, request, on_result, attempt, NULL);
     cvm_request_free(request);

@@ -307,8 +307,10 @@ static const char *leave_out_of_the_rest(void)
     EXPECT(NAME, cvm_request_set_uid(request, NULL));
     EXPECT(NAME, cvm_request_set_token(NULL, "t"));
     EXPECT(NAME, cvm_request_set_token(request, NULL));
-    EXPECT(NAME, cvm_request_set_csr(NULL, "c"));
-    EXPECT(NAME, cvm_request_set_csr(request, NULL));
+    EXPECT(NAME, cvm_request_set_accept(NULL, "x"));
+    EXPECT(NAME, cvm_request_set_accept(request, NULL));
+    EXPECT(NAME, cvm_request_set_csr(NULL, "c", 1));
+    EXPECT(NAME, cvm_request_set_csr(request, NULL, 1));
     EXPECT(NAME, cvm_request_set_peer(NULL, "::1"));
     EXPECT(NAME, cvm_request_set_peer(request, NULL));
     EXPECT(NAME, cvm_request_set_transport(NULL, "api"));
@@ -367,6 +369,9 @@ static const char *ask_null(void)
     EXPECT_VALUE(NULL, cvm_certificate_state(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_serial(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_not_before(NULL));
+    EXPECT_VALUE(NULL, cvm_result_certificate(NULL));
+    EXPECT_VALUE(NULL, cvm_result_chain(NULL));
+    EXPECT_VALUE(NULL, cvm_result_media_type(NULL));
     EXPECT_VALUE(NULL, cvm_device_gap(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_not_after(NULL));
     EXPECT_VALUE(NULL, cvm_certificate_revoke_after(NULL));

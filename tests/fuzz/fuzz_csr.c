@@ -328,7 +328,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *pem = make_csr(&bytes);
     ERR_clear_error();
     if (pem) {
-        int32_t failed = cvm_key_from_csr(&key, pem, &why);
+        int32_t failed = cvm_key_from_csr(&key, pem, strlen(pem), &why);
         CHECK(ERR_peek_error() == 0);
         if (failed)
             check_refused(pem, &key, why);

@@ -1,4 +1,4 @@
-/* A registration's payload: what cvm_request_read takes is what jansson finds in it, and what
+/* A registration's payload: what CVM_FORMAT_JSON.read takes is what jansson finds in it, and what
  * cvm_request_check lets through has the contract's form. */
 #include "fuzz.h"
 
@@ -8,6 +8,7 @@
 #include <jansson.h>
 
 #include "error.h"
+#include "formats/format.h"
 #include "request.h"
 
 static const char *const NAMES[] = {"device_uid", "device_token", "csr"};
@@ -71,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     cvm_request_t *request = cvm_request_new();
     CHECK(request);
-    cvm_error_t *error = cvm_request_read(request, (const char *)data, size);
+    cvm_error_t *error = CVM_FORMAT_JSON.read(request, (const char *)data, size);
     if (!error) {
         check_read(request, data, size);
         error = cvm_request_check(request);

@@ -404,7 +404,7 @@ void register_start(cvm_t *cvm, const char *uid, const char *token, const char *
     assert_null(cvm_request_set_uid(request, uid));
     assert_null(cvm_request_set_token(request, token));
     if (csr)
-        assert_null(cvm_request_set_csr(request, csr));
+        assert_null(cvm_request_set_csr(request, csr, strlen(csr)));
     cvm_request_set_deadline_ms(request, deadline_ms);
     inside_call = 1;
     cvm_error_t *error = cvm_register(cvm, request, registered, outcome, &outcome->id);

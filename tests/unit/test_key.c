@@ -75,7 +75,7 @@ static int32_t read_csr(const char *csr, struct cvm_key *key, const char **why)
 {
     *key = (struct cvm_key){.spki = NULL};
     *why = NULL;
-    return cvm_key_from_csr(key, csr, why);
+    return cvm_key_from_csr(key, csr, strlen(csr), why);
 }
 
 static void expect_taken(EVP_PKEY *made, const EVP_MD *digest)

@@ -2,12 +2,13 @@
 #include "support/test.h"
 
 #include "error.h"
+#include "formats/format.h"
 #include "request.h"
 
 static void expect_read(const char *payload, const char *uid, const char *token, const char *csr)
 {
     cvm_request_t *request = cvm_request_copy(NULL);
-    cvm_error_t *error = cvm_request_read(request, payload, strlen(payload));
+    cvm_error_t *error = CVM_FORMAT_JSON.read(request, payload, strlen(payload));
     if (error)
         fail_msg("%s: %s", payload, cvm_error_text(error));
     assert_string_equal(request->uid ? request->uid : "-", uid);
@@ -45,7 +46,7 @@ static void bad_payloads_are_refused(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(PAYLOADS); i++) {
         cvm_request_t *request = cvm_request_copy(NULL);
-        cvm_error_t *error = cvm_request_read(request, PAYLOADS[i], strlen(PAYLOADS[i]));
+        cvm_error_t *error = CVM_FORMAT_JSON.read(request, PAYLOADS[i], strlen(PAYLOADS[i]));
         if (!error || strcmp(cvm_error_name(error), "invalid_request") != 0)
             fail_msg("%s: %s", PAYLOADS[i], cvm_error_name(error));
         cvm_error_free(error);
@@ -58,7 +59,7 @@ static void a_secret_is_in_no_message(void **state)
     static const char PAYLOAD[] = "{\"device_uid\":\"D\",\"device_token\":[\"hunter2hunter2\"]}";
     (void)state;
     cvm_request_t *request = cvm_request_copy(NULL);
-    cvm_error_t *error = cvm_request_read(request, PAYLOAD, sizeof PAYLOAD - 1);
+    cvm_error_t *error = CVM_FORMAT_JSON.read(request, PAYLOAD, sizeof PAYLOAD - 1);
     assert_null(strstr(cvm_error_text(error), "hunter2"));
     cvm_error_free(error);
     cvm_request_free(request);
@@ -72,8 +73,8 @@ static void what_the_transport_has_proved_holds(void **state)
     (void)state;
     cvm_request_t *request = cvm_request_new();
     assert_null(cvm_request_set_uid(request, "D1"));
-    assert_null(cvm_request_read(request, SAME, sizeof SAME - 1));
-    cvm_error_t *error = cvm_request_read(request, OTHER, sizeof OTHER - 1);
+    assert_null(CVM_FORMAT_JSON.read(request, SAME, sizeof SAME - 1));
+    cvm_error_t *error = CVM_FORMAT_JSON.read(request, OTHER, sizeof OTHER - 1);
     assert_string_equal(cvm_error_name(error), "invalid_request");
     assert_string_equal(request->uid, "D1");
     cvm_error_free(error);
@@ -88,8 +89,8 @@ static void setters_copy_and_bound(void **state)
     longest[8193] = 0;
     cvm_request_t *request = cvm_request_new();
     cvm_error_t *(*const setters[])(cvm_request_t *, const char *) = {cvm_request_set_uid,
-        cvm_request_set_token, cvm_request_set_csr, cvm_request_set_peer, cvm_request_set_transport,
-        cvm_request_set_id};
+        cvm_request_set_token, cvm_request_set_accept, cvm_request_set_peer,
+        cvm_request_set_transport, cvm_request_set_id};
     for (size_t i = 0; i < LENGTH(setters); i++) {
         assert_null(setters[i](request, "before"));
         cvm_error_t *error = setters[i](request, longest);

@@ -73,6 +73,22 @@ static void count_attempt(const struct registration *r)
         (double)(cvm_monotonic_us() - r->started_us) / 1e6);
 }
 
+/* By the format that the caller reads. */
+static void render(struct registration *r)
+{
+    cvm_result_t *result = &r->result;
+    enum cvm_reason reason = result->error.reason;
+    result->media_type = r->format->media_type;
+    result->http_status = cvm_reason_http_status(reason);
+    if (cvm_conf_own_number(r->cvm->conf, "http.legacy_status"))
+        result->http_status = cvm_reason_http_status(REASON_ok);
+    if (reason == REASON_ok ? !r->format->render(result) : !r->format->render_error(result))
+        return;
+    cvm_result_clear(result); /* it may be registered: who asks again is told */
+    cvm_error_set(&result->error, REASON_unknown, "out of memory; ask again");
+    result->http_status = cvm_reason_http_status(REASON_unknown);
+}
+
 /* Calls the caller back, once, with the result as it is. */
 void cvm_answer(struct registration *r)
 {
@@ -88,12 +104,8 @@ void cvm_answer(struct registration *r)
         error->retry_after_s = RETRY_AFTER_S;
     error->step = error->reason == REASON_ok ? "" : cvm_flow_step_name(r);
     r->result.request_id = r->request->id;
-    if (r->must_render && cvm_result_render(&r->result,
-                              (int32_t)cvm_conf_own_number(r->cvm->conf, "http.legacy_status"))) {
-        cvm_result_clear(&r->result); /* it may be registered: who asks again is told */
-        cvm_error_set(error, REASON_unknown, "out of memory; ask again");
-        r->result.http_status = cvm_reason_http_status(REASON_unknown);
-    }
+    if (r->format)
+        render(r);
     count_attempt(r);
     log_attempt(r, "registration");
     CVM_CALL_OUT(r->callback(r->user_data, &r->result));
@@ -126,7 +138,9 @@ static void fill_result(struct registration *r)
     cvm_result_t *result = &r->result;
     const char *chain = r->outs[CVM_OUT_CHAIN] ? r->outs[CVM_OUT_CHAIN] : "";
     cvm_error_set(&result->error, REASON_ok, NULL);
-    result->device_certificate = with_chain(cvm_record_text(r->certificate, CVM_C_PEM), chain);
+    result->certificate = cvm_record_text(r->certificate, CVM_C_PEM);
+    result->chain = chain;
+    result->device_certificate = with_chain(result->certificate, chain);
     if (!result->device_certificate)
         cvm_error_set(&result->error, REASON_unknown, "out of memory; ask again");
     result->endpoint = r->outs[CVM_OUT_ENDPOINT];

@@ -173,7 +173,8 @@ int32_t cvm_flow_failed(struct registration *r)
     (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
     r->result.error.retry_after_s = cvm_op_retry_after_s(&r->op);
     /* Told to who proved the token: a missing policy is the operator's to mend. */
-    int32_t is_told = reason == REASON_platform_error && *r->op.text;
+    int32_t is_told = r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_NOT_FOUND &&
+                      *r->op.text;
     cvm_flow_fail(r, reason, is_told ? r->detail : NULL);
     return 1;
 }

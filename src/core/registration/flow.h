@@ -8,6 +8,7 @@
 #include <stddef.h>
 
 #include "call.h"
+#include "formats/format.h"
 #include "instance.h"
 #include "key.h"
 #include "request.h"
@@ -29,7 +30,8 @@ struct registration {
     cvm_result_cb callback;
     void *user_data;
     struct cvm_timer *deadline;
-    int32_t must_render, is_answered;
+    const struct cvm_format *format; /* of the answer; NULL: it is not rendered */
+    int32_t is_answered;
     char detail[CVM_OP_TEXT]; /* for the log alone: what a backend said, why a proof was refused */
 
     const struct step *step;

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "entry.h"
 #include "flow.h"
-#include "media_type.h"
 #include "record.h"
 #include "token.h"
 
@@ -150,10 +149,10 @@ cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *me
     struct registration *r = registration_new(cvm, request, callback, user_data);
     if (!r)
         return cvm_error_out_of_memory();
-    r->must_render = 1;
-    error = cvm_media_type_is_taken(media_type)
-                ? cvm_request_read(r->request, bytes ? bytes : "", length)
-                : cvm_error_new(REASON_unsupported_media_type, NULL);
+    const struct cvm_format *format = cvm_format_of(media_type);
+    r->format = cvm_format_accepted(r->request->accept, format ? format : &CVM_FORMAT_JSON);
+    error = format ? format->read(r->request, bytes ? bytes : "", length)
+                   : cvm_error_new(REASON_unsupported_media_type, NULL);
     if (error) {
         cvm_error_set(&r->result.error, error->reason, error->text);
         cvm_error_free(error);

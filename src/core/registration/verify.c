@@ -12,6 +12,22 @@
 #include "thing.h"
 #include "token.h"
 
+/* --- Proofs ----------------------------------------------------------------------------------- */
+
+/* A way in which a device proves who it is: NULL if it does (device NULL: it is unknown), or why
+ * not, for the log. The same work in either case. Its form was checked before. */
+typedef const char *(*proof_fn)(const struct registration *r, const cvm_record_t *device);
+
+static const char *token_fault(const struct registration *r, const cvm_record_t *device)
+{
+    int32_t plain = (int32_t)cvm_conf_own_number(r->cvm->conf, "store.plain_tokens");
+    return cvm_token_proves(r->request->token, cvm_record_text(device, CVM_D_DEVICE_TOKEN), plain)
+               ? NULL
+               : "wrong_token";
+}
+
+static const proof_fn PROOFS[PROOF_COUNT] = {[PROOF_TOKEN] = token_fault};
+
 /* --- verify ----------------------------------------------------------------------------------- */
 
 void cvm_verify(struct registration *r)
@@ -42,7 +58,8 @@ static void refuse(struct registration *r, const char *why)
 static void check_csr(struct registration *r)
 {
     const char *why = NULL;
-    if (r->request->csr && !r->key.csr && cvm_key_from_csr(&r->key, r->request->csr, &why))
+    if (r->request->csr && !r->key.csr &&
+        cvm_key_from_csr(&r->key, r->request->csr, r->request->csr_length, &why))
         cvm_flow_fail(r, why ? REASON_invalid_csr : REASON_internal, why);
     else
         cvm_flow_next(r);
@@ -70,11 +87,9 @@ void cvm_verify_proof(struct registration *r)
         cvm_store_scan(r->cvm, &r->op, CVM_SCAN_DEVICES, "", 0, 1, looked_for_devices);
         return;
     }
-    int32_t plain = (int32_t)cvm_conf_own_number(r->cvm->conf, "store.plain_tokens");
-    int32_t proved =
-        cvm_token_proves(r->request->token, cvm_record_text(r->device, CVM_D_DEVICE_TOKEN), plain);
-    if (!proved)
-        refuse(r, r->device ? "wrong_token" : "unknown_device");
+    const char *fault = PROOFS[r->request->proof](r, r->device);
+    if (fault)
+        refuse(r, r->device ? fault : "unknown_device");
     else if (cvm_record_number(r->device, CVM_D_IS_REVOKED))
         refuse(r, "revoked");
     else if (!cvm_record_number(r->device, CVM_D_IS_ENABLED))

@@ -16,7 +16,7 @@
 #include "base/hex.h"
 #include "base/secret.h"
 #include "connection.h"
-#include "core/media_type.h"
+#include "core/formats/format.h"
 #include "head.h"
 
 #define LINGER_MS    2000
@@ -228,7 +228,7 @@ static void check_route(struct cvm_parser *parser)
         parser->refusal = "not_found";
     else if (!takes_method(route, parser->method))
         parser->refusal = "method_not_allowed";
-    else if (route->takes_payload && !cvm_media_type_is_taken(parser->media_type))
+    else if (route->takes_payload && !cvm_format_of(parser->media_type))
         parser->refusal = "unsupported_media_type";
     else if (parser->expects_continue && parser->has_body)
         send_continue(connection);

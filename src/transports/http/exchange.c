@@ -10,6 +10,7 @@
 
 #define ERROR_SIZE  768
 #define RETRY_LATER "Retry-After: 5\r\n"
+#define JSON        "application/json" /* what errors and the operator are told in */
 
 struct exchange {
     struct cvm_mail mail;
@@ -19,6 +20,7 @@ struct exchange {
     char counted[CVM_ADDRESS_SIZE]; /* the address that it counts for; "": none */
     uint8_t *body;                  /* the request's, then the answer's */
     size_t length;
+    const char *answer_type; /* static */
     int32_t status;
     uint32_t retry_after_s;
 };
@@ -40,8 +42,8 @@ static void come_back(struct cvm_mail *mail)
         if (exchange->retry_after_s)
             (void)snprintf(extra, sizeof extra, "Retry-After: %u\r\n", exchange->retry_after_s);
         if (exchange->body)
-            cvm_connection_answer(exchange->connection, exchange->status, "application/json", extra,
-                (const char *)exchange->body, exchange->length);
+            cvm_connection_answer(exchange->connection, exchange->status, exchange->answer_type,
+                extra, (const char *)exchange->body, exchange->length);
         else /* no memory for the answer, whatever it was */
             cvm_connection_answer_error(exchange->connection, "unknown", NULL, RETRY_LATER);
     }
@@ -116,9 +118,11 @@ static void send_back(struct exchange *exchange)
     cvm_loop_post(exchange->worker->loop, &exchange->mail);
 }
 
-static void take_answer(struct exchange *exchange, const char *body, size_t length)
+static void take_answer(
+    struct exchange *exchange, const char *media_type, const char *body, size_t length)
 {
     forget_request(exchange);
+    exchange->answer_type = media_type;
     exchange->body = malloc(length ? length : 1);
     if (exchange->body) {
         memcpy(exchange->body, body, length);
@@ -137,7 +141,7 @@ static void take_error(struct exchange *exchange, const cvm_error_t *error)
     if (exchange->worker->server->legacy_status)
         exchange->status = 200;
     exchange->retry_after_s = cvm_error_retryable(error) ? 5 : 0;
-    take_answer(exchange, body, strlen(body));
+    take_answer(exchange, JSON, body, strlen(body));
 }
 
 static void registered(void *user_data, const cvm_result_t *result)
@@ -148,7 +152,7 @@ static void registered(void *user_data, const cvm_result_t *result)
     exchange->status = cvm_result_http_status(result);
     exchange->retry_after_s = cvm_error_retry_after_s(cvm_result_error(result));
     if (body)
-        take_answer(exchange, body, length);
+        take_answer(exchange, cvm_result_media_type(result), body, length);
     else
         forget_request(exchange);
     send_back(exchange);
@@ -183,7 +187,7 @@ static void checked(void *user_data, const cvm_error_t *error)
     if (error)
         take_error(exchange, error);
     else
-        take_answer(exchange, READY, sizeof READY - 1);
+        take_answer(exchange, JSON, READY, sizeof READY - 1);
     send_back(exchange);
 }
 
