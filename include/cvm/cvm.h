@@ -167,7 +167,9 @@ CVM_API int32_t cvm_error_render(
 CVM_API cvm_conf_t *cvm_conf_new(void);
 CVM_API void cvm_conf_free(cvm_conf_t *conf);
 /** Sets one property by its text form ("15s", "10M", "60/min"). Paths are relative to the working
- *  folder. Errors: "configuration" names the property and what it takes. */
+ *  folder. What may be a property of a plugin that is not known yet (its first word and a dot are
+ *  nobody's) is kept: if none comes that has it, cvm_new() says so. Errors: "configuration" names
+ * the property and what it takes. */
 CVM_API cvm_error_t *cvm_conf_set(cvm_conf_t *conf, const char *name, const char *value);
 /** A property's text as set, or its default; NULL for an unknown name. */
 CVM_API const char *cvm_conf_get(const cvm_conf_t *conf, const char *name);
@@ -177,7 +179,8 @@ CVM_API int64_t cvm_conf_number(const cvm_conf_t *conf, const char *name);
 /** Reads "name = value" lines; paths in it are relative to the file. Errors name file and line. */
 CVM_API cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path);
 /** Reads CVM_* variables (CVM_HTTP_LISTEN sets http.listen).
- *  @param warn  called for each CVM_* variable that names no property, or NULL */
+ *  @param warn  called for each CVM_* variable that names no property, or NULL; where `module` is
+ *               set, cvm_new() tells it in the log instead, once the modules are loaded */
 CVM_API cvm_error_t *cvm_conf_load_environment(cvm_conf_t *conf, cvm_warn_cb warn, void *user_data);
 
 /** How grave a line of the log is. */
@@ -224,6 +227,9 @@ CVM_API const char *cvm_property_type(const cvm_conf_t *conf, uint32_t i);
 CVM_API const char *cvm_property_default(const cvm_conf_t *conf, uint32_t i);
 CVM_API const char *cvm_property_range(const cvm_conf_t *conf, uint32_t i);
 CVM_API const char *cvm_property_help(const cvm_conf_t *conf, uint32_t i);
+/** 1 if a change counts only for an instance that is made anew: so it is with all of the library's.
+ */
+CVM_API int32_t cvm_property_needs_restart(const cvm_conf_t *conf, uint32_t i);
 /** 1 if its value is a secret, which is not to be shown. */
 CVM_API int32_t cvm_property_is_secret(const cvm_conf_t *conf, uint32_t i);
 
@@ -520,7 +526,8 @@ CVM_API const char *cvm_device_lease(const cvm_device_t *device);
  * could not be asked with which. NULL if none is. Only from cvm_device_get() and cvm_device_find().
  */
 CVM_API const char *cvm_device_gap(const cvm_device_t *device);
-/** Certificate i, newest first; NULL past the end. Only from cvm_device_get(). */
+/** Certificate i, newest first; NULL past the end. Only from cvm_device_get() and
+ * cvm_device_find(). */
 CVM_API const cvm_certificate_t *cvm_device_certificate(const cvm_device_t *device, uint32_t i);
 CVM_API const char *cvm_certificate_id(const cvm_certificate_t *certificate);
 /** pending, current, retiring or revoked. */

@@ -155,9 +155,11 @@ enum {
 /* --- Stores ----------------------------------------------------------------------------------- */
 
 /* What a store is, in its flags, beside CVM_LOCATION_IS_PATH. */
-/** Several servers may work with it at once. */
+/** Several servers may work with it at once. For whoever shows what a store is: the host makes no
+ *  difference by it. */
 #define CVM_STORE_SHARED 1u
-/** No two devices have the same public_key_sha256: it answers KEY_IN_USE. */
+/** No two devices have the same public_key_sha256: it answers KEY_IN_USE. Without it the host warns
+ *  when it starts: nobody refuses a CSR whose key another device has. */
 #define CVM_STORE_UNIQUE_KEYS 2u
 /** It keeps fields that it was not built to know, by their names. */
 #define CVM_STORE_EXTRA_FIELDS 4u
@@ -226,8 +228,9 @@ enum {
     CVM_FIND_KEY = 3          /**< a public_key_sha256 */
 };
 
-/** The largest value of meta_put, in bytes. */
+/** The largest value of meta_put, and its longest name, in bytes. */
 #define CVM_LARGEST_VALUE 262144
+#define CVM_LONGEST_NAME  128
 
 /** One device's records, written as one change. */
 typedef struct cvm_change_s {
@@ -240,18 +243,24 @@ typedef struct cvm_change_s {
     const cvm_record_t *const *certificates;
 } cvm_change_t;
 
+/* clang-format off */
 /*
  * What the verbs of a store may answer beside OK, and what holds for all of them:
  *
- *   open                      UNAVAILABLE (it may be asked again), INVALID (configuration),
- * CONFLICT ready                     UNAVAILABLE: asked of who writes; "read-only", "in recovery"
- * and "stopped" are no get, find, meta_get       NOT_FOUND, UNAVAILABLE, BUSY, BROKEN
+ *   open                      UNAVAILABLE (it may be asked again), INVALID (configuration), CONFLICT
+ *   ready                     UNAVAILABLE: asked of who writes; "read-only", "in recovery" and
+ *                             "stopped" are no
+ *   get, find, meta_get       NOT_FOUND, UNAVAILABLE, BUSY, BROKEN
  *   get_certificates, scan    UNAVAILABLE, BUSY, BROKEN
  *   swap, remove              CONFLICT (not as read), KEY_IN_USE, INVALID, UNAVAILABLE and BUSY
- *                             (nothing was written), UNKNOWN (it may have been; where the store
- * can, it finds out first), NOT_FOUND (certificates alone: all were so) load, meta_put UNAVAILABLE,
- * BUSY, UNKNOWN; meta_put CONFLICT (another version) now                       UNAVAILABLE close
- * OK, after all that ran has been completed
+ *                             (nothing was written), UNKNOWN (it may have been; where the store can,
+ *                             it finds out first), NOT_FOUND (certificates alone: all were so)
+ *   load                      CONFLICT, KEY_IN_USE and INVALID (a row breaks the store's own rules),
+ *                             UNAVAILABLE, BUSY, UNKNOWN
+ *   meta_put                  CONFLICT (another version), INVALID, UNAVAILABLE, BUSY, UNKNOWN
+ *   now                       UNAVAILABLE
+ *   backup                    CONFLICT (there is such a file), UNAVAILABLE, BUSY, BROKEN, INVALID
+ *   close                     OK, after all that ran has been completed
  *
  * A revision is random when a row begins (or the one that load() was handed), and then exactly one
  * more with each write. A row that other writers made may have none, and reads as 0: it is compared
@@ -263,6 +272,7 @@ typedef struct cvm_change_s {
  * written last; what changes otherwise meanwhile may be missed. Scans come in any order. Text
  * compares as bytes.
  */
+/* clang-format on */
 
 /** A flag of stores and platforms: the location is a path, and a relative one counts from the
  *  configuration's file. */
@@ -277,7 +287,8 @@ typedef struct cvm_store_ops_s {
     uint32_t device_fields, certificate_fields;
     /** Makes what location names (the property's text behind the first ":", "" without one),
      * without waiting for anything: that is open()'s. @param user_data what it was registered with
-     *  @param error one line on failure @return OK or INVALID */
+     *  @param error one line on failure @return OK and *store, or INVALID
+     *  with nothing left behind */
     cvm_answer_t (*create)(const cvm_host_t *host, cvm_context_t *context, void *user_data,
         const char *location, void **store, char *error, size_t error_size);
     /** CONFLICT: only one server can work with it, and another one does. After a failure it may be
@@ -306,9 +317,9 @@ typedef struct cvm_store_ops_s {
         void *store, cvm_op_t *op, const char *name, int64_t version, const char *wanted);
     /** Deletes change->as_read if it still is as read, and writes the certificates; durable. */
     void (*remove)(void *store, cvm_op_t *op, const cvm_change_t *change);
-    /** Answers VALUE, the device_uid that has it: a hint, which may be stale, and is read and
-     * compared afterwards. Of those that a certificate or key had, and removed devices' too. May be
-     * NULL. */
+    /** Answers VALUE, the device_uid that has it or had it: certificates that are revoked, and
+     * those of removed devices, lead to it too. It is a hint, which may be stale: the host reads
+     * the record and compares. May be NULL. */
     void (*find)(void *store, cvm_op_t *op, cvm_find_by_t by, const char *value);
     /** Answers NOW_MS, the store's own clock: where several servers share it, leases and what is
      * due go by that. May be NULL. */
@@ -318,6 +329,7 @@ typedef struct cvm_store_ops_s {
     /** Ends what runs, closes, completes op. It may come without an open(), and while one runs. The
      *  host calls destroy() after that. */
     void (*close)(void *store, cvm_op_t *op);
+    /** After close, in whichever thread frees the instance. */
     void (*destroy)(void *store);
 } cvm_store_ops_t;
 
@@ -331,9 +343,26 @@ typedef struct cvm_store_ops_s {
 /** What it publishes comes of scans: it takes no store whose SCANS_LAG. */
 #define CVM_PLATFORM_NEEDS_SCANS 4u
 
+/* clang-format off */
+/*
+ * What the verbs of a platform may answer beside OK:
+ *
+ *   open, ready, reload       UNAVAILABLE (it may be asked again), INVALID (configuration)
+ *   prepare                   BUSY and UNAVAILABLE, with RETRY_AFTER_S; BROKEN
+ *   the steps                 UNAVAILABLE (nothing was done), INVALID (and never will be), UNKNOWN
+ *                             and BROKEN (it may have been done), NOT_FOUND (what it works with is
+ *                             not there: the host reads the record; if somebody else has taken the
+ *                             lease over, that is why)
+ *   the undoes, revoke,       the same; NOT_FOUND counts as done: nothing is accepted any more
+ *   suspend
+ *   find_certificates         NOT_FOUND (no such thing), UNAVAILABLE, BUSY, BROKEN
+ *   find_by_key               NOT_FOUND (there is none), UNAVAILABLE, BUSY, BROKEN
+ *   close                     OK, after all that ran has been completed
+ */
+/* clang-format on */
+
 /** A step of the flow, or its undo. certificate is NULL before there is one. Steps and undoes are
- *  idempotent: they may be asked for again after an unknown outcome. NOT_FOUND in a step: the host
- *  reads the record; if somebody else has taken the lease over, that is why. */
+ *  idempotent: they may be asked for again after an unknown outcome. */
 typedef void (*cvm_step_fn)(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);
 
@@ -369,11 +398,12 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn suspend;
     /** Answers all certificates that hang on the device's thing, also those that others made:
      *  CERTIFICATE_ID, PEM and STATE (current if it is accepted, revoked, else pending). It is
-     * asked of a device that was registered by another system, and has no rows. certificate is
-     * NULL. May be NULL. */
+     *  asked of a device that was registered by another system, and has no rows. Of more than 16
+     *  that are not revoked a registration fails, of more than 64 a verb. certificate is NULL. May
+     * be NULL. */
     cvm_step_fn find_certificates;
-    /** Answers the certificate that was made for certificate's PUBLIC_KEY_SHA256 since the device's
-     *  lease was taken, and isn't active; or NOT_FOUND. It is asked when nobody knows whether
+    /** Answers the certificate for certificate's PUBLIC_KEY_SHA256 that was made for this device
+     * and isn't active, the newest of several; or NOT_FOUND. It is asked when nobody knows whether
      *  create_certificate has made one. May be NULL. */
     cvm_step_fn find_by_key;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
@@ -398,7 +428,8 @@ enum {
     CVM_TYPE_CHOICE = 6    /**< its number is the choice's index */
 };
 
-/** A text that nobody is shown; beside it stands the path NAME_file, of a file that holds it. */
+/** A text that nobody is shown; beside it stands the path NAME_file (which must be free too), of a
+ * file that holds it. */
 #define CVM_PROPERTY_SECRET 1u
 /** A change counts once the instance is made anew. */
 #define CVM_PROPERTY_NEEDS_RESTART 2u
@@ -426,8 +457,8 @@ struct cvm_host_s {
     uint32_t size;
 
     /* By a plugin's entry function, while it runs. Each answers 0, or -1 and why: a name that is
-     * taken, or that no property could hold; a table that doesn't fit; no memory. What the entry
-     * function doesn't act on is told all the same when it returns something else than 0. */
+     * taken, or that no property could hold; a table that doesn't fit; no memory. An entry function
+     * that gives up, by not returning 0, leaves nothing behind. */
     /** Makes a backend known by its name (1 to 31 of a-z 0-9 -). The table stays the plugin's, and
      *  has to outlive every instance; user_data is handed to its create(). */
     int32_t (*add_store)(cvm_registry_t *registry, const char *name, const cvm_store_ops_t *ops,
@@ -448,9 +479,11 @@ struct cvm_host_s {
     /** A property as a number: milliseconds, bytes, count, or 0 and 1. */
     int64_t (*property_number)(cvm_context_t *context, const char *name);
     /** What a secret of the plugin's own is: its property's value, or what stands in the file that
-     *  NAME_file names (UTF-8, one line, whose end is no part of it). Wiped by the caller.
-     *  @param to  receives it, ended by NUL @return its length, 0 if neither is set; or -1 and why
-     */
+     *  NAME_file names (UTF-8, one line, whose end is no part of it), which is read now: it may
+     *  block. Wiped by the caller.
+     *  @param to    receives it, ended by NUL
+     *  @param size  bytes at to, the NUL among them; 1 at least
+     *  @return its length, 0 if neither is set; or -1 and why */
     int32_t (*secret)(cvm_context_t *context, const char *name, char *to, size_t size, char *error,
         size_t error_size);
     void (*gauge)(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value);
@@ -523,7 +556,8 @@ struct cvm_host_s {
     int32_t (*run)(cvm_context_t *context, void (*work)(void *argument),
         void (*done)(void *argument), void *argument);
     /* Watches and timers work until `close` has completed, also while the instance stops, which
-     * does not wait for them. What is left then is freed by the host. */
+     * does not wait for them. What is left then is freed by
+     * the host, and must not be touched any more, in destroy() neither. */
     /** Watches a descriptor, for nothing yet; it is the plugin's, and has one watch at most.
      *  happened: CVM_READABLE, CVM_WRITABLE or both; an error counts as whatever was asked for.
      *  @return NULL without memory, or if the descriptor can't be watched */

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "certificate.h"
 #include "instance.h"
 #include "record.h"
 
@@ -101,8 +102,10 @@ void cvm_store_meta_put(cvm_t *cvm, cvm_op_t *op, const char *name, int64_t vers
     const char *wanted, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "meta_put", done);
-    if (store && wanted && strlen(wanted) > CVM_LARGEST_VALUE)
-        CVM_HOST.complete(op, CVM_ANSWER_INVALID, "the value is too large");
+    int32_t is_too_large =
+        strlen(name) > CVM_LONGEST_NAME || (wanted && strlen(wanted) > CVM_LARGEST_VALUE);
+    if (store && is_too_large)
+        CVM_HOST.complete(op, CVM_ANSWER_INVALID, "the value, or its name, is too long");
     else if (store)
         cvm->store.meta_put(store, op, name, version, wanted);
 }
@@ -154,6 +157,22 @@ cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const ch
         certificate = NULL;
     }
     return certificate;
+}
+
+cvm_record_t *cvm_take_found(
+    cvm_op_t *op, const cvm_record_t *device, const char *device_uid, const char *key_sha256)
+{
+    if (op->answer != CVM_ANSWER_OK)
+        return NULL;
+    cvm_record_t *found = cvm_op_take(op, 0);
+    if (cvm_certificate_is_of(found, device))
+        op->answer = CVM_ANSWER_NOT_FOUND;
+    else if (!found || cvm_certificate_found(found, device_uid, key_sha256))
+        op->answer = CVM_ANSWER_BROKEN;
+    if (op->answer == CVM_ANSWER_OK)
+        return found;
+    cvm_record_free(found);
+    return NULL;
 }
 
 int32_t cvm_lacks_certificates(const cvm_op_t *op)

@@ -42,6 +42,11 @@ void cvm_platform_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
  * up if its row is gone, since the lease that names it may lead to it alone. NULL without memory.
  */
 cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid);
+/* Takes what find_by_key answered for a device, complete and pending. NULL: then the operation's
+ * answer says why, NOT_FOUND if there is none (what the device's record has already is none that is
+ * looked for), BROKEN if it is of no use. */
+cvm_record_t *cvm_take_found(
+    cvm_op_t *op, const cvm_record_t *device, const char *device_uid, const char *key_sha256);
 /* 1 if there may be more that are not revoked than get_certificates answered with that limit. */
 int32_t cvm_lacks_certificates(const cvm_op_t *op);
 

@@ -126,6 +126,12 @@ int32_t cvm_property_is_secret(const cvm_conf_t *conf, uint32_t i)
     return row && row->type == TYPE_SECRET;
 }
 
+int32_t cvm_property_needs_restart(const cvm_conf_t *conf, uint32_t i)
+{
+    const struct cvm_property *row = cvm_conf_property(conf, i);
+    return row && (i < CVM_PROPERTY_COUNT || cvm_registry_needs_restart(row));
+}
+
 /* --- Life ------------------------------------------------------------------------------------- */
 
 static void kept_free(struct kept *kept)
@@ -168,7 +174,7 @@ cvm_conf_t *cvm_conf_new(void)
     int32_t failed = conf ? make_room(conf) : -1;
     for (uint32_t i = 0; CVM_BUILTIN_PLUGINS[i] && !failed; i++) {
         cvm_error_t *error =
-            cvm_registry_take(&conf->registry, CVM_BUILTIN_PLUGINS[i], NULL, "builtin");
+            cvm_registry_take(&conf->registry, CVM_BUILTIN_PLUGINS[i], NULL, "", "builtin");
         failed = error || make_room(conf);
         cvm_error_free(error);
     }
@@ -467,8 +473,8 @@ cvm_error_t *cvm_conf_set(cvm_conf_t *conf, const char *name, const char *value)
 int32_t cvm_conf_keep_variable(cvm_conf_t *conf, const char *name, const char *value)
 {
     const struct kept wanted = {NULL, (char *)name, (char *)value, NULL, NULL, 0, 1};
-    if (kept_count(conf) < MOST_KEPT)
-        (void)keep(conf, &wanted);
+    if (kept_count(conf) >= MOST_KEPT || keep(conf, &wanted))
+        return 0;
     return *cvm_conf_own(conf, "module") != 0;
 }
 
@@ -523,12 +529,9 @@ static cvm_error_t *resolve_backends(cvm_conf_t *conf)
 }
 
 /* After the registry has grown. */
-static cvm_error_t *take_in(cvm_conf_t *conf, cvm_error_t *error)
+static cvm_error_t *take_in(cvm_conf_t *conf)
 {
-    if (make_room(conf) && !error) /* also what came before it failed */
-        error = cvm_error_out_of_memory();
-    if (!error)
-        error = set_kept(conf);
+    cvm_error_t *error = make_room(conf) ? cvm_error_out_of_memory() : set_kept(conf);
     return error ? error : resolve_backends(conf);
 }
 
@@ -537,21 +540,25 @@ cvm_error_t *cvm_conf_add_plugin(cvm_conf_t *conf, cvm_plugin_cb function, void 
     cvm_error_t *error = cvm_check_arguments(__func__, conf && function);
     if (error)
         return error;
-    return take_in(
-        conf, cvm_registry_take(&conf->registry, function, user_data, "the program's own plugin"));
+    error = cvm_registry_take(&conf->registry, function, user_data, "", "the program's own plugin");
+    return error ? error : take_in(conf);
 }
 
-/* Each path of the list, until one fails. */
+/* All of the list or none. */
 static cvm_error_t *load_modules(cvm_conf_t *conf)
 {
     cvm_error_t *error = NULL;
+    struct cvm_registry_mark mark = cvm_registry_mark(&conf->registry);
     char *list = strdup(cvm_conf_own(conf, "module")), *rest = list, *path;
     if (!list)
         return cvm_error_out_of_memory();
     while (!error && (path = strsep(&rest, ":")))
         if (*path)
-            error = take_in(conf, cvm_registry_load(&conf->registry, path));
+            error = cvm_registry_load(&conf->registry, path);
     free(list);
+    if (!error)
+        return take_in(conf);
+    cvm_registry_cut(&conf->registry, &mark);
     return error;
 }
 
@@ -560,9 +567,10 @@ cvm_error_t *cvm_conf_load_modules(cvm_conf_t *conf)
     cvm_error_t *error = cvm_check_arguments(__func__, conf != NULL);
     if (error)
         return error;
-    if (!conf->has_modules)
+    if (!conf->has_modules) {
         error = load_modules(conf);
-    conf->has_modules |= !error;
+        conf->has_modules = !error;
+    }
     for (const struct kept *kept = conf->kept; kept && !error; kept = kept->next) {
         const struct cvm_place place = {kept->folder, kept->file, kept->line, NULL};
         if (!kept->is_variable)

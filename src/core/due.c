@@ -9,7 +9,6 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "call.h"
-#include "certificate.h"
 #include "instance.h"
 #include "record.h"
 #include "registration/again.h"
@@ -318,22 +317,11 @@ static void found_left(cvm_op_t *op)
 {
     struct due *due = CVM_CONTAINER(op, struct due, op);
     const char *key = cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256);
-    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND) {
+    due->left = cvm_take_found(op, due->record, uid_of(due), key);
+    if (due->left || op->answer == CVM_ANSWER_NOT_FOUND)
+        write_lease_ended(due);
+    else
         op_failed(due);
-        return;
-    }
-    cvm_record_t *found = op->answer == CVM_ANSWER_OK ? cvm_op_take(op, 0) : NULL;
-    if (cvm_certificate_is_of(found, due->record)) {
-        cvm_record_free(found);
-        found = NULL;
-    }
-    if (found && cvm_certificate_found(found, uid_of(due), key)) {
-        cvm_record_free(found);
-        give_up(due, REASON_platform_error, "it answered a certificate that can't be read");
-        return;
-    }
-    due->left = found;
-    write_lease_ended(due);
 }
 
 static void find_left(struct due *due)

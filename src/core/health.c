@@ -110,7 +110,7 @@ static void health_tell(cvm_t *cvm, struct subject *subject, int64_t now_ms)
 static void health_look(void *argument)
 {
     struct cvm_health *health = argument;
-    int64_t now_ms = cvm_wall_ms(health->cvm);
+    int64_t now_ms = cvm_now_ms();
     for (struct subject *subject = health->subjects; subject; subject = subject->next)
         health_tell(health->cvm, subject, now_ms);
     cvm_timer_start(health->timer, LOOK_MS);
@@ -153,7 +153,7 @@ void cvm_health_set(cvm_t *cvm, const char *name, const char *problem, int64_t b
     subject->notice_ms = notice_ms;
     if (!(cvm->how & CVM_OPEN_RECONCILE)) /* a command says what it is asked */
         return;
-    health_tell(cvm, subject, cvm_wall_ms(cvm));
+    health_tell(cvm, subject, cvm_now_ms());
     if (!health->timer && (health->timer = cvm_timer_new(cvm->loop, health_look, health)))
         cvm_timer_start(health->timer, LOOK_MS);
 }
@@ -161,7 +161,7 @@ void cvm_health_set(cvm_t *cvm, const char *name, const char *problem, int64_t b
 cvm_error_t *cvm_health_check(cvm_t *cvm)
 {
     char text[LONGEST_TEXT];
-    int64_t now_ms = cvm_wall_ms(cvm);
+    int64_t now_ms = cvm_now_ms();
     for (const struct subject *subject = cvm->health->subjects; subject; subject = subject->next) {
         if (health_state(subject, now_ms) != ILL)
             continue;

@@ -87,6 +87,24 @@ static cvm_error_t *check_store(const cvm_t *cvm)
     return check_table("store", ops, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
 }
 
+/* Nothing that it asked for may stay: it is not closed either. */
+static cvm_error_t *not_created(
+    const char *property, struct cvm_context_s *context, const char *why)
+{
+    cvm_handles_clear(context);
+    return cvm_error_configuration(
+        property, "%s: %s", property, *why ? why : "it could not be made, and says not why");
+}
+
+/* Then nobody can answer that a CSR's key belongs to another device. */
+static void warn_of_keys(cvm_t *cvm)
+{
+    if (!(cvm->store.flags & CVM_STORE_UNIQUE_KEYS))
+        cvm_log_message(cvm->log, LOG_WARNING,
+            "store '%s' does not see to it that no two devices have the same public key",
+            cvm->store_context.kind);
+}
+
 static cvm_error_t *create_store(cvm_t *cvm)
 {
     char why[200] = "";
@@ -95,10 +113,15 @@ static cvm_error_t *create_store(cvm_t *cvm)
         find(cvm, SIDE_STORE, "store", &cvm->store_context, &cvm->store, sizeof cvm->store, &error);
     if (backend)
         error = check_store(cvm);
-    if (!error && cvm->store.create(&CVM_HOST, &cvm->store_context, backend->user_data,
-                      location_of(cvm_conf_own(cvm->conf, "store")), &cvm->store_context.self, why,
-                      sizeof why))
-        error = cvm_error_configuration("store", "store: %s", why);
+    void *self = NULL;
+    if (!error && (cvm->store.create(&CVM_HOST, &cvm->store_context, backend->user_data,
+                       location_of(cvm_conf_own(cvm->conf, "store")), &self, why, sizeof why) ||
+                      !self))
+        error = not_created("store", &cvm->store_context, why);
+    else if (!error)
+        cvm->store_context.self = self;
+    if (!error)
+        warn_of_keys(cvm);
     return error;
 }
 
@@ -135,10 +158,13 @@ static cvm_error_t *create_platform(cvm_t *cvm)
         &cvm->platform, sizeof cvm->platform, &error);
     if (backend)
         error = check_platform(cvm);
-    if (!error && cvm->platform.create(&CVM_HOST, &cvm->platform_context, backend->user_data,
-                      location_of(cvm_conf_own(cvm->conf, "platform")), &cvm->platform_context.self,
-                      why, sizeof why))
-        error = cvm_error_configuration("platform", "platform: %s", why);
+    void *self = NULL;
+    if (!error && (cvm->platform.create(&CVM_HOST, &cvm->platform_context, backend->user_data,
+                       location_of(cvm_conf_own(cvm->conf, "platform")), &self, why, sizeof why) ||
+                      !self))
+        error = not_created("platform", &cvm->platform_context, why);
+    else if (!error)
+        cvm->platform_context.self = self;
     return error;
 }
 
@@ -233,6 +259,9 @@ static int32_t host_secret(
 static int32_t host_count(cvm_context_t *context, const char *counter, const char *const *labels,
     const char *const *values, uint32_t label_count, uint64_t by)
 {
+    for (uint32_t i = 0; i < label_count && i < CVM_METRIC_LABELS; i++)
+        if (!values[i])
+            return -1;
     return cvm_metrics_count(
         context->cvm->metrics, counter, labels, values, label_count, (double)by);
 }

@@ -313,7 +313,7 @@ static void pass_interval_over(void *argument)
 int32_t cvm_reconcile_start(cvm_t *cvm)
 {
     struct cvm_reconciler *reconciler = cvm->reconciler;
-    if (!reconcile_interval_ms(reconciler))
+    if (!reconcile_interval_ms(reconciler) || reconciler->timer)
         return 0;
     reconciler->timer = cvm_timer_new(cvm->loop, pass_interval_over, reconciler);
     if (!reconciler->timer)

@@ -23,6 +23,7 @@
 #define ASK_STORE_MS 60000          /* what its clock says */
 
 #define TOLD_OFFSET_MS INT64_C(1000)
+#define LONGEST_ASK_MS 2000 /* an answer that took longer says little */
 
 /* --- The mark --------------------------------------------------------------------------------- */
 
@@ -90,30 +91,39 @@ static void clock_compare(cvm_t *cvm, int64_t now_ms, int32_t is_trusted)
         clock_advance(cvm, now_ms);
 }
 
+/* Of the store's clock the distance to the monotonic one is known, which nobody sets. */
 int64_t cvm_wall_ms(const cvm_t *cvm)
 {
-    return cvm_now_ms() + atomic_load(&cvm->clock.offset_ms);
+    int64_t ahead_ms = atomic_load(&cvm->clock.ahead_of_monotonic_ms);
+    return ahead_ms ? (int64_t)cvm_monotonic_ms() + ahead_ms : cvm_now_ms();
 }
 
 /* --- The store's clock ------------------------------------------------------------------------ */
+
+static void clock_tell_offset(cvm_t *cvm, int64_t offset_ms, int64_t changed_ms)
+{
+    cvm_metrics_set(cvm->metrics, METRIC_STORE_CLOCK_OFFSET, NULL, (double)offset_ms / 1000);
+    if (llabs(offset_ms) <= TOLD_OFFSET_MS || llabs(changed_ms) <= TOLD_OFFSET_MS)
+        return;
+    cvm_log_message(cvm->log, LOG_WARNING,
+        "the store's clock is %.1f s %s this machine's; leases and what is due go by it",
+        (double)llabs(offset_ms) / 1000, offset_ms > 0 ? "ahead of" : "behind");
+}
 
 void cvm_store_clock_take(cvm_t *cvm, const cvm_op_t *op)
 {
     struct cvm_trusted_clock *clock = &cvm->clock;
     int64_t store_ms = op->numbers[CVM_OUT_NOW_MS];
-    if (op->answer != CVM_ANSWER_OK || store_ms <= 0)
+    int64_t took_ms = (int64_t)(cvm_monotonic_us() - op->started_us) / 1000;
+    int32_t is_known = atomic_load(&clock->ahead_of_monotonic_ms) != 0;
+    if (op->answer != CVM_ANSWER_OK || store_ms <= 0 || (is_known && took_ms > LONGEST_ASK_MS))
         return; /* what was known holds */
     /* It was read at some time since it was asked for: half of that on the average. */
-    int64_t took_ms = (int64_t)(cvm_monotonic_us() - op->started_us) / 1000;
-    int64_t offset_ms = store_ms - (cvm_now_ms() - took_ms / 2);
-    int64_t changed_ms = offset_ms - atomic_load(&clock->offset_ms);
-    atomic_store(&clock->offset_ms, offset_ms);
-    cvm_metrics_set(cvm->metrics, METRIC_STORE_CLOCK_OFFSET, NULL, (double)offset_ms / 1000);
-    if ((offset_ms > TOLD_OFFSET_MS || offset_ms < -TOLD_OFFSET_MS) &&
-        (changed_ms > TOLD_OFFSET_MS || changed_ms < -TOLD_OFFSET_MS))
-        cvm_log_message(cvm->log, LOG_WARNING,
-            "the store's clock is %.1f s ahead of this machine's; leases and what is due go by it",
-            (double)offset_ms / 1000);
+    store_ms += took_ms / 2;
+    int64_t offset_ms = store_ms - cvm_now_ms();
+    atomic_store(&clock->ahead_of_monotonic_ms, store_ms - (int64_t)cvm_monotonic_ms());
+    clock_tell_offset(cvm, offset_ms, offset_ms - clock->offset_ms);
+    clock->offset_ms = offset_ms;
 }
 
 static void clock_told(cvm_op_t *op)
@@ -140,7 +150,7 @@ static void clock_minute_over(void *argument)
 
 int32_t cvm_store_clock_start(cvm_t *cvm)
 {
-    if (!cvm->store.now)
+    if (!cvm->store.now || cvm->clock.timer)
         return 0;
     cvm->clock.timer = cvm_timer_new(cvm->loop, clock_minute_over, cvm);
     if (!cvm->clock.timer)
@@ -201,7 +211,7 @@ static void clock_tell(cvm_t *cvm, int32_t is_doubted)
 const char *cvm_clock_doubt(cvm_t *cvm)
 {
     struct cvm_trusted_clock *clock = &cvm->clock;
-    int64_t now_ms = cvm_wall_ms(cvm);
+    int64_t now_ms = cvm_now_ms(); /* what certificates and CRLs are signed by */
     int32_t is_doubted = clock_is_wrong(clock, now_ms);
     clock_tell(cvm, is_doubted);
     if (!clock->is_busy && cvm->how & CVM_OPEN_RECONCILE && cvm_is_started(cvm)) {

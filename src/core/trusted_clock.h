@@ -18,7 +18,8 @@ struct cvm_trusted_clock {
     cvm_op_t store_op;
     struct cvm_timer *timer;
     int32_t is_store_asked;
-    _Atomic int64_t offset_ms; /* that it is ahead of the machine's */
+    int64_t offset_ms; /* that it was ahead of the machine's when it was asked */
+    _Atomic int64_t ahead_of_monotonic_ms; /* 0: not known */
     /* Since when wall and monotonic clock are compared. */
     int64_t from_wall_ms;
     uint64_t from_monotonic_ms, asked_ms;

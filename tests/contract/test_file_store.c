@@ -454,6 +454,7 @@ static void make_older(int version)
 {
     sql("ALTER TABLE meta DROP COLUMN version");
     sql("DROP INDEX devices_thing");
+    sql("DROP INDEX certificates_public_key");
     sql("PRAGMA user_version = %d", version);
 }
 

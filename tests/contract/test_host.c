@@ -20,6 +20,19 @@ static int must_hold, must_close_later, wait_s;
 static cvm_answer_t prepare_answer;
 static int64_t left_ms, left_of_suspend_ms;
 
+static enum { WORKS, FAILS, FAILS_WITH_NOTHING } create_fails;
+
+static void do_nothing(void *argument)
+{
+    (void)argument;
+}
+
+static void happened_to_nobody(void *argument, uint32_t events)
+{
+    (void)argument;
+    (void)events;
+}
+
 static cvm_answer_t create(const cvm_host_t *its_host, cvm_context_t *its_context, void *user_data,
     const char *location, void **self, char *error, size_t error_size)
 {
@@ -29,8 +42,14 @@ static cvm_answer_t create(const cvm_host_t *its_host, cvm_context_t *its_contex
     (void)error_size;
     host = its_host;
     context = its_context;
-    *self = &host;
-    return CVM_ANSWER_OK;
+    if (create_fails) { /* with something left behind, which it must not */
+        int fds[2];
+        assert_int_equal(pipe(fds), 0);
+        host->timer_start(host->timer_new(context, do_nothing, NULL), 1);
+        host->watch_set(host->watch_new(context, fds[0], happened_to_nobody, NULL), CVM_READABLE);
+    }
+    *self = create_fails == FAILS_WITH_NOTHING ? NULL : &host;
+    return create_fails == FAILS ? CVM_ANSWER_INVALID : CVM_ANSWER_OK;
 }
 
 static void open_it(void *self, cvm_op_t *op, uint32_t how)
@@ -143,8 +162,24 @@ static int set_up(void **state)
 {
     held = NULL;
     must_hold = must_close_later = wait_s = 0;
+    create_fails = WORKS;
     prepare_answer = CVM_ANSWER_OK;
     return harness_set_up(state);
+}
+
+/* --- Being made ------------------------------------------------------------------------------- */
+
+static void what_could_not_be_made_keeps_nothing(void **state)
+{
+    (void)state;
+    for (create_fails = FAILS; create_fails <= FAILS_WITH_NOTHING; create_fails++) {
+        char why[256] = "";
+        cvm_conf_t *conf = harness_conf(NULL);
+        assert_null(cvm_conf_add_plugin(conf, plugin, NULL));
+        assert_null(cvm_conf_set(conf, "platform", "probe"));
+        assert_null(instance_new(conf, why, sizeof why));
+        assert_string_equal(why, "platform: it could not be made, and says not why");
+    }
 }
 
 /* --- Watches and timers ----------------------------------------------------------------------- */
@@ -509,6 +544,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, harness_tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(what_could_not_be_made_keeps_nothing),
         TEST(a_descriptor_is_watched),
         TEST(what_can_not_be_watched_is_told),
         TEST(a_timer_is_started_anew_stopped_and_freed),

@@ -327,6 +327,67 @@ static void a_take_over_that_can_not_ask_keeps_the_key(void **state)
     instance_end(cvm);
 }
 
+/* Two owners in a row are gone: the first recorded a certificate, the second deleted that, had
+ * another one made, and did not record it. */
+static void what_the_second_owner_left_is_found_too(void **state)
+{
+    struct outcome outcome[3] = {{0}};
+    char *csrs[3] = {make_csr(), make_csr(), make_csr()};
+    (void)state;
+    cvm_t *servers[3];
+    for (int i = 0; i < 3; i++)
+        servers[i] = instance_start(SETTINGS);
+    assert_string_equal(device_add(servers[0], UID), "ok");
+    faults_plan("attach_policy", 1, FAULT_HOLD_BEFORE);
+    register_start(servers[0], UID, token_of(UID), csrs[0], 0, &outcome[0]);
+    turn_until_held(1);
+    sql("UPDATE devices SET lease_until = 1");
+    faults_plan("create_certificate", 1, FAULT_HOLD_AFTER);
+    register_start(servers[1], UID, token_of(UID), csrs[1], 0, &outcome[1]);
+    turn_until_held(2);
+    assert_true(fake_certificate(0)->is_deleted);
+    assert_int_equal(
+        sql_number("SELECT count(*) FROM devices WHERE lease_certificate_id IS NOT NULL"), 0);
+    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE lease_public_key_sha256 = '%s'",
+                         fake_certificate(1)->key),
+        1);
+    sql("UPDATE devices SET lease_until = 1");
+    assert_string_equal(register_now(servers[2], UID, csrs[2], &outcome[2]), "ok");
+    assert_true(fake_certificate(1)->is_deleted);
+    faults_release();
+    outcome_wait(&outcome[0]);
+    outcome_wait(&outcome[1]);
+    turn_until_idle(servers[0]);
+    turn_until_idle(servers[1]);
+    assert_int_equal(fake_count(UID, FAKE_ACTIVE), 1);
+    assert_int_equal(fake_count(UID, FAKE_INACTIVE), 0);
+    for (int i = 0; i < 3; i++) {
+        outcome_clear(&outcome[i]);
+        instance_end(servers[i]);
+        free(csrs[i]);
+    }
+}
+
+/* The device is removed while one is made for it. */
+static void what_is_made_for_a_device_that_is_gone_is_deleted(void **state)
+{
+    struct outcome outcome = {0};
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    faults_plan("create_certificate", 1, FAULT_HOLD_AFTER);
+    register_start(cvm, UID, token_of(UID), NULL, 0, &outcome);
+    turn_until_held(1);
+    sql("DELETE FROM devices");
+    faults_release();
+    outcome_wait(&outcome);
+    assert_string_not_equal(outcome.name, "ok");
+    turn_until_idle(cvm);
+    assert_int_equal(fake_count(UID, FAKE_INACTIVE), 0);
+    outcome_clear(&outcome);
+    instance_end(cvm);
+}
+
 /* --- Overtaken -------------------------------------------------------------------------------- */
 
 static void what_a_platform_does_not_know_is_no_race_by_itself(void **state)
@@ -388,6 +449,8 @@ int main(void)
         TEST(a_creation_that_nobody_recorded_is_found),
         TEST(the_reconciler_finds_it_too),
         TEST(a_take_over_that_can_not_ask_keeps_the_key),
+        TEST(what_the_second_owner_left_is_found_too),
+        TEST(what_is_made_for_a_device_that_is_gone_is_deleted),
         TEST(what_a_platform_does_not_know_is_no_race_by_itself),
         TEST(an_owner_that_was_overtaken_says_in_progress),
     };

@@ -198,6 +198,22 @@ static void who_gives_no_reason_is_named(void **state)
     cvm_conf_free(conf);
 }
 
+static void a_plugin_that_gives_up_leaves_nothing_behind(void **state)
+{
+    (void)state;
+    cvm_conf_t *conf = cvm_conf_new();
+    uint32_t count = cvm_property_count(conf);
+    store_name = "own";
+    answer = -1;
+    for (int i = 0; i < 2; i++) {
+        expect_text(cvm_conf_add_plugin(conf, plugin, NULL), "it does not want");
+        assert_int_equal(cvm_property_count(conf), count);
+    }
+    answer = 0;
+    assert_string_equal(text_of(cvm_conf_add_plugin(conf, plugin, NULL)), "");
+    cvm_conf_free(conf);
+}
+
 static void a_location_is_a_path_if_the_table_says_so(void **state)
 {
     static const char LINE[] = "store = own:devices\n";
@@ -281,6 +297,8 @@ static void they_are_listed_behind_the_librarys(void **state)
     assert_true(cvm_property_is_secret(conf, count + 3));
     assert_string_equal(cvm_property_name(conf, count + 4), "own.password_file");
     assert_false(cvm_property_is_secret(conf, count + 4));
+    assert_false(cvm_property_needs_restart(conf, count)); /* it does not say so */
+    assert_true(cvm_property_needs_restart(conf, 0));
     assert_null(cvm_property_name(conf, count + 5));
     assert_null(cvm_property_name(NULL, count));
     cvm_conf_free(conf);
@@ -307,7 +325,13 @@ static void a_row_that_cant_be_is_refused(void **state)
              "1 to 2", ""},
             "a secret that is no text"},
         {{8, 0, "own.text", CVM_TYPE_TEXT, "", NULL, ""}, "too short"},
+        {ROW("own.123456789012345678901234567890123456789012345678901234567", CVM_TYPE_TEXT, "",
+             NULL),
+            "can't be a property's name"},
     };
+    static const cvm_property_row_t FILE_IS_TAKEN[] = {
+        ROW("own.word_file", CVM_TYPE_TEXT, "", NULL),
+        {sizeof(cvm_property_row_t), CVM_PROPERTY_SECRET, "own.word", CVM_TYPE_TEXT, "", NULL, ""}};
     static const cvm_property_row_t TWICE[] = {
         ROW("own.text", CVM_TYPE_TEXT, "", NULL), ROW("own.text", CVM_TYPE_TEXT, "", NULL)};
     (void)state;
@@ -318,6 +342,9 @@ static void a_row_that_cant_be_is_refused(void **state)
     }
     rows = TWICE;
     row_count = LENGTH(TWICE);
+    expect_refused("can't be a property's name: it is taken");
+    rows = FILE_IS_TAKEN;
+    row_count = LENGTH(FILE_IS_TAKEN);
     expect_refused("can't be a property's name: it is taken");
 }
 
@@ -485,6 +512,22 @@ static void a_module_that_does_not_fit_is_refused(void **state)
     }
 }
 
+/* Of two modules the second fails: the true reason is told as often as it is asked for. */
+static void modules_get_in_all_or_none(void **state)
+{
+    (void)state;
+    cvm_conf_t *conf = conf_of("modular.word = kept\nstore = modular:x\n");
+    assert_null(cvm_conf_set(conf, "module", MODULES "/module_0.so:/no/such.so"));
+    for (int i = 0; i < 2; i++) {
+        expect_text(cvm_conf_load_modules(conf), "/no/such.so");
+        expect_new(conf, "/no/such.so");
+    }
+    assert_null(cvm_conf_set(conf, "module", MODULES "/module_0.so"));
+    expect_new(conf, "modular.word = kept");
+    assert_string_equal(text_of(cvm_conf_load_modules(conf)), "");
+    cvm_conf_free(conf);
+}
+
 static void what_is_no_module_is_refused(void **state)
 {
     (void)state;
@@ -535,6 +578,8 @@ int main(void)
         TEST(a_module_is_loaded_with_its_properties),
         TEST(what_a_modules_property_does_not_take_is_named),
         TEST(a_module_that_does_not_fit_is_refused),
+        TEST(modules_get_in_all_or_none),
+        TEST(a_plugin_that_gives_up_leaves_nothing_behind),
         TEST(what_is_no_module_is_refused),
         TEST(a_variable_that_names_nothing_is_told_in_the_log),
     };

@@ -798,6 +798,36 @@ static void what_is_loaded_whole_is_kept_whole(void)
     instance_end(cvm);
 }
 
+/* A row that breaks the store's own rules is the load's own affair: nothing of it is written, and
+ * what others write at the same time is. */
+static void a_load_that_breaks_a_rule_fails_alone(void)
+{
+    static const char KEY[] = "0000000000000000000000000000000000000000000000000000000000000042";
+    struct call call = {.is_done = 0}, other = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    cvm_record_t *first = device("FIRST");
+    cvm_record_t *rows[] = {device("SECOND"), device("THIRD")}, *new_one = device("NEW");
+    assert_false(cvm_record_set_text(first, CVM_D_PUBLIC_KEY_SHA256, KEY) ||
+                 cvm_record_set_text(rows[1], CVM_D_PUBLIC_KEY_SHA256, KEY));
+    assert_int_equal(swap(cvm, NULL, first, NULL, 0), CVM_ANSWER_OK);
+    const cvm_loading_t loading = {
+        .size = sizeof loading, .devices = rows, .count = LENGTH(rows), .rows = loaded};
+    const cvm_change_t change = cvm_change_of(NULL, new_one, NULL, 0);
+    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, &loading);
+    cvm->store.swap(cvm->store_context.self, &begin(cvm, &other)->op, &change);
+    assert_int_equal(wait_for(&call), CVM_ANSWER_CONFLICT);
+    assert_int_equal(wait_for(&other), CVM_ANSWER_OK);
+    assert_int_equal(loaded[0], CVM_LOAD_NONE);
+    assert_int_equal(get(cvm, "SECOND", &call), CVM_ANSWER_NOT_FOUND);
+    cvm_record_free(first);
+    cvm_record_free(new_one);
+    for (size_t i = 0; i < LENGTH(rows); i++)
+        cvm_record_free(rows[i]);
+    forget(&call);
+    forget(&other);
+    instance_end(cvm);
+}
+
 static void a_batch_says_what_became_of_each_row(void)
 {
     struct call before = {.is_done = 0}, call = {.is_done = 0};
@@ -920,7 +950,9 @@ static void a_device_is_found_by_what_it_has(void)
                  cvm_record_set_text(record, CVM_D_PUBLIC_KEY_SHA256, KEY));
     insert(cvm, "OTHER");
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
-    write_certificate(cvm, certificate("C1", "D", "revoked"));
+    cvm_record_t *with_key = certificate("C1", "D", "revoked");
+    assert_int_equal(cvm_record_set_text(with_key, CVM_C_PUBLIC_KEY_SHA256, "its old key"), 0);
+    write_certificate(cvm, with_key);
     write_certificate(cvm, certificate("C2", "GONE", "current"));
     static const struct {
         cvm_find_by_t by;
@@ -928,7 +960,8 @@ static void a_device_is_found_by_what_it_has(void)
     } CASES[] = {{CVM_FIND_CERTIFICATE, "C1", "D"}, {CVM_FIND_CERTIFICATE, "C2", "GONE"},
         {CVM_FIND_CERTIFICATE, "C3", NULL}, {CVM_FIND_CERTIFICATE, "", NULL},
         {CVM_FIND_THING, "its thing", "D"}, {CVM_FIND_THING, "Its thing", NULL},
-        {CVM_FIND_THING, "", NULL}, {CVM_FIND_KEY, KEY, "D"}, {CVM_FIND_KEY, "C1", NULL}};
+        {CVM_FIND_THING, "", NULL}, {CVM_FIND_KEY, KEY, "D"}, {CVM_FIND_KEY, "its old key", "D"},
+        {CVM_FIND_KEY, "C1", NULL}};
     for (size_t i = 0; i < LENGTH(CASES); i++) {
         assert_int_equal(find(cvm, CASES[i].by, CASES[i].value, &call),
             CASES[i].uid ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND);
@@ -1128,6 +1161,7 @@ static const struct {
     RUN(what_a_crl_lists_comes_in_pages),
     RUN(suspensions_that_are_due_are_found),
     RUN(what_is_loaded_whole_is_kept_whole),
+    RUN(a_load_that_breaks_a_rule_fails_alone),
     RUN(a_batch_says_what_became_of_each_row),
     RUN(small_values_are_written_by_their_versions),
     RUN(a_value_is_removed_by_its_version),

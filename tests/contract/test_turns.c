@@ -384,8 +384,8 @@ static const char *ask_null(void)
 static const char *const OTHERS[] = {"cvm_version", "cvm_version_number", "cvm_backend",
     "cvm_conf_new", "cvm_request_new", "cvm_batch_new", "cvm_property_count", "cvm_property_name",
     "cvm_property_type", "cvm_property_default", "cvm_property_range", "cvm_property_help",
-    "cvm_property_is_secret", "cvm_free", "cvm_conf_free", "cvm_request_free", "cvm_batch_free",
-    "cvm_error_free"};
+    "cvm_property_is_secret", "cvm_property_needs_restart", "cvm_free", "cvm_conf_free",
+    "cvm_request_free", "cvm_batch_free", "cvm_error_free"};
 
 static int is_seen(const char *name)
 {

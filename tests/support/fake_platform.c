@@ -25,7 +25,7 @@ struct task {
     cvm_answer_t (*perform)(struct task *task);
     char uid[129], thing[129], certificate_id[65], key[65];
     int32_t is_enabled, is_created;
-    struct fake_certificate *found[MOST_FOUND];
+    struct fake_certificate found[MOST_FOUND]; /* copies: what is answered, from any thread */
     uint32_t found_count;
     cvm_answer_t answer;
 };
@@ -121,6 +121,7 @@ static cvm_answer_t create_certificate(struct task *task)
     (void)snprintf(task->certificate_id, sizeof task->certificate_id, "%s", made->id);
     world[world_count++] = made;
     task->is_created = 1;
+    task->found[task->found_count++] = *made;
     return CVM_ANSWER_OK;
 }
 
@@ -141,7 +142,7 @@ static cvm_answer_t find_certificates(struct task *task)
 {
     for (uint32_t i = 0; i < world_count && task->found_count < MOST_FOUND; i++)
         if (!world[i]->is_deleted && strcmp(world[i]->thing, task->thing) == 0)
-            task->found[task->found_count++] = world[i];
+            task->found[task->found_count++] = *world[i];
     return CVM_ANSWER_OK;
 }
 
@@ -150,7 +151,7 @@ static cvm_answer_t find_by_key(struct task *task)
     for (uint32_t i = 0; i < world_count; i++)
         if (is_of(world[i], task->uid) && world[i]->state == FAKE_INACTIVE &&
             !world[i]->is_suspended && strcmp(world[i]->key, task->key) == 0)
-            task->found[task->found_count++] = world[i];
+            task->found[task->found_count++] = *world[i];
     assert_in_range(task->found_count, 0, 1);
     return task->found_count ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND;
 }
@@ -291,14 +292,14 @@ static void perform(struct task *task)
 
 static void answer(struct task *task)
 {
-    struct fake_certificate *made = task->is_created ? find(task->certificate_id) : NULL;
-    if (made && task->answer == CVM_ANSWER_OK && add_record(task, made, 0)) {
-        made->is_deleted = 1;
+    for (uint32_t i = 0; i < task->found_count && task->answer == CVM_ANSWER_OK; i++) {
+        int64_t age_ms = task->is_created ? 0 : (int64_t)(task->found_count - i) * DAY_MS;
+        if (!add_record(task, &task->found[i], age_ms))
+            continue;
         task->answer = CVM_ANSWER_UNAVAILABLE;
+        if (task->is_created)
+            find(task->certificate_id)->is_deleted = 1;
     }
-    for (uint32_t i = 0; i < task->found_count && task->answer == CVM_ANSWER_OK; i++)
-        if (add_record(task, task->found[i], (int64_t)(task->found_count - i) * DAY_MS))
-            task->answer = CVM_ANSWER_UNAVAILABLE;
     task->host->complete(
         task->op, task->answer, task->answer == CVM_ANSWER_OK ? NULL : "the fake platform failed");
 }

@@ -1101,7 +1101,7 @@ METRICS = {
     "cvm_queue_depth": set(), "cvm_ca_certificate_expiry_timestamp_seconds": {"ca"}, "cvm_certificate_expiry_timestamp_seconds": {"file"},
     "cvm_crl_next_update_timestamp_seconds": set(), "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set(),
     "cvm_tls_handshake_failures_total": {"reason"}, "cvm_clock_trusted": set(), "cvm_log_lines_dropped_total": set(),
-    "cvm_crl_unsigned_rows": {"issuer"}}
+    "cvm_crl_unsigned_rows": {"issuer"}, "cvm_store_clock_offset_seconds": set()}
 
 
 def test_metrics(tmp_path):

@@ -43,7 +43,9 @@ static const char *const MIGRATIONS[] = {
     " WHERE state = 'retiring';",
     /* Values have versions; a thing leads to its device. */
     ("ALTER TABLE meta ADD COLUMN version INTEGER NOT NULL DEFAULT 1;"
-     "CREATE INDEX devices_thing ON devices(thing_name) WHERE thing_name IS NOT NULL;"),
+     "CREATE INDEX devices_thing ON devices(thing_name) WHERE thing_name IS NOT NULL;"
+     "CREATE INDEX certificates_public_key ON certificates(public_key_sha256)"
+     " WHERE public_key_sha256 IS NOT NULL;"),
 };
 #define VERSION ((int)(sizeof MIGRATIONS / sizeof MIGRATIONS[0]))
 
@@ -132,10 +134,13 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                    " ORDER BY d.device_uid, c.certificate_id LIMIT ?3",
     [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES ", certificate_id FROM certificates"
                           " WHERE certificate_id > ?1 ORDER BY certificate_id LIMIT ?3",
-    [SCAN_META] = "SELECT name, name FROM meta WHERE name > ?1 ORDER BY name LIMIT ?3",
+    /* Without what is this file's alone. */
+    [SCAN_META] = "SELECT name, name FROM meta WHERE name > ?1"
+                  " AND name NOT IN ('generation', 'space') ORDER BY name LIMIT ?3",
     [FIND_CERTIFICATE] = "SELECT device_uid FROM certificates WHERE certificate_id = ?1",
     [FIND_THING] = "SELECT device_uid FROM devices WHERE thing_name = ?1 LIMIT 1",
-    [FIND_KEY] = "SELECT device_uid FROM devices WHERE public_key_sha256 = ?1",
+    [FIND_KEY] = "SELECT device_uid FROM devices WHERE public_key_sha256 = ?1 UNION ALL"
+                 " SELECT device_uid FROM certificates WHERE public_key_sha256 = ?1 LIMIT 1",
     [LOAD_CERTIFICATE] =
         "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
         " VALUES (?" CVM_CERTIFICATE_OTHER_FIELDS(MARK) ")"

@@ -191,7 +191,7 @@ static int load_certificate(struct store *store, struct db *db, const cvm_record
     return cvm_db_finish(db, prepared);
 }
 
-int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
+static int load_all(struct store *store, struct db *db, struct job *job)
 {
     const cvm_loading_t *loading = job->loading;
     int rc = SQLITE_OK;
@@ -200,6 +200,19 @@ int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
     for (uint32_t i = 0; i < loading->certificate_count && rc == SQLITE_OK; i++)
         rc = load_certificate(store, db, loading->certificates[i]);
     return rc;
+}
+
+/* All of it or nothing: rows that break a constraint are its own affair. */
+int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
+{
+    int rc = cvm_db_run(db, BEGIN_JOB);
+    if (rc == SQLITE_OK)
+        rc = judge_change(job, load_all(store, db, job));
+    if (rc == SQLITE_OK && job->answer != CVM_ANSWER_OK) {
+        memset(job->loading->rows, CVM_LOAD_NONE, job->loading->count);
+        rc = cvm_db_run(db, UNDO_JOB);
+    }
+    return rc == SQLITE_OK ? cvm_db_run(db, KEEP_JOB) : rc;
 }
 
 static enum statement meta_statement(const struct job *job)

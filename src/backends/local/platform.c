@@ -80,12 +80,14 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
 {
     (void)user_data;
     struct platform *platform = calloc(1, sizeof *platform);
-    (void)snprintf(error, error_size, "out of memory");
-    if (!platform)
+    (void)snprintf(error, error_size, *location ? "out of memory" : "expected local:FOLDER");
+    if (!platform || !*location) {
+        free(platform);
         return CVM_ANSWER_INVALID;
+    }
     platform->host = host;
     platform->context = context;
-    platform->folder = strdup(*location ? location : "ca");
+    platform->folder = strdup(location);
     platform->ca = platform->folder ? cvm_ca_load(platform->folder, error, error_size) : NULL;
     if (!platform->ca || check_validity(platform, error, error_size) ||
         load_endpoint(platform, error, error_size)) {

@@ -4,12 +4,15 @@
 
 #include "backend/registry.h"
 
+/* Of the first release. */
+#define FIRST_SIZE (offsetof(cvm_module_t, plugin) + sizeof(cvm_plugin_fn))
+
 /* NULL, or why the module can't be taken. */
 static const char *module_fault(const cvm_module_t *module)
 {
     if (!module)
         return "it exports no cvm_module: it is no module of libcvm's";
-    if (module->size < sizeof *module || !module->plugin)
+    if (module->size < FIRST_SIZE || !module->plugin)
         return "its cvm_module is too short: was it built with another header?";
     if (module->version != CVM_PLUGIN_VERSION)
         return module->version < CVM_PLUGIN_VERSION
@@ -28,7 +31,7 @@ cvm_error_t *cvm_registry_load(struct cvm_registry_s *registry, const char *path
     const char *fault = module_fault(module);
     cvm_error_t *error = fault
                              ? cvm_error_configuration("module", "module: %.120s: %s", path, fault)
-                             : cvm_registry_take(registry, module->plugin, NULL, path);
+                             : cvm_registry_take(registry, module->plugin, NULL, "module", path);
     (void)dlclose(object);
     return error;
 }

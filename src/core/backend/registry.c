@@ -11,7 +11,9 @@
 
 #define NAME_CHARACTERS     "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define PROPERTY_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_."
-#define LONGEST_PROPERTY    64
+#define LONGEST_PROPERTY    (64 - (sizeof CVM_SECRET_FILE_SUFFIX - 1))
+/* Of the first release: what came later is not looked for in a shorter one. */
+#define FIRST_ROW_SIZE (offsetof(cvm_property_row_t, help) + sizeof(char *))
 
 /* Says why to the plugin, and keeps it for who took the plugin. Returns -1. */
 __attribute__((format(printf, 4, 5))) static int32_t refuse(
@@ -28,25 +30,58 @@ __attribute__((format(printf, 4, 5))) static int32_t refuse(
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-void cvm_registry_clear(struct cvm_registry_s *registry)
+struct cvm_registry_mark cvm_registry_mark(const struct cvm_registry_s *registry)
 {
-    for (uint32_t side = 0; side < CVM_SIDES; side++) {
-        for (struct cvm_backend *backend = registry->backends[side], *next; backend;
-             backend = next) {
-            next = backend->next;
-            free(backend);
-        }
+    struct cvm_registry_mark mark = {.rows = registry->row_count};
+    for (uint32_t side = 0; side < CVM_SIDES; side++)
+        for (const struct cvm_backend *backend = registry->backends[side]; backend;
+             backend = backend->next)
+            mark.backends[side]++;
+    for (const struct cvm_default *row = registry->defaults; row; row = row->next)
+        mark.defaults++;
+    return mark;
+}
+
+/* From so many on, all go. */
+static void cut_backends(struct cvm_backend **link, uint32_t count)
+{
+    while (*link && count--)
+        link = &(*link)->next;
+    while (*link) {
+        struct cvm_backend *backend = *link;
+        *link = backend->next;
+        free(backend);
     }
-    for (uint32_t i = 0; i < registry->row_count; i++)
-        free(registry->rows[i]);
-    free(registry->rows);
-    for (struct cvm_default *row = registry->defaults, *next; row; row = next) {
-        next = row->next;
+}
+
+static void cut_defaults(struct cvm_default **link, uint32_t count)
+{
+    while (*link && count--)
+        link = &(*link)->next;
+    while (*link) {
+        struct cvm_default *row = *link;
+        *link = row->next;
         free(row->property);
         free(row->value);
         free(row);
     }
-    *registry = (struct cvm_registry_s){.row_count = 0};
+}
+
+void cvm_registry_cut(struct cvm_registry_s *registry, const struct cvm_registry_mark *mark)
+{
+    for (uint32_t side = 0; side < CVM_SIDES; side++)
+        cut_backends(&registry->backends[side], mark->backends[side]);
+    while (registry->row_count > mark->rows)
+        free(registry->rows[--registry->row_count]);
+    cut_defaults(&registry->defaults, mark->defaults);
+}
+
+void cvm_registry_clear(struct cvm_registry_s *registry)
+{
+    static const struct cvm_registry_mark NOTHING;
+    cvm_registry_cut(registry, &NOTHING);
+    free(registry->rows);
+    registry->rows = NULL;
 }
 
 /* At the end of its list, so that the first to come is the first that is told. 0, or -1. */
@@ -77,8 +112,10 @@ static int32_t add_default(
         return -1;
     }
     (void)snprintf(row->backend, sizeof row->backend, "%s", backend);
-    row->next = registry->defaults;
-    registry->defaults = row;
+    struct cvm_default **link = &registry->defaults;
+    while (*link)
+        link = &(*link)->next;
+    *link = row;
     return 0;
 }
 
@@ -96,6 +133,17 @@ static int32_t add_row(struct cvm_registry_s *registry, struct cvm_property *row
     return 0;
 }
 
+/* A row, and what the library's own have not; its texts stand behind it. */
+struct own_row {
+    struct cvm_property property; /* the first: the registry has this */
+    uint32_t flags;
+};
+
+int32_t cvm_registry_needs_restart(const struct cvm_property *row)
+{
+    return (((const struct own_row *)row)->flags & CVM_PROPERTY_NEEDS_RESTART) != 0;
+}
+
 /* Puts text, with suffix behind it, at *end, which moves on. */
 static const char *put_text(char **end, const char *text, const char *suffix)
 {
@@ -108,16 +156,19 @@ static const char *put_text(char **end, const char *text, const char *suffix)
 
 /* A row with its texts behind it, in one piece; suffix is put behind its name. NULL without memory.
  */
-static struct cvm_property *row_copy(const struct cvm_property *from, const char *suffix)
+static struct cvm_property *row_copy(
+    const struct cvm_property *from, const char *suffix, uint32_t flags)
 {
     const char *range = from->range ? from->range : "";
-    struct cvm_property *row =
-        malloc(sizeof *row + strlen(from->name) + strlen(suffix) + strlen(from->default_text) +
+    struct own_row *own =
+        malloc(sizeof *own + strlen(from->name) + strlen(suffix) + strlen(from->default_text) +
                strlen(range) + strlen(from->help) + 4);
-    if (!row)
+    if (!own)
         return NULL;
-    char *end = (char *)(row + 1);
+    struct cvm_property *row = &own->property;
+    char *end = (char *)(own + 1);
     *row = *from;
+    own->flags = flags;
     row->name = put_text(&end, from->name, suffix);
     row->default_text = put_text(&end, from->default_text, "");
     row->range = from->range ? put_text(&end, range, "") : NULL;
@@ -135,7 +186,8 @@ int32_t cvm_registry_copy(struct cvm_registry_s *to, const struct cvm_registry_s
             failed = add_backend(
                 to, (enum cvm_side)side, backend->name, backend->ops, backend->user_data);
     for (uint32_t i = 0; i < from->row_count && !failed; i++)
-        failed = add_row(to, row_copy(from->rows[i], ""));
+        failed = add_row(
+            to, row_copy(from->rows[i], "", ((const struct own_row *)from->rows[i])->flags));
     for (const struct cvm_default *row = from->defaults; row && !failed; row = row->next)
         failed = add_default(to, row->backend, row->property, row->value);
     if (failed)
@@ -272,31 +324,34 @@ int32_t cvm_registry_add_property(
 {
     static const enum cvm_property_type TYPES[] = {
         TYPE_TEXT, TYPE_PATH, TYPE_BOOL, TYPE_COUNT, TYPE_DURATION, TYPE_RATE, TYPE_CHOICE};
-    if (!theirs || theirs->size < sizeof *theirs)
+    if (!theirs || theirs->size < FIRST_ROW_SIZE)
         return refuse(registry, error, error_size, "a property's row is too short");
     const char *name = theirs->name ? theirs->name : "";
-    if (!is_word(name, PROPERTY_CHARACTERS, LONGEST_PROPERTY) || !is_name_free(registry, name))
+    char file_name[100];
+    (void)snprintf(file_name, sizeof file_name, "%.80s" CVM_SECRET_FILE_SUFFIX, name);
+    int32_t has_file = (theirs->flags & CVM_PROPERTY_SECRET) != 0; /* a secret */
+    if (!is_word(name, PROPERTY_CHARACTERS, LONGEST_PROPERTY) || !is_name_free(registry, name) ||
+        (has_file && !is_name_free(registry, file_name)))
         return refuse(registry, error, error_size,
             "'%.64s' can't be a property's name: it is taken, or is not a word of the plugin's, a "
             "dot, and a-z 0-9 _",
             name);
-    int32_t is_secret = (theirs->flags & CVM_PROPERTY_SECRET) != 0;
     if ((uint32_t)theirs->type >= sizeof TYPES / sizeof TYPES[0] ||
-        (is_secret && theirs->type != CVM_TYPE_TEXT))
+        (has_file && theirs->type != CVM_TYPE_TEXT))
         return refuse(registry, error, error_size,
             "the property '%s' is of a type that this release does not know, or a secret that is "
             "no text",
             name);
-    struct cvm_property row = {name, is_secret ? TYPE_SECRET : TYPES[theirs->type],
+    struct cvm_property row = {name, has_file ? TYPE_SECRET : TYPES[theirs->type],
         theirs->default_text ? theirs->default_text : "", theirs->range,
         theirs->help ? theirs->help : ""};
     const char *fault = row_fault(&row);
     if (fault)
         return refuse(registry, error, error_size, "the property '%s': %s", name, fault);
-    int32_t failed = add_row(registry, row_copy(&row, ""));
-    if (!failed && is_secret) {
+    int32_t failed = add_row(registry, row_copy(&row, "", theirs->flags));
+    if (!failed && has_file) {
         row.type = TYPE_PATH;
-        failed = add_row(registry, row_copy(&row, CVM_SECRET_FILE_SUFFIX));
+        failed = add_row(registry, row_copy(&row, CVM_SECRET_FILE_SUFFIX, theirs->flags));
     }
     return failed ? refuse(registry, error, error_size, "out of memory") : 0;
 }
@@ -317,12 +372,14 @@ int32_t cvm_registry_add_default(cvm_registry_t *registry, const char *backend,
     return 0;
 }
 
-cvm_error_t *cvm_registry_take(
-    struct cvm_registry_s *registry, cvm_plugin_fn plugin, void *user_data, const char *who)
+cvm_error_t *cvm_registry_take(struct cvm_registry_s *registry, cvm_plugin_fn plugin,
+    void *user_data, const char *subject, const char *who)
 {
+    struct cvm_registry_mark mark = cvm_registry_mark(registry);
     *registry->error = 0;
     if (!plugin(&CVM_HOST, registry, user_data))
         return NULL;
-    return cvm_error_configuration("module", "%.120s: %s", who,
+    cvm_registry_cut(registry, &mark);
+    return cvm_error_configuration(subject, "%.120s: %s", who,
         *registry->error ? registry->error : "it does not want to be used here, and says not why");
 }

@@ -35,17 +35,27 @@ struct cvm_registry_s {
     char error[200]; /* why the last add_...() failed */
 };
 
+/* How far it is filled. */
+struct cvm_registry_mark {
+    uint32_t backends[CVM_SIDES], rows, defaults;
+};
+struct cvm_registry_mark cvm_registry_mark(const struct cvm_registry_s *registry);
+/* Takes out what came after that. */
+void cvm_registry_cut(struct cvm_registry_s *registry, const struct cvm_registry_mark *mark);
 /* 0, or -1 without memory. */
 int32_t cvm_registry_copy(struct cvm_registry_s *to, const struct cvm_registry_s *from);
 void cvm_registry_clear(struct cvm_registry_s *registry);
-/* Calls a plugin's entry function. who: how an error names it. */
-cvm_error_t *cvm_registry_take(
-    struct cvm_registry_s *registry, cvm_plugin_fn plugin, void *user_data, const char *who);
+/* Calls a plugin's entry function; one that gives up leaves nothing behind. subject and who: how an
+ * error names it. */
+cvm_error_t *cvm_registry_take(struct cvm_registry_s *registry, cvm_plugin_fn plugin,
+    void *user_data, const char *subject, const char *who);
 /* Loads a module and takes its plugin; it stays loaded. */
 cvm_error_t *cvm_registry_load(struct cvm_registry_s *registry, const char *path);
 /* The backend that value ("NAME" or "NAME:LOCATION") names; NULL if there is none. */
 const struct cvm_backend *cvm_registry_find(
     const struct cvm_registry_s *registry, enum cvm_side side, const char *value);
+/* 1 if a change of a plugin's own property (a row of the registry) counts after a restart only. */
+int32_t cvm_registry_needs_restart(const struct cvm_property *row);
 /* The names of all that there are, separated by commas. */
 void cvm_registry_list(
     const struct cvm_registry_s *registry, enum cvm_side side, char *text, size_t size);

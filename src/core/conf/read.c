@@ -99,32 +99,47 @@ cvm_error_t *cvm_conf_load(cvm_conf_t *conf, const char *path)
     return error;
 }
 
-/* Sets the property that a variable (without CVM_) names, or keeps it: it may be a plugin's. */
-static cvm_error_t *load_variable(
-    cvm_conf_t *conf, const char *variable, cvm_warn_cb warn, void *user_data)
+/* Its name without CVM_, and its value; NULL for what is none of ours. */
+static const char *split_variable(const char *variable, char name[LONGEST_NAME + 1])
+{
+    if (strncmp(variable, ENV_PREFIX, strlen(ENV_PREFIX)) != 0)
+        return NULL;
+    variable += strlen(ENV_PREFIX);
+    const char *equals = strchr(variable, '=');
+    if (!equals)
+        return NULL;
+    (void)snprintf(name, LONGEST_NAME + 1, "%.*s", (int)(equals - variable), variable);
+    return equals + 1;
+}
+
+static cvm_error_t *set_variable(cvm_conf_t *conf, const char *variable)
+{
+    char name[LONGEST_NAME + 1];
+    const struct cvm_place place = {.variable = name};
+    const char *value = split_variable(variable, name);
+    const char *property = value ? cvm_conf_name_of_variable(conf, name) : NULL;
+    return property ? cvm_conf_set_at(conf, property, value, &place) : NULL;
+}
+
+/* One that names nothing may be a plugin's. */
+static void keep_variable(cvm_conf_t *conf, const char *variable, cvm_warn_cb warn, void *user_data)
 {
     char name[LONGEST_NAME + 1], text[LONGEST_NAME + 80];
-    const char *equals = strchr(variable, '=');
-    if (!equals || equals - variable > LONGEST_NAME)
-        return NULL;
-    (void)snprintf(name, sizeof name, "%.*s", (int)(equals - variable), variable);
-    const struct cvm_place place = {.variable = name};
-    const char *property = cvm_conf_name_of_variable(conf, name);
-    if (property)
-        return cvm_conf_set_at(conf, property, equals + 1, &place);
-    if (!cvm_conf_keep_variable(conf, name, equals + 1) && warn) {
-        (void)snprintf(text, sizeof text,
-            "the variable " ENV_PREFIX "%s names no property; it is ignored", name);
-        warn(user_data, text);
-    }
-    return NULL;
+    const char *value = split_variable(variable, name);
+    if (!value || cvm_conf_name_of_variable(conf, name) ||
+        cvm_conf_keep_variable(conf, name, value) || !warn)
+        return;
+    (void)snprintf(
+        text, sizeof text, "the variable " ENV_PREFIX "%s names no property; it is ignored", name);
+    warn(user_data, text);
 }
 
 cvm_error_t *cvm_conf_load_environment(cvm_conf_t *conf, cvm_warn_cb warn, void *user_data)
 {
     cvm_error_t *error = cvm_check_arguments(__func__, conf != NULL);
     for (char **variable = environ; variable && *variable && !error; variable++)
-        if (strncmp(*variable, ENV_PREFIX, strlen(ENV_PREFIX)) == 0)
-            error = load_variable(conf, *variable + strlen(ENV_PREFIX), warn, user_data);
+        error = set_variable(conf, *variable);
+    for (char **variable = environ; variable && *variable && !error; variable++)
+        keep_variable(conf, *variable, warn, user_data); /* `module` is known by now */
     return error;
 }

@@ -152,7 +152,8 @@ void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *t
     /* So it is undone as well: an undo is idempotent. */
     int32_t may_have_happened =
         r->step->undo && r->op.side == SIDE_PLATFORM &&
-        (r->op.answer == CVM_ANSWER_UNKNOWN || r->op.answer == CVM_ANSWER_OK);
+        (r->op.answer == CVM_ANSWER_UNKNOWN || r->op.answer == CVM_ANSWER_BROKEN ||
+            r->op.answer == CVM_ANSWER_OK);
     r->undoing = r->step - STEPS - !may_have_happened;
     if (cvm_is_outside(r->cvm) && r->has_effects)
         cvm_lease_keep(r);
@@ -173,8 +174,8 @@ int32_t cvm_flow_failed(struct registration *r)
     (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
     r->result.error.retry_after_s = cvm_op_retry_after_s(&r->op);
     /* Told to who proved the token: a missing policy is the operator's to mend. */
-    int32_t is_told = r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_NOT_FOUND &&
-                      *r->op.text;
+    int32_t is_told =
+        r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_NOT_FOUND && *r->op.text;
     cvm_flow_fail(r, reason, is_told ? r->detail : NULL);
     return 1;
 }

@@ -21,6 +21,11 @@ static int32_t set_abandoned(cvm_record_t *certificate, const char *state, int64
     return cvm_record_set_state(certificate, state, "cessationOfOperation", revoke_after_ms);
 }
 
+static int32_t has_text(const cvm_record_t *record, uint32_t field, const char *text)
+{
+    return strcmp(cvm_record_text(record, field), text) == 0;
+}
+
 /* Our lease is in the record. */
 static int32_t is_ours(const struct registration *r, const cvm_record_t *now)
 {
@@ -86,19 +91,7 @@ void cvm_lease_find_by_key(struct registration *r, const char *key_sha256, cvm_o
 
 cvm_record_t *cvm_lease_take_found(struct registration *r, const char *key_sha256)
 {
-    cvm_record_t *found = r->op.answer == CVM_ANSWER_OK ? cvm_op_take(&r->op, 0) : NULL;
-    if (r->op.answer == CVM_ANSWER_OK && cvm_certificate_is_of(found, r->device)) {
-        cvm_record_free(found); /* what is recorded already is none that is looked for */
-        r->op.answer = CVM_ANSWER_NOT_FOUND;
-        return NULL;
-    }
-    if (!found || cvm_certificate_found(found, r->request->uid, key_sha256)) {
-        cvm_record_free(found);
-        if (r->op.answer == CVM_ANSWER_OK)
-            r->op.answer = CVM_ANSWER_BROKEN;
-        return NULL;
-    }
-    return found;
+    return cvm_take_found(&r->op, r->device, r->request->uid, key_sha256);
 }
 
 /* --- Take over -------------------------------------------------------------------------------- */
@@ -108,16 +101,21 @@ static void intended(cvm_op_t *op)
     cvm_swap_done(cvm_flow_of(op));
 }
 
-/* What the last owner may have left is settled: from here on the lease says whose key it is for. */
+/* What the last owner may have left is settled: from here on the lease says whose key it is for,
+ * and nothing else, so that what is made for that key will be found by it. */
 static void settled(struct registration *r)
 {
     *r->unsettled_key = 0;
-    if (strcmp(cvm_record_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256), r->key.sha256) == 0)
+    int32_t says_so = has_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) &&
+                      has_text(r->wanted, CVM_D_LEASE_CERTIFICATE_ID, "");
+    r->changed[0] = r->abandoned;
+    if (says_so)
         cvm_flow_next(r);
-    else if (cvm_record_set_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256))
+    else if (cvm_record_set_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) ||
+             cvm_record_set_text(r->wanted, CVM_D_LEASE_CERTIFICATE_ID, NULL))
         cvm_flow_out_of_memory(r);
     else
-        cvm_swap_start(r, 0, intended);
+        cvm_swap_start(r, r->abandoned != NULL, intended);
 }
 
 /* The fence: after this, an owner that wakes up can't activate its certificate. */
@@ -227,32 +225,27 @@ static void lease_overtaken(struct registration *r)
     r->result.error.retry_after_s = CVM_RACE_RETRY_AFTER_S;
 }
 
-static int32_t has_text(const cvm_record_t *record, uint32_t field, const char *text)
-{
-    return strcmp(cvm_record_text(record, field), text) == 0;
-}
-
 /* Is our certificate, which no record of ours knows, ours to delete? Who has taken the lease over
  * for the same key may have found it by that, and be about to record it; and whoever takes it over
- * later will find it. now: the record; NULL if it can't be had. */
-static int32_t may_delete(const struct registration *r, const cvm_record_t *now)
+ * later will find it. now: the record; is_known: whether NULL means that there is none. */
+static int32_t may_delete(const struct registration *r, const cvm_record_t *now, int32_t is_known)
 {
     const char *id = cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
     if (r->is_recorded)
         return 0;
-    if (!r->cvm->platform.find_by_key)
+    if (!r->cvm->platform.find_by_key || (is_known && !now))
         return 1;
-    if (!now || has_text(now, CVM_D_CERTIFICATE_ID, id) ||
-        has_text(now, CVM_D_LEASE_CERTIFICATE_ID, id))
+    if (!now || (*id && (has_text(now, CVM_D_CERTIFICATE_ID, id) ||
+                            has_text(now, CVM_D_LEASE_CERTIFICATE_ID, id))))
         return 0;
     return !has_text(now, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) ||
            *cvm_record_text(now, CVM_D_LEASE_CERTIFICATE_ID);
 }
 
-static void lease_lost(struct registration *r, const cvm_record_t *now)
+static void lease_lost(struct registration *r, const cvm_record_t *now, int32_t is_known)
 {
     r->is_lease_lost = 1;
-    cvm_flow_undo(r, may_delete(r, now) ? r->undoing : -1);
+    cvm_flow_undo(r, may_delete(r, now, is_known) ? r->undoing : -1);
 }
 
 static void lease_read(cvm_op_t *op);
@@ -277,7 +270,7 @@ static void lease_kept(cvm_op_t *op)
     else if (op->answer == CVM_ANSWER_OK && !cvm_swap_adopt(r))
         cvm_flow_undo(r, r->undoing);
     else
-        lease_lost(r, NULL);
+        lease_lost(r, NULL, 0);
 }
 
 /* now is taken. */
@@ -287,7 +280,7 @@ static void lease_go_on(struct registration *r, cvm_record_t *now)
     r->changed[0] = r->certificate;
     if (cvm_swap_take(r, now) || cvm_record_set_number(r->wanted, CVM_D_LEASE_UNTIL, until_ms) ||
         (r->is_recorded && set_abandoned(r->certificate, "retiring", until_ms)))
-        lease_lost(r, NULL);
+        lease_lost(r, NULL, 0);
     else
         cvm_swap_start(r, r->is_recorded != 0, lease_kept);
 }
@@ -303,7 +296,7 @@ static void lease_read(cvm_op_t *op)
     }
     if (is_known)
         lease_overtaken(r);
-    lease_lost(r, now);
+    lease_lost(r, now, is_known);
     cvm_record_free(now);
 }
 

@@ -38,21 +38,28 @@ static int32_t same_text(const cvm_record_t *a, const cvm_record_t *b, uint32_t 
     return strcmp(cvm_record_text(a, field), cvm_record_text(b, field)) == 0;
 }
 
+/* Of what the flow writes. */
+static int32_t says_the_same(const cvm_record_t *a, const cvm_record_t *b)
+{
+    return same_text(a, b, CVM_D_CERTIFICATE_ID) && same_text(a, b, CVM_D_LEASE_OWNER) &&
+           same_text(a, b, CVM_D_LEASE_CERTIFICATE_ID) &&
+           same_text(a, b, CVM_D_LEASE_PUBLIC_KEY_SHA256) &&
+           cvm_record_number(a, CVM_D_LEASE_UNTIL) == cvm_record_number(b, CVM_D_LEASE_UNTIL);
+}
+
 /* The record was read again after a write with an unknown outcome. */
 static void read_again(cvm_op_t *op)
 {
     struct registration *r = cvm_flow_of(op);
     cvm_record_t *now = op->answer == CVM_ANSWER_OK ? cvm_op_take(op, 0) : NULL;
-    int32_t happened = now && same_text(now, r->wanted, CVM_D_CERTIFICATE_ID) &&
-                       same_text(now, r->wanted, CVM_D_LEASE_OWNER) &&
-                       same_text(now, r->wanted, CVM_D_LEASE_CERTIFICATE_ID);
     int64_t revision = cvm_record_number(now, CVM_D_REVISION);
     int32_t unchanged = now && revision == cvm_record_number(r->device, CVM_D_REVISION);
+    int32_t happened = now && !unchanged && says_the_same(now, r->wanted);
     cvm_record_free(now);
-    if (happened && !cvm_swap_adopt(r))
-        cvm_flow_next(r);
-    else if (unchanged)
+    if (unchanged)
         cvm_flow_fail(r, REASON_store_unavailable, NULL);
+    else if (happened && !cvm_swap_adopt(r))
+        cvm_flow_next(r);
     else
         cvm_flow_fail_unknown(r);
 }
