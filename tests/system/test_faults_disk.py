@@ -49,7 +49,7 @@ class SmallDisk(FaultDisk):
 
     def __init__(self, tmp_path):
         super().__init__(tmp_path)
-        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", self.folder], capture_output=True)
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", self.folder], capture_output=True)
         self.is_mounted = done.returncode == 0
 
     def fill(self):
