@@ -95,7 +95,7 @@ static cvm_answer_t change(struct store *store, const cvm_change_t *change, int 
         int64_t revision = *link ? host->number((*link)->record, CVM_D_REVISION) : 0;
         if (revision != (change->as_read ? host->number(change->as_read, CVM_D_REVISION) : 0))
             return CVM_ANSWER_CONFLICT;
-        if (removes)
+        if (removes && *link)
             take_out(store, link);
         else
             answer = put_device(store, change->wanted, revision ? revision + 1 : ++store->last);

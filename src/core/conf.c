@@ -148,7 +148,7 @@ static void kept_free(struct kept *kept)
 static void value_clear(struct value *value)
 {
     cvm_secret_free_text(value->text);
-    free(value->folder);
+    cvm_secret_free_text(value->folder);
     value->text = value->folder = NULL;
 }
 

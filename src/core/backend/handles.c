@@ -86,8 +86,12 @@ void cvm_handles_timer_free(cvm_timer_t *timer)
 
 void cvm_handles_clear(cvm_context_t *context)
 {
-    while (context->watches)
-        cvm_handles_watch_free(context->watches);
-    while (context->timers)
-        cvm_handles_timer_free(context->timers);
+    for (cvm_watch_t *watch = context->watches, *next; watch; watch = next) {
+        next = watch->next;
+        cvm_handles_watch_free(watch);
+    }
+    for (cvm_timer_t *timer = context->timers, *next; timer; timer = next) {
+        next = timer->next;
+        cvm_handles_timer_free(timer);
+    }
 }

@@ -123,7 +123,8 @@ static int32_t add_default(
 static int32_t add_row(struct cvm_registry_s *registry, struct cvm_property *row)
 {
     struct cvm_property **more =
-        row ? realloc(registry->rows, (registry->row_count + 1) * sizeof *more) : NULL;
+        row ? realloc(registry->rows, (registry->row_count + 1) * sizeof(struct cvm_property *))
+            : NULL;
     if (!more) {
         free(row);
         return -1;

@@ -72,7 +72,7 @@ int32_t cvm_registry_add_store(cvm_registry_t *registry, const char *name,
 int32_t cvm_registry_add_platform(cvm_registry_t *registry, const char *name,
     const cvm_platform_ops_t *ops, void *user_data, char *error, size_t error_size);
 int32_t cvm_registry_add_property(
-    cvm_registry_t *registry, const cvm_property_row_t *row, char *error, size_t error_size);
+    cvm_registry_t *registry, const cvm_property_row_t *theirs, char *error, size_t error_size);
 int32_t cvm_registry_add_default(cvm_registry_t *registry, const char *backend,
     const char *property, const char *value, char *error, size_t error_size);
 
