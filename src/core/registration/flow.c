@@ -14,16 +14,18 @@
 
 #define MOST_ATTEMPTS 4 /* when others change the record at the same time */
 
-enum when {
+enum flag {
     ALWAYS = 0,
-    ISSUE = 1,     /* a certificate is to be made */
-    OUTSIDE = 2,   /* the platform has effects outside the store */
-    HAS_EFFECT = 4 /* from here on it must end in the record, or be undone */
+    ISSUE = 1,       /* only where a certificate is to be made */
+    OUTSIDE = 2,     /* only where the platform has effects outside the store */
+    HAS_EFFECT = 4,  /* from here on it must end in the record, or be undone */
+    TAKES_LEASE = 8, /* whoever fails here has none yet */
+    CREATES = 16     /* makes the certificate: not where one was adopted */
 };
 
 struct step {
     const char *name;
-    uint32_t when;
+    uint32_t flags;
     void (*run)(struct registration *registration);
     void (*done)(struct registration *registration);
     void (*undo)(struct registration *registration);
@@ -36,29 +38,45 @@ struct step {
 static void called(struct registration *r);
 static void undo_platform(struct registration *r);
 
-#define AT(member)   offsetof(cvm_platform_ops_t, member)
-#define CALL(member) AT(member), #member
+#define CALL(member) offsetof(cvm_platform_ops_t, member), #member
 #define NO_CALL      0, NULL
 
+/*
+ * Each row names its exits, by their reasons. Any step also fails with what the store or the
+ * platform answered (store_unavailable, platform_unavailable, platform_error) and, without memory,
+ * with internal. "Over": goes on at the first step; in_progress after MOST_ATTEMPTS.
+ */
 /* clang-format off */
 static const struct step STEPS[] = {
-    /* name                 when                          run                        done                        undo */
-    {"verify",              ALWAYS,                       cvm_verify,                cvm_verify_proof,           NULL,              NO_CALL, NO_CALL},
-    {"asked again",         ALWAYS,                       cvm_asked_again,           cvm_asked_again_decide,     NULL,              NO_CALL, NO_CALL},
-    {"prepare",             ALWAYS,                       cvm_issue_prepare,         cvm_issue_prepared,         NULL,              CALL(prepare), NO_CALL},
-    {"inherit",             ISSUE | OUTSIDE,              cvm_issue_inherit,         NULL,                       NULL,              NO_CALL, NO_CALL},
-    {"make key",            ISSUE,                        cvm_issue_make_key,        NULL,                       NULL,              NO_CALL, NO_CALL},
-    {"claim",               ISSUE | OUTSIDE | HAS_EFFECT, cvm_lease_claim,           cvm_lease_claimed,          cvm_lease_release, NO_CALL, NO_CALL},
-    {"take over",           ISSUE | OUTSIDE,              cvm_lease_take_over,       cvm_lease_taken_over,       NULL,              NO_CALL, NO_CALL},
-    {"create certificate",  ISSUE,                        cvm_flow_call_platform,           cvm_issue_take_certificate, undo_platform,     CALL(create_certificate), CALL(delete_certificate)},
-    {"record",              ISSUE | OUTSIDE,              cvm_lease_record,          cvm_lease_recorded,         NULL,              NO_CALL, NO_CALL},
-    {"attach policy",       ISSUE,                        cvm_flow_call_platform,           called,                     undo_platform,     CALL(attach_policy), CALL(detach_policy)},
-    {"create thing",        ISSUE,                        cvm_flow_call_platform,           called,                     NULL,              CALL(create_thing), NO_CALL},
-    {"attach certificate",  ISSUE,                        cvm_flow_call_platform,           called,                     undo_platform,     CALL(attach_certificate), CALL(detach_certificate)},
-    {"activate",            ISSUE | OUTSIDE,              cvm_flow_call_platform,           called,                     undo_platform,     CALL(activate), CALL(deactivate)},
-    {"update",              ISSUE | HAS_EFFECT,           cvm_issue_update,          cvm_swap_done,              NULL,              NO_CALL, NO_CALL},
-    {"answer",              ALWAYS,                       cvm_answer_success,        NULL,                       NULL,              NO_CALL, NO_CALL},
-    {"retire previous",     ISSUE,                        cvm_issue_retire_previous, NULL,                       NULL,              NO_CALL, NO_CALL},
+    /* reads the device, checks its proof and its CSR. Exits: invalid_csr, not_authorized, too_many_requests */
+    {"verify",             ALWAYS, cvm_verify, cvm_verify_proof, NULL, NO_CALL, NO_CALL},
+    /* reads its certificate, decides what becomes of who has one. Exits: already_registered, in_progress */
+    {"asked again",        ALWAYS, cvm_asked_again, cvm_asked_again_decide, NULL, NO_CALL, NO_CALL},
+    /* where it connects to, the trusted roots. Exits: platform_unavailable while the clock is in doubt */
+    {"prepare",            ALWAYS, cvm_issue_prepare, cvm_issue_prepared, NULL, CALL(prepare), NO_CALL},
+    /* what another system made for it. Exits: none of its own */
+    {"inherit",            ISSUE | OUTSIDE, cvm_issue_inherit, NULL, NULL, NO_CALL, NO_CALL},
+    /* a key for who sent no CSR. Exits: overloaded */
+    {"make key",           ISSUE, cvm_issue_make_key, NULL, NULL, NO_CALL, NO_CALL},
+    /* takes the lease: of two that ask, one goes on. Exits: over */
+    {"claim",              ISSUE | OUTSIDE | HAS_EFFECT | TAKES_LEASE, cvm_lease_claim, cvm_lease_claimed, cvm_lease_release, NO_CALL, NO_CALL},
+    /* adopts or deletes what the lease's last owner left. Exits: in_progress, if the lease is lost */
+    {"take over",          ISSUE | OUTSIDE, cvm_lease_take_over, cvm_lease_taken_over, NULL, NO_CALL, NO_CALL},
+    /* Exits: platform_error for a certificate that is none, or is for another key */
+    {"create certificate", ISSUE | CREATES, cvm_flow_call_platform, cvm_issue_take_certificate, undo_platform, CALL(create_certificate), CALL(delete_certificate)},
+    /* writes it into the lease, so that who takes over finds it. Exits: in_progress, if the lease is lost */
+    {"record",             ISSUE | OUTSIDE, cvm_lease_record, cvm_lease_recorded, NULL, NO_CALL, NO_CALL},
+    /* these four: platform_error for what the platform does not know, in_progress if the lease is lost */
+    {"attach policy",      ISSUE, cvm_flow_call_platform, called, undo_platform, CALL(attach_policy), CALL(detach_policy)},
+    {"create thing",       ISSUE, cvm_flow_call_platform, called, NULL, CALL(create_thing), NO_CALL},
+    {"attach certificate", ISSUE, cvm_flow_call_platform, called, undo_platform, CALL(attach_certificate), CALL(detach_certificate)},
+    {"activate",           ISSUE | OUTSIDE, cvm_flow_call_platform, called, undo_platform, CALL(activate), CALL(deactivate)},
+    /* device and certificates in one swap. Exits: over; invalid_csr for another's key; unknown, and nothing is undone */
+    {"update",             ISSUE | HAS_EFFECT, cvm_issue_update, cvm_swap_done, NULL, NO_CALL, NO_CALL},
+    /* calls the caller back. Never fails */
+    {"answer",             ALWAYS, cvm_answer_success, NULL, NULL, NO_CALL, NO_CALL},
+    /* revokes the certificate that was current, when it is due. Nobody waits any more */
+    {"retire previous",    ISSUE, cvm_issue_retire_previous, NULL, NULL, NO_CALL, NO_CALL},
 };
 /* clang-format on */
 #define STEP_COUNT (sizeof STEPS / sizeof STEPS[0])
@@ -77,8 +95,8 @@ const char *cvm_flow_step_name(const struct registration *r)
 
 static int32_t applies(const struct registration *r, const struct step *step)
 {
-    return (!(step->when & ISSUE) || r->must_issue) &&
-           (!(step->when & OUTSIDE) || cvm_is_outside(r->cvm));
+    return (!(step->flags & ISSUE) || r->must_issue) &&
+           (!(step->flags & OUTSIDE) || cvm_is_outside(r->cvm));
 }
 
 static void end(struct registration *r)
@@ -97,7 +115,7 @@ static void run_step(struct registration *r)
         return;
     }
     /* A platform without outside effects is changed by `update` alone. */
-    if (r->step->when & HAS_EFFECT)
+    if (r->step->flags & HAS_EFFECT)
         r->has_effects = 1;
     r->step->run(r);
 }
@@ -146,8 +164,7 @@ void cvm_flow_fail(struct registration *r, enum cvm_reason reason, const char *t
     r->result.error.retry_after_s = retry_after_s;
     int32_t is_platforms = r->op.side == SIDE_PLATFORM && r->step->call;
     r->may_be_overtaken = is_platforms && r->op.answer == CVM_ANSWER_NOT_FOUND;
-    r->is_creation_unknown = r->step->call == AT(create_certificate) &&
-                             r->op.side == SIDE_PLATFORM &&
+    r->is_creation_unknown = (r->step->flags & CREATES) != 0 && r->op.side == SIDE_PLATFORM &&
                              !*cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
     /* So it is undone as well: an undo is idempotent. */
     int32_t may_have_happened =
@@ -195,7 +212,7 @@ void cvm_flow_give_way(struct registration *r)
 void cvm_flow_start_over(struct registration *r)
 {
     int32_t holds_lease =
-        cvm_is_outside(r->cvm) && r->has_effects && r->step->run != cvm_lease_claim;
+        cvm_is_outside(r->cvm) && r->has_effects && !(r->step->flags & TAKES_LEASE);
     if (!holds_lease)
         r->has_effects = 0;
     if (holds_lease || ++r->attempts == MOST_ATTEMPTS) {
@@ -220,7 +237,7 @@ void cvm_flow_call_platform(struct registration *r)
 {
     cvm_step_fn function = member(r, r->step->call);
     /* A certificate that was adopted exists and is recorded. */
-    int32_t is_made = r->step->call == AT(create_certificate) && r->certificate;
+    int32_t is_made = (r->step->flags & CREATES) != 0 && r->certificate;
     if (!function || is_made)
         cvm_flow_next(r);
     else
@@ -260,7 +277,7 @@ static void found_unknown(cvm_op_t *op)
 
 static void undo_platform(struct registration *r)
 {
-    if (r->is_creation_unknown && STEPS[r->undoing].call == AT(create_certificate)) {
+    if (r->is_creation_unknown && STEPS[r->undoing].flags & CREATES) {
         r->is_creation_unknown = 0;
         cvm_lease_find_by_key(r, r->key.sha256, found_unknown);
         return;
