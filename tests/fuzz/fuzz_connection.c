@@ -190,9 +190,9 @@ static void serve_live(struct connection *connection)
     cvm_connection_answer(connection, 200, "application/json", NULL, LIVE, sizeof LIVE - 1);
 }
 
-static const struct route ROUTES[] = {{"/registration", {"POST", NULL}, 1, cvm_exchange_register},
+static const struct route ROUTES[] = {{"/registration", {"POST", NULL}, 1, cvm_serve_registration},
     {"/livez", {"GET", "HEAD", NULL}, 0, serve_live},
-    {"/readyz", {"GET", "HEAD", NULL}, 0, cvm_exchange_ready}, {NULL, {NULL}, 0, NULL}};
+    {"/readyz", {"GET", "HEAD", NULL}, 0, cvm_serve_ready}, {NULL, {NULL}, 0, NULL}};
 
 static cvm_t *cvm;
 static struct server server;
@@ -222,12 +222,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     start_instance();
-    server.cvm = cvm;
-    server.label = "http";
+    server.listener.cvm = cvm;
+    server.listener.label = "http";
     server.routes = ROUTES;
     server.limits = cvm_limits_new(1, 1);
-    server.requests = cvm_limits_new(1, 1);
-    CHECK(!pthread_mutex_init(&server.lock, NULL) && server.limits && server.requests);
+    server.listener.requests = cvm_limits_new(1, 1);
+    CHECK(!cvm_tls_init(&server.tls, "", "", "", "") && server.limits && server.listener.requests);
     worker.server = &server;
     worker.loop = cvm_loop_new(NULL);
     CHECK(worker.loop);
@@ -241,7 +241,7 @@ static void configure(void)
     server.legacy_status = (flags & LEGACY) != 0;
     server.proxy_protocol = (flags & PROXY_HEADER) != 0;
     CHECK(!cvm_networks_parse(
-        &server.trusted, flags & (BEHIND_PROXY | PROXY_HEADER) ? "192.0.2.0/24" : ""));
+        &server.listener.trusted, flags & (BEHIND_PROXY | PROXY_HEADER) ? "192.0.2.0/24" : ""));
 }
 
 /* --- What comes back -------------------------------------------------------------------------- */
@@ -406,7 +406,7 @@ static void check_nothing_left(void)
     }
     CHECK(!cvm->registration_count);
     check_place(server.limits);
-    check_place(server.requests);
+    check_place(server.listener.requests);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -431,7 +431,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         expect(&expected, stream.bytes, stream.length);
         check_answers(&answers, &expected);
     }
-    cvm_networks_clear(&server.trusted);
+    cvm_networks_clear(&server.listener.trusted);
     free(answers.bytes);
     free(stream.bytes);
     return 0;

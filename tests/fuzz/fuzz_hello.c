@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "transports/http/hello.h"
+#include "transports/common/hello.h"
 
 static int32_t take_in_parts(struct cvm_hello *hello, const struct fuzz_stream *stream)
 {

@@ -5,7 +5,7 @@
 #include <arpa/inet.h>
 #include <string.h>
 
-#include "transports/http/address.h"
+#include "transports/common/address.h"
 #include "transports/http/forwarded.h"
 #include "transports/http/proxy.h"
 

@@ -1,7 +1,7 @@
 /* What a TLS client may say before its handshake is done. */
 #include "support/test.h"
 
-#include "transports/http/hello.h"
+#include "transports/common/hello.h"
 
 #define RECORD(type, length)  type, 3, 3, (length) >> 8, (length)&255
 #define MESSAGE(type, length) type, 0, (length) >> 8, (length)&255

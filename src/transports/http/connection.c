@@ -59,7 +59,8 @@ void cvm_connection_close(struct connection *connection)
     forget_unread(connection);
     wipe_out(connection);
     cvm_limits_leave(server->limits, connection->counted);
-    cvm_metrics_add(cvm_metrics_of(server->cvm), METRIC_CONNECTIONS, &server->label, -1);
+    cvm_metrics_add(
+        cvm_metrics_of(server->listener.cvm), METRIC_CONNECTIONS, &server->listener.label, -1);
     free(connection);
     cvm_worker_left(worker);
 }
@@ -253,7 +254,7 @@ static void serve(struct connection *connection)
         memcpy(connection->client, connection->peer, sizeof connection->client);
     if (!server->proxy_protocol && connection->is_trusted)
         cvm_forwarded_client(server->forwarded_header, connection->parser.forwarded,
-            &server->trusted, connection->client);
+            &server->listener.trusted, connection->client);
     connection->must_close = !connection->parser.keep_alive || connection->worker->is_draining;
     connection->route->serve(connection);
 }
@@ -304,7 +305,7 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
 /* Nothing was sent of an answer whose head does not fit: a part of it could be read as another. */
 static void fail_head(struct connection *connection)
 {
-    cvm_log_message(cvm_log_of(connection->worker->server->cvm), LOG_ERROR,
+    cvm_log_message(cvm_log_of(connection->worker->server->listener.cvm), LOG_ERROR,
         "internal: the head of an answer does not fit; the connection is closed");
     cvm_connection_close(connection);
 }
@@ -343,18 +344,18 @@ void cvm_connection_answer_logged(
     int32_t status =
         cvm_error_render(name, message, cvm_connection_request_id(connection), body, sizeof body);
     cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
-        "application/json", extra, body, strlen(body));
+        CVM_EXCHANGE_MEDIA_TYPE, extra, body, strlen(body));
 }
 
 void cvm_connection_answer_error(
     struct connection *connection, const char *name, const char *message, const char *extra)
 {
-    cvm_server_log_refusal(connection->worker->server, cvm_connection_request_id(connection),
-        connection->client, name, message);
+    cvm_listener_log_refusal(&connection->worker->server->listener,
+        cvm_connection_request_id(connection), connection->client, name, message);
     cvm_connection_answer_logged(connection, name, message, extra);
 }
 
-void cvm_connection_wait(struct connection *connection, struct exchange *exchange)
+void cvm_connection_wait(struct connection *connection, struct cvm_exchange *exchange)
 {
     connection->exchange = exchange;
     cvm_connection_enter(connection, WAIT);
@@ -367,11 +368,12 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     struct server *server = worker->server;
     char peer[CVM_ADDRESS_SIZE];
     cvm_address_text(address, peer);
-    int32_t is_trusted = cvm_networks_hold(&server->trusted, peer);
+    int32_t is_trusted = cvm_listener_trusts(&server->listener, peer);
     const char *counted = is_trusted ? "" : peer; /* a proxy's connections are many devices' */
     struct connection *connection = NULL;
     if (server->proxy_protocol && !is_trusted) {
-        cvm_server_log_refusal(server, NULL, peer, "invalid_request", "not a trusted proxy");
+        cvm_listener_log_refusal(
+            &server->listener, NULL, peer, "invalid_request", "not a trusted proxy");
         (void)close(fd);
         return;
     }
@@ -407,7 +409,8 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     if (connection->next)
         connection->next->link = &connection->next;
     worker->connections = connection;
-    cvm_metrics_add(cvm_metrics_of(server->cvm), METRIC_CONNECTIONS, &server->label, 1);
+    cvm_metrics_add(
+        cvm_metrics_of(server->listener.cvm), METRIC_CONNECTIONS, &server->listener.label, 1);
     cvm_opening_begin(connection);
 }
 
@@ -441,6 +444,6 @@ const char *cvm_connection_client(const struct connection *connection)
 const char *cvm_connection_request_id(struct connection *connection)
 {
     if (!connection->request_id[0]) /* without randomness it stays empty */
-        (void)cvm_random_hex((CVM_HTTP_REQUEST_ID_SIZE - 1) / 2, connection->request_id);
+        (void)cvm_random_hex((CVM_REQUEST_ID_SIZE - 1) / 2, connection->request_id);
     return connection->request_id;
 }

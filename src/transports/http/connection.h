@@ -17,12 +17,12 @@ struct connection {
     struct cvm_timer *deadline;
     enum phase phase;
     char peer[CVM_ADDRESS_SIZE], client[CVM_ADDRESS_SIZE];
-    char request_id[CVM_HTTP_REQUEST_ID_SIZE]; /* "": none yet */
+    char request_id[CVM_REQUEST_ID_SIZE]; /* "": none yet */
     char counted[CVM_ADDRESS_SIZE]; /* the address that it counts for; "": in the total alone */
     int32_t is_trusted, must_close;
     struct cvm_parser parser;
     const struct route *route;
-    struct exchange *exchange;
+    struct cvm_exchange *exchange;
     char *unread; /* what came behind a request */
     size_t unread_length;
     char *out;

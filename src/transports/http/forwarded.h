@@ -2,7 +2,7 @@
 #ifndef CVM_HTTP_FORWARDED_H
 #define CVM_HTTP_FORWARDED_H
 
-#include "address.h"
+#include "transports/common/address.h"
 
 /* Which header the proxies write; as http.forwarded_header's choices. The other one may come from
  * the device itself. */

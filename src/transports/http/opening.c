@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "connection.h"
 #include "proxy.h"
-#include "tls_failure.h"
+#include "transports/common/tls_failure.h"
 
 #define PRESSED_MS 5000 /* while there are many handshakes */
 #define AGAIN_MS   1000 /* how often is looked whether there are */
@@ -52,8 +52,8 @@ static void opening_evicted(struct cvm_mail *mail)
     free(handshake);
     if (connection) {
         connection->handshake = NULL;
-        cvm_server_report_handshake(
-            worker->server, NULL, connection->client, CVM_TLS_EVICTED, NULL);
+        cvm_listener_report_handshake(
+            &worker->server->listener, NULL, connection->client, CVM_TLS_EVICTED, NULL);
         cvm_connection_close(connection);
     } else {
         worker->evictions--;
@@ -94,7 +94,7 @@ static void opening_wait(struct connection *connection, uint64_t at_most_ms)
 static void opening_begin_tls(struct connection *connection)
 {
     struct server *server = connection->worker->server;
-    if (!server->certificate) {
+    if (!server->tls.certificate) {
         cvm_connection_enter(connection, IDLE);
     } else if (opening_enter(connection)) {
         cvm_connection_close(connection);
@@ -109,13 +109,9 @@ static void opening_begin_tls(struct connection *connection)
  */
 static int32_t opening_start_tls(struct connection *connection)
 {
-    struct server *server = connection->worker->server;
-    if (connection->stream.ssl)
-        return 0;
-    pthread_mutex_lock(&server->lock);
-    int32_t failed = cvm_stream_start_tls(&connection->stream, server->context);
-    pthread_mutex_unlock(&server->lock);
-    return failed;
+    return connection->stream.ssl
+               ? 0
+               : cvm_stream_start_tls(&connection->stream, &connection->worker->server->tls);
 }
 
 /* Who speaks HTTP to a port for TLS is told so in words that HTTP clients show. */
@@ -133,7 +129,7 @@ static void opening_fail_handshake(struct connection *connection)
 {
     const struct cvm_stream *stream = &connection->stream;
     if (stream->hello.taken)
-        cvm_server_report_handshake(connection->worker->server,
+        cvm_listener_report_handshake(&connection->worker->server->listener,
             stream->is_http ? cvm_connection_request_id(connection) : NULL, connection->client,
             stream->failure, stream->detail);
     if (stream->is_http)
@@ -172,7 +168,8 @@ void cvm_opening_late(struct connection *connection)
         return;
     }
     if (connection->phase == HANDSHAKE)
-        cvm_server_report_handshake(server, NULL, connection->client, CVM_TLS_TIMEOUT, NULL);
+        cvm_listener_report_handshake(
+            &server->listener, NULL, connection->client, CVM_TLS_TIMEOUT, NULL);
     cvm_connection_close(connection);
 }
 
@@ -180,8 +177,8 @@ void cvm_opening_late(struct connection *connection)
 
 static void opening_refuse_proxy(struct connection *connection, const char *why)
 {
-    cvm_server_log_refusal(
-        connection->worker->server, NULL, connection->client, "invalid_request", why);
+    cvm_listener_log_refusal(
+        &connection->worker->server->listener, NULL, connection->client, "invalid_request", why);
     cvm_connection_close(connection);
 }
 
@@ -211,7 +208,7 @@ static int32_t opening_take_told(struct connection *connection, const char *told
     if (!*told)
         return 0;
     (void)snprintf(connection->client, sizeof connection->client, "%s", told);
-    if (cvm_networks_hold(&server->trusted, told))
+    if (cvm_listener_trusts(&server->listener, told))
         return 0;
     if (cvm_limits_name(server->limits, told))
         return -1;

@@ -117,6 +117,14 @@ static void take_media_type(struct cvm_parser *parser)
         parser->value_is_cut ? "?" : parser->value);
 }
 
+/* Several lines are one list; what does not fit is not asked for. */
+static void take_accept(struct cvm_parser *parser)
+{
+    size_t used = strlen(parser->accept);
+    (void)snprintf(parser->accept + used, sizeof parser->accept - used, "%s%s", used ? "," : "",
+        parser->value);
+}
+
 /* Several lines are one list. Only its end can be believed: a trusted proxy wrote it. */
 static void take_forwarded(struct cvm_parser *parser)
 {
@@ -138,6 +146,8 @@ static int take_header(struct cvm_parser *parser)
         parser->hosts++;
     else if (strcasecmp(parser->name, "content-type") == 0)
         take_media_type(parser);
+    else if (strcasecmp(parser->name, "accept") == 0)
+        take_accept(parser);
     else if (strcasecmp(parser->name, parser->forwarded_name) == 0)
         take_forwarded(parser);
     else if (strcasecmp(parser->name, "expect") == 0)

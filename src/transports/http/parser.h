@@ -21,7 +21,7 @@ struct cvm_parser {
     const char *forwarded_name; /* of the header that proxies write, in lower case */
     /* The request, valid from on_head on; the body from the request's end on. */
     char path[256]; /* without the query, and without http://HOST of the absolute form */
-    char media_type[128];
+    char media_type[128], accept[128];
     char forwarded[256]; /* the proxies' header; the end of it, if it is longer */
     const char *method;
     int32_t expects_continue, has_body, keep_alive, is_head;

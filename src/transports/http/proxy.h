@@ -2,7 +2,7 @@
 #ifndef CVM_HTTP_PROXY_H
 #define CVM_HTTP_PROXY_H
 
-#include "address.h"
+#include "transports/common/address.h"
 
 #define CVM_LONGEST_PROXY 536 /* v1: 107 bytes; v2: 16 and what its addresses and TLVs need */
 

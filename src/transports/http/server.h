@@ -5,8 +5,6 @@
 
 #include <pthread.h>
 
-#include "address.h"
-#include "connection_limits.h"
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/metrics.h"
@@ -14,13 +12,12 @@
 #include "forwarded.h"
 #include "handshakes.h"
 #include "parser.h"
-#include "stream.h"
-
-#define CVM_MOST_ADDRESSES       8
-#define CVM_HTTP_REQUEST_ID_SIZE 17
+#include "transports/common/exchange.h"
+#include "transports/common/listener.h"
+#include "transports/common/stream.h"
+#include "transports/common/tls.h"
 
 struct connection;
-struct exchange;
 struct worker;
 
 /* What a path does. */
@@ -37,22 +34,14 @@ struct timeouts {
 
 struct server {
     struct cvm_transport base;
-    cvm_t *cvm;
-    const char *label;          /* cvm_connections' */
+    struct cvm_listener listener;
+    struct cvm_tls tls;
     const struct route *routes; /* ended by a path of NULL */
     struct timeouts timeouts;
     int32_t legacy_status, proxy_protocol;
     enum cvm_forwarded_header forwarded_header;
-    struct cvm_networks trusted;
     struct cvm_limits *limits; /* of connections */
     struct cvm_handshakes *handshakes;
-    struct cvm_limits *requests; /* of those in flight, by the device's address */
-    char *certificate, *key;     /* paths; NULL: plain */
-    pthread_mutex_t lock;        /* of context */
-    SSL_CTX *context;
-    int32_t fds[CVM_MOST_ADDRESSES];
-    char names[CVM_MOST_ADDRESSES][CVM_ADDRESS_SIZE + 8];
-    uint32_t fd_count;
     struct worker *workers;
     uint32_t worker_count, running;
     void (*drained)(void *argument);
@@ -86,7 +75,7 @@ void cvm_connection_answer(struct connection *connection, int32_t status, const 
 void cvm_connection_answer_error(
     struct connection *connection, const char *name, const char *message, const char *extra);
 /* Waits for an exchange. */
-void cvm_connection_wait(struct connection *connection, struct exchange *exchange);
+void cvm_connection_wait(struct connection *connection, struct cvm_exchange *exchange);
 struct connection *cvm_connection_next(const struct connection *connection);
 struct worker *cvm_connection_worker(const struct connection *connection);
 struct cvm_parser *cvm_connection_request(struct connection *connection);
@@ -94,16 +83,6 @@ struct cvm_parser *cvm_connection_request(struct connection *connection);
 const char *cvm_connection_client(const struct connection *connection);
 /* The id of the request that is being served, made when it is first asked for. */
 const char *cvm_connection_request_id(struct connection *connection);
-
-/* server.c */
-/* Any thread: the log's line for a request that did not reach the instance. request_id and detail,
- * which is one of a few texts, may be NULL. */
-void cvm_server_log_refusal(struct server *server, const char *request_id, const char *peer,
-    const char *code, const char *detail);
-/* Any thread: counts a TLS handshake that failed, and logs it. request_id and detail may be NULL.
- */
-void cvm_server_report_handshake(struct server *server, const char *request_id, const char *peer,
-    const char *reason, const char *detail);
 
 /* worker.c */
 /* 0, or -1. */
@@ -113,10 +92,8 @@ void cvm_worker_drain(struct worker *worker);
 /* A connection or an exchange is gone. */
 void cvm_worker_left(struct worker *worker);
 
-/* exchange.c */
-void cvm_exchange_register(struct connection *connection);
-void cvm_exchange_ready(struct connection *connection);
-/* The connection is gone before the answer came. */
-void cvm_exchange_abandon(struct exchange *exchange);
+/* exchange.c: what the paths that ask the instance do */
+void cvm_serve_registration(struct connection *connection);
+void cvm_serve_ready(struct connection *connection);
 
 #endif

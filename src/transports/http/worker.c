@@ -16,7 +16,7 @@
 
 static void watch_all(struct worker *worker, uint32_t events)
 {
-    for (uint32_t i = 0; i < worker->server->fd_count; i++)
+    for (uint32_t i = 0; i < worker->server->listener.fd_count; i++)
         cvm_watch_set(worker->watches[i], events);
 }
 
@@ -28,7 +28,7 @@ static void accept_again(void *argument)
 /* It is said once, not ten times a second; and whoever makes them go and come is kept quiet. */
 static void wait_for_descriptors(struct worker *worker)
 {
-    cvm_t *cvm = worker->server->cvm;
+    cvm_t *cvm = worker->server->listener.cvm;
     if (!worker->is_starved &&
         cvm_throttle_takes(cvm_throttle_of(cvm), LOG_WARNING, "", "no descriptor", ""))
         cvm_log_message(cvm_log_of(cvm), LOG_WARNING, "no descriptor for a connection; waiting");
@@ -63,16 +63,16 @@ static void listener_ready(void *argument, uint32_t events)
 {
     struct worker *worker = argument;
     (void)events;
-    for (uint32_t i = 0; i < worker->server->fd_count; i++)
-        (void)accept_some(worker, worker->server->fds[i]);
+    for (uint32_t i = 0; i < worker->server->listener.fd_count; i++)
+        (void)accept_some(worker, worker->server->listener.fds[i]);
 }
 
 /* Those that wait, and no more than can wait at a time: others may keep coming. */
 static void accept_last(struct worker *worker)
 {
-    for (uint32_t i = 0; i < worker->server->fd_count; i++)
+    for (uint32_t i = 0; i < worker->server->listener.fd_count; i++)
         for (uint32_t taken = 0; taken <= CVM_BACKLOG; taken += MOST_ACCEPTS)
-            if (!accept_some(worker, worker->server->fds[i]))
+            if (!accept_some(worker, worker->server->listener.fds[i]))
                 break;
 }
 
@@ -117,8 +117,9 @@ static void drain(struct cvm_mail *mail)
     struct worker *worker = CVM_CONTAINER(mail, struct worker, drain);
     accept_last(worker); /* they may have sent a request */
     stop_accepting(worker);
-    for (uint32_t i = 0; i < worker->server->fd_count; i++)
-        (void)shutdown(worker->server->fds[i], SHUT_RD); /* who comes now is refused at once */
+    for (uint32_t i = 0; i < worker->server->listener.fd_count; i++)
+        (void)shutdown(
+            worker->server->listener.fds[i], SHUT_RD); /* who comes now is refused at once */
     worker->is_draining = 1;
     for (struct connection *connection = worker->connections, *next; connection;
          connection = next) {
@@ -141,7 +142,7 @@ static void *run(void *argument)
     struct worker *worker = argument;
     cvm_loop_run(worker->loop);
     worker->ended.open = ended;
-    cvm_loop_post(cvm_loop_of(worker->server->cvm), &worker->ended);
+    cvm_loop_post(cvm_loop_of(worker->server->listener.cvm), &worker->ended);
     return NULL;
 }
 
@@ -153,8 +154,9 @@ int32_t cvm_worker_start(struct worker *worker, struct server *server)
         return -1;
     worker->backoff = cvm_timer_new(worker->loop, accept_again, worker);
     int32_t failed = !worker->backoff;
-    for (uint32_t i = 0; i < server->fd_count && !failed; i++) {
-        worker->watches[i] = cvm_watch_new(worker->loop, server->fds[i], listener_ready, worker);
+    for (uint32_t i = 0; i < server->listener.fd_count && !failed; i++) {
+        worker->watches[i] =
+            cvm_watch_new(worker->loop, server->listener.fds[i], listener_ready, worker);
         failed = !worker->watches[i];
     }
     if (!failed) {

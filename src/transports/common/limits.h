@@ -1,6 +1,6 @@
 /* How many of something there may be, in total and from one address. Shared by all workers. */
-#ifndef CVM_HTTP_CONNECTION_LIMITS_H
-#define CVM_HTTP_CONNECTION_LIMITS_H
+#ifndef CVM_TRANSPORTS_LIMITS_H
+#define CVM_TRANSPORTS_LIMITS_H
 
 #include <stdint.h>
 

@@ -1,5 +1,5 @@
 /* A hash table of the addresses that have places. */
-#include "connection_limits.h"
+#include "transports/common/limits.h"
 
 #include <pthread.h>
 #include <stdlib.h>

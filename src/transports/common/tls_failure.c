@@ -1,5 +1,5 @@
 /* From OpenSSL's reason codes, the alerts of clients among them, to words for operators. */
-#include "tls_failure.h"
+#include "transports/common/tls_failure.h"
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /* How much a client may say before its handshake is done: the ClientHello's size above all, for
  * which OpenSSL sets 128 KiB of memory aside as soon as a client names that size. */
-#ifndef CVM_HTTP_HELLO_H
-#define CVM_HTTP_HELLO_H
+#ifndef CVM_TRANSPORTS_HELLO_H
+#define CVM_TRANSPORTS_HELLO_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* Parsing and printing addresses; nothing here asks the DNS. */
-#include "address.h"
+#include "transports/common/address.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,14 +1,14 @@
 /* The bytes of a connection: a socket, plain or under TLS. Never raises SIGPIPE. */
-#ifndef CVM_HTTP_STREAM_H
-#define CVM_HTTP_STREAM_H
+#ifndef CVM_TRANSPORTS_STREAM_H
+#define CVM_TRANSPORTS_STREAM_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 #include <openssl/ssl.h>
 
-#include "cvm/cvm.h"
-#include "hello.h"
+#include "transports/common/hello.h"
+#include "transports/common/tls.h"
 
 struct cvm_stream {
     int32_t fd;
@@ -25,10 +25,8 @@ struct cvm_stream {
 /* Instead of a count of bytes: */
 enum { STREAM_AGAIN = -1, STREAM_CLOSED = 0, STREAM_FAILED = -2 };
 
-/* A server's context for a certificate and its key. NULL and error. */
-SSL_CTX *cvm_stream_context(const char *certificate, const char *key, cvm_error_t **error);
 /* Puts TLS on a socket; the stream stays where it is from now on. 0, or -1 without memory. */
-int32_t cvm_stream_start_tls(struct cvm_stream *stream, SSL_CTX *context);
+int32_t cvm_stream_start_tls(struct cvm_stream *stream, struct cvm_tls *tls);
 /* 1 when the handshake is done, else STREAM_AGAIN or STREAM_FAILED and why. */
 int32_t cvm_stream_handshake(struct cvm_stream *stream);
 /* Takes TLS off again, after a handshake that failed. */

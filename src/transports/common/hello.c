@@ -1,6 +1,6 @@
 /* Following TLS records (RFC 8446 §5.1) just far enough to see how large a handshake message says
  * that it is. What is wrong in other ways is OpenSSL's to refuse. */
-#include "hello.h"
+#include "transports/common/hello.h"
 
 enum { CHANGE_CIPHER_SPEC = 20, HANDSHAKE_RECORD = 22, APPLICATION_DATA = 23 };
 enum { CLIENT_HELLO = 1 };

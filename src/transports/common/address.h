@@ -1,6 +1,6 @@
 /* Addresses: what to listen on, and who a peer is. */
-#ifndef CVM_HTTP_ADDRESS_H
-#define CVM_HTTP_ADDRESS_H
+#ifndef CVM_TRANSPORTS_ADDRESS_H
+#define CVM_TRANSPORTS_ADDRESS_H
 
 #include <netinet/in.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Why a TLS handshake failed, in one of a few words that are a metric's labels. */
-#ifndef CVM_HTTP_TLS_FAILURE_H
-#define CVM_HTTP_TLS_FAILURE_H
+#ifndef CVM_TRANSPORTS_TLS_FAILURE_H
+#define CVM_TRANSPORTS_TLS_FAILURE_H
 
 #define CVM_TLS_NOT_TLS "not_tls"
 #define CVM_TLS_TIMEOUT "timeout"
