@@ -8,6 +8,7 @@
  * All that it does is done at once, on the loop, so it needs neither threads nor locks. It forgets
  * everything when it is closed: it is for tests, and to begin from.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,7 @@
 struct row { /* a device, a certificate, or a value (whose name and text are a record's id and pem)
               */
     struct row *next;
+    int64_t number; /* it rises along the list */
     cvm_record_kind_t kind;
     cvm_record_t *record;
 };
@@ -23,7 +25,8 @@ struct row { /* a device, a certificate, or a value (whose name and text are a r
 struct store {
     const cvm_host_t *host;
     struct row *rows;
-    int64_t last; /* revision or version that was given out */
+    int64_t last;   /* revision or version that was given out */
+    int64_t number; /* of the newest row */
 };
 
 #define ID 0 /* the first field of each kind: device_uid, certificate_id */
@@ -47,6 +50,8 @@ static struct row *put(struct store *store, cvm_record_kind_t kind, const cvm_re
         return NULL;
     }
     store->host->record_free(row->record);
+    if (!*link)
+        row->number = ++store->number;
     row->record = copy;
     row->kind = kind;
     return *link = row;
@@ -153,17 +158,25 @@ static int is_sought(struct store *store, const struct row *row, cvm_scan_t what
                host->number(record, CVM_C_NOT_AFTER) > before_ms);
 }
 
-/* All on one page: the host takes what it gets. */
+/* Rows have rising numbers; the cursor is the last one's that was answered. */
 static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
     uint32_t limit)
 {
     struct store *store = self;
+    int64_t after = strtoll(cursor, NULL, 10);
+    char last[24] = "";
     int32_t failed = 0;
-    (void)cursor;
-    (void)limit;
-    for (const struct row *row = store->rows; row && !failed; row = row->next)
-        if (row->kind != CVM_RECORD_VALUE && is_sought(store, row, what, before_ms))
-            failed = store->host->op_add_record(op, store->host->record_copy(row->record));
+    for (const struct row *row = store->rows; row && !failed; row = row->next) {
+        if (row->number <= after || row->kind == CVM_RECORD_VALUE ||
+            !is_sought(store, row, what, before_ms))
+            continue;
+        if (!limit--) {
+            failed = store->host->op_set_text(op, CVM_OUT_CURSOR, last);
+            break;
+        }
+        failed = store->host->op_add_record(op, store->host->record_copy(row->record));
+        (void)snprintf(last, sizeof last, "%lld", (long long)row->number);
+    }
     store->host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
 }
 

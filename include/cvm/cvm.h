@@ -211,7 +211,9 @@ typedef int32_t (*cvm_plugin_cb)(
  *  @param function   called before this returns, and never again; the tables that it hands over
  *                    outlive every instance that is made of conf
  *  @param user_data  handed to it
- *  Errors: "configuration", with the reason. */
+ *  Errors: "configuration", with the reason: the plugin's own, and then none of it is added; or
+ * that one of its properties was set to what it does not take, and then it is added. "conflict"
+ * inside of an entry function. */
 CVM_API cvm_error_t *cvm_conf_add_plugin(cvm_conf_t *conf, cvm_plugin_cb function, void *user_data);
 /** Loads the modules that the property `module` names, and checks what was set for them. cvm_new()
  *  does it by itself, with the copy that it makes: this is for who wants to look at their

@@ -56,11 +56,12 @@ static void carried_out(void *user_data, const cvm_error_t *error)
 /* Waits for a call that was started. Its exit code. */
 static int32_t wait_for(cvm_t *cvm, struct work *work, cvm_error_t *error)
 {
-    if (error)
-        return cli_error(NULL, error);
-    cli_run_until(cvm, &work->is_done);
-    work->is_done = 0;
-    return work->code;
+    int32_t code = error ? cli_error(NULL, error) : 0;
+    if (!error)
+        cli_run_until(cvm, &work->is_done);
+    code = code ? code : work->code;
+    work->is_done = work->code = 0;
+    return code;
 }
 
 static int32_t print(const struct work *work, int32_t full, int32_t dry_run, int32_t json)
@@ -86,16 +87,18 @@ static int32_t print(const struct work *work, int32_t full, int32_t dry_run, int
     return cli_print_json(object);
 }
 
-/* What is found may be due at once: it comes first. */
+/* What is found may be due at once: it comes first. What can't be found does not keep what is due
+ * from being carried out. */
 static int32_t run(cvm_t *cvm, int32_t full, int32_t dry_run, int32_t json)
 {
     struct work work = {0};
     int32_t code = full ? wait_for(cvm, &work, cvm_find_unknown(cvm, dry_run, found, &work)) : 0;
-    if (!code)
-        code = wait_for(cvm, &work, cvm_due(cvm, counted, &work));
-    if (!code && !dry_run)
-        code = wait_for(cvm, &work, cvm_reconcile(cvm, carried_out, &work));
-    return code ? code : print(&work, full, dry_run, json);
+    int32_t failed = wait_for(cvm, &work, cvm_due(cvm, counted, &work));
+    if (!failed && !dry_run)
+        failed = wait_for(cvm, &work, cvm_reconcile(cvm, carried_out, &work));
+    if (!failed)
+        failed = print(&work, full, dry_run, json);
+    return code ? code : failed;
 }
 
 int32_t cli_reconcile(int argc, char **argv)

@@ -1,6 +1,7 @@
 /* Calls of the backends' verbs. */
 #include "call.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "certificate.h"
@@ -37,6 +38,7 @@ void cvm_store_get_certificates(
     cvm_t *cvm, cvm_op_t *op, const char *device_uid, uint32_t limit, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "get_certificates", done);
+    op->most_records = limit;
     if (store)
         cvm->store.get_certificates(store, op, device_uid, limit);
 }
@@ -80,6 +82,7 @@ void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *curso
     int64_t before_ms, uint32_t limit, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "scan", done);
+    op->most_records = limit;
     if (store)
         cvm->store.scan(store, op, what, cursor, before_ms, limit);
 }
@@ -180,4 +183,21 @@ int32_t cvm_lacks_certificates(const cvm_op_t *op)
     uint32_t count = op->record_count;
     return count >= CVM_MOST_CERTIFICATES && op->records[count - 1] &&
            !cvm_record_is_state(op->records[count - 1], "revoked");
+}
+
+/* Brent's: the cursor of each page whose number is a power of two is kept, and met again by a scan
+ * that goes round, however long its round is. */
+int32_t cvm_paging_next(struct cvm_paging *paging, const cvm_op_t *op)
+{
+    const char *next = op->outs[CVM_OUT_CURSOR];
+    int32_t goes_round = next && strcmp(next, paging->seen) == 0;
+    if (!next || goes_round) {
+        *paging = (struct cvm_paging){0};
+        return goes_round ? -1 : 0;
+    }
+    (void)snprintf(paging->cursor, sizeof paging->cursor, "%s", next);
+    paging->pages++;
+    if (!(paging->pages & (paging->pages - 1)))
+        memcpy(paging->seen, paging->cursor, sizeof paging->seen);
+    return 1;
 }

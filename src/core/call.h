@@ -50,4 +50,17 @@ cvm_record_t *cvm_take_found(
 /* 1 if there may be more that are not revoked than get_certificates answered with that limit. */
 int32_t cvm_lacks_certificates(const cvm_op_t *op);
 
+#define CVM_GOES_ROUND "the store's scan goes round"
+
+/* Where a scan has come to; all zero before its first page. */
+struct cvm_paging {
+    char cursor[CVM_CURSOR_SIZE]; /* of the next page */
+    char seen[CVM_CURSOR_SIZE];   /* an earlier one */
+    uint32_t pages;
+};
+
+/* Takes the cursor of a page that was answered. 1 if there is another page, 0 if it was the last,
+ * -1 if the scan goes round: then it is over too. */
+int32_t cvm_paging_next(struct cvm_paging *paging, const cvm_op_t *op);
+
 #endif

@@ -544,7 +544,7 @@ cvm_error_t *cvm_conf_add_plugin(cvm_conf_t *conf, cvm_plugin_cb function, void 
     return error ? error : take_in(conf);
 }
 
-/* All of the list or none. */
+/* All of the list or none; those that are loaded stay so whatever their properties were set to. */
 static cvm_error_t *load_modules(cvm_conf_t *conf)
 {
     cvm_error_t *error = NULL;
@@ -556,6 +556,7 @@ static cvm_error_t *load_modules(cvm_conf_t *conf)
         if (*path)
             error = cvm_registry_load(&conf->registry, path);
     free(list);
+    conf->has_modules = !error;
     if (!error)
         return take_in(conf);
     cvm_registry_cut(&conf->registry, &mark);
@@ -567,10 +568,8 @@ cvm_error_t *cvm_conf_load_modules(cvm_conf_t *conf)
     cvm_error_t *error = cvm_check_arguments(__func__, conf != NULL);
     if (error)
         return error;
-    if (!conf->has_modules) {
+    if (!conf->has_modules)
         error = load_modules(conf);
-        conf->has_modules = !error;
-    }
     for (const struct kept *kept = conf->kept; kept && !error; kept = kept->next) {
         const struct cvm_place place = {kept->folder, kept->file, kept->line, NULL};
         if (!kept->is_variable)

@@ -34,6 +34,8 @@ static int32_t take(struct span *rest, int tag, int class, struct span *whole, s
     /* Bit 7: an error; bit 0: a length that is not said, which DER does not have. */
     if (rc & 0x81 || found_tag != tag || found_class != class)
         return -1;
+    if (at - rest->bytes + length != ASN1_object_size(1, (int)length, tag))
+        return -1; /* a length in more bytes than it needs */
     *content = (struct span){at, length};
     *whole = (struct span){rest->bytes, at - rest->bytes + length};
     rest->bytes += whole->length;

@@ -365,6 +365,11 @@ static void complete(cvm_op_t *op, cvm_answer_t answer, const char *text)
         return; /* a backend's bug must not complete a caller twice */
     op->answer = (uint32_t)answer <= CVM_ANSWER_INVALID ? answer : CVM_ANSWER_BROKEN;
     (void)snprintf(op->text, sizeof op->text, "%s", text ? text : "");
+    if (op->most_records && op->record_count > op->most_records) {
+        op->answer = CVM_ANSWER_BROKEN;
+        (void)snprintf(op->text, sizeof op->text, "it answered more than %u records: %u",
+            op->most_records, op->record_count);
+    }
     cvm_loop_post(op->cvm->loop, &op->mail);
 }
 

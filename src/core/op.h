@@ -27,7 +27,7 @@ struct cvm_op_s {
     cvm_answer_t answer;
     char text[CVM_OP_TEXT];
     cvm_record_t **records;
-    uint32_t record_count;
+    uint32_t record_count, most_records; /* most: what was asked for at most; 0: nothing was */
     char *outs[CVM_OUT_COUNT];
     int64_t numbers[CVM_OUT_NUMBER_COUNT];
     struct cvm_key *key; /* create_certificate's */

@@ -230,6 +230,8 @@ static int32_t in_range(const char *range, const struct unit *units, int64_t num
     char first[32];
     const char *to = strstr(range, TO);
     int64_t least, most;
+    if (to - range >= (ptrdiff_t)sizeof first) /* a plugin's */
+        return -1;
     (void)snprintf(first, sizeof first, "%.*s", (int)(to - range), range);
     return parse_number(first, units, &least) || parse_number(to + sizeof TO - 1, units, &most) ||
                    number < least || number > most

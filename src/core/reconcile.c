@@ -6,7 +6,6 @@
 #include "reconcile.h"
 
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,7 +45,7 @@ struct cvm_reconciler {
     uint32_t items;      /* in flight */
     uint32_t failures;   /* passes in a row that could not look */
     cvm_error_t *error;  /* the pass's first */
-    char cursor[CVM_CURSOR_SIZE];
+    struct cvm_paging paging;
     struct waiter *waiting, *next_time; /* for the pass that runs, for the one after it */
 };
 
@@ -229,25 +228,23 @@ static const struct cvm_due_kind *pass_kind(
 static void pass_next_kind(struct cvm_reconciler *reconciler)
 {
     reconciler->must_settle = reconciler->kind->leads_to_next;
-    *reconciler->cursor = 0;
+    reconciler->paging = (struct cvm_paging){0};
     reconciler->kind = pass_kind(reconciler, reconciler->kind + 1);
 }
 
 static void pass_scanned(cvm_op_t *op)
 {
     struct cvm_reconciler *reconciler = CVM_CONTAINER(op, struct cvm_reconciler, op);
-    const char *cursor = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_CURSOR] : NULL;
     uint32_t count = op->answer == CVM_ANSWER_OK ? op->record_count : 0;
-    int32_t goes_round = cursor && strcmp(cursor, reconciler->cursor) == 0;
-    (void)snprintf(reconciler->cursor, sizeof reconciler->cursor, "%s", cursor ? cursor : "");
+    int32_t more = op->answer == CVM_ANSWER_OK ? cvm_paging_next(&reconciler->paging, op) : 0;
     for (uint32_t i = 0; i < count; i++)
         item_start(reconciler, cvm_op_take(op, i));
     if (op->answer != CVM_ANSWER_OK)
         pass_note_blindness(
             reconciler, cvm_op_reason(op), *op->text ? op->text : "the scan failed");
-    else if (goes_round)
-        pass_note_blindness(reconciler, REASON_store_unavailable, "the store's scan goes round");
-    if (!cursor || goes_round)
+    else if (more < 0)
+        pass_note_blindness(reconciler, REASON_store_unavailable, CVM_GOES_ROUND);
+    if (more <= 0)
         pass_next_kind(reconciler);
     reconciler->is_scanning = 0;
     pass_go_on(reconciler);
@@ -258,7 +255,7 @@ static void pass_scan(struct cvm_reconciler *reconciler)
     const struct cvm_due_kind *kind = reconciler->kind;
     reconciler->is_scanning = 1;
     reconciler->must_settle = 0;
-    cvm_store_scan(reconciler->cvm, &reconciler->op, kind->scan, reconciler->cursor,
+    cvm_store_scan(reconciler->cvm, &reconciler->op, kind->scan, reconciler->paging.cursor,
         cvm_wall_ms(reconciler->cvm) - kind->grace_ms, pass_page(reconciler), pass_scanned);
 }
 
@@ -287,7 +284,7 @@ static void pass_begin(struct cvm_reconciler *reconciler)
     reconciler->next_time = NULL;
     reconciler->is_blind = reconciler->has_skipped = 0;
     reconciler->kind = pass_kind(reconciler, CVM_DUE_KINDS);
-    *reconciler->cursor = 0;
+    reconciler->paging = (struct cvm_paging){0};
     const char *doubt = cvm_clock_doubt(reconciler->cvm);
     if (doubt)
         pass_give_up(reconciler, REASON_platform_unavailable, doubt);

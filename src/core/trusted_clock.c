@@ -18,9 +18,10 @@
 
 #define HOUR_MS      INT64_C(3600000)
 #define BEHIND_MS    (24 * HOUR_MS)
-#define APART_MS     INT64_C(60000) /* more than an hour's slewing */
-#define ASK_AGAIN_MS 5000           /* somebody may have accepted another mark */
-#define ASK_STORE_MS 60000          /* what its clock says */
+#define APART_MS     INT64_C(60000)           /* more than an hour's slewing */
+#define LATEST_MS    INT64_C(253402300799999) /* the end of the year 9999 */
+#define ASK_AGAIN_MS 5000                     /* somebody may have accepted another mark */
+#define ASK_STORE_MS 60000                    /* what its clock says */
 
 #define TOLD_OFFSET_MS INT64_C(1000)
 #define LONGEST_ASK_MS 2000 /* an answer that took longer says little */
@@ -33,7 +34,8 @@ void cvm_clock_take_mark(cvm_t *cvm, const cvm_op_t *op)
     const char *text = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_VALUE] : "";
     if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND)
         return; /* what was known holds */
-    clock->mark_ms = text ? strtoll(text, NULL, 10) : 0;
+    int64_t mark_ms = text ? strtoll(text, NULL, 10) : 0;
+    clock->mark_ms = mark_ms > 0 && mark_ms <= LATEST_MS ? mark_ms : 0;
     clock->version = op->answer == CVM_ANSWER_OK ? op->numbers[CVM_OUT_VERSION] : 0;
     clock->is_read = 1;
 }
@@ -116,7 +118,8 @@ void cvm_store_clock_take(cvm_t *cvm, const cvm_op_t *op)
     int64_t store_ms = op->numbers[CVM_OUT_NOW_MS];
     int64_t took_ms = (int64_t)(cvm_monotonic_us() - op->started_us) / 1000;
     int32_t is_known = atomic_load(&clock->ahead_of_monotonic_ms) != 0;
-    if (op->answer != CVM_ANSWER_OK || store_ms <= 0 || (is_known && took_ms > LONGEST_ASK_MS))
+    if (op->answer != CVM_ANSWER_OK || store_ms <= 0 || store_ms > LATEST_MS ||
+        (is_known && took_ms > LONGEST_ASK_MS))
         return; /* what was known holds */
     /* It was read at some time since it was asked for: half of that on the average. */
     store_ms += took_ms / 2;

@@ -11,6 +11,7 @@
 
 #define NAME_CHARACTERS     "abcdefghijklmnopqrstuvwxyz0123456789-"
 #define PROPERTY_CHARACTERS "abcdefghijklmnopqrstuvwxyz0123456789_."
+#define LONGEST_RANGE       64
 #define LONGEST_PROPERTY    (64 - (sizeof CVM_SECRET_FILE_SUFFIX - 1))
 /* Of the first release: what came later is not looked for in a shorter one. */
 #define FIRST_ROW_SIZE (offsetof(cvm_property_row_t, help) + sizeof(char *))
@@ -300,9 +301,24 @@ static const struct cvm_property *property_of(const cvm_registry_t *registry, co
     return NULL;
 }
 
+static int32_t has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            return 1;
+    return 0;
+}
+
+/* At least two parts, and no part is empty. */
+static int32_t has_parts(const char *name)
+{
+    size_t length = strlen(name);
+    return strchr(name, '.') && *name != '.' && name[length - 1] != '.' && !strstr(name, "..");
+}
+
 static int32_t is_name_free(const cvm_registry_t *registry, const char *name)
 {
-    return strchr(name, '.') && !cvm_property_is_library(name) && !property_of(registry, name);
+    return has_parts(name) && !cvm_property_is_library(name) && !property_of(registry, name);
 }
 
 /* NULL if a row of a plugin's can be taken as what it says. */
@@ -315,6 +331,12 @@ static const char *row_fault(const struct cvm_property *row)
         return "a number has a range, as in \"1 to 10\"";
     if (row->type == TYPE_CHOICE && !row->range)
         return "a choice has a range, as in \"a|b\"";
+    if (row->range && strlen(row->range) > LONGEST_RANGE)
+        return "its range is too long";
+    if (row->type == TYPE_SECRET && *row->default_text)
+        return "a secret has no default";
+    if (has_control(row->default_text) || has_control(row->help))
+        return "its default or its help has a line end, or another control character";
     if (cvm_property_parse(row, row->default_text, &number))
         return "it does not take its own default";
     return NULL;
@@ -362,7 +384,7 @@ int32_t cvm_registry_add_default(cvm_registry_t *registry, const char *backend,
 {
     const struct cvm_property *row = property ? property_of(registry, property) : NULL;
     int64_t number;
-    if (!row || !value || cvm_property_parse(row, value, &number))
+    if (!row || !value || row->type == TYPE_SECRET || cvm_property_parse(row, value, &number))
         return refuse(registry, error, error_size, "'%.64s' has no such default: %.64s",
             property ? property : "", value ? value : "");
     if (!is_word(backend, NAME_CHARACTERS, CVM_BACKEND_NAME_SIZE - 1))
@@ -377,8 +399,13 @@ cvm_error_t *cvm_registry_take(struct cvm_registry_s *registry, cvm_plugin_fn pl
     void *user_data, const char *subject, const char *who)
 {
     struct cvm_registry_mark mark = cvm_registry_mark(registry);
+    if (registry->is_taking)
+        return cvm_error_new(REASON_conflict, "a plugin can't add another one while it is taken");
     *registry->error = 0;
-    if (!plugin(&CVM_HOST, registry, user_data))
+    registry->is_taking = 1;
+    int32_t failed = plugin(&CVM_HOST, registry, user_data);
+    registry->is_taking = 0;
+    if (!failed)
         return NULL;
     cvm_registry_cut(registry, &mark);
     return cvm_error_configuration(subject, "%.120s: %s", who,

@@ -32,7 +32,8 @@ struct cvm_registry_s {
     struct cvm_property **rows; /* of plugins' own properties */
     uint32_t row_count;
     struct cvm_default *defaults;
-    char error[200]; /* why the last add_...() failed */
+    int32_t is_taking; /* a plugin is in its entry function */
+    char error[200];   /* why the last add_...() failed */
 };
 
 /* How far it is filled. */

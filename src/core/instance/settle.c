@@ -11,24 +11,32 @@ struct cvm_settling {
     struct cvm_waiter waiter;
 };
 
-void cvm_settle_tell(cvm_t *cvm)
+static void tell_first(cvm_t *cvm)
 {
-    while (cvm->settling) {
-        struct cvm_settling *settling = cvm->settling;
-        struct cvm_waiter waiter = settling->waiter;
-        cvm->settling = settling->next;
-        free(settling);
-        CVM_CALL_OUT(waiter.callback(waiter.user_data, NULL));
-    }
+    struct cvm_settling *settling = cvm->settling;
+    struct cvm_waiter waiter = settling->waiter;
+    cvm->settling = settling->next;
+    free(settling);
+    CVM_CALL_OUT(waiter.callback(waiter.user_data, NULL));
 }
 
-/* What began since it was posted is waited for as well. */
+void cvm_settle_tell(cvm_t *cvm)
+{
+    while (cvm->settling)
+        tell_first(cvm);
+}
+
+/* What began since it was posted, and what one that is told begins, is waited for as well: one is
+ * told at a turn of the loop. */
 static void settled(struct cvm_mail *mail)
 {
     cvm_t *cvm = CVM_CONTAINER(mail, cvm_t, settled);
     cvm->is_settle_posted = 0;
+    if (cvm->running || !cvm->settling)
+        return;
+    tell_first(cvm);
     if (!cvm->running)
-        cvm_settle_tell(cvm);
+        cvm_settle_soon(cvm);
 }
 
 void cvm_settle_soon(cvm_t *cvm)

@@ -14,7 +14,8 @@
 #include "record.h"
 #include "registration/inherited.h"
 
-#define PAGE 256
+#define PAGE       256
+#define MOST_KNOWN 256 /* of one device */
 
 /* --- How much is due -------------------------------------------------------------------------- */
 
@@ -22,7 +23,7 @@ struct counting {
     cvm_op_t op;
     uint32_t kind;
     uint64_t counts[DUE_KIND_COUNT];
-    char cursor[CVM_CURSOR_SIZE];
+    struct cvm_paging paging;
     cvm_due_cb callback;
     void *user_data;
 };
@@ -39,15 +40,6 @@ static void count_finish(struct counting *counting, cvm_error_t *error)
     free(counting);
 }
 
-/* A scan that goes round would be counted for ever. 1 if there is another page. */
-static int32_t take_cursor(const cvm_op_t *op, char cursor[CVM_CURSOR_SIZE])
-{
-    const char *next = op->outs[CVM_OUT_CURSOR];
-    int32_t has_more = next && strcmp(next, cursor) != 0;
-    (void)snprintf(cursor, CVM_CURSOR_SIZE, "%s", has_more ? next : "");
-    return has_more;
-}
-
 static void counted(cvm_op_t *op)
 {
     struct counting *counting = CVM_CONTAINER(op, struct counting, op);
@@ -55,8 +47,13 @@ static void counted(cvm_op_t *op)
         count_finish(counting, cvm_op_error(op));
         return;
     }
+    int32_t more = cvm_paging_next(&counting->paging, op);
+    if (more < 0) {
+        count_finish(counting, cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND));
+        return;
+    }
     counting->counts[counting->kind] += op->record_count;
-    counting->kind += !take_cursor(op, counting->cursor);
+    counting->kind += !more;
     count_next(op->cvm, counting);
 }
 
@@ -70,7 +67,7 @@ static void count_next(cvm_t *cvm, struct counting *counting)
         return;
     }
     const struct cvm_due_kind *kind = &CVM_DUE_KINDS[counting->kind];
-    cvm_store_scan(cvm, &counting->op, kind->scan, counting->cursor,
+    cvm_store_scan(cvm, &counting->op, kind->scan, counting->paging.cursor,
         cvm_wall_ms(cvm) - kind->grace_ms, PAGE, counted);
 }
 
@@ -98,10 +95,10 @@ struct walk {
     cvm_found_cb callback;
     void *user_data;
     int32_t dry_run, has_more;
-    char cursor[CVM_CURSOR_SIZE];
+    struct cvm_paging paging;
     cvm_record_t *page[PAGE]; /* devices; NULL once they were seen */
     uint32_t count, at;
-    char known[CVM_MOST_CERTIFICATES][65]; /* certificates of the device that is looked at */
+    char known[MOST_KNOWN][65]; /* certificates of the device that is looked at */
     uint32_t known_count;
     cvm_record_t *found[CVM_MOST_CERTIFICATES], *wanted;
     const cvm_record_t *changed[CVM_MOST_CERTIFICATES];
@@ -169,13 +166,30 @@ static int32_t walk_knows(const struct walk *walk, const cvm_record_t *certifica
     return 0;
 }
 
+/* What is found is treated as its device is: a revoked one's is retired at once, a disabled one's
+ * becomes due for suspension. 0, or -1 without memory. */
+static int32_t walk_follow_device(struct walk *walk)
+{
+    int32_t failed = 0;
+    const cvm_record_t *device = walk->page[walk->at];
+    if (!walk->changed_count)
+        return 0;
+    if (cvm_record_number(device, CVM_D_IS_REVOKED))
+        for (uint32_t i = 0; i < walk->found_count && !failed; i++)
+            failed = cvm_record_set_state(walk->found[i], "retiring", "unspecified", CVM_AT_ONCE);
+    else if (!cvm_record_number(device, CVM_D_IS_ENABLED))
+        failed = cvm_record_set_number(walk->wanted, CVM_D_IS_SUSPENDED, 0);
+    return failed;
+}
+
 /* A device that has a current certificate keeps it: what is found beside it lives on until it ends.
- * 0, or -1 without memory. */
+ * A revoked one gets none. 0, or -1 without memory. */
 static int32_t walk_collect(struct walk *walk)
 {
     int32_t failed = 0;
     const cvm_record_t *device = walk->page[walk->at];
-    int32_t has_current = *cvm_record_text(device, CVM_D_CERTIFICATE_ID) != 0;
+    int32_t has_current = *cvm_record_text(device, CVM_D_CERTIFICATE_ID) != 0 ||
+                          cvm_record_number(device, CVM_D_IS_REVOKED);
     walk->wanted = cvm_record_copy(device);
     for (uint32_t i = 0; i < walk->found_count && !failed; i++) {
         cvm_record_t *found = walk->found[i];
@@ -190,7 +204,7 @@ static int32_t walk_collect(struct walk *walk)
                 walk->wanted, CVM_D_CERTIFICATE_ID, cvm_record_text(found, CVM_C_CERTIFICATE_ID));
         walk->changed[walk->changed_count++] = found;
     }
-    return failed || !walk->wanted ? -1 : 0;
+    return failed || !walk->wanted || walk_follow_device(walk) ? -1 : 0;
 }
 
 static void walk_found(cvm_op_t *op)
@@ -225,7 +239,12 @@ static void walk_got_rows(cvm_op_t *op)
         walk_on(walk, cvm_op_error(op));
         return;
     }
-    for (uint32_t i = 0; i < op->record_count && i < CVM_MOST_CERTIFICATES; i++)
+    if (op->record_count == MOST_KNOWN) {
+        walk_on(walk, cvm_error_new(REASON_conflict,
+                          "it has too many certificates to tell which of them are new"));
+        return;
+    }
+    for (uint32_t i = 0; i < op->record_count; i++)
         (void)snprintf(walk->known[walk->known_count++], sizeof walk->known[0], "%s",
             cvm_record_text(op->records[i], CVM_C_CERTIFICATE_ID));
     cvm_inherit_ask(walk->cvm, op, walk->page[walk->at], walk_found);
@@ -239,15 +258,19 @@ static void walk_scanned(cvm_op_t *op)
         return;
     }
     walk->at = walk->count = 0;
-    for (uint32_t i = 0; i < op->record_count && i < PAGE; i++)
+    for (uint32_t i = 0; i < op->record_count; i++)
         walk->page[walk->count++] = cvm_op_take(op, i);
-    walk->has_more = take_cursor(op, walk->cursor);
+    int32_t more = cvm_paging_next(&walk->paging, op);
+    walk->has_more = more > 0;
+    if (more < 0 && !walk->error)
+        walk->error = cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND);
     walk_device(walk);
 }
 
 static void walk_scan(struct walk *walk)
 {
-    cvm_store_scan(walk->cvm, &walk->op, CVM_SCAN_DEVICES, walk->cursor, 0, PAGE, walk_scanned);
+    cvm_store_scan(
+        walk->cvm, &walk->op, CVM_SCAN_DEVICES, walk->paging.cursor, 0, PAGE, walk_scanned);
 }
 
 static int32_t walk_has_thing(const cvm_record_t *device)
@@ -265,8 +288,7 @@ static void walk_device(struct walk *walk)
         walk_finish(walk, cvm_error_new(REASON_unknown, "the instance stops"));
     else if (walk->at < walk->count)
         cvm_store_get_certificates(walk->cvm, &walk->op,
-            cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), CVM_MOST_CERTIFICATES,
-            walk_got_rows);
+            cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), MOST_KNOWN, walk_got_rows);
     else if (walk->has_more)
         walk_scan(walk);
     else

@@ -1,6 +1,8 @@
 /* What another system left: which of it counts, and as what. */
 #include "inherited.h"
 
+#include <string.h>
+
 #include "certificate.h"
 #include "instance.h"
 #include "record.h"
@@ -46,13 +48,22 @@ static int32_t set_states(cvm_record_t **list, uint32_t count)
     return failed ? -1 : 0;
 }
 
+static int32_t is_listed(cvm_record_t *const *list, uint32_t count, const cvm_record_t *certificate)
+{
+    const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(cvm_record_text(list[i], CVM_C_CERTIFICATE_ID), id) == 0)
+            return 1;
+    return 0;
+}
+
 int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **list, uint32_t most)
 {
     uint32_t count = 0;
     int32_t failed = 0;
     for (uint32_t i = 0; i < op->record_count && !failed; i++) {
         cvm_record_t *found = cvm_op_take(op, i);
-        if (cvm_record_is_state(found, "revoked")) {
+        if (cvm_record_is_state(found, "revoked") || is_listed(list, count, found)) {
             cvm_record_free(found);
             continue;
         }
