@@ -66,6 +66,23 @@ void cvm_op_clear(cvm_op_t *op)
     }
 }
 
+void cvm_op_take_over(cvm_op_t *op, cvm_op_t *from)
+{
+    cvm_op_clear(op);
+    op->cvm = from->cvm;
+    op->call = from->call;
+    op->side = from->side;
+    op->answer = from->answer;
+    memcpy(op->text, from->text, sizeof op->text);
+    op->records = from->records;
+    op->record_count = from->record_count;
+    memcpy(op->outs, from->outs, sizeof op->outs);
+    memcpy(op->numbers, from->numbers, sizeof op->numbers);
+    from->records = NULL;
+    from->record_count = 0;
+    memset(from->outs, 0, sizeof from->outs);
+}
+
 cvm_record_t *cvm_op_take(cvm_op_t *op, uint32_t i)
 {
     if (i >= op->record_count)

@@ -42,6 +42,8 @@ uint32_t cvm_op_retry_after_s(const cvm_op_t *op);
 void cvm_op_clear(cvm_op_t *op);
 /* Takes record i out of the answer; NULL past the end. The caller frees it. */
 cvm_record_t *cvm_op_take(cvm_op_t *op, uint32_t i);
+/* Takes over what another operation answered, as its own. */
+void cvm_op_take_over(cvm_op_t *op, cvm_op_t *from);
 /* What an answer means to a caller; REASON_ok for CVM_ANSWER_OK. */
 enum cvm_reason cvm_op_reason(const cvm_op_t *op);
 /* The same as an error with what the backend said; NULL for CVM_ANSWER_OK. */

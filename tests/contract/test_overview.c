@@ -46,6 +46,11 @@ static void on_found(void *user_data, const cvm_error_t *error, uint64_t count)
     (void)snprintf(found->text, sizeof found->text, "%s", cvm_error_text(error));
 }
 
+static const char *revoke(cvm_t *cvm, const char *uid)
+{
+    return device_revoke(cvm, uid, NULL);
+}
+
 static struct found find_unknown(cvm_t *cvm, int32_t dry_run)
 {
     struct found found = {0};
@@ -135,6 +140,93 @@ static void what_others_made_is_found_and_written_down(void **state)
     assert_int_equal(fake_find(OTHER)->state, FAKE_ACTIVE);
     assert_string_equal(device_revoke(cvm, "D1", NULL), "ok");
     assert_int_equal(fake_find(OTHER)->state, FAKE_REVOKED);
+    instance_end(cvm);
+}
+
+/* "revoked" and "disabled" are not said of a certificate that is still accepted. */
+static void what_is_found_goes_the_way_of_its_device(void **state)
+{
+    static const struct {
+        const char *(*verb)(cvm_t *cvm, const char *uid);
+        int is_suspended;
+    } VERBS[] = {{device_disable, 1}, {revoke, 0}};
+    for (size_t i = 0; i < LENGTH(VERBS); i++) {
+        cvm_t *cvm = instance_start(SETTINGS);
+        register_many(cvm, 1);
+        assert_string_equal(VERBS[i].verb(cvm, "D0"), "ok");
+        fake_clear(NULL);
+        fake_add(OTHER, "D0", "thing_D0", FAKE_ACTIVE);
+        assert_int_equal(find_unknown(cvm, 0).count, 1);
+        assert_string_equal(reconcile(cvm), "ok");
+        if (VERBS[i].is_suspended)
+            assert_true(fake_find(OTHER)->is_suspended);
+        else
+            assert_int_equal(fake_find(OTHER)->state, FAKE_REVOKED);
+        assert_int_equal(find_unknown(cvm, 0).count, 0);
+        instance_end(cvm);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
+static void what_is_answered_twice_is_one(void **state)
+{
+    struct view view;
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    sql("UPDATE devices SET is_registered = 1, thing_name = 'its thing'");
+    fake_add(OTHER, UID, "its thing", FAKE_ACTIVE);
+    fake_add(OTHER, UID, "its thing", FAKE_ACTIVE);
+    assert_int_equal(find_unknown(cvm, 0).count, 1);
+    device_view(cvm, UID, &view);
+    assert_int_equal(view_count(&view, "current"), 1);
+    instance_end(cvm);
+}
+
+/* A certificate that hangs on several devices' things is the one's that has its row. */
+static void a_certificate_of_another_device_is_left_alone(void **state)
+{
+    struct view owner, view;
+    struct outcome outcome = {0};
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    register_many(cvm, 2);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    sql("UPDATE devices SET thing_name = 'its thing' WHERE device_uid = '" UID "'");
+    device_view(cvm, "D0", &owner);
+    fake_add(owner.certificate_id, "D1", "thing_D1", FAKE_ACTIVE);
+    fake_add(owner.certificate_id, UID, "its thing", FAKE_ACTIVE);
+    assert_int_equal(find_unknown(cvm, 0).count, 0);
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    assert_string_equal(device_revoke(cvm, UID, NULL), "ok");
+    assert_string_equal(reconcile(cvm), "ok");
+    device_view(cvm, "D0", &view);
+    assert_string_equal(view.certificate_id, owner.certificate_id);
+    assert_int_equal(view_count(&view, "current"), 1);
+    assert_int_equal(fake_find(owner.certificate_id)->state, FAKE_ACTIVE);
+    instance_end(cvm);
+}
+
+/* Whether or not somebody wrote it down before. */
+static void what_was_found_is_superseded_by_a_registration(void **state)
+{
+    struct outcome outcome = {0};
+    char id[65];
+    (void)state;
+    cvm_t *cvm = instance_start(SETTINGS);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    sql("UPDATE devices SET thing_name = 'its thing'");
+    for (unsigned i = 0; i < 3; i++) {
+        (void)snprintf(id, sizeof id, "%064x", 0x90 + i);
+        fake_add(id, UID, "its thing", FAKE_ACTIVE);
+    }
+    assert_int_equal(find_unknown(cvm, 0).count, 3);
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    assert_string_equal(reconcile(cvm), "ok");
+    assert_int_equal(fake_count(UID, FAKE_ACTIVE), 1);
     instance_end(cvm);
 }
 
@@ -256,6 +348,41 @@ static void what_begins_meanwhile_is_waited_for(void **state)
     instance_end(cvm);
 }
 
+struct settling {
+    cvm_t *cvm;
+    struct finish settled;
+    struct outcome outcome;
+};
+
+static void begin_another(void *user_data, const cvm_error_t *error)
+{
+    struct settling *settling = user_data;
+    (void)error;
+    register_start(settling->cvm, UID, token_of(UID), NULL, 0, &settling->outcome);
+    assert_null(cvm_settle(settling->cvm, finished, &settling->settled));
+}
+
+/* And what begins when it is told. */
+static void what_one_that_is_told_begins_is_waited_for(void **state)
+{
+    struct finish other = {0};
+    (void)state;
+    struct settling settling = {.cvm = instance_start(SETTINGS)};
+    assert_string_equal(device_add(settling.cvm, UID), "ok");
+    faults_plan("prepare", 1, FAULT_HOLD_BEFORE);
+    assert_null(cvm_settle(settling.cvm, begin_another, &settling));
+    assert_null(cvm_settle(settling.cvm, finished, &other));
+    turn_until_held(1);
+    turn_for(20);
+    assert_int_equal(settling.settled.calls + other.calls, 0);
+    faults_release();
+    turn_until(&settling.settled.calls, 1);
+    turn_until(&other.calls, 1);
+    assert_int_equal(settling.outcome.calls, 1);
+    outcome_clear(&settling.outcome);
+    instance_end(settling.cvm);
+}
+
 static void a_stop_settles(void **state)
 {
     struct outcome outcome = {0};
@@ -319,12 +446,17 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(what_is_due_is_counted_and_left_alone),
         TEST(what_others_made_is_found_and_written_down),
+        TEST(what_is_found_goes_the_way_of_its_device),
+        TEST(what_is_answered_twice_is_one),
+        TEST(a_certificate_of_another_device_is_left_alone),
+        TEST(what_was_found_is_superseded_by_a_registration),
         TEST(one_that_fails_is_told_and_the_others_are_looked_at),
         TEST(where_the_store_has_them_all_it_is_said),
         TEST(a_stop_ends_the_look),
         TEST(nobody_waits_and_it_is_settled),
         TEST(what_nobody_waits_for_is_waited_for),
         TEST(what_begins_meanwhile_is_waited_for),
+        TEST(what_one_that_is_told_begins_is_waited_for),
         TEST(a_stop_settles),
         TEST(two_reconcilers_report_each_thing_once),
     };

@@ -315,6 +315,15 @@ static void a_row_that_cant_be_is_refused(void **state)
         {ROW("own", CVM_TYPE_TEXT, "", NULL), "can't be a property's name"},
         {ROW("own.Text", CVM_TYPE_TEXT, "", NULL), "can't be a property's name"},
         {ROW(NULL, CVM_TYPE_TEXT, "", NULL), "can't be a property's name"},
+        {ROW(".own", CVM_TYPE_TEXT, "", NULL), "can't be a property's name"},
+        {ROW("own.", CVM_TYPE_TEXT, "", NULL), "can't be a property's name"},
+        {ROW("own..text", CVM_TYPE_TEXT, "", NULL), "can't be a property's name"},
+        {ROW("own.text", CVM_TYPE_TEXT, "a\nb", NULL), "a line end"},
+        {ROW("own.count", CVM_TYPE_COUNT, "1", "0000000000000000000000000000000000001 to 9"),
+            "its own default"},
+        {{sizeof(cvm_property_row_t), CVM_PROPERTY_SECRET, "own.word", CVM_TYPE_TEXT, "secret",
+             NULL, ""},
+            "a secret has no default"},
         {ROW("own.wait", CVM_TYPE_DURATION, "5s", NULL), "a number has a range"},
         {ROW("own.wait", CVM_TYPE_DURATION, "5s", "1s"), "a number has a range"},
         {ROW("own.how", CVM_TYPE_CHOICE, "a", NULL), "a choice has a range"},
@@ -346,6 +355,48 @@ static void a_row_that_cant_be_is_refused(void **state)
     rows = FILE_IS_TAKEN;
     row_count = LENGTH(FILE_IS_TAKEN);
     expect_refused("can't be a property's name: it is taken");
+}
+
+static char nested[160];
+
+static int32_t add_another(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
+{
+    (void)host;
+    (void)registry;
+    cvm_error_t *error = cvm_conf_add_plugin(user_data, plugin, NULL);
+    (void)snprintf(nested, sizeof nested, "%s", cvm_error_name(error));
+    cvm_error_free(error);
+    return -1;
+}
+
+static void a_plugin_adds_no_other(void **state)
+{
+    (void)state;
+    cvm_conf_t *conf = cvm_conf_new();
+    uint32_t count = cvm_property_count(conf);
+    rows = OWN_ROWS;
+    row_count = LENGTH(OWN_ROWS);
+    expect_text(cvm_conf_add_plugin(conf, add_another, conf), "does not want to be used");
+    assert_string_equal(nested, "conflict");
+    assert_int_equal(cvm_property_count(conf), count);
+    assert_null(cvm_conf_get(conf, "own.wait"));
+    cvm_conf_free(conf);
+}
+
+/* A wrong value is told once; a right one mends it. */
+static void what_was_wrong_can_be_mended(void **state)
+{
+    (void)state;
+    cvm_conf_t *conf = cvm_conf_new();
+    rows = OWN_ROWS;
+    row_count = LENGTH(OWN_ROWS);
+    store_name = "own";
+    assert_null(cvm_conf_set(conf, "own.wait", "1h"));
+    expect_text(cvm_conf_add_plugin(conf, plugin, NULL), "own.wait does not take '1h'");
+    assert_null(cvm_conf_set(conf, "own.wait", "7s"));
+    assert_null(cvm_conf_load_modules(conf));
+    assert_int_equal(cvm_conf_number(conf, "own.wait"), 7000);
+    cvm_conf_free(conf);
 }
 
 /* What is set before the plugin is known waits for it. */
@@ -571,6 +622,8 @@ int main(void)
         TEST(a_plugins_properties_are_set_and_checked),
         TEST(they_are_listed_behind_the_librarys),
         TEST(a_row_that_cant_be_is_refused),
+        TEST(a_plugin_adds_no_other),
+        TEST(what_was_wrong_can_be_mended),
         TEST(what_came_before_it_is_set_when_it_comes),
         TEST(what_waits_keeps_its_place),
         TEST(a_secret_is_not_repeated),

@@ -79,10 +79,51 @@ static void as_a_module(void **state)
     live_on(1);
 }
 
+struct listing {
+    int is_done;
+    uint32_t count;
+    char cursor[512];
+};
+
+static void on_page(void *user_data, const cvm_error_t *error, const cvm_device_t *const *devices,
+    uint32_t count, const char *cursor)
+{
+    struct listing *listing = user_data;
+    (void)devices;
+    assert_null(error);
+    listing->count += count;
+    (void)snprintf(listing->cursor, sizeof listing->cursor, "%s", cursor ? cursor : "");
+    listing->is_done = 1;
+}
+
+/* More than one page: nothing twice, nothing left out, never more than was asked for. */
+static void by_the_page(void **state)
+{
+    enum { DEVICES = 25, PAGE = 10 };
+    struct listing listing = {0};
+    uint32_t pages = 0;
+    (void)state;
+    cvm_t *cvm = start(0);
+    for (int i = 0; i < DEVICES; i++) {
+        char uid[32];
+        (void)snprintf(uid, sizeof uid, "D%d", i);
+        assert_string_equal(device_add(cvm, uid), "ok");
+    }
+    do {
+        listing.is_done = 0;
+        assert_null(cvm_device_list(cvm, listing.cursor, PAGE, on_page, &listing));
+        turn_until(&listing.is_done, 1);
+        pages++;
+    } while (*listing.cursor && pages < 10);
+    assert_int_equal(pages, 3);
+    assert_int_equal(listing.count, DEVICES);
+    instance_end(cvm);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
-    const struct CMUnitTest tests[] = {TEST(in_process), TEST(as_a_module)};
+    const struct CMUnitTest tests[] = {TEST(in_process), TEST(as_a_module), TEST(by_the_page)};
 #undef TEST
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,8 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                   " reason = iif(certificates.state = 'retiring' AND excluded.state = 'revoked',"
                   "  certificates.reason, excluded.reason),"
                   " successor = excluded.successor"
-                  " WHERE certificates.state <> 'revoked'",
+                  " WHERE certificates.state <> 'revoked'"
+                  " AND certificates.device_uid = excluded.device_uid",
     [GET_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES " FROM certificates WHERE device_uid = ?1"
                          " ORDER BY state = 'revoked', rowid DESC LIMIT ?3",
     /* A scan's last column is its cursor: where the page after that row begins. Each has an index

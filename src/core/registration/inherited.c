@@ -1,6 +1,9 @@
 /* What another system left: which of it counts, and as what. */
 #include "inherited.h"
 
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "certificate.h"
@@ -15,10 +18,77 @@ int32_t cvm_may_inherit(const cvm_t *cvm, const cvm_record_t *device, uint32_t r
                *cvm_record_text(device, CVM_D_THING_NAME));
 }
 
+/* What the platform answers is compared with the store's rows, one by one: a certificate may hang
+ * on the things of several devices, and the one that has its row keeps it. */
+struct asking {
+    cvm_op_t op, find;
+    cvm_op_t *asked_by;
+    cvm_op_done done;
+    char device_uid[129];
+    uint32_t at;
+};
+
+static void asking_finish(struct asking *asking)
+{
+    cvm_op_t *op = asking->asked_by;
+    cvm_op_done done = asking->done;
+    cvm_op_take_over(op, &asking->op);
+    cvm_op_clear(&asking->find);
+    free(asking);
+    done(op);
+}
+
+/* A store that can't find what it holds can't tell either. */
+static void asking_unchecked(cvm_op_t *op)
+{
+    asking_finish(CVM_CONTAINER(op, struct asking, op));
+}
+
+static void asking_found(cvm_op_t *op);
+
+static void asking_go_on(struct asking *asking)
+{
+    int32_t has_more = asking->op.answer == CVM_ANSWER_OK && asking->at < asking->op.record_count;
+    cvm_record_t *certificate = has_more ? asking->op.records[asking->at] : NULL;
+    if (!has_more || cvm_certificate_complete(certificate)) /* who takes it will say so */
+        asking_finish(asking);
+    else
+        cvm_store_find(asking->op.cvm, &asking->find, CVM_FIND_CERTIFICATE,
+            cvm_record_text(certificate, CVM_C_CERTIFICATE_ID), asking_found);
+}
+
+static void asking_found(cvm_op_t *op)
+{
+    struct asking *asking = CVM_CONTAINER(op, struct asking, find);
+    const char *uid = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_VALUE] : NULL;
+    if (uid && strcmp(uid, asking->device_uid) != 0)
+        cvm_record_free(cvm_op_take(&asking->op, asking->at));
+    asking->at++;
+    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND)
+        cvm_op_take_over(&asking->op, op);
+    asking_go_on(asking);
+}
+
+static void asking_answered(cvm_op_t *op)
+{
+    asking_go_on(CVM_CONTAINER(op, struct asking, op));
+}
+
 void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, cvm_op_done done)
 {
-    cvm_platform_step(
-        cvm, op, cvm->platform.find_certificates, "find_certificates", device, NULL, NULL, done);
+    struct asking *asking = calloc(1, sizeof *asking);
+    if (!asking) {
+        cvm_op_start(op, cvm, SIDE_PLATFORM, "find_certificates", done);
+        CVM_HOST.complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
+    }
+    asking->asked_by = op;
+    asking->done = done;
+    asking->op.until_ms = asking->find.until_ms = op->until_ms;
+    (void)snprintf(asking->device_uid, sizeof asking->device_uid, "%s",
+        cvm_record_text(device, CVM_D_DEVICE_UID));
+    cvm_platform_step(cvm, &asking->op, cvm->platform.find_certificates, "find_certificates",
+        device, NULL, NULL, cvm->store.find ? asking_answered : asking_unchecked);
 }
 
 static int32_t is_newer(const cvm_record_t *a, const cvm_record_t *b)
@@ -63,7 +133,7 @@ int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **li
     int32_t failed = 0;
     for (uint32_t i = 0; i < op->record_count && !failed; i++) {
         cvm_record_t *found = cvm_op_take(op, i);
-        if (cvm_record_is_state(found, "revoked") || is_listed(list, count, found)) {
+        if (!found || cvm_record_is_state(found, "revoked") || is_listed(list, count, found)) {
             cvm_record_free(found);
             continue;
         }

@@ -110,14 +110,29 @@ void cvm_asked_again(struct registration *r)
         r->cvm, &r->op, r->request->uid, CVM_MOST_CERTIFICATES, cvm_flow_op_done);
 }
 
-/* Takes the current certificate out of what was answered. -1 if it may be beyond that. */
+/* One that another system made and that was found beside the current one: it lives until its end,
+ * and nothing followed it yet. */
+static int32_t is_inherited(const cvm_record_t *certificate)
+{
+    return cvm_record_is_state(certificate, "retiring") &&
+           !*cvm_record_text(certificate, CVM_C_SUCCESSOR) &&
+           cvm_record_number(certificate, CVM_C_REVOKE_AFTER) ==
+               cvm_record_number(certificate, CVM_C_NOT_AFTER);
+}
+
+/* Takes the certificates that a new one supersedes out of what was answered. -1 if the current one
+ * may be beyond that. */
 static int32_t take_current(struct registration *r)
 {
     const char *id = cvm_record_text(r->device, CVM_D_CERTIFICATE_ID);
-    for (uint32_t i = 0; i < r->op.record_count && !r->current; i++)
-        if (strcmp(cvm_record_text(r->op.records[i], CVM_C_CERTIFICATE_ID), id) == 0 &&
-            cvm_record_is_state(r->op.records[i], "current"))
+    for (uint32_t i = 0; i < r->op.record_count; i++) {
+        const cvm_record_t *row = r->op.records[i];
+        if (!r->current && cvm_record_is_state(row, "current") &&
+            strcmp(cvm_record_text(row, CVM_C_CERTIFICATE_ID), id) == 0)
             r->current = cvm_op_take(&r->op, i);
+        else if (is_inherited(row) && r->inherited_count < CVM_MOST_INHERITED)
+            r->inherited[r->inherited_count++] = cvm_op_take(&r->op, i);
+    }
     return r->current || !cvm_lacks_certificates(&r->op) ? 0 : -1;
 }
 
