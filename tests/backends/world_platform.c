@@ -1,21 +1,26 @@
-/* A platform whose certificates are files, and its steps. */
+/* A platform whose certificates are files, and its steps. Processes share it: each step has it to
+ * itself. */
 #include "world_platform.h"
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <openssl/rand.h>
 
+#include "base/hex.h"
 #include "told.h"
 
-#define DAY_MS INT64_C(86400000)
+#define DAY_MS     INT64_C(86400000)
+#define MOST_FOUND 16
 
 struct platform {
     const cvm_host_t *host;
@@ -24,7 +29,7 @@ struct platform {
 };
 
 struct certificate {
-    char id[65], uid[129], state[16], thing[129];
+    char id[65], uid[129], state[16], thing[129], key[65];
     int has_policy, is_suspended;
 };
 
@@ -35,8 +40,10 @@ struct task {
     cvm_op_t *op;
     cvm_answer_t (*perform)(struct task *task);
     enum told told;
-    char uid[129], thing[129], certificate_id[65];
-    int32_t is_enabled, is_created;
+    char uid[129], thing[129], certificate_id[65], key[65]; /* key: its hash */
+    int32_t is_enabled;
+    struct certificate found[MOST_FOUND]; /* what is answered */
+    uint32_t found_count;
     cvm_answer_t answer;
 };
 
@@ -57,10 +64,10 @@ static int32_t read_certificate(
     if (!file)
         return -1;
     (void)snprintf(certificate->id, sizeof certificate->id, "%s", id);
-    int fields = fscanf(file, "%128s %15s %d %d %128s", certificate->uid, certificate->state,
-        &certificate->has_policy, &certificate->is_suspended, certificate->thing);
+    int fields = fscanf(file, "%128s %15s %d %d %128s %64s", certificate->uid, certificate->state,
+        &certificate->has_policy, &certificate->is_suspended, certificate->thing, certificate->key);
     (void)fclose(file);
-    return fields == 5 ? 0 : -1;
+    return fields == 6 ? 0 : -1;
 }
 
 /* Whole or not at all: the program may be killed. */
@@ -72,8 +79,9 @@ static cvm_answer_t write_certificate(
     (void)snprintf(temporary, sizeof temporary, "%s/new", platform->folder);
     FILE *file = fopen(temporary, "w");
     if (!file ||
-        fprintf(file, "%s %s %d %d %s\n", certificate->uid, certificate->state,
-            certificate->has_policy, certificate->is_suspended, certificate->thing) < 0 ||
+        fprintf(file, "%s %s %d %d %s %s\n", certificate->uid, certificate->state,
+            certificate->has_policy, certificate->is_suspended, certificate->thing,
+            certificate->key) < 0 ||
         fclose(file) || rename(temporary, path))
         abort();
     return CVM_ANSWER_OK;
@@ -100,8 +108,8 @@ static cvm_answer_t do_create_certificate(struct task *task)
     for (size_t i = 0; i < sizeof bytes; i++)
         (void)snprintf(made.id + 2 * i, 3, "%02x", bytes[i]);
     memcpy(made.uid, task->uid, sizeof made.uid);
-    memcpy(task->certificate_id, made.id, sizeof made.id);
-    task->is_created = 1;
+    memcpy(made.key, task->key, sizeof made.key);
+    task->found[task->found_count++] = made;
     return write_certificate(task->platform, &made);
 }
 
@@ -182,8 +190,10 @@ static cvm_answer_t do_revoke(struct task *task)
     return set_state(task, "revoked");
 }
 
-static void suspend_one(const struct task *task, struct certificate *certificate)
+static void suspend_one(struct task *task, struct certificate *certificate)
 {
+    if (strcmp(certificate->uid, task->uid) != 0)
+        return;
     if (!task->is_enabled && strcmp(certificate->state, "active") == 0) {
         (void)snprintf(certificate->state, sizeof certificate->state, "inactive");
         certificate->is_suspended = 1;
@@ -196,33 +206,92 @@ static void suspend_one(const struct task *task, struct certificate *certificate
     (void)write_certificate(task->platform, certificate);
 }
 
-static cvm_answer_t do_suspend(struct task *task)
+/* Calls function for each certificate that there is. */
+static void for_each(
+    struct task *task, void (*function)(struct task *task, struct certificate *certificate))
 {
     char path[PATH_MAX];
     path_of(task->platform, "", path);
     DIR *folder = opendir(path);
     struct certificate certificate;
     for (const struct dirent *entry; folder && (entry = readdir(folder));)
-        if (!read_certificate(task->platform, entry->d_name, &certificate) &&
-            strcmp(certificate.uid, task->uid) == 0)
-            suspend_one(task, &certificate);
+        if (!read_certificate(task->platform, entry->d_name, &certificate))
+            function(task, &certificate);
     if (folder)
         (void)closedir(folder);
+}
+
+static cvm_answer_t do_suspend(struct task *task)
+{
+    for_each(task, suspend_one);
     return CVM_ANSWER_OK;
+}
+
+static void find(struct task *task, const struct certificate *certificate)
+{
+    if (task->found_count == MOST_FOUND)
+        abort();
+    task->found[task->found_count++] = *certificate;
+}
+
+static void find_of_thing(struct task *task, struct certificate *certificate)
+{
+    if (strcmp(certificate->thing, task->thing) == 0)
+        find(task, certificate);
+}
+
+static cvm_answer_t do_find_certificates(struct task *task)
+{
+    for_each(task, find_of_thing);
+    return CVM_ANSWER_OK;
+}
+
+static void find_of_key(struct task *task, struct certificate *certificate)
+{
+    if (strcmp(certificate->uid, task->uid) == 0 && strcmp(certificate->key, task->key) == 0 &&
+        strcmp(certificate->state, "inactive") == 0 && !certificate->is_suspended)
+        find(task, certificate);
+}
+
+static cvm_answer_t do_find_by_key(struct task *task)
+{
+    for_each(task, find_of_key);
+    return task->found_count ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND;
+}
+
+/* With the world to itself. */
+static cvm_answer_t perform(struct task *task)
+{
+    char path[PATH_MAX];
+    (void)snprintf(path, sizeof path, "%s/lock", task->platform->folder);
+    int lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (lock < 0 || flock(lock, LOCK_EX))
+        abort();
+    cvm_answer_t answer = task->perform(task);
+    (void)close(lock);
+    return answer;
 }
 
 /* --- How they are answered -------------------------------------------------------------------- */
 
-/* What create_certificate answers. 0, or -1 without memory. */
-static int32_t add_record(const struct task *task)
+static const char *state_of(const struct certificate *certificate)
+{
+    if (strcmp(certificate->state, "active") == 0)
+        return "current";
+    return strcmp(certificate->state, "revoked") == 0 ? "revoked" : "pending";
+}
+
+/* 0, or -1 without memory. */
+static int32_t add_record(const struct task *task, const struct certificate *certificate)
 {
     const cvm_host_t *host = task->platform->host;
     int64_t now_ms = (int64_t)time(NULL) * 1000;
     cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
     char pem[128];
-    (void)snprintf(pem, sizeof pem, "WORLD CERTIFICATE %s\n", task->certificate_id);
-    if (!record || host->set_text(record, CVM_C_CERTIFICATE_ID, task->certificate_id) ||
-        host->set_text(record, CVM_C_SERIAL, task->certificate_id + 32) ||
+    (void)snprintf(pem, sizeof pem, "WORLD CERTIFICATE %s\n", certificate->id);
+    if (!record || host->set_text(record, CVM_C_CERTIFICATE_ID, certificate->id) ||
+        host->set_text(record, CVM_C_STATE, state_of(certificate)) ||
+        host->set_text(record, CVM_C_SERIAL, certificate->id + 32) ||
         host->set_number(record, CVM_C_NOT_BEFORE, now_ms - DAY_MS) ||
         host->set_number(record, CVM_C_NOT_AFTER, now_ms + 365 * DAY_MS) ||
         host->set_text(record, CVM_C_PEM, pem)) {
@@ -234,8 +303,9 @@ static int32_t add_record(const struct task *task)
 
 static void answer(struct task *task, cvm_answer_t with)
 {
-    if (task->is_created && with == CVM_ANSWER_OK && add_record(task))
-        with = CVM_ANSWER_UNKNOWN;
+    for (uint32_t i = 0; i < task->found_count && with == CVM_ANSWER_OK; i++)
+        if (add_record(task, &task->found[i]))
+            with = CVM_ANSWER_UNKNOWN;
     task->platform->host->complete(task->op, with, with == CVM_ANSWER_OK ? NULL : TOLD_TEXT);
     free(task);
 }
@@ -246,7 +316,7 @@ static void go_on(struct told_held *held, int32_t is_cut)
     if (is_cut)
         answer(task, CVM_ANSWER_UNKNOWN);
     else
-        answer(task, task->told == TOLD_HOLD ? task->perform(task) : task->answer);
+        answer(task, task->told == TOLD_HOLD ? perform(task) : task->answer);
 }
 
 static void carry_out(struct task *task, const char *call)
@@ -256,7 +326,7 @@ static void carry_out(struct task *task, const char *call)
         return;
     }
     if (task->told != TOLD_HOLD)
-        task->answer = task->perform(task);
+        task->answer = perform(task);
     if (task->told == TOLD_UNKNOWN_DONE) {
         answer(task, CVM_ANSWER_UNKNOWN);
     } else if (task->told == TOLD_NOTHING) {
@@ -273,25 +343,32 @@ static void carry_out(struct task *task, const char *call)
 }
 
 static void begin(struct platform *platform, const char *name,
-    cvm_answer_t (*perform)(struct task *task), cvm_op_t *op, const cvm_record_t *device,
+    cvm_answer_t (*step)(struct task *task), cvm_op_t *op, const cvm_record_t *device,
     const cvm_record_t *certificate)
 {
     const cvm_host_t *host = platform->host;
+    size_t length;
     struct task *task = calloc(1, sizeof *task);
     if (!task)
         abort();
     task->platform = platform;
     task->op = op;
-    task->perform = perform;
+    task->perform = step;
     task->told = told_next(name);
     task->is_enabled = device && host->number(device, CVM_D_IS_ENABLED) != 0;
     if (device) {
         (void)snprintf(task->uid, sizeof task->uid, "%s", host->text(device, CVM_D_DEVICE_UID));
         (void)snprintf(task->thing, sizeof task->thing, "%s", host->text(device, CVM_D_THING_NAME));
     }
-    if (certificate)
+    if (certificate) {
         (void)snprintf(task->certificate_id, sizeof task->certificate_id, "%s",
             host->text(certificate, CVM_C_CERTIFICATE_ID));
+        (void)snprintf(
+            task->key, sizeof task->key, "%s", host->text(certificate, CVM_C_PUBLIC_KEY_SHA256));
+    }
+    const uint8_t *spki = host->op_public_key(op, &length);
+    if (spki && cvm_sha256_hex(spki, length, task->key))
+        abort();
     carry_out(task, name);
 }
 
@@ -313,6 +390,8 @@ STEP(activate)
 STEP(deactivate)
 STEP(revoke)
 STEP(suspend)
+STEP(find_certificates)
+STEP(find_by_key)
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
@@ -370,6 +449,8 @@ static const cvm_platform_ops_t WORLD = {
     .deactivate = deactivate_step,
     .revoke = revoke_step,
     .suspend = suspend_step,
+    .find_certificates = find_certificates_step,
+    .find_by_key = find_by_key_step,
     .close = close_platform,
     .destroy = free,
 };

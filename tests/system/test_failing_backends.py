@@ -66,7 +66,7 @@ class World:
         """{id: {state, has_policy, thing}} of a device's that are not deleted."""
         found = {}
         for path in (self.folder / "certificates").iterdir():
-            owner, state, policy, _, thing = path.read_text().split()
+            owner, state, policy, _, thing, _ = path.read_text().split()
             if owner == uid:
                 found[path.name] = {"state": state, "policy": policy, "thing": thing}
         return found
