@@ -114,6 +114,25 @@ static void a_removed_devices_certificate_says_whose_it_was(void **state)
     instance_end(cvm);
 }
 
+/* However long ago it was superseded. */
+static void the_oldest_of_many_is_found(void **state)
+{
+    struct outcome outcome = {0};
+    char oldest[65];
+    (void)state;
+    cvm_t *cvm = start();
+    assert_string_equal(device_add(cvm, UID), "ok");
+    (void)snprintf(oldest, sizeof oldest, "%064x", 1);
+    sql("WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)"
+        " INSERT INTO certificates (certificate_id, device_uid, state, serial, not_after,"
+        " revoke_after, reason) SELECT printf('%%064x', n), '" UID "', 'revoked', n,"
+        " 4000000000000, 0, 'superseded' FROM numbers");
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
+    assert_string_equal(find(cvm, CVM_BY_CERTIFICATE_ID, oldest), UID);
+    outcome_clear(&outcome);
+    instance_end(cvm);
+}
+
 /* The store's answer is old: the device has another thing by now. */
 static void a_hint_that_is_stale_finds_nobody(void **state)
 {
@@ -150,6 +169,7 @@ int main(void)
         TEST(a_device_is_found_by_all_that_it_has),
         TEST(what_can_not_be_looked_for_is_told),
         TEST(a_removed_devices_certificate_says_whose_it_was),
+        TEST(the_oldest_of_many_is_found),
         TEST(a_hint_that_is_stale_finds_nobody),
         TEST(a_store_that_fails_is_told),
     };
