@@ -398,9 +398,10 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn suspend;
     /** Answers all certificates that hang on the device's thing, also those that others made:
      *  CERTIFICATE_ID, PEM and STATE (current if it is accepted, revoked, else pending). It is
-     *  asked of a device that was registered by another system, and has no rows. Of more than 16
-     *  that are not revoked a registration fails, of more than 64 a verb. certificate is NULL. May
-     * be NULL. */
+     *  asked of a device that was registered by another system, and has no rows; and of each that
+     *  has a thing by cvm_find_unknown(). One that hangs on several things belongs to the device
+     *  that has its row: the host asks the store's find. Of more than 16 that are not revoked a
+     *  registration fails, of more than 64 a verb. certificate is NULL. May be NULL. */
     cvm_step_fn find_certificates;
     /** Answers the certificate for certificate's PUBLIC_KEY_SHA256 that was made for this device
      * and isn't active, the newest of several; or NOT_FOUND. It is asked when nobody knows whether
