@@ -109,7 +109,9 @@ static cvm_answer_t change(struct store *store, const cvm_change_t *change, int 
         const cvm_record_t *certificate = change->certificates[i];
         const struct row *row =
             *find(store, CVM_RECORD_CERTIFICATE, host->text(certificate, CVM_C_CERTIFICATE_ID));
-        if (row && strcmp(host->text(row->record, CVM_C_STATE), "revoked") == 0)
+        if (row && (strcmp(host->text(row->record, CVM_C_STATE), "revoked") == 0 ||
+                       strcmp(host->text(row->record, CVM_C_DEVICE_UID),
+                           host->text(certificate, CVM_C_DEVICE_UID)) != 0))
             continue;
         written++;
         if (!put(store, CVM_RECORD_CERTIFICATE, certificate))

@@ -239,7 +239,8 @@ typedef struct cvm_change_s {
     const cvm_record_t *as_read; /**< NULL: the device must not exist */
     const cvm_record_t *wanted;  /**< NULL (and as_read NULL): certificates only */
     /** Inserted, or updated by id, in this order: what leaves `current` comes first. A revoked one
-     *  stays as it is, and at most one of a device is current: that is the store's own rule too. */
+     *  stays as it is, so does one whose row is another device's, and at most one of a device is
+     *  current: that is the store's own rule too. */
     const cvm_record_t *const *certificates;
 } cvm_change_t;
 
@@ -400,8 +401,8 @@ typedef struct cvm_platform_ops_s {
      *  CERTIFICATE_ID, PEM and STATE (current if it is accepted, revoked, else pending). It is
      *  asked of a device that was registered by another system, and has no rows; and of each that
      *  has a thing by cvm_find_unknown(). One that hangs on several things belongs to the device
-     *  that has its row: the host asks the store's find. Of more than 16 that are not revoked a
-     *  registration fails, of more than 64 a verb. certificate is NULL. May be NULL. */
+     *  that has its row: the host asks the store's find. Of more than 64 that are not revoked a
+     *  registration fails, and so does a verb. certificate is NULL. May be NULL. */
     cvm_step_fn find_certificates;
     /** Answers the certificate for certificate's PUBLIC_KEY_SHA256 that was made for this device
      * and isn't active, the newest of several; or NOT_FOUND. It is asked when nobody knows whether

@@ -149,11 +149,10 @@ static void found_inherited(cvm_op_t *op)
     int32_t count = 0;
     if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND) {
         cvm_error_t *why = cvm_op_error(op);
-        finish(verb,
-            cvm_error_new(cvm_op_reason(op),
-                "%s was registered by another system, and the platform does not say with which "
-                "certificates: %s",
-                verb->uid, cvm_error_text(why)));
+        finish(verb, cvm_error_new(cvm_op_reason(op),
+                         "%s was registered by another system, and it can't be told with which "
+                         "certificates: %s",
+                         verb->uid, cvm_error_text(why)));
         cvm_error_free(why);
         return;
     }

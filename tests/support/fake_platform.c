@@ -11,7 +11,7 @@
 
 #define MOST_CERTIFICATES 8192
 #define DAY_MS            INT64_C(86400000)
-#define MOST_FOUND        32
+#define MOST_FOUND        128
 
 struct platform {
     const cvm_host_t *host;

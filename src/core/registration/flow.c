@@ -54,7 +54,7 @@ static const struct step STEPS[] = {
     {"asked again",        ALWAYS, cvm_asked_again, cvm_asked_again_decide, NULL, NO_CALL, NO_CALL},
     /* where it connects to, the trusted roots. Exits: platform_unavailable while the clock is in doubt */
     {"prepare",            ALWAYS, cvm_issue_prepare, cvm_issue_prepared, NULL, CALL(prepare), NO_CALL},
-    /* what another system made for it. Exits: none of its own */
+    /* what another system made for it. Exits: platform_error for what can't be read, or is too much */
     {"inherit",            ISSUE | OUTSIDE, cvm_issue_inherit, NULL, NULL, NO_CALL, NO_CALL},
     /* a key for who sent no CSR. Exits: overloaded */
     {"make key",           ISSUE, cvm_issue_make_key, NULL, NULL, NO_CALL, NO_CALL},

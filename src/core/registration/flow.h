@@ -15,7 +15,6 @@
 #include "result.h"
 
 #define CVM_OWNER_BYTES        16
-#define CVM_MOST_INHERITED     16
 #define CVM_RACE_RETRY_AFTER_S 1 /* when another request won */
 
 struct step;
@@ -53,10 +52,10 @@ struct registration {
     cvm_record_t *certificate; /* the one that is answered */
     cvm_record_t *abandoned;   /* the lease's last owner's, deleted now */
     cvm_record_t *probe;       /* what is looked for by its key */
-    cvm_record_t *inherited[CVM_MOST_INHERITED]; /* what another system made for it */
+    cvm_record_t *inherited[CVM_MOST_CERTIFICATES]; /* what another system made for it */
     uint32_t inherited_count;
     cvm_change_t change;
-    const cvm_record_t *changed[2 + CVM_MOST_INHERITED];
+    const cvm_record_t *changed[2 + CVM_MOST_CERTIFICATES];
     struct cvm_key key;
     char *outs[CVM_OUT_COUNT];
     cvm_result_t result;

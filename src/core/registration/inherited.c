@@ -24,9 +24,18 @@ struct asking {
     cvm_op_t op, find;
     cvm_op_t *asked_by;
     cvm_op_done done;
-    char device_uid[129];
+    char device_uid[129], owner_uid[129];
     uint32_t at;
 };
+
+static int32_t is_listed(cvm_record_t *const *list, uint32_t count, const cvm_record_t *certificate)
+{
+    const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
+    for (uint32_t i = 0; i < count; i++)
+        if (strcmp(cvm_record_text(list[i], CVM_C_CERTIFICATE_ID), id) == 0)
+            return 1;
+    return 0;
+}
 
 static void asking_finish(struct asking *asking)
 {
@@ -48,24 +57,63 @@ static void asking_found(cvm_op_t *op);
 
 static void asking_go_on(struct asking *asking)
 {
-    int32_t has_more = asking->op.answer == CVM_ANSWER_OK && asking->at < asking->op.record_count;
-    cvm_record_t *certificate = has_more ? asking->op.records[asking->at] : NULL;
-    if (!has_more || cvm_certificate_complete(certificate)) /* who takes it will say so */
+    cvm_op_t *op = &asking->op;
+    while (op->answer == CVM_ANSWER_OK && asking->at < op->record_count &&
+           cvm_record_is_state(op->records[asking->at], "revoked"))
+        asking->at++; /* it is none any more, whosever it was */
+    if (op->answer != CVM_ANSWER_OK || asking->at == op->record_count) {
         asking_finish(asking);
-    else
-        cvm_store_find(asking->op.cvm, &asking->find, CVM_FIND_CERTIFICATE,
+        return;
+    }
+    cvm_record_t *certificate = op->records[asking->at];
+    if (!cvm_certificate_complete(certificate)) {
+        cvm_store_find(op->cvm, &asking->find, CVM_FIND_CERTIFICATE,
             cvm_record_text(certificate, CVM_C_CERTIFICATE_ID), asking_found);
+        return;
+    }
+    op->answer = CVM_ANSWER_BROKEN;
+    (void)snprintf(op->text, sizeof op->text, "what hangs on the thing can't be read");
+    asking_finish(asking);
 }
 
+/* The store could not say whose it is: nothing is known then. 1 if it could. */
+static int32_t asking_succeeded(struct asking *asking)
+{
+    cvm_answer_t answer = asking->find.answer;
+    if (answer == CVM_ANSWER_OK || answer == CVM_ANSWER_NOT_FOUND)
+        return 1;
+    cvm_op_take_over(&asking->op, &asking->find);
+    asking_finish(asking);
+    return 0;
+}
+
+/* The one that it is said to be: does it have the row? */
+static void asking_got_rows(cvm_op_t *op)
+{
+    struct asking *asking = CVM_CONTAINER(op, struct asking, find);
+    if (!asking_succeeded(asking))
+        return;
+    int32_t is_theirs = op->record_count == CVM_MOST_CERTIFICATES; /* it may be beyond those */
+    if (is_listed(op->records, op->record_count, asking->op.records[asking->at]) || is_theirs)
+        cvm_record_free(cvm_op_take(&asking->op, asking->at));
+    asking->at++;
+    asking_go_on(asking);
+}
+
+/* What the store finds is a hint. */
 static void asking_found(cvm_op_t *op)
 {
     struct asking *asking = CVM_CONTAINER(op, struct asking, find);
+    if (!asking_succeeded(asking))
+        return;
     const char *uid = op->answer == CVM_ANSWER_OK ? op->outs[CVM_OUT_VALUE] : NULL;
-    if (uid && strcmp(uid, asking->device_uid) != 0)
-        cvm_record_free(cvm_op_take(&asking->op, asking->at));
+    if (uid && strcmp(uid, asking->device_uid) != 0) {
+        (void)snprintf(asking->owner_uid, sizeof asking->owner_uid, "%s", uid);
+        cvm_store_get_certificates(
+            op->cvm, op, asking->owner_uid, CVM_MOST_CERTIFICATES, asking_got_rows);
+        return;
+    }
     asking->at++;
-    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND)
-        cvm_op_take_over(&asking->op, op);
     asking_go_on(asking);
 }
 
@@ -116,15 +164,6 @@ static int32_t set_states(cvm_record_t **list, uint32_t count)
         list[current] = first;
     }
     return failed ? -1 : 0;
-}
-
-static int32_t is_listed(cvm_record_t *const *list, uint32_t count, const cvm_record_t *certificate)
-{
-    const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
-    for (uint32_t i = 0; i < count; i++)
-        if (strcmp(cvm_record_text(list[i], CVM_C_CERTIFICATE_ID), id) == 0)
-            return 1;
-    return 0;
 }
 
 int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **list, uint32_t most)

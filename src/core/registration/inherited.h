@@ -7,7 +7,9 @@
 /* 1 if the platform is to be asked: the device was registered, or has a thing, and neither rows nor
  * a current certificate. */
 int32_t cvm_may_inherit(const cvm_t *cvm, const cvm_record_t *device, uint32_t row_count);
-/* Asks the platform what hangs on the device's thing. */
+/* Asks the platform what hangs on the device's thing, and the store about each of that: one whose
+ * row is another device's is left out (in a store that can't find it is not). op has the platform's
+ * answer then, or that of the store if it failed. */
 void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, cvm_op_done done);
 /* Takes what it answered into list, of room for most, as rows of the device: the newest that is
  * accepted as its current one, and first; others live on as retiring until they end. Those that are

@@ -49,10 +49,11 @@ static void found_inherited(cvm_op_t *op)
     if (op->answer != CVM_ANSWER_NOT_FOUND) {
         if (cvm_flow_failed(r))
             return;
-        count = cvm_inherit_take(op, r->request->uid, r->inherited, CVM_MOST_INHERITED);
+        count = cvm_inherit_take(op, r->request->uid, r->inherited, CVM_MOST_CERTIFICATES);
     }
     if (count < 0) {
-        cvm_flow_fail(r, REASON_platform_error, "what hangs on the thing can't be read");
+        cvm_flow_fail(
+            r, REASON_platform_error, "what hangs on the thing can't be read, or is too much");
         return;
     }
     r->inherited_count = (uint32_t)count;

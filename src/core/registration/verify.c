@@ -125,15 +125,16 @@ static int32_t is_inherited(const cvm_record_t *certificate)
 static int32_t take_current(struct registration *r)
 {
     const char *id = cvm_record_text(r->device, CVM_D_CERTIFICATE_ID);
+    int32_t lacks_some = cvm_lacks_certificates(&r->op);
     for (uint32_t i = 0; i < r->op.record_count; i++) {
         const cvm_record_t *row = r->op.records[i];
         if (!r->current && cvm_record_is_state(row, "current") &&
             strcmp(cvm_record_text(row, CVM_C_CERTIFICATE_ID), id) == 0)
             r->current = cvm_op_take(&r->op, i);
-        else if (is_inherited(row) && r->inherited_count < CVM_MOST_INHERITED)
+        else if (is_inherited(row) && r->inherited_count < CVM_MOST_CERTIFICATES)
             r->inherited[r->inherited_count++] = cvm_op_take(&r->op, i);
     }
-    return r->current || !cvm_lacks_certificates(&r->op) ? 0 : -1;
+    return r->current || !lacks_some ? 0 : -1;
 }
 
 /* Makes the working copy of the record. */

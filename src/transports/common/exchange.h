@@ -4,6 +4,7 @@
 #define CVM_TRANSPORTS_EXCHANGE_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "core/loop.h"
 #include "transports/common/listener.h"

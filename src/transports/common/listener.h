@@ -3,6 +3,9 @@
 #ifndef CVM_TRANSPORTS_LISTENER_H
 #define CVM_TRANSPORTS_LISTENER_H
 
+#include <stdint.h>
+
+#include "base/networks.h"
 #include "cvm/cvm.h"
 #include "transports/common/address.h"
 #include "transports/common/limits.h"

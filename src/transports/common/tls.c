@@ -1,4 +1,4 @@
-/* The context's settings are the same whatever goes through it. */
+/* The context, what it asks of a client, and the files that it is made of. */
 #include "transports/common/tls.h"
 
 #include <errno.h>
@@ -135,10 +135,14 @@ static void report_certificate(const struct cvm_tls *tls, cvm_t *cvm, const X509
         CERTIFICATE_NOTICE_MS);
 }
 
-cvm_error_t *cvm_tls_init(struct cvm_tls *tls, const char *certificate, const char *key,
-    const char *certificate_property, const char *key_property)
+void cvm_tls_init(struct cvm_tls *tls)
 {
     (void)pthread_mutex_init(&tls->lock, NULL); /* can't fail with default attributes */
+}
+
+cvm_error_t *cvm_tls_set(struct cvm_tls *tls, const char *certificate, const char *key,
+    const char *certificate_property, const char *key_property)
+{
     if (!*certificate && !*key)
         return NULL;
     if (!*certificate || !*key)

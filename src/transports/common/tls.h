@@ -1,4 +1,4 @@
-/* A server's certificate: the context that new connections begin with, and its renewal. */
+/* A server's certificate: the context that new connections begin with, read anew at a reload. */
 #ifndef CVM_TRANSPORTS_TLS_H
 #define CVM_TRANSPORTS_TLS_H
 
@@ -16,9 +16,11 @@ struct cvm_tls {
     SSL_CTX *context;
 };
 
+/* Ready, without a certificate; of a struct that is all zero, but for configure. */
+void cvm_tls_init(struct cvm_tls *tls);
 /* Takes the paths, which are copied: both, or none ("" for each). Errors name the property that is
  * missing. */
-cvm_error_t *cvm_tls_init(struct cvm_tls *tls, const char *certificate, const char *key,
+cvm_error_t *cvm_tls_set(struct cvm_tls *tls, const char *certificate, const char *key,
     const char *certificate_property, const char *key_property);
 void cvm_tls_clear(struct cvm_tls *tls);
 /* Reads the files, again on a reload, and says how long the certificate is good. Connections keep

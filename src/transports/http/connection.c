@@ -69,7 +69,7 @@ void cvm_connection_close(struct connection *connection)
 static void give_up_waiting(struct connection *connection)
 {
     cvm_exchange_abandon(connection->exchange);
-    cvm_connection_answer_error(connection, "unknown", NULL, "Retry-After: 5\r\n");
+    cvm_connection_answer_error(connection, "unknown", NULL, CVM_RETRY_LATER);
 }
 
 static void deadline_over(void *argument)

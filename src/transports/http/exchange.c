@@ -4,8 +4,6 @@
 
 #include "server.h"
 
-#define RETRY_LATER "Retry-After: 5\r\n"
-
 static void answered(struct cvm_exchange *exchange)
 {
     struct connection *connection = exchange->connection;
@@ -18,7 +16,7 @@ static void answered(struct cvm_exchange *exchange)
         cvm_connection_answer(connection, is_legacy ? 200 : exchange->status, exchange->answer_type,
             extra, (const char *)exchange->bytes, exchange->length);
     } else if (connection) { /* no memory for the answer, whatever it was */
-        cvm_connection_answer_error(connection, "unknown", NULL, RETRY_LATER);
+        cvm_connection_answer_error(connection, "unknown", NULL, CVM_RETRY_LATER);
     }
     worker->exchanges--;
     cvm_worker_left(worker);
@@ -34,7 +32,7 @@ static int32_t send_to_instance(
     struct cvm_exchange *exchange =
         cvm_exchange_new(&worker->server->listener, cvm_connection_client(connection), &why);
     if (!exchange) {
-        cvm_connection_answer_error(connection, "overloaded", why, RETRY_LATER);
+        cvm_connection_answer_error(connection, "overloaded", why, CVM_RETRY_LATER);
         return -1;
     }
     exchange->loop = worker->loop;

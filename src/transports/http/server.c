@@ -65,7 +65,7 @@ static void offer_http(SSL_CTX *context)
 static cvm_error_t *configure_tls(struct server *server, const cvm_conf_t *conf)
 {
     server->tls.configure = offer_http;
-    cvm_error_t *error = cvm_tls_init(&server->tls, cvm_conf_own(conf, "http.tls_certificate"),
+    cvm_error_t *error = cvm_tls_set(&server->tls, cvm_conf_own(conf, "http.tls_certificate"),
         cvm_conf_own(conf, "http.tls_private_key"), "http.tls_certificate", "http.tls_private_key");
     if (error || !server->tls.certificate)
         return error;
@@ -124,6 +124,7 @@ static struct server *server_new(cvm_t *cvm, const cvm_conf_t *conf,
     server->listener.cvm = cvm;
     server->listener.label = label;
     server->routes = routes;
+    cvm_tls_init(&server->tls);
     server->timeouts = (struct timeouts){
         .handshake_ms = (uint64_t)cvm_conf_own_number(conf, "http.handshake_timeout"),
         .request_ms = (uint64_t)cvm_conf_own_number(conf, "http.request_timeout"),

@@ -17,6 +17,9 @@
 #include "transports/common/stream.h"
 #include "transports/common/tls.h"
 
+/* A header, where nobody knows better. */
+#define CVM_RETRY_LATER "Retry-After: 5\r\n"
+
 struct connection;
 struct worker;
 
@@ -67,8 +70,7 @@ struct worker {
 void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_storage *address);
 /* Lets it finish what it does, then closes it. */
 void cvm_connection_drain(struct connection *connection);
-/* Answers the request and goes on. name: an error's, for the Allow of a 405; extra: more headers.
- */
+/* Answers the request and goes on. extra: more headers. */
 void cvm_connection_answer(struct connection *connection, int32_t status, const char *media_type,
     const char *extra, const char *body, size_t length);
 /* Answers with an error of the library's, and logs it. */
