@@ -35,6 +35,8 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
 static void destroy(void *self)
 {
     struct store *store = self;
+    if (store->has_closer) /* no thread of ours outlives the instance: it may be unloaded next */
+        (void)pthread_join(store->closer, NULL);
     pthread_mutex_destroy(&store->reader_lock);
     pthread_mutex_destroy(&store->checkpointer_lock);
     free(store->path);
@@ -95,10 +97,9 @@ static void close_store(void *self, cvm_op_t *op)
 {
     struct store *store = self;
     store->closing = op;
-    if (cvm_thread_start(&store->closer, close_in_thread, store))
+    store->has_closer = !cvm_thread_start(&store->closer, close_in_thread, store);
+    if (!store->has_closer)
         (void)close_in_thread(store); /* better late than never */
-    else
-        (void)pthread_detach(store->closer);
 }
 
 /* --- Verbs ------------------------------------------------------------------------------------ */

@@ -65,6 +65,7 @@ struct store {
     int pages_told;       /* when the log's size was last complained of */
     cvm_op_t *closing;
     pthread_t closer;
+    int has_closer;
 };
 
 /* open.c */
