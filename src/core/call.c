@@ -151,7 +151,7 @@ void cvm_platform_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
 cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid)
 {
     for (uint32_t i = 0; i < op->record_count; i++)
-        if (strcmp(cvm_record_text(op->records[i], CVM_C_CERTIFICATE_ID), certificate_id) == 0)
+        if (cvm_record_says(op->records[i], CVM_C_CERTIFICATE_ID, certificate_id))
             return cvm_op_take(op, i);
     cvm_record_t *certificate = cvm_record_new(CVM_RECORD_CERTIFICATE);
     if (certificate && (cvm_record_set_text(certificate, CVM_C_CERTIFICATE_ID, certificate_id) ||

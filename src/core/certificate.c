@@ -83,7 +83,7 @@ int32_t cvm_certificate_complete(cvm_record_t *certificate)
 int32_t cvm_certificate_is_of(const cvm_record_t *certificate, const cvm_record_t *device)
 {
     const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
-    return *id && strcmp(id, cvm_record_text(device, CVM_D_CERTIFICATE_ID)) == 0;
+    return *id && cvm_record_says(device, CVM_D_CERTIFICATE_ID, id);
 }
 
 int32_t cvm_certificate_found(

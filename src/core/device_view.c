@@ -89,12 +89,12 @@ static int32_t has_sought(const struct query *query)
         [CVM_FIND_CERTIFICATE] = CVM_C_CERTIFICATE_ID, [CVM_FIND_KEY] = CVM_C_PUBLIC_KEY_SHA256};
     const cvm_op_t *op = &query->op;
     if (query->by == CVM_FIND_THING)
-        return strcmp(cvm_record_text(query->device, CVM_D_THING_NAME), query->sought) == 0;
+        return cvm_record_says(query->device, CVM_D_THING_NAME, query->sought);
     if (query->by == CVM_FIND_KEY &&
-        strcmp(cvm_record_text(query->device, CVM_D_PUBLIC_KEY_SHA256), query->sought) == 0)
+        cvm_record_says(query->device, CVM_D_PUBLIC_KEY_SHA256, query->sought))
         return 1;
     for (uint32_t i = 0; i < op->record_count; i++)
-        if (strcmp(cvm_record_text(op->records[i], FIELDS[query->by]), query->sought) == 0)
+        if (cvm_record_says(op->records[i], FIELDS[query->by], query->sought))
             return 1;
     return op->record_count == MOST_CERTIFICATES; /* it may be one of those that are left out */
 }

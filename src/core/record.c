@@ -164,7 +164,12 @@ int32_t cvm_record_set_lease(cvm_record_t *device, const char *owner, int64_t un
                : 0;
 }
 
+int32_t cvm_record_says(const cvm_record_t *record, uint32_t field, const char *text)
+{
+    return strcmp(cvm_record_text(record, field), text) == 0;
+}
+
 int32_t cvm_record_is_state(const cvm_record_t *certificate, const char *state)
 {
-    return strcmp(cvm_record_text(certificate, CVM_C_STATE), state) == 0;
+    return cvm_record_says(certificate, CVM_C_STATE, state);
 }

@@ -36,6 +36,8 @@ int32_t cvm_record_set_state(
 /* A device's lease; all NULL and 0 ends it. */
 int32_t cvm_record_set_lease(cvm_record_t *device, const char *owner, int64_t until_ms,
     const char *public_key_sha256, const char *certificate_id);
+/* Does the field say that text? */
+int32_t cvm_record_says(const cvm_record_t *record, uint32_t field, const char *text);
 /* Is it in that state? */
 int32_t cvm_record_is_state(const cvm_record_t *certificate, const char *state);
 

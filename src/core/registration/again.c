@@ -38,8 +38,8 @@ static enum cvm_again with_csr(const cvm_record_t *device, const cvm_record_t *c
     const char *csr_sha256, const struct cvm_again_rules *rules, int64_t now_ms,
     uint32_t *retry_after_s)
 {
-    int32_t same_key = strcmp(cvm_record_text(device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_CSR) == 0 &&
-                       strcmp(cvm_record_text(device, CVM_D_PUBLIC_KEY_SHA256), csr_sha256) == 0;
+    int32_t same_key = cvm_record_says(device, CVM_D_KEY_ORIGIN, CVM_ORIGIN_CSR) &&
+                       cvm_record_says(device, CVM_D_PUBLIC_KEY_SHA256, csr_sha256);
     if (!same_key)
         return AGAIN_OTHER_KEY;
     if (!current)
@@ -53,8 +53,8 @@ static enum cvm_again without_csr(const cvm_record_t *device, const struct cvm_a
     int64_t now_ms, uint32_t *retry_after_s)
 {
     int64_t first = cvm_record_number(device, CVM_D_FIRST_ISSUED_AT);
-    if (strcmp(cvm_record_text(device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_SERVER) != 0 ||
-        !rules->retry_window_ms || now_ms > first + rules->retry_window_ms ||
+    if (!cvm_record_says(device, CVM_D_KEY_ORIGIN, CVM_ORIGIN_SERVER) || !rules->retry_window_ms ||
+        now_ms > first + rules->retry_window_ms ||
         cvm_record_number(device, CVM_D_REISSUE_COUNT) >= rules->retry_max)
         return AGAIN_REGISTERED;
     return is_too_soon(device, rules, now_ms, retry_after_s) ? AGAIN_IN_PROGRESS : AGAIN_REISSUE;

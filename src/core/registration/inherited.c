@@ -32,7 +32,7 @@ static int32_t is_listed(cvm_record_t *const *list, uint32_t count, const cvm_re
 {
     const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
     for (uint32_t i = 0; i < count; i++)
-        if (strcmp(cvm_record_text(list[i], CVM_C_CERTIFICATE_ID), id) == 0)
+        if (cvm_record_says(list[i], CVM_C_CERTIFICATE_ID, id))
             return 1;
     return 0;
 }

@@ -21,15 +21,10 @@ static int32_t set_abandoned(cvm_record_t *certificate, const char *state, int64
     return cvm_record_set_state(certificate, state, "cessationOfOperation", revoke_after_ms);
 }
 
-static int32_t has_text(const cvm_record_t *record, uint32_t field, const char *text)
-{
-    return strcmp(cvm_record_text(record, field), text) == 0;
-}
-
 /* Our lease is in the record. */
 static int32_t is_ours(const struct registration *r, const cvm_record_t *now)
 {
-    return now && strcmp(cvm_record_text(now, CVM_D_LEASE_OWNER), r->owner) == 0;
+    return now && cvm_record_says(now, CVM_D_LEASE_OWNER, r->owner);
 }
 
 /* The record as it is now, if our lease is in it; NULL otherwise. */
@@ -106,8 +101,8 @@ static void intended(cvm_op_t *op)
 static void settled(struct registration *r)
 {
     *r->unsettled_key = 0;
-    int32_t says_so = has_text(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) &&
-                      has_text(r->wanted, CVM_D_LEASE_CERTIFICATE_ID, "");
+    int32_t says_so = cvm_record_says(r->wanted, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) &&
+                      cvm_record_says(r->wanted, CVM_D_LEASE_CERTIFICATE_ID, "");
     r->changed[0] = r->abandoned;
     if (says_so)
         cvm_flow_next(r);
@@ -171,7 +166,7 @@ void cvm_lease_take_over(struct registration *r)
 /* One that is being undone already is not adopted. */
 static int32_t can_be_adopted(const struct registration *r, const cvm_record_t *certificate)
 {
-    return strcmp(cvm_record_text(certificate, CVM_C_PUBLIC_KEY_SHA256), r->key.sha256) == 0 &&
+    return cvm_record_says(certificate, CVM_C_PUBLIC_KEY_SHA256, r->key.sha256) &&
            cvm_record_is_state(certificate, "pending");
 }
 
@@ -235,10 +230,10 @@ static int32_t may_delete(const struct registration *r, const cvm_record_t *now,
         return 0;
     if (!r->cvm->platform.find_by_key || (is_known && !now))
         return 1;
-    if (!now || (*id && (has_text(now, CVM_D_CERTIFICATE_ID, id) ||
-                            has_text(now, CVM_D_LEASE_CERTIFICATE_ID, id))))
+    if (!now || (*id && (cvm_record_says(now, CVM_D_CERTIFICATE_ID, id) ||
+                            cvm_record_says(now, CVM_D_LEASE_CERTIFICATE_ID, id))))
         return 0;
-    return !has_text(now, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) ||
+    return !cvm_record_says(now, CVM_D_LEASE_PUBLIC_KEY_SHA256, r->key.sha256) ||
            *cvm_record_text(now, CVM_D_LEASE_CERTIFICATE_ID);
 }
 

@@ -2,8 +2,6 @@
  * its answer. A write with an unknown outcome is looked up before anything else. */
 #include "flow.h"
 
-#include <string.h>
-
 #include "record.h"
 
 void cvm_swap_start(struct registration *r, uint32_t certificate_count, cvm_op_done done)
@@ -35,7 +33,7 @@ int32_t cvm_swap_take(struct registration *r, cvm_record_t *now)
 
 static int32_t same_text(const cvm_record_t *a, const cvm_record_t *b, uint32_t field)
 {
-    return strcmp(cvm_record_text(a, field), cvm_record_text(b, field)) == 0;
+    return cvm_record_says(a, field, cvm_record_text(b, field));
 }
 
 /* Of what the flow writes. */

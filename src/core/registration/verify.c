@@ -3,11 +3,11 @@
 #include "flow.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "again.h"
 #include "audit.h"
 #include "base/clock.h"
+#include "certificate.h"
 #include "record.h"
 #include "thing.h"
 #include "token.h"
@@ -124,12 +124,11 @@ static int32_t is_inherited(const cvm_record_t *certificate)
  * may be beyond that. */
 static int32_t take_current(struct registration *r)
 {
-    const char *id = cvm_record_text(r->device, CVM_D_CERTIFICATE_ID);
     int32_t lacks_some = cvm_lacks_certificates(&r->op);
     for (uint32_t i = 0; i < r->op.record_count; i++) {
         const cvm_record_t *row = r->op.records[i];
         if (!r->current && cvm_record_is_state(row, "current") &&
-            strcmp(cvm_record_text(row, CVM_C_CERTIFICATE_ID), id) == 0)
+            cvm_certificate_is_of(row, r->device))
             r->current = cvm_op_take(&r->op, i);
         else if (is_inherited(row) && r->inherited_count < CVM_MOST_CERTIFICATES)
             r->inherited[r->inherited_count++] = cvm_op_take(&r->op, i);
@@ -219,8 +218,7 @@ void cvm_asked_again_decide(struct registration *r)
         break;
     case AGAIN_REGISTERED:
         refuse_registered(
-            r, !r->request->csr &&
-                   strcmp(cvm_record_text(r->device, CVM_D_KEY_ORIGIN), CVM_ORIGIN_CSR) == 0);
+            r, !r->request->csr && cvm_record_says(r->device, CVM_D_KEY_ORIGIN, CVM_ORIGIN_CSR));
         break;
     case AGAIN_OTHER_KEY:
         refuse_registered(r, 1);
