@@ -27,8 +27,9 @@ struct question {
 
 /* Copies the table that the property names into ops, of size bytes. The backend, or NULL and why.
  */
-static const struct cvm_backend *find(const cvm_t *cvm, enum cvm_side side, const char *property,
-    struct cvm_context_s *context, void *ops, uint32_t size, cvm_error_t **error)
+static const struct cvm_backend *find_backend(const cvm_t *cvm, enum cvm_side side,
+    const char *property, struct cvm_context_s *context, void *ops, uint32_t size,
+    cvm_error_t **error)
 {
     char all[120];
     const char *value = cvm_conf_own(cvm->conf, property);
@@ -87,10 +88,20 @@ static cvm_error_t *check_store(const cvm_t *cvm)
     return check_table("store", ops, STORE_NEEDS, sizeof STORE_NEEDS / sizeof STORE_NEEDS[0]);
 }
 
-/* Nothing that it asked for may stay: it is not closed either. */
-static cvm_error_t *not_created(
-    const char *property, struct cvm_context_s *context, const char *why)
+typedef cvm_answer_t (*create_fn)(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **self, char *error, size_t error_size);
+
+/* Of one that could not be made nothing that it asked for may stay: it is not closed either. */
+static cvm_error_t *create_backend(struct cvm_context_s *context, const char *property,
+    const struct cvm_backend *backend, create_fn create)
 {
+    char why[200] = "";
+    void *self = NULL;
+    const char *location = location_of(cvm_conf_own(context->cvm->conf, property));
+    if (!create(&CVM_HOST, context, backend->user_data, location, &self, why, sizeof why) && self) {
+        context->self = self;
+        return NULL;
+    }
     cvm_handles_clear(context);
     return cvm_error_configuration(
         property, "%s: %s", property, *why ? why : "it could not be made, and says not why");
@@ -107,19 +118,13 @@ static void warn_of_keys(cvm_t *cvm)
 
 static cvm_error_t *create_store(cvm_t *cvm)
 {
-    char why[200] = "";
     cvm_error_t *error;
-    const struct cvm_backend *backend =
-        find(cvm, SIDE_STORE, "store", &cvm->store_context, &cvm->store, sizeof cvm->store, &error);
+    const struct cvm_backend *backend = find_backend(
+        cvm, SIDE_STORE, "store", &cvm->store_context, &cvm->store, sizeof cvm->store, &error);
     if (backend)
         error = check_store(cvm);
-    void *self = NULL;
-    if (!error && (cvm->store.create(&CVM_HOST, &cvm->store_context, backend->user_data,
-                       location_of(cvm_conf_own(cvm->conf, "store")), &self, why, sizeof why) ||
-                      !self))
-        error = not_created("store", &cvm->store_context, why);
-    else if (!error)
-        cvm->store_context.self = self;
+    if (!error)
+        error = create_backend(&cvm->store_context, "store", backend, cvm->store.create);
     if (!error)
         warn_of_keys(cvm);
     return error;
@@ -152,19 +157,13 @@ static cvm_error_t *check_platform(const cvm_t *cvm)
 
 static cvm_error_t *create_platform(cvm_t *cvm)
 {
-    char why[200] = "";
     cvm_error_t *error;
-    const struct cvm_backend *backend = find(cvm, SIDE_PLATFORM, "platform", &cvm->platform_context,
-        &cvm->platform, sizeof cvm->platform, &error);
+    const struct cvm_backend *backend = find_backend(cvm, SIDE_PLATFORM, "platform",
+        &cvm->platform_context, &cvm->platform, sizeof cvm->platform, &error);
     if (backend)
         error = check_platform(cvm);
-    void *self = NULL;
-    if (!error && (cvm->platform.create(&CVM_HOST, &cvm->platform_context, backend->user_data,
-                       location_of(cvm_conf_own(cvm->conf, "platform")), &self, why, sizeof why) ||
-                      !self))
-        error = not_created("platform", &cvm->platform_context, why);
-    else if (!error)
-        cvm->platform_context.self = self;
+    if (!error)
+        error = create_backend(&cvm->platform_context, "platform", backend, cvm->platform.create);
     return error;
 }
 
