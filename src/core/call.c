@@ -162,6 +162,18 @@ cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const ch
     return certificate;
 }
 
+cvm_record_t *cvm_platform_find_by_key(
+    cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, const char *key_sha256, cvm_op_done done)
+{
+    cvm_record_t *probe = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    if (!probe || cvm_record_set_text(probe, CVM_C_PUBLIC_KEY_SHA256, key_sha256)) {
+        cvm_record_free(probe);
+        return NULL;
+    }
+    cvm_platform_step(cvm, op, cvm->platform.find_by_key, "find_by_key", device, probe, NULL, done);
+    return probe;
+}
+
 cvm_record_t *cvm_take_found(
     cvm_op_t *op, const cvm_record_t *device, const char *device_uid, const char *key_sha256)
 {

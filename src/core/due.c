@@ -326,14 +326,10 @@ static void found_left(cvm_op_t *op)
 
 static void find_left(struct due *due)
 {
-    cvm_t *cvm = due->op.cvm;
-    due->probe = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    if (!due->probe || cvm_record_set_text(due->probe, CVM_C_PUBLIC_KEY_SHA256,
-                           cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256)))
+    const char *key = cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256);
+    due->probe = cvm_platform_find_by_key(due->op.cvm, &due->op, due->record, key, found_left);
+    if (!due->probe)
         without_memory(due);
-    else
-        cvm_platform_step(cvm, &due->op, cvm->platform.find_by_key, "find_by_key", due->record,
-            due->probe, NULL, found_left);
 }
 
 static void got_left(cvm_op_t *op)

@@ -71,16 +71,15 @@ void cvm_lease_claimed(struct registration *r)
 
 void cvm_lease_find_by_key(struct registration *r, const char *key_sha256, cvm_op_done found)
 {
+    int32_t has_it = r->cvm->platform.find_by_key != NULL;
     cvm_record_free(r->probe);
-    r->probe = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    if (r->cvm->platform.find_by_key && r->probe &&
-        !cvm_record_set_text(r->probe, CVM_C_PUBLIC_KEY_SHA256, key_sha256)) {
-        cvm_platform_step(r->cvm, &r->op, r->cvm->platform.find_by_key, "find_by_key",
-            r->wanted ? r->wanted : r->device, r->probe, NULL, found);
+    r->probe = has_it ? cvm_platform_find_by_key(
+                            r->cvm, &r->op, r->wanted ? r->wanted : r->device, key_sha256, found)
+                      : NULL;
+    if (r->probe)
         return;
-    }
     cvm_op_clear(&r->op);
-    r->op.answer = r->cvm->platform.find_by_key ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_NOT_FOUND;
+    r->op.answer = has_it ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_NOT_FOUND;
     found(&r->op);
 }
 
