@@ -80,6 +80,16 @@ int32_t cvm_certificate_complete(cvm_record_t *certificate)
     return failed ? -1 : 0;
 }
 
+int32_t cvm_certificate_is_listed(
+    cvm_record_t *const *list, uint32_t count, const cvm_record_t *certificate)
+{
+    const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
+    for (uint32_t i = 0; i < count; i++)
+        if (cvm_record_says(list[i], CVM_C_CERTIFICATE_ID, id))
+            return 1;
+    return 0;
+}
+
 int32_t cvm_certificate_is_of(const cvm_record_t *certificate, const cvm_record_t *device)
 {
     const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);

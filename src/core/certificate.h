@@ -8,6 +8,9 @@
  * or one that can't be read. */
 int32_t cvm_certificate_complete(cvm_record_t *certificate);
 
+/* 1 if one of the list, in which there may be NULL, is that certificate. */
+int32_t cvm_certificate_is_listed(
+    cvm_record_t *const *list, uint32_t count, const cvm_record_t *certificate);
 /* 1 if it is the device's current certificate. */
 int32_t cvm_certificate_is_of(const cvm_record_t *certificate, const cvm_record_t *device);
 /* Completes a certificate that the platform has found as one that is in the making: pending, the

@@ -184,7 +184,7 @@ static void got_certificates(cvm_op_t *op)
     for (uint32_t i = 0; i < op->record_count && i < CVM_MOST_CERTIFICATES; i++)
         verb->certificates[verb->certificate_count++] = cvm_op_take(op, i);
     if (cvm_may_inherit(verb->cvm, verb->device, verb->certificate_count))
-        cvm_inherit_ask(verb->cvm, op, verb->device, found_inherited);
+        cvm_inherit_ask(verb->cvm, op, verb->device, NULL, 0, found_inherited);
     else
         change(verb);
 }

@@ -152,7 +152,7 @@ static void got_certificates(cvm_op_t *op)
 {
     struct query *query = CVM_CONTAINER(op, struct query, op);
     if (op->answer == CVM_ANSWER_OK && cvm_may_inherit(op->cvm, query->device, op->record_count))
-        cvm_inherit_ask(op->cvm, op, query->device, found_inherited);
+        cvm_inherit_ask(op->cvm, op, query->device, NULL, 0, found_inherited);
     else
         answer_one(query);
 }

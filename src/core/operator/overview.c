@@ -1,13 +1,12 @@
 /* What `cvm reconcile` wants to know beside a pass: how much is due, and which certificates hang on
  * devices' things that no row knows. The whole store is gone through, a page at a time. */
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "audit.h"
 #include "base/at_exit.h"
 #include "call.h"
+#include "certificate.h"
 #include "due.h"
 #include "entry.h"
 #include "instance.h"
@@ -98,7 +97,7 @@ struct walk {
     struct cvm_paging paging;
     cvm_record_t *page[PAGE]; /* devices; NULL once they were seen */
     uint32_t count, at;
-    char known[MOST_KNOWN][65]; /* certificates of the device that is looked at */
+    cvm_record_t *known[MOST_KNOWN]; /* rows of the device that is looked at */
     uint32_t known_count;
     cvm_record_t *found[CVM_MOST_CERTIFICATES], *wanted;
     const cvm_record_t *changed[CVM_MOST_CERTIFICATES];
@@ -130,7 +129,9 @@ static void walk_forget(struct walk *walk)
         cvm_record_free(walk->found[--walk->found_count]);
     cvm_record_free(walk->wanted);
     walk->wanted = NULL;
-    walk->known_count = walk->changed_count = 0;
+    while (walk->known_count)
+        cvm_record_free(walk->known[--walk->known_count]);
+    walk->changed_count = 0;
     cvm_record_free(walk->page[walk->at]);
     walk->page[walk->at++] = NULL;
 }
@@ -156,14 +157,6 @@ static void walk_written(cvm_op_t *op)
             "made by another system, and hung on its thing");
     }
     walk_on(walk, cvm_op_error(op));
-}
-
-static int32_t walk_knows(const struct walk *walk, const cvm_record_t *certificate)
-{
-    for (uint32_t i = 0; i < walk->known_count; i++)
-        if (strcmp(walk->known[i], cvm_record_text(certificate, CVM_C_CERTIFICATE_ID)) == 0)
-            return 1;
-    return 0;
 }
 
 /* What is found is treated as its device is: a revoked one's is retired at once, a disabled one's
@@ -193,7 +186,7 @@ static int32_t walk_collect(struct walk *walk)
     walk->wanted = cvm_record_copy(device);
     for (uint32_t i = 0; i < walk->found_count && !failed; i++) {
         cvm_record_t *found = walk->found[i];
-        if (walk_knows(walk, found))
+        if (cvm_certificate_is_listed(walk->known, walk->known_count, found))
             continue;
         int32_t is_current = cvm_record_is_state(found, "current");
         if (is_current && has_current)
@@ -245,9 +238,9 @@ static void walk_got_rows(cvm_op_t *op)
         return;
     }
     for (uint32_t i = 0; i < op->record_count; i++)
-        (void)snprintf(walk->known[walk->known_count++], sizeof walk->known[0], "%s",
-            cvm_record_text(op->records[i], CVM_C_CERTIFICATE_ID));
-    cvm_inherit_ask(walk->cvm, op, walk->page[walk->at], walk_found);
+        walk->known[walk->known_count++] = cvm_op_take(op, i);
+    cvm_inherit_ask(
+        walk->cvm, op, walk->page[walk->at], walk->known, walk->known_count, walk_found);
 }
 
 static void walk_scanned(cvm_op_t *op)
@@ -273,16 +266,10 @@ static void walk_scan(struct walk *walk)
         walk->cvm, &walk->op, CVM_SCAN_DEVICES, walk->paging.cursor, 0, PAGE, walk_scanned);
 }
 
-static int32_t walk_has_thing(const cvm_record_t *device)
-{
-    return cvm_record_number(device, CVM_D_IS_REGISTERED) ||
-           *cvm_record_text(device, CVM_D_THING_NAME);
-}
-
 /* The next device that may have any. */
 static void walk_device(struct walk *walk)
 {
-    while (walk->at < walk->count && !walk_has_thing(walk->page[walk->at]))
+    while (walk->at < walk->count && !cvm_has_thing(walk->page[walk->at]))
         walk_forget(walk);
     if (!cvm_is_started(walk->cvm))
         walk_finish(walk, cvm_error_new(REASON_unknown, "the instance stops"));

@@ -10,12 +10,16 @@
 #include "instance.h"
 #include "record.h"
 
+int32_t cvm_has_thing(const cvm_record_t *device)
+{
+    return cvm_record_number(device, CVM_D_IS_REGISTERED) ||
+           *cvm_record_text(device, CVM_D_THING_NAME);
+}
+
 int32_t cvm_may_inherit(const cvm_t *cvm, const cvm_record_t *device, uint32_t row_count)
 {
     return cvm->platform.find_certificates && !row_count &&
-           !*cvm_record_text(device, CVM_D_CERTIFICATE_ID) &&
-           (cvm_record_number(device, CVM_D_IS_REGISTERED) ||
-               *cvm_record_text(device, CVM_D_THING_NAME));
+           !*cvm_record_text(device, CVM_D_CERTIFICATE_ID) && cvm_has_thing(device);
 }
 
 /* What the platform answers is compared with the store's rows, one by one: a certificate may hang
@@ -24,18 +28,11 @@ struct asking {
     cvm_op_t op, find;
     cvm_op_t *asked_by;
     cvm_op_done done;
+    cvm_record_t *const *rows; /* the device's own */
+    uint32_t row_count;
     char device_uid[129], owner_uid[129];
     uint32_t at;
 };
-
-static int32_t is_listed(cvm_record_t *const *list, uint32_t count, const cvm_record_t *certificate)
-{
-    const char *id = cvm_record_text(certificate, CVM_C_CERTIFICATE_ID);
-    for (uint32_t i = 0; i < count; i++)
-        if (cvm_record_says(list[i], CVM_C_CERTIFICATE_ID, id))
-            return 1;
-    return 0;
-}
 
 static void asking_finish(struct asking *asking)
 {
@@ -55,12 +52,19 @@ static void asking_unchecked(cvm_op_t *op)
 
 static void asking_found(cvm_op_t *op);
 
+/* It is none any more, or the device's. */
+static int32_t is_settled(const struct asking *asking, const cvm_record_t *certificate)
+{
+    return cvm_record_is_state(certificate, "revoked") ||
+           cvm_certificate_is_listed(asking->rows, asking->row_count, certificate);
+}
+
 static void asking_go_on(struct asking *asking)
 {
     cvm_op_t *op = &asking->op;
     while (op->answer == CVM_ANSWER_OK && asking->at < op->record_count &&
-           cvm_record_is_state(op->records[asking->at], "revoked"))
-        asking->at++; /* it is none any more, whosever it was */
+           is_settled(asking, op->records[asking->at]))
+        asking->at++;
     if (op->answer != CVM_ANSWER_OK || asking->at == op->record_count) {
         asking_finish(asking);
         return;
@@ -94,7 +98,8 @@ static void asking_got_rows(cvm_op_t *op)
     if (!asking_succeeded(asking))
         return;
     int32_t is_theirs = op->record_count == CVM_MOST_CERTIFICATES; /* it may be beyond those */
-    if (is_listed(op->records, op->record_count, asking->op.records[asking->at]) || is_theirs)
+    if (cvm_certificate_is_listed(op->records, op->record_count, asking->op.records[asking->at]) ||
+        is_theirs)
         cvm_record_free(cvm_op_take(&asking->op, asking->at));
     asking->at++;
     asking_go_on(asking);
@@ -122,7 +127,8 @@ static void asking_answered(cvm_op_t *op)
     asking_go_on(CVM_CONTAINER(op, struct asking, op));
 }
 
-void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, cvm_op_done done)
+void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device,
+    cvm_record_t *const *rows, uint32_t row_count, cvm_op_done done)
 {
     struct asking *asking = calloc(1, sizeof *asking);
     if (!asking) {
@@ -132,6 +138,8 @@ void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, cvm_o
     }
     asking->asked_by = op;
     asking->done = done;
+    asking->rows = rows;
+    asking->row_count = row_count;
     asking->op.until_ms = asking->find.until_ms = op->until_ms;
     (void)snprintf(asking->device_uid, sizeof asking->device_uid, "%s",
         cvm_record_text(device, CVM_D_DEVICE_UID));
@@ -172,7 +180,8 @@ int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **li
     int32_t failed = 0;
     for (uint32_t i = 0; i < op->record_count && !failed; i++) {
         cvm_record_t *found = cvm_op_take(op, i);
-        if (!found || cvm_record_is_state(found, "revoked") || is_listed(list, count, found)) {
+        if (!found || cvm_record_is_state(found, "revoked") ||
+            cvm_certificate_is_listed(list, count, found)) {
             cvm_record_free(found);
             continue;
         }

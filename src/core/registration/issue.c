@@ -66,7 +66,7 @@ static void got_rows(cvm_op_t *op)
     if (cvm_flow_failed(r))
         return;
     if (cvm_may_inherit(r->cvm, r->device, op->record_count))
-        cvm_inherit_ask(r->cvm, op, r->device, found_inherited);
+        cvm_inherit_ask(r->cvm, op, r->device, NULL, 0, found_inherited);
     else
         cvm_flow_next(r);
 }
