@@ -9,8 +9,6 @@
 #include "core/error.h"
 #include "core/transport.h"
 
-#define ERROR_SIZE 768
-
 /* --- On the transport's loop ------------------------------------------------------------------ */
 
 static void exchange_free(struct cvm_exchange *exchange)
@@ -23,13 +21,15 @@ static void exchange_free(struct cvm_exchange *exchange)
 static void come_back(struct cvm_mail *mail)
 {
     struct cvm_exchange *exchange = CVM_CONTAINER(mail, struct cvm_exchange, mail);
+    struct cvm_worker *worker = exchange->worker;
     exchange->answered(exchange);
     exchange_free(exchange);
+    cvm_worker_release(worker);
 }
 
 /* A proxy that tells no address of a device is many devices. */
 struct cvm_exchange *cvm_exchange_new(
-    struct cvm_listener *listener, const char *client, const char **why)
+    struct cvm_listener *listener, struct cvm_worker *worker, const char *client, const char **why)
 {
     const char *counted = cvm_listener_trusts(listener, client) ? "" : client;
     *why = "too many requests from this address are under way";
@@ -42,6 +42,8 @@ struct cvm_exchange *cvm_exchange_new(
         return NULL;
     }
     exchange->listener = listener;
+    exchange->worker = worker;
+    cvm_worker_hold(worker);
     (void)snprintf(exchange->client, sizeof exchange->client, "%s", client);
     (void)snprintf(exchange->counted, sizeof exchange->counted, "%s", counted);
     return exchange;
@@ -64,7 +66,7 @@ static void forget_request(struct cvm_exchange *exchange)
 static void send_back(struct cvm_exchange *exchange)
 {
     exchange->mail.open = come_back;
-    cvm_loop_post(exchange->loop, &exchange->mail);
+    cvm_loop_post(exchange->worker->loop, &exchange->mail);
 }
 
 static void take_answer(
@@ -82,7 +84,7 @@ static void take_answer(
 /* An error from a call that was refused. */
 static void take_error(struct cvm_exchange *exchange, const cvm_error_t *error)
 {
-    char body[ERROR_SIZE];
+    char body[CVM_EXCHANGE_ERROR_SIZE];
     exchange->status = cvm_error_render(
         cvm_error_name(error), cvm_error_text(error), exchange->request_id, body, sizeof body);
     cvm_listener_log_refusal(exchange->listener, exchange->request_id, exchange->client,

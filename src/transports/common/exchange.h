@@ -8,18 +8,19 @@
 
 #include "core/loop.h"
 #include "transports/common/listener.h"
+#include "transports/common/worker.h"
 
 #define CVM_REQUEST_ID_SIZE     17
 #define CVM_EXCHANGE_RETRY_S    5                  /* where nobody knows better */
+#define CVM_EXCHANGE_ERROR_SIZE 768                /* of an error's body, at most */
 #define CVM_EXCHANGE_MEDIA_TYPE "application/json" /* what errors and the operator are told in */
 
 struct cvm_exchange {
     struct cvm_mail mail;
     const struct cvm_listener *listener;
-    struct cvm_loop *loop; /* the transport's, on which it is answered */
-    void *worker;          /* the transport's own */
-    void *connection; /* likewise: who waits for the answer, on loop only; NULL: nobody any more */
-    /* On loop, once. It is freed afterwards. */
+    struct cvm_worker *worker; /* on whose loop it is answered; it holds that */
+    void *connection; /* the transport's: who waits, on that loop only; NULL: nobody any more */
+    /* On that loop, once. It is freed afterwards. */
     void (*answered)(struct cvm_exchange *exchange);
     char request_id[CVM_REQUEST_ID_SIZE];
     char client[CVM_ADDRESS_SIZE];  /* the device's address */
@@ -33,16 +34,15 @@ struct cvm_exchange {
     uint32_t retry_after_s;
 };
 
-/* An exchange that has a place among those of the client's address. The caller fills in what it
- * asks: request_id, media_type, accept and bytes, which the exchange then owns. NULL: there is no
- * place, or no memory (then *why is NULL). */
+/* On the worker's loop: an exchange that has a place among those of the client's address. The
+ * caller fills in what it asks: request_id, media_type, accept and bytes, which the exchange then
+ * owns. NULL: there is no place, or no memory (then *why is NULL). */
 struct cvm_exchange *cvm_exchange_new(
-    struct cvm_listener *listener, const char *client, const char **why);
-/* Both: loop, answered and connection are set. The exchange is the instance's until it is answered.
- */
+    struct cvm_listener *listener, struct cvm_worker *worker, const char *client, const char **why);
+/* Both: answered and connection are set. Until it is answered, the exchange is the instance's. */
 void cvm_exchange_register(struct cvm_exchange *exchange);
 void cvm_exchange_ready(struct cvm_exchange *exchange);
-/* Nobody waits for the answer any more. On loop. */
+/* On the worker's loop: nobody waits for the answer any more. */
 void cvm_exchange_abandon(struct cvm_exchange *exchange);
 
 #endif

@@ -22,7 +22,6 @@
 #define LINGER_MS    2000
 #define LINGER_BYTES 65536
 #define HEAD_SIZE    512
-#define ERROR_SIZE   768
 
 static void happened(void *argument, uint32_t events);
 static void take_bytes(struct connection *connection, const char *bytes, size_t length);
@@ -62,7 +61,7 @@ void cvm_connection_close(struct connection *connection)
     cvm_metrics_add(
         cvm_metrics_of(server->listener.cvm), METRIC_CONNECTIONS, &server->listener.label, -1);
     free(connection);
-    cvm_worker_left(worker);
+    cvm_worker_release(&worker->base);
 }
 
 /* The flow has a deadline of its own, which comes first; but a store's probe has none. */
@@ -90,7 +89,7 @@ static void deadline_over(void *argument)
 
 void cvm_connection_wait_again(struct connection *connection, uint32_t events)
 {
-    if (connection->worker->is_draining && connection->phase <= IDLE)
+    if (connection->worker->base.is_draining && connection->phase <= IDLE)
         cvm_connection_close(connection);
     else
         cvm_watch_set(connection->watch, events);
@@ -181,7 +180,7 @@ void cvm_connection_enter(struct connection *connection, enum phase phase)
             (const char *)&connection->worker->server->timeouts + PHASES[phase].timeout,
             sizeof delay_ms);
     cvm_timer_start(connection->deadline, delay_ms);
-    if (connection->worker->is_draining && phase <= IDLE)
+    if (connection->worker->base.is_draining && phase <= IDLE)
         events |= CVM_WRITABLE; /* what is there is read once more; if nothing is, it closes */
     cvm_watch_set(connection->watch, events);
 }
@@ -255,7 +254,7 @@ static void serve(struct connection *connection)
     if (!server->proxy_protocol && connection->is_trusted)
         cvm_forwarded_client(server->forwarded_header, connection->parser.forwarded,
             &server->listener.trusted, connection->client);
-    connection->must_close = !connection->parser.keep_alive || connection->worker->is_draining;
+    connection->must_close = !connection->parser.keep_alive || connection->worker->base.is_draining;
     connection->route->serve(connection);
 }
 
@@ -315,7 +314,7 @@ void cvm_connection_answer(struct connection *connection, int32_t status, const 
 {
     char text[HEAD_SIZE];
     connection->exchange = NULL;
-    if (connection->worker->is_draining)
+    if (connection->worker->base.is_draining)
         connection->must_close = 1;
     const struct cvm_head head = {status, connection->must_close, media_type, extra, length};
     size_t head_length = cvm_head_print(&head, text, sizeof text);
@@ -340,7 +339,7 @@ void cvm_connection_answer(struct connection *connection, int32_t status, const 
 void cvm_connection_answer_logged(
     struct connection *connection, const char *name, const char *message, const char *extra)
 {
-    char body[ERROR_SIZE];
+    char body[CVM_EXCHANGE_ERROR_SIZE];
     int32_t status =
         cvm_error_render(name, message, cvm_connection_request_id(connection), body, sizeof body);
     cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
@@ -384,8 +383,8 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     connection = calloc(1, sizeof *connection);
     if (connection) {
         connection->stream.fd = fd;
-        connection->watch = cvm_watch_new(worker->loop, fd, happened, connection);
-        connection->deadline = cvm_timer_new(worker->loop, deadline_over, connection);
+        connection->watch = cvm_watch_new(worker->base.loop, fd, happened, connection);
+        connection->deadline = cvm_timer_new(worker->base.loop, deadline_over, connection);
     }
     if (!connection || !connection->watch || !connection->deadline) {
         if (connection) {
@@ -409,6 +408,7 @@ void cvm_connection_accept(struct worker *worker, int fd, const struct sockaddr_
     if (connection->next)
         connection->next->link = &connection->next;
     worker->connections = connection;
+    cvm_worker_hold(&worker->base);
     cvm_metrics_add(
         cvm_metrics_of(server->listener.cvm), METRIC_CONNECTIONS, &server->listener.label, 1);
     cvm_opening_begin(connection);

@@ -1,4 +1,5 @@
 /* How a connection's request becomes an exchange, and its answer the connection's. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -7,7 +8,7 @@
 static void answered(struct cvm_exchange *exchange)
 {
     struct connection *connection = exchange->connection;
-    struct worker *worker = exchange->worker;
+    const struct worker *worker = CVM_CONTAINER(exchange->worker, struct worker, base);
     char extra[40] = "";
     if (connection && exchange->bytes) {
         if (exchange->retry_after_s)
@@ -18,8 +19,6 @@ static void answered(struct cvm_exchange *exchange)
     } else if (connection) { /* no memory for the answer, whatever it was */
         cvm_connection_answer_error(connection, "unknown", NULL, CVM_RETRY_LATER);
     }
-    worker->exchanges--;
-    cvm_worker_left(worker);
 }
 
 /* 0, or -1 if the request was answered at once instead. */
@@ -29,17 +28,14 @@ static int32_t send_to_instance(
     struct worker *worker = cvm_connection_worker(connection);
     struct cvm_parser *request = cvm_connection_request(connection);
     const char *why;
-    struct cvm_exchange *exchange =
-        cvm_exchange_new(&worker->server->listener, cvm_connection_client(connection), &why);
+    struct cvm_exchange *exchange = cvm_exchange_new(
+        &worker->server->listener, &worker->base, cvm_connection_client(connection), &why);
     if (!exchange) {
         cvm_connection_answer_error(connection, "overloaded", why, CVM_RETRY_LATER);
         return -1;
     }
-    exchange->loop = worker->loop;
-    exchange->worker = worker;
     exchange->connection = connection;
     exchange->answered = answered;
-    worker->exchanges++;
     (void)snprintf(exchange->request_id, sizeof exchange->request_id, "%s",
         cvm_connection_request_id(connection));
     memcpy(exchange->media_type, request->media_type, sizeof exchange->media_type);

@@ -36,7 +36,7 @@ void cvm_opening_leave(struct connection *connection)
     connection->handshake = NULL;
     handshake->connection = NULL;
     if (cvm_handshakes_end(worker->server->handshakes, handshake))
-        worker->evictions++; /* opening_evicted() frees it */
+        cvm_worker_hold(&worker->base); /* until opening_evicted() frees it */
     else
         free(handshake);
     if (cvm_handshakes_are_few_again(worker->server->handshakes))
@@ -56,8 +56,7 @@ static void opening_evicted(struct cvm_mail *mail)
             &worker->server->listener, NULL, connection->client, CVM_TLS_EVICTED, NULL);
         cvm_connection_close(connection);
     } else {
-        worker->evictions--;
-        cvm_worker_left(worker);
+        cvm_worker_release(&worker->base);
     }
 }
 
@@ -77,7 +76,7 @@ static int32_t opening_enter(struct connection *connection)
     }
     connection->handshake = handshake;
     if (evicted)
-        cvm_loop_post(evicted->worker->loop, &evicted->evict);
+        cvm_loop_post(evicted->worker->base.loop, &evicted->evict);
     return 0;
 }
 
@@ -187,7 +186,7 @@ static void opening_refuse_proxy(struct connection *connection, const char *why)
 static void opening_wait_for_proxy(struct connection *connection, ssize_t length)
 {
     int least = (int)length + 1;
-    if (connection->worker->is_draining) {
+    if (connection->worker->base.is_draining) {
         cvm_connection_close(connection);
         return;
     }

@@ -106,12 +106,13 @@ static cvm_error_t *start_workers(struct server *server, uint32_t count)
     server->workers = calloc(count, sizeof *server->workers);
     if (!server->workers)
         return cvm_error_out_of_memory();
-    while (server->worker_count < count &&
-           !cvm_worker_start(&server->workers[server->worker_count], server))
-        server->worker_count++;
-    server->running = server->worker_count;
+    server->running.cvm = server->listener.cvm;
+    for (uint32_t i = 0; i < count; i++)
+        if (cvm_http_worker_start(&server->workers[i], server))
+            break;
     /* Fewer than wanted serve as well; none does not. */
-    return server->running ? NULL : cvm_error_new(REASON_unavailable, "no thread for connections");
+    return server->running.count ? NULL
+                                 : cvm_error_new(REASON_unavailable, "no thread for connections");
 }
 
 static struct server *server_new(cvm_t *cvm, const cvm_conf_t *conf,
@@ -202,11 +203,7 @@ static cvm_error_t *reload(struct cvm_transport *transport)
 
 static void drain(struct cvm_transport *transport, void (*drained)(void *argument), void *argument)
 {
-    struct server *server = server_of(transport);
-    server->drained = drained;
-    server->drained_argument = argument;
-    for (uint32_t i = 0; i < server->worker_count; i++)
-        cvm_worker_drain(&server->workers[i]);
+    cvm_workers_drain(&server_of(transport)->running, drained, argument);
 }
 
 static void close_server(struct cvm_transport *transport)

@@ -3,8 +3,6 @@
 #ifndef CVM_HTTP_SERVER_H
 #define CVM_HTTP_SERVER_H
 
-#include <pthread.h>
-
 #include "core/log.h"
 #include "core/loop.h"
 #include "core/metrics.h"
@@ -16,9 +14,11 @@
 #include "transports/common/listener.h"
 #include "transports/common/stream.h"
 #include "transports/common/tls.h"
+#include "transports/common/worker.h"
 
 /* A header, where nobody knows better. */
 #define CVM_RETRY_LATER "Retry-After: 5\r\n"
+_Static_assert(CVM_EXCHANGE_RETRY_S == 5, "one answer to when to come again");
 
 struct connection;
 struct worker;
@@ -46,22 +46,17 @@ struct server {
     struct cvm_limits *limits; /* of connections */
     struct cvm_handshakes *handshakes;
     struct worker *workers;
-    uint32_t worker_count, running;
-    void (*drained)(void *argument);
-    void *drained_argument;
+    struct cvm_workers running;
 };
 
+/* Each of its connections holds it. */
 struct worker {
+    struct cvm_worker base;
     struct server *server;
-    struct cvm_loop *loop;
-    pthread_t thread;
     struct cvm_watch *watches[CVM_MOST_ADDRESSES];
     struct cvm_timer *backoff; /* after EMFILE */
     struct connection *connections;
-    int32_t is_draining, is_closing, is_starved;
-    uint32_t exchanges; /* that have not come back */
-    uint32_t evictions; /* of handshakes that are over, of which it has yet to hear */
-    struct cvm_mail drain, ended;
+    int32_t is_starved;
     char scratch[16384]; /* what is read is parsed at once */
 };
 
@@ -88,11 +83,7 @@ const char *cvm_connection_request_id(struct connection *connection);
 
 /* worker.c */
 /* 0, or -1. */
-int32_t cvm_worker_start(struct worker *worker, struct server *server);
-/* Any thread: takes no more connections, and ends when it has none left. */
-void cvm_worker_drain(struct worker *worker);
-/* A connection or an exchange is gone. */
-void cvm_worker_left(struct worker *worker);
+int32_t cvm_http_worker_start(struct worker *worker, struct server *server);
 
 /* exchange.c: what the paths that ask the instance do */
 void cvm_serve_registration(struct connection *connection);

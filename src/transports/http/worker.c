@@ -1,11 +1,10 @@
-/* Workers: threads with a loop, that accept connections and serve them. */
+/* What a worker does with the sockets that it listens on: it accepts connections. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stddef.h>
 #include <unistd.h>
 
 #include "base/compat.h"
-#include "base/thread.h"
 #include "core/throttle.h"
 #include "server.h"
 
@@ -76,22 +75,7 @@ static void accept_last(struct worker *worker)
                 break;
 }
 
-/* --- Ending ----------------------------------------------------------------------------------- */
-
-/* On the instance's loop: a worker's thread is over. */
-static void ended(struct cvm_mail *mail)
-{
-    struct worker *worker = CVM_CONTAINER(mail, struct worker, ended);
-    struct server *server = worker->server;
-    (void)pthread_join(worker->thread, NULL);
-    if (--server->running == 0)
-        server->drained(server->drained_argument);
-}
-
-static void loop_closed(void *argument)
-{
-    (void)argument;
-}
+/* --- Starting and draining -------------------------------------------------------------------- */
 
 static void stop_accepting(struct worker *worker)
 {
@@ -103,71 +87,47 @@ static void stop_accepting(struct worker *worker)
     worker->backoff = NULL;
 }
 
-void cvm_worker_left(struct worker *worker)
+static void drain(struct cvm_worker *base)
 {
-    if (!worker->is_draining || worker->connections || worker->exchanges || worker->evictions ||
-        worker->is_closing)
-        return;
-    worker->is_closing = 1;
-    cvm_loop_close(worker->loop, loop_closed, worker);
-}
-
-static void drain(struct cvm_mail *mail)
-{
-    struct worker *worker = CVM_CONTAINER(mail, struct worker, drain);
+    struct worker *worker = CVM_CONTAINER(base, struct worker, base);
     accept_last(worker); /* they may have sent a request */
     stop_accepting(worker);
     for (uint32_t i = 0; i < worker->server->listener.fd_count; i++)
         (void)shutdown(
             worker->server->listener.fds[i], SHUT_RD); /* who comes now is refused at once */
-    worker->is_draining = 1;
     for (struct connection *connection = worker->connections, *next; connection;
          connection = next) {
         next = cvm_connection_next(connection);
         cvm_connection_drain(connection);
     }
-    cvm_worker_left(worker);
 }
 
-void cvm_worker_drain(struct worker *worker)
+/* 0, or -1 without memory. */
+static int32_t begin_accepting(struct worker *worker)
 {
-    worker->drain.open = drain;
-    cvm_loop_post(worker->loop, &worker->drain);
+    const struct cvm_listener *listener = &worker->server->listener;
+    worker->backoff = cvm_timer_new(worker->base.loop, accept_again, worker);
+    if (!worker->backoff)
+        return -1;
+    for (uint32_t i = 0; i < listener->fd_count; i++) {
+        worker->watches[i] =
+            cvm_watch_new(worker->base.loop, listener->fds[i], listener_ready, worker);
+        if (!worker->watches[i])
+            return -1;
+    }
+    watch_all(worker, CVM_READABLE);
+    return 0;
 }
 
-/* --- Starting --------------------------------------------------------------------------------- */
-
-static void *run(void *argument)
-{
-    struct worker *worker = argument;
-    cvm_loop_run(worker->loop);
-    worker->ended.open = ended;
-    cvm_loop_post(cvm_loop_of(worker->server->listener.cvm), &worker->ended);
-    return NULL;
-}
-
-int32_t cvm_worker_start(struct worker *worker, struct server *server)
+int32_t cvm_http_worker_start(struct worker *worker, struct server *server)
 {
     worker->server = server;
-    worker->loop = cvm_loop_new(NULL);
-    if (!worker->loop)
+    if (cvm_worker_init(&worker->base, &server->running, drain))
         return -1;
-    worker->backoff = cvm_timer_new(worker->loop, accept_again, worker);
-    int32_t failed = !worker->backoff;
-    for (uint32_t i = 0; i < server->listener.fd_count && !failed; i++) {
-        worker->watches[i] =
-            cvm_watch_new(worker->loop, server->listener.fds[i], listener_ready, worker);
-        failed = !worker->watches[i];
-    }
-    if (!failed) {
-        watch_all(worker, CVM_READABLE);
-        failed = cvm_thread_start(&worker->thread, run, worker);
-    }
-    if (failed) {
+    if (begin_accepting(worker) || cvm_worker_start(&worker->base)) {
         stop_accepting(worker);
-        worker->is_closing = 1;
-        cvm_loop_close(worker->loop, loop_closed, worker);
-        cvm_loop_run(worker->loop);
+        cvm_worker_cancel(&worker->base);
+        return -1;
     }
-    return failed ? -1 : 0;
+    return 0;
 }
