@@ -2,6 +2,7 @@
  * nothing is done. */
 #include "support/fake_platform.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #include <openssl/bn.h>
 #include <openssl/pem.h>

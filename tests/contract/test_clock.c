@@ -2,6 +2,7 @@
  */
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #include "base/clock.h"
 

@@ -4,6 +4,7 @@
 #include "support/faults.h"
 #include "support/harness.h"
 #include "support/lacking.h"
+#include "support/store_file.h"
 
 #include <pthread.h>
 #include <unistd.h>

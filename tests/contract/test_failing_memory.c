@@ -7,6 +7,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #include "backends/file/file.h"
 

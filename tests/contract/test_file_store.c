@@ -2,6 +2,7 @@
  * that are missing or damaged, readers that stay. */
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,6 +13,7 @@
 #include <sqlite3.h>
 
 #include "backends/file/copy.h"
+#include "backends/file/db.h"
 #include "base/clock.h"
 
 /* --- Locks that may not be had ---------------------------------------------------------------- */
@@ -576,6 +578,120 @@ static void who_waits_for_another_program_looks_often(void **state)
     instance_end(cvm);
 }
 
+/* --- What is refused, and to whom
+ * --------------------------------------------------------------------- */
+
+static void a_second_server_is_refused(void **state)
+{
+    static const struct setting LOCK[] = {{"role", "server"}, {NULL, NULL}};
+    char why[256];
+    (void)state;
+    cvm_t *server = instance_start(LOCK);
+    assert_null(instance_try(LOCK, why, sizeof why));
+    assert_non_null(strstr(why, "another server"));
+    cvm_t *command = instance_start(NULL); /* a command beside it is welcome */
+    instance_end(command);
+    assert_null(instance_try(LOCK, why, sizeof why)); /* and takes nothing away */
+    instance_end(server);
+    instance_end(instance_start(LOCK));
+}
+
+static void a_newer_schema_is_refused_and_left_alone(void **state)
+{
+    char why[256];
+    (void)state;
+    instance_end(instance_start(NULL));
+    sql("PRAGMA user_version = 999");
+    assert_null(instance_try(NULL, why, sizeof why));
+    assert_non_null(strstr(why, "newer"));
+    assert_int_equal(sql_number("PRAGMA user_version"), 999);
+}
+
+static void what_is_no_store_is_refused(void **state)
+{
+    char why[256];
+    (void)state;
+    FILE *file = fopen(harness_store(), "w");
+    assert_non_null(file);
+    for (int i = 0; i < 5000; i++)
+        (void)fputc('x', file);
+    (void)fclose(file);
+    assert_null(instance_try(NULL, why, sizeof why));
+    assert_non_null(strstr(why, "store"));
+}
+
+static void nobody_else_may_read_the_file(void **state)
+{
+    struct stat status;
+    (void)state;
+    instance_end(instance_start(NULL));
+    assert_int_equal(stat(harness_store(), &status), 0);
+    assert_int_equal(status.st_mode & 0777, 0600);
+}
+
+/* In a process without the rights of root. Exits with 0 if the store was refused by its path. */
+static void try_without_rights(void)
+{
+    static const struct setting NO_LOGS[] = {{"log.file", ""}, {"audit.file", ""}, {NULL, NULL}};
+    char why[256] = "";
+    if (geteuid() == 0 && setuid(65534))
+        _exit(2);
+    cvm_t *cvm = instance_try(NO_LOGS, why, sizeof why);
+    _exit(cvm || !strstr(why, "devices.db") ? 1 : 0);
+}
+
+static void a_folder_that_can_not_be_written_is_named(void **state)
+{
+    int status = -1;
+    (void)state;
+    assert_int_equal(chmod(harness_folder(), 0555), 0);
+    pid_t child = fork();
+    if (child == 0)
+        try_without_rights();
+    assert_true(child > 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(chmod(harness_folder(), 0700), 0);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* However many certificates there are, a scan walks through those alone that may be answered: it is
+ * made every second. */
+static void a_scan_uses_its_own_index(void **state)
+{
+    static const struct {
+        enum statement statement;
+        const char *index;
+    } SCANS[] = {
+        {SCAN_DUE,
+            "INDEX certificates_due ((revoke_after,certificate_id)>(?,?) AND revoke_after<?)"},
+        {SCAN_REVOKED, "INDEX certificates_revoked "}, {SCAN_SUSPENDED, "INDEX devices_disabled "},
+        {SCAN_SUSPENDED, "INDEX certificates_device "},
+        {SCAN_UNSUSPENDED, "INDEX devices_unsuspended "},
+        {SCAN_ENDED_LEASES, "INDEX devices_leased "}, {SCAN_DEVICES, "PRIMARY KEY "},
+        {GET_CERTIFICATES, "INDEX certificates_device "}};
+    char text[4096], plan[1024];
+    sqlite3 *database;
+    sqlite3_stmt *prepared;
+    (void)state;
+    instance_end(instance_start(NULL));
+    assert_int_equal(sqlite3_open(harness_store(), &database), SQLITE_OK);
+    for (size_t i = 0; i < LENGTH(SCANS); i++) {
+        size_t length = 0;
+        (void)snprintf(
+            text, sizeof text, "EXPLAIN QUERY PLAN %s", cvm_schema_statement(SCANS[i].statement));
+        assert_int_equal(sqlite3_prepare_v2(database, text, -1, &prepared, NULL), SQLITE_OK);
+        while (sqlite3_step(prepared) == SQLITE_ROW)
+            length += (size_t)snprintf(plan + length, sizeof plan - length, "%s\n",
+                (const char *)sqlite3_column_text(prepared, 3));
+        (void)sqlite3_finalize(prepared);
+        if (!strstr(plan, SCANS[i].index) || strstr(plan, "SCAN") ||
+            (SCANS[i].statement == SCAN_DUE && strstr(plan, "B-TREE")))
+            fail_msg("%s is planned as\n%s", text, plan);
+    }
+    assert_int_equal(sqlite3_close(database), SQLITE_OK);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
@@ -596,6 +712,12 @@ int main(void)
         TEST(values_get_versions_at_the_migration),
         TEST(a_long_reader_holds_up_nobody),
         TEST(who_waits_for_another_program_looks_often),
+        TEST(a_second_server_is_refused),
+        TEST(a_newer_schema_is_refused_and_left_alone),
+        TEST(what_is_no_store_is_refused),
+        TEST(nobody_else_may_read_the_file),
+        TEST(a_folder_that_can_not_be_written_is_named),
+        TEST(a_scan_uses_its_own_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #define UID "DEVICE001"
 

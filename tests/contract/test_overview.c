@@ -2,6 +2,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #define UID   "DEVICE001"
 #define OTHER "00000000000000000000000000000000000000000000000000000000000003d3"

@@ -3,6 +3,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #define DUE 300 /* more than a page on every platform */
 

@@ -3,6 +3,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 static const struct setting SETTINGS[] = {
     {"store", "faulty"}, {"request.deadline", "100ms"}, {NULL, NULL}};

@@ -2,22 +2,11 @@
  * What every store must do, as one suite: each test runs for each store of the table below. A store
  * is spoken to through an instance's table of verbs, as the core does.
  */
-#include "support/faults.h"
+#include "support/calls.h"
 #include "support/harness.h"
 
-#include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include <sqlite3.h>
-
-#include "backends/file/db.h"
-#include "instance.h"
-#include "record.h"
-
-#define MOST_FOUND 512
-#define DAY_MS     INT64_C(86400000)
-#define NOW        INT64_C(1800000000000)
+#define DAY_MS INT64_C(86400000)
+#define NOW    INT64_C(1800000000000)
 
 /* A store under test: the value of its property, which may be one that the harness completes. */
 static const struct store_under_test {
@@ -35,139 +24,25 @@ static cvm_t *start_store(void)
     return instance_start(settings);
 }
 
-/* --- Calls ------------------------------------------------------------------------------------ */
-
-struct call {
-    cvm_op_t op;
-    int is_done;
-    cvm_answer_t answer;
-    cvm_record_t *found[MOST_FOUND];
-    uint32_t count;
-    char *value;
-    int64_t version;
-    char cursor[CVM_CURSOR_SIZE]; /* of the next page */
-};
-
-static void call_done(cvm_op_t *op)
-{
-    struct call *call = CVM_CONTAINER(op, struct call, op);
-    call->answer = op->answer;
-    call->count = 0;
-    for (uint32_t i = 0; i < op->record_count && i < MOST_FOUND; i++)
-        call->found[call->count++] = cvm_op_take(op, i);
-    free(call->value);
-    const char *cursor = op->outs[CVM_OUT_CURSOR];
-    (void)snprintf(call->cursor, sizeof call->cursor, "%s", cursor ? cursor : "");
-    call->version = op->numbers[CVM_OUT_VERSION];
-    call->value = op->outs[CVM_OUT_VALUE] ? strdup(op->outs[CVM_OUT_VALUE]) : NULL;
-    cvm_op_clear(op);
-    call->is_done = 1;
-}
-
-static void forget(struct call *call)
-{
-    while (call->count)
-        cvm_record_free(call->found[--call->count]);
-    free(call->value);
-    call->value = NULL;
-}
-
-static struct call *begin(cvm_t *cvm, struct call *call)
-{
-    forget(call);
-    call->is_done = 0;
-    cvm_op_start(&call->op, cvm, SIDE_STORE, "test", call_done);
-    return call;
-}
-
-static cvm_answer_t wait_for(struct call *call)
-{
-    turn_until(&call->is_done, 1);
-    return call->answer;
-}
-
-static cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call)
-{
-    cvm->store.get(cvm->store_context.self, &begin(cvm, call)->op, uid);
-    return wait_for(call);
-}
-
-static cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_record_t *wanted,
-    const cvm_record_t *const *certificates, uint32_t count)
-{
-    struct call call = {.is_done = 0};
-    const cvm_change_t change = cvm_change_of(as_read, wanted, certificates, count);
-    cvm->store.swap(cvm->store_context.self, &begin(cvm, &call)->op, &change);
-    return wait_for(&call);
-}
-
-static cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
-    const cvm_record_t *const *certificates, uint32_t count)
-{
-    struct call call = {.is_done = 0};
-    const cvm_change_t change = cvm_change_of(as_read, NULL, certificates, count);
-    cvm->store.remove(cvm->store_context.self, &begin(cvm, &call)->op, &change);
-    return wait_for(&call);
-}
-
-static void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call)
-{
-    cvm->store.get_certificates(cvm->store_context.self, &begin(cvm, call)->op, uid, limit);
-    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
-}
-
-static void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,
-    struct call *call)
-{
-    char from[CVM_CURSOR_SIZE];
-    (void)snprintf(from, sizeof from, "%s", cursor); /* it may be the call's own */
-    cvm->store.scan(cvm->store_context.self, &begin(cvm, call)->op, what, from, before_ms, limit);
-    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
-}
-
-/* *version: of the value as it was read, and as it is written. */
-static cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted)
-{
-    struct call call = {.is_done = 0};
-    cvm->store.meta_put(cvm->store_context.self, &begin(cvm, &call)->op, name, *version, wanted);
-    cvm_answer_t answer = wait_for(&call);
-    if (answer == CVM_ANSWER_OK)
-        *version = call.version;
-    forget(&call);
-    return answer;
-}
-
-static cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *call)
-{
-    cvm->store.find(cvm->store_context.self, &begin(cvm, call)->op, by, value);
-    return wait_for(call);
-}
-
-static cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
-{
-    cvm->store.meta_get(cvm->store_context.self, &begin(cvm, call)->op, name);
-    return wait_for(call);
-}
-
 /* --- Records ---------------------------------------------------------------------------------- */
 
 static cvm_record_t *device(const char *uid)
 {
-    cvm_record_t *record = cvm_record_new(CVM_RECORD_DEVICE);
-    assert_false(!record || cvm_record_set_text(record, CVM_D_DEVICE_UID, uid) ||
-                 cvm_record_set_text(record, CVM_D_DEVICE_TOKEN, "token") ||
-                 cvm_record_set_number(record, CVM_D_IS_ENABLED, 1));
+    cvm_record_t *record = host->record_new(CVM_RECORD_DEVICE);
+    assert_false(!record || host->set_text(record, CVM_D_DEVICE_UID, uid) ||
+                 host->set_text(record, CVM_D_DEVICE_TOKEN, "token") ||
+                 host->set_number(record, CVM_D_IS_ENABLED, 1));
     return record;
 }
 
 static cvm_record_t *certificate(const char *id, const char *uid, const char *state)
 {
-    cvm_record_t *record = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    assert_false(!record || cvm_record_set_text(record, CVM_C_CERTIFICATE_ID, id) ||
-                 cvm_record_set_text(record, CVM_C_DEVICE_UID, uid) ||
-                 cvm_record_set_text(record, CVM_C_STATE, state) ||
-                 cvm_record_set_text(record, CVM_C_PEM, "PEM") ||
-                 cvm_record_set_number(record, CVM_C_NOT_AFTER, NOW + DAY_MS));
+    cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
+    assert_false(!record || host->set_text(record, CVM_C_CERTIFICATE_ID, id) ||
+                 host->set_text(record, CVM_C_DEVICE_UID, uid) ||
+                 host->set_text(record, CVM_C_STATE, state) ||
+                 host->set_text(record, CVM_C_PEM, "PEM") ||
+                 host->set_number(record, CVM_C_NOT_AFTER, NOW + DAY_MS));
     return record;
 }
 
@@ -175,7 +50,7 @@ static void insert(cvm_t *cvm, const char *uid)
 {
     cvm_record_t *record = device(uid);
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
-    cvm_record_free(record);
+    host->record_free(record);
 }
 
 /* Writes one certificate alone. */
@@ -183,7 +58,7 @@ static void write_certificate(cvm_t *cvm, cvm_record_t *record)
 {
     const cvm_record_t *one = record;
     assert_int_equal(swap(cvm, NULL, NULL, &one, 1), CVM_ANSWER_OK);
-    cvm_record_free(record);
+    host->record_free(record);
 }
 
 static const char *state_of(cvm_t *cvm, const char *uid, uint32_t i)
@@ -192,7 +67,7 @@ static const char *state_of(cvm_t *cvm, const char *uid, uint32_t i)
     struct call call = {.is_done = 0};
     get_certificates(cvm, uid, MOST_FOUND, &call);
     (void)snprintf(state, sizeof state, "%s",
-        i < call.count ? cvm_record_text(call.found[i], CVM_C_STATE) : "none");
+        i < call.count ? host->text(call.found[i], CVM_C_STATE) : "none");
     forget(&call);
     return state;
 }
@@ -221,46 +96,46 @@ static void every_field_is_kept(void)
 {
     struct call call = {.is_done = 0};
     cvm_t *cvm = start_store();
-    cvm_record_t *written = cvm_record_new(CVM_RECORD_DEVICE);
-    cvm_record_t *row = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    cvm_record_t *written = host->record_new(CVM_RECORD_DEVICE);
+    cvm_record_t *row = host->record_new(CVM_RECORD_CERTIFICATE);
     char text[8193];
     for (uint32_t i = 0; i < LENGTH(DEVICE_FIELDS); i++) {
         memset(text, 'a' + (int)i, sizeof text);
         text[DEVICE_FIELDS[i].longest] = 0;
         assert_int_equal(DEVICE_FIELDS[i].kind == CVM_FIELD_TEXT
-                             ? cvm_record_set_text(written, i, text)
-                             : cvm_record_set_number(written, i, INT64_MAX - i),
+                             ? host->set_text(written, i, text)
+                             : host->set_number(written, i, INT64_MAX - i),
             0);
     }
     for (uint32_t i = 0; i < LENGTH(CERTIFICATE_FIELDS); i++) {
         memset(text, 'b' + (int)i, sizeof text);
         text[CERTIFICATE_FIELDS[i].longest] = 0;
         assert_int_equal(CERTIFICATE_FIELDS[i].kind == CVM_FIELD_TEXT
-                             ? cvm_record_set_text(row, i, text)
-                             : cvm_record_set_number(row, i, INT64_MIN + i),
+                             ? host->set_text(row, i, text)
+                             : host->set_number(row, i, INT64_MIN + i),
             0);
     }
-    char *uid = strdup(cvm_record_text(written, CVM_D_DEVICE_UID));
-    assert_int_equal(cvm_record_set_text(row, CVM_C_DEVICE_UID, uid), 0);
+    char *uid = strdup(host->text(written, CVM_D_DEVICE_UID));
+    assert_int_equal(host->set_text(row, CVM_C_DEVICE_UID, uid), 0);
     const cvm_record_t *rows[] = {row};
     assert_int_equal(swap(cvm, NULL, written, rows, 1), CVM_ANSWER_OK);
     instance_end(cvm);
     cvm = start_store();
     assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
     for (uint32_t i = 0; i < CVM_D_REVISION; i++) {
-        assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(written, i));
-        assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(written, i));
+        assert_string_equal(host->text(call.found[0], i), host->text(written, i));
+        assert_true(host->number(call.found[0], i) == host->number(written, i));
     }
-    assert_true(cvm_record_number(call.found[0], CVM_D_REVISION) > 0); /* the store's own */
+    assert_true(host->number(call.found[0], CVM_D_REVISION) > 0); /* the store's own */
     get_certificates(cvm, uid, 10, &call);
     assert_int_equal(call.count, 1);
     for (uint32_t i = 0; i < CVM_CERTIFICATE_FIELD_COUNT; i++) {
-        assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(row, i));
-        assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(row, i));
+        assert_string_equal(host->text(call.found[0], i), host->text(row, i));
+        assert_true(host->number(call.found[0], i) == host->number(row, i));
     }
     forget(&call);
-    cvm_record_free(written);
-    cvm_record_free(row);
+    host->record_free(written);
+    host->record_free(row);
     free(uid);
     instance_end(cvm);
 }
@@ -270,12 +145,12 @@ static void the_second_insert_conflicts(void)
     struct call call = {.is_done = 0};
     cvm_t *cvm = start_store();
     cvm_record_t *other = device("D");
-    assert_int_equal(cvm_record_set_text(other, CVM_D_DEVICE_TOKEN, "other"), 0);
+    assert_int_equal(host->set_text(other, CVM_D_DEVICE_TOKEN, "other"), 0);
     insert(cvm, "D");
     assert_int_equal(swap(cvm, NULL, other, NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_TOKEN), "token");
-    cvm_record_free(other);
+    assert_string_equal(host->text(call.found[0], CVM_D_DEVICE_TOKEN), "token");
+    host->record_free(other);
     forget(&call);
     instance_end(cvm);
 }
@@ -286,22 +161,22 @@ static void a_swap_wants_the_record_as_it_was_read(void)
     cvm_t *cvm = start_store();
     insert(cvm, "D");
     assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
-    cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+    cvm_record_t *wanted = host->record_copy(call.found[0]);
     cvm_record_t *row = certificate("C1", "D", "current");
     const cvm_record_t *rows[] = {row};
-    assert_int_equal(cvm_record_set_text(wanted, CVM_D_THING_NAME, "one"), 0);
+    assert_int_equal(host->set_text(wanted, CVM_D_THING_NAME, "one"), 0);
     assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
-    assert_int_equal(cvm_record_set_text(wanted, CVM_D_THING_NAME, "two"), 0);
+    assert_int_equal(host->set_text(wanted, CVM_D_THING_NAME, "two"), 0);
     assert_int_equal(swap(cvm, call.found[0], wanted, rows, 1), CVM_ANSWER_CONFLICT);
     assert_int_equal(get(cvm, "D", &now), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(now.found[0], CVM_D_THING_NAME), "one");
-    assert_int_equal(cvm_record_number(now.found[0], CVM_D_REVISION),
-        cvm_record_number(call.found[0], CVM_D_REVISION) + 1);
+    assert_string_equal(host->text(now.found[0], CVM_D_THING_NAME), "one");
+    assert_int_equal(host->number(now.found[0], CVM_D_REVISION),
+        host->number(call.found[0], CVM_D_REVISION) + 1);
     assert_string_equal(state_of(cvm, "D", 0), "none"); /* nothing of a change that conflicts */
     assert_int_equal(swap(cvm, now.found[0], wanted, rows, 1), CVM_ANSWER_OK);
     assert_string_equal(state_of(cvm, "D", 0), "current");
-    cvm_record_free(wanted);
-    cvm_record_free(row);
+    host->record_free(wanted);
+    host->record_free(row);
     forget(&call);
     forget(&now);
     instance_end(cvm);
@@ -314,11 +189,11 @@ static void a_swap_of_a_device_that_is_gone_conflicts(void)
     insert(cvm, "D");
     assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
     assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
-    cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+    cvm_record_t *wanted = host->record_copy(call.found[0]);
     assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_NOT_FOUND);
-    cvm_record_free(wanted);
+    host->record_free(wanted);
     forget(&call);
     instance_end(cvm);
 }
@@ -327,13 +202,13 @@ static cvm_answer_t set_key(cvm_t *cvm, const char *uid, const char *key, const 
 {
     struct call call = {.is_done = 0};
     assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
-    cvm_record_t *wanted = cvm_record_copy(call.found[0]),
+    cvm_record_t *wanted = host->record_copy(call.found[0]),
                  *row = certificate(row_id, uid, "pending");
     const cvm_record_t *rows[] = {row};
-    assert_int_equal(cvm_record_set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
+    assert_int_equal(host->set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
     cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, 1);
-    cvm_record_free(wanted);
-    cvm_record_free(row);
+    host->record_free(wanted);
+    host->record_free(row);
     forget(&call);
     return answer;
 }
@@ -365,18 +240,18 @@ static void a_certificate_is_updated_by_its_id(void)
     cvm_t *cvm = start_store();
     write_certificate(cvm, certificate("C1", "D", "pending"));
     cvm_record_t *changed = certificate("C1", "D", "retiring");
-    (void)cvm_record_set_text(changed, CVM_C_PEM, "another PEM");
-    (void)cvm_record_set_text(changed, CVM_C_REASON, "superseded");
-    (void)cvm_record_set_text(changed, CVM_C_SUCCESSOR, "C2");
-    (void)cvm_record_set_number(changed, CVM_C_REVOKE_AFTER, 17);
+    (void)host->set_text(changed, CVM_C_PEM, "another PEM");
+    (void)host->set_text(changed, CVM_C_REASON, "superseded");
+    (void)host->set_text(changed, CVM_C_SUCCESSOR, "C2");
+    (void)host->set_number(changed, CVM_C_REVOKE_AFTER, 17);
     write_certificate(cvm, changed);
     get_certificates(cvm, "D", 10, &call);
     assert_int_equal(call.count, 1);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_STATE), "retiring");
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_REASON), "superseded");
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_SUCCESSOR), "C2");
-    assert_int_equal(cvm_record_number(call.found[0], CVM_C_REVOKE_AFTER), 17);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_PEM), "PEM"); /* what it is stays */
+    assert_string_equal(host->text(call.found[0], CVM_C_STATE), "retiring");
+    assert_string_equal(host->text(call.found[0], CVM_C_REASON), "superseded");
+    assert_string_equal(host->text(call.found[0], CVM_C_SUCCESSOR), "C2");
+    assert_int_equal(host->number(call.found[0], CVM_C_REVOKE_AFTER), 17);
+    assert_string_equal(host->text(call.found[0], CVM_C_PEM), "PEM"); /* what it is stays */
     forget(&call);
     instance_end(cvm);
 }
@@ -391,7 +266,7 @@ static void nothing_is_ever_unrevoked(void)
         const cvm_record_t *rows[] = {row};
         /* And of two who write down the same, one hears that he did not. */
         assert_int_equal(swap(cvm, NULL, NULL, rows, 1), CVM_ANSWER_NOT_FOUND);
-        cvm_record_free(row);
+        host->record_free(row);
         assert_string_equal(state_of(cvm, "D", 0), "revoked");
     }
     instance_end(cvm);
@@ -405,8 +280,8 @@ static cvm_answer_t touch(cvm_t *cvm, const char *uid, cvm_record_t *first, cvm_
     assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
     cvm_answer_t answer =
         swap(cvm, call.found[0], call.found[0], rows, first && second ? 2 : first != NULL);
-    cvm_record_free(first);
-    cvm_record_free(second);
+    host->record_free(first);
+    host->record_free(second);
     forget(&call);
     return answer;
 }
@@ -442,14 +317,14 @@ static void a_change_that_can_not_be_spoils_no_other(void)
         (void)snprintf(id, sizeof id, "C%d", i);
         devices[i] = device(uid);
         rows[i] = certificate(id, uid, "current");
-        changes[i] = cvm_change_of(NULL, devices[i], (const cvm_record_t *const *)&rows[i], 1);
-        cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &changes[i]);
+        changes[i] = change_of(NULL, devices[i], (const cvm_record_t *const *)&rows[i], 1);
+        begin_swap(cvm, &calls[i], &changes[i]);
     }
     for (int i = 0; i < MANY; i++) {
         turn_until(&calls[i].is_done, 1);
         assert_int_equal(calls[i].answer, i == BAD ? CVM_ANSWER_CONFLICT : CVM_ANSWER_OK);
-        cvm_record_free(devices[i]);
-        cvm_record_free(rows[i]);
+        host->record_free(devices[i]);
+        host->record_free(rows[i]);
         forget(&calls[i]);
     }
     assert_int_equal(get(cvm, "D20", &call), CVM_ANSWER_NOT_FOUND);
@@ -467,8 +342,8 @@ static void what_begins_anew_is_not_what_it_was(void)
     assert_int_equal(remove_device(cvm, before.found[0], NULL, 0), CVM_ANSWER_OK);
     insert(cvm, "D");
     assert_int_equal(get(cvm, "D", &after), CVM_ANSWER_OK);
-    assert_true(cvm_record_number(before.found[0], CVM_D_REVISION) !=
-                cvm_record_number(after.found[0], CVM_D_REVISION));
+    assert_true(host->number(before.found[0], CVM_D_REVISION) !=
+                host->number(after.found[0], CVM_D_REVISION));
     assert_int_equal(swap(cvm, before.found[0], before.found[0], NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(remove_device(cvm, before.found[0], NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(swap(cvm, after.found[0], after.found[0], NULL, 0), CVM_ANSWER_OK);
@@ -488,7 +363,7 @@ static void certificates_outlive_their_device(void)
     assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
     assert_int_equal(remove_device(cvm, call.found[0], rows, 1), CVM_ANSWER_OK);
     assert_string_equal(state_of(cvm, "D", 0), "retiring");
-    cvm_record_free(row);
+    host->record_free(row);
     forget(&call);
     instance_end(cvm);
 }
@@ -506,9 +381,9 @@ static void certificates_that_are_not_revoked_come_first(void)
     }
     get_certificates(cvm, "D", 10, &call);
     assert_int_equal(call.count, 10);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "R40");
-    assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "OLD");
-    assert_string_equal(cvm_record_text(call.found[2], CVM_C_CERTIFICATE_ID), "R69");
+    assert_string_equal(host->text(call.found[0], CVM_C_CERTIFICATE_ID), "R40");
+    assert_string_equal(host->text(call.found[1], CVM_C_CERTIFICATE_ID), "OLD");
+    assert_string_equal(host->text(call.found[2], CVM_C_CERTIFICATE_ID), "R69");
     forget(&call);
     instance_end(cvm);
 }
@@ -526,7 +401,7 @@ static void certificates_come_newest_first(void)
     get_certificates(cvm, "D", 10, &call);
     assert_int_equal(call.count, 5);
     for (uint32_t i = 0; i < 5; i++)
-        assert_int_equal(*cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID), "YBZAM"[i]);
+        assert_int_equal(*host->text(call.found[i], CVM_C_CERTIFICATE_ID), "YBZAM"[i]);
     get_certificates(cvm, "D", 2, &call);
     assert_int_equal(call.count, 2);
     forget(&call);
@@ -551,7 +426,7 @@ static void devices_come_in_pages(void)
         scan(cvm, CVM_SCAN_DEVICES, call.cursor, 0, PAGE, &call);
         assert_true(call.count <= PAGE);
         for (uint32_t i = 0; i < call.count; i++)
-            times[atoi(cvm_record_text(call.found[i], CVM_D_DEVICE_UID) + 1)]++;
+            times[atoi(host->text(call.found[i], CVM_D_DEVICE_UID) + 1)]++;
         seen += call.count;
     } while (*call.cursor);
     assert_int_equal(seen, DEVICES);
@@ -564,7 +439,7 @@ static void devices_come_in_pages(void)
 static cvm_record_t *retiring(const char *id, int64_t revoke_after_ms)
 {
     cvm_record_t *record = certificate(id, "D", "retiring");
-    (void)cvm_record_set_number(record, CVM_C_REVOKE_AFTER, revoke_after_ms);
+    (void)host->set_number(record, CVM_C_REVOKE_AFTER, revoke_after_ms);
     return record;
 }
 
@@ -608,7 +483,7 @@ static void what_stays_due_is_not_missed(void)
     while (*call.cursor) {
         scan(cvm, CVM_SCAN_DUE, call.cursor, NOW, 1, &call);
         for (uint32_t i = 0; i < call.count; i++)
-            found |= 1u << (cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID)[1] - '0');
+            found |= 1u << (host->text(call.found[i], CVM_C_CERTIFICATE_ID)[1] - '0');
     }
     assert_int_equal(found & (1u << 2 | 1u << 3), 1u << 2 | 1u << 3);
     forget(&call);
@@ -626,7 +501,7 @@ static void all_certificates_come_whole(void)
     do {
         scan(cvm, CVM_SCAN_CERTIFICATES, found ? call.cursor : "", 0, 2, &call);
         for (uint32_t i = 0; i < call.count; i++, found++)
-            assert_string_equal(cvm_record_text(call.found[i], CVM_C_PEM), "PEM");
+            assert_string_equal(host->text(call.found[i], CVM_C_PEM), "PEM");
     } while (*call.cursor);
     assert_int_equal(found, 3);
     forget(&call);
@@ -637,9 +512,11 @@ static void insert_lease(
     cvm_t *cvm, const char *uid, const char *owner, int64_t until_ms, const char *certificate_id)
 {
     cvm_record_t *record = device(uid);
-    assert_int_equal(cvm_record_set_lease(record, owner, until_ms, NULL, certificate_id), 0);
+    assert_false(host->set_text(record, CVM_D_LEASE_OWNER, owner) ||
+                 host->set_number(record, CVM_D_LEASE_UNTIL, until_ms) ||
+                 host->set_text(record, CVM_D_LEASE_CERTIFICATE_ID, certificate_id));
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
-    cvm_record_free(record);
+    host->record_free(record);
 }
 
 static void leases_that_ended_are_found(void)
@@ -652,10 +529,10 @@ static void leases_that_ended_are_found(void)
     insert_lease(cvm, "LEFT", NULL, 0, "C2");
     scan(cvm, CVM_SCAN_ENDED_LEASES, "", NOW, 1, &call);
     assert_int_equal(call.count, 1);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_UID), "ENDED");
+    assert_string_equal(host->text(call.found[0], CVM_D_DEVICE_UID), "ENDED");
     scan(cvm, CVM_SCAN_ENDED_LEASES, call.cursor, NOW, 5, &call);
     assert_int_equal(call.count, 1);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_UID), "LEFT");
+    assert_string_equal(host->text(call.found[0], CVM_D_DEVICE_UID), "LEFT");
     forget(&call);
     instance_end(cvm);
 }
@@ -665,7 +542,7 @@ static void what_a_crl_lists_comes_in_pages(void)
     struct call call = {.is_done = 0};
     cvm_t *cvm = start_store();
     cvm_record_t *expired = certificate("C0", "D", "revoked");
-    (void)cvm_record_set_number(expired, CVM_C_NOT_AFTER, NOW);
+    (void)host->set_number(expired, CVM_C_NOT_AFTER, NOW);
     write_certificate(cvm, expired);
     write_certificate(cvm, certificate("C3", "D", "revoked"));
     write_certificate(cvm, certificate("C1", "GONE", "revoked"));
@@ -675,11 +552,11 @@ static void what_a_crl_lists_comes_in_pages(void)
     write_certificate(cvm, certificate("C6", "D", "pending"));
     scan(cvm, CVM_SCAN_REVOKED, "", NOW, 2, &call);
     assert_int_equal(call.count, 2);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C1");
-    assert_string_equal(cvm_record_text(call.found[1], CVM_C_CERTIFICATE_ID), "C2");
+    assert_string_equal(host->text(call.found[0], CVM_C_CERTIFICATE_ID), "C1");
+    assert_string_equal(host->text(call.found[1], CVM_C_CERTIFICATE_ID), "C2");
     scan(cvm, CVM_SCAN_REVOKED, call.cursor, NOW, 2, &call);
     assert_int_equal(call.count, 1);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID), "C3");
+    assert_string_equal(host->text(call.found[0], CVM_C_CERTIFICATE_ID), "C3");
     forget(&call);
     instance_end(cvm);
 }
@@ -688,11 +565,11 @@ static void insert_with(cvm_t *cvm, const char *uid, int32_t is_enabled, int32_t
     const char *certificate_id)
 {
     cvm_record_t *record = device(uid);
-    assert_false(cvm_record_set_number(record, CVM_D_IS_ENABLED, is_enabled) ||
-                 cvm_record_set_number(record, CVM_D_IS_SUSPENDED, is_suspended) ||
-                 cvm_record_set_text(record, CVM_D_CERTIFICATE_ID, certificate_id));
+    assert_false(host->set_number(record, CVM_D_IS_ENABLED, is_enabled) ||
+                 host->set_number(record, CVM_D_IS_SUSPENDED, is_suspended) ||
+                 host->set_text(record, CVM_D_CERTIFICATE_ID, certificate_id));
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
-    cvm_record_free(record);
+    host->record_free(record);
 }
 
 static void suspensions_that_are_due_are_found(void)
@@ -707,7 +584,7 @@ static void suspensions_that_are_due_are_found(void)
     scan(cvm, CVM_SCAN_UNSUSPENDED, "", NOW, 10, &call);
     assert_int_equal(call.count, 2);
     for (uint32_t i = 0; i < 2; i++)
-        assert_non_null(strstr(cvm_record_text(call.found[i], CVM_D_DEVICE_UID), "TO_"));
+        assert_non_null(strstr(host->text(call.found[i], CVM_D_DEVICE_UID), "TO_"));
 
     write_certificate(cvm, certificate("C1", "FINE", "current"));
     write_certificate(cvm, certificate("C2", "TO_SUSPEND", "current"));
@@ -718,13 +595,13 @@ static void suspensions_that_are_due_are_found(void)
     assert_int_equal(call.count, 2);
     int sum = 0; /* in any order */
     for (uint32_t i = 0; i < 2; i++)
-        sum += cvm_record_text(call.found[i], CVM_C_CERTIFICATE_ID)[1] - '0';
+        sum += host->text(call.found[i], CVM_C_CERTIFICATE_ID)[1] - '0';
     assert_int_equal(sum, 2 + 3);
     sum = 0;
     scan(cvm, CVM_SCAN_SUSPENDED, "", NOW, 1, &call);
-    sum += cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID)[1] - '0';
+    sum += host->text(call.found[0], CVM_C_CERTIFICATE_ID)[1] - '0';
     scan(cvm, CVM_SCAN_SUSPENDED, call.cursor, NOW, 1, &call);
-    sum += cvm_record_text(call.found[0], CVM_C_CERTIFICATE_ID)[1] - '0';
+    sum += host->text(call.found[0], CVM_C_CERTIFICATE_ID)[1] - '0';
     assert_int_equal(sum, 2 + 3);
     scan(cvm, CVM_SCAN_SUSPENDED, "", NOW + 2 * DAY_MS, 10, &call); /* expired by then */
     assert_int_equal(call.count, 0);
@@ -739,7 +616,7 @@ static uint8_t loaded[8];
 static void load_all(cvm_t *cvm, const cvm_loading_t *loading)
 {
     struct call call = {.is_done = 0};
-    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, loading);
+    begin_load(cvm, &call, loading);
     assert_int_equal(wait_for(&call), CVM_ANSWER_OK);
 }
 
@@ -763,36 +640,36 @@ static void what_is_loaded_whole_is_kept_whole(void)
     cvm_loading_t loading = {sizeof loading, 0, devices, LENGTH(devices), LENGTH(rows),
         (const cvm_record_t *const *)rows, loaded};
     write_certificate(cvm, certificate("THERE", "WHOLE", "revoked"));
-    assert_false(cvm_record_set_number(devices[0], CVM_D_REVISION, 4711) ||
-                 cvm_record_set_number(devices[0], CVM_D_IS_REGISTERED, 1) ||
-                 cvm_record_set_text(devices[0], CVM_D_THING_NAME, "thing") ||
-                 cvm_record_set_text(devices[0], CVM_D_CERTIFICATE_ID, "C1") ||
-                 cvm_record_set_text(devices[0], CVM_D_LEASE_OWNER, "owner"));
+    assert_false(host->set_number(devices[0], CVM_D_REVISION, 4711) ||
+                 host->set_number(devices[0], CVM_D_IS_REGISTERED, 1) ||
+                 host->set_text(devices[0], CVM_D_THING_NAME, "thing") ||
+                 host->set_text(devices[0], CVM_D_CERTIFICATE_ID, "C1") ||
+                 host->set_text(devices[0], CVM_D_LEASE_OWNER, "owner"));
     load_all(cvm, &loading);
     assert_int_equal(loaded[0], CVM_LOAD_INSERTED);
     assert_int_equal(get(cvm, "WHOLE", &call), CVM_ANSWER_OK);
     for (uint32_t i = 0; i < CVM_DEVICE_FIELD_COUNT; i++) {
-        assert_string_equal(cvm_record_text(call.found[0], i), cvm_record_text(devices[0], i));
-        assert_true(cvm_record_number(call.found[0], i) == cvm_record_number(devices[0], i));
+        assert_string_equal(host->text(call.found[0], i), host->text(devices[0], i));
+        assert_true(host->number(call.found[0], i) == host->number(devices[0], i));
     }
     get_certificates(cvm, "WHOLE", 10, &again);
     assert_int_equal(again.count, 2);
-    assert_string_equal(cvm_record_text(again.found[0], CVM_C_PEM), "PEM");
+    assert_string_equal(host->text(again.found[0], CVM_C_PEM), "PEM");
     assert_string_equal(state_of(cvm, "WHOLE", 0), "current");
     assert_string_equal(state_of(cvm, "WHOLE", 1), "revoked"); /* it stays as it was */
     assert_string_equal(state_of(cvm, "GONE", 0), "revoked");
     assert_int_equal(get(cvm, "NEW", &again), CVM_ANSWER_OK);
-    assert_true(cvm_record_number(again.found[0], CVM_D_REVISION) > 4711); /* random */
+    assert_true(host->number(again.found[0], CVM_D_REVISION) > 4711); /* random */
     /* The revision goes on from there. */
-    cvm_record_t *wanted = cvm_record_copy(call.found[0]);
+    cvm_record_t *wanted = host->record_copy(call.found[0]);
     assert_int_equal(swap(cvm, call.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
     assert_int_equal(get(cvm, "WHOLE", &again), CVM_ANSWER_OK);
-    assert_int_equal(cvm_record_number(again.found[0], CVM_D_REVISION), 4712);
-    cvm_record_free(wanted);
+    assert_int_equal(host->number(again.found[0], CVM_D_REVISION), 4712);
+    host->record_free(wanted);
     for (size_t i = 0; i < LENGTH(devices); i++)
-        cvm_record_free(devices[i]);
+        host->record_free(devices[i]);
     for (size_t i = 0; i < LENGTH(rows); i++)
-        cvm_record_free(rows[i]);
+        host->record_free(rows[i]);
     forget(&call);
     forget(&again);
     instance_end(cvm);
@@ -807,22 +684,22 @@ static void a_load_that_breaks_a_rule_fails_alone(void)
     cvm_t *cvm = start_store();
     cvm_record_t *first = device("FIRST");
     cvm_record_t *rows[] = {device("SECOND"), device("THIRD")}, *new_one = device("NEW");
-    assert_false(cvm_record_set_text(first, CVM_D_PUBLIC_KEY_SHA256, KEY) ||
-                 cvm_record_set_text(rows[1], CVM_D_PUBLIC_KEY_SHA256, KEY));
+    assert_false(host->set_text(first, CVM_D_PUBLIC_KEY_SHA256, KEY) ||
+                 host->set_text(rows[1], CVM_D_PUBLIC_KEY_SHA256, KEY));
     assert_int_equal(swap(cvm, NULL, first, NULL, 0), CVM_ANSWER_OK);
     const cvm_loading_t loading = {
         .size = sizeof loading, .devices = rows, .count = LENGTH(rows), .rows = loaded};
-    const cvm_change_t change = cvm_change_of(NULL, new_one, NULL, 0);
-    cvm->store.load(cvm->store_context.self, &begin(cvm, &call)->op, &loading);
-    cvm->store.swap(cvm->store_context.self, &begin(cvm, &other)->op, &change);
+    const cvm_change_t change = change_of(NULL, new_one, NULL, 0);
+    begin_load(cvm, &call, &loading);
+    begin_swap(cvm, &other, &change);
     assert_int_equal(wait_for(&call), CVM_ANSWER_CONFLICT);
     assert_int_equal(wait_for(&other), CVM_ANSWER_OK);
     assert_int_equal(loaded[0], CVM_LOAD_NONE);
     assert_int_equal(get(cvm, "SECOND", &call), CVM_ANSWER_NOT_FOUND);
-    cvm_record_free(first);
-    cvm_record_free(new_one);
+    host->record_free(first);
+    host->record_free(new_one);
     for (size_t i = 0; i < LENGTH(rows); i++)
-        cvm_record_free(rows[i]);
+        host->record_free(rows[i]);
     forget(&call);
     forget(&other);
     instance_end(cvm);
@@ -836,8 +713,8 @@ static void a_batch_says_what_became_of_each_row(void)
     insert(cvm, "OTHER");
     assert_int_equal(get(cvm, "OTHER", &before), CVM_ANSWER_OK);
     cvm_record_t *rows[] = {device("NEW"), device("SAME"), device("OTHER"), device("NEW")};
-    assert_int_equal(cvm_record_set_text(rows[2], CVM_D_DEVICE_TOKEN, "another"), 0);
-    assert_int_equal(cvm_record_set_number(rows[0], CVM_D_IS_ENABLED, 0), 0);
+    assert_int_equal(host->set_text(rows[2], CVM_D_DEVICE_TOKEN, "another"), 0);
+    assert_int_equal(host->set_number(rows[0], CVM_D_IS_ENABLED, 0), 0);
 
     load(cvm, rows, 4, 0);
     assert_int_equal(loaded[0], CVM_LOAD_INSERTED);
@@ -845,21 +722,21 @@ static void a_batch_says_what_became_of_each_row(void)
     assert_int_equal(loaded[2], CVM_LOAD_CONFLICT);
     assert_int_equal(loaded[3], CVM_LOAD_UNCHANGED);
     assert_int_equal(get(cvm, "OTHER", &call), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_TOKEN), "token");
+    assert_string_equal(host->text(call.found[0], CVM_D_DEVICE_TOKEN), "token");
     assert_int_equal(get(cvm, "NEW", &call), CVM_ANSWER_OK);
-    assert_int_equal(cvm_record_number(call.found[0], CVM_D_IS_ENABLED), 0);
+    assert_int_equal(host->number(call.found[0], CVM_D_IS_ENABLED), 0);
 
     load(cvm, rows, 4, CVM_LOAD_REPLACE_TOKENS);
     assert_int_equal(loaded[2], CVM_LOAD_REPLACED);
     assert_int_equal(get(cvm, "OTHER", &call), CVM_ANSWER_OK);
-    assert_string_equal(cvm_record_text(call.found[0], CVM_D_DEVICE_TOKEN), "another");
+    assert_string_equal(host->text(call.found[0], CVM_D_DEVICE_TOKEN), "another");
     /* Who read the record before that must not write the old token back. */
-    cvm_record_t *wanted = cvm_record_copy(before.found[0]);
+    cvm_record_t *wanted = host->record_copy(before.found[0]);
     assert_int_equal(swap(cvm, before.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
-    cvm_record_free(wanted);
+    host->record_free(wanted);
     load(cvm, rows, 0, 0);
     for (size_t i = 0; i < LENGTH(rows); i++)
-        cvm_record_free(rows[i]);
+        host->record_free(rows[i]);
     forget(&before);
     forget(&call);
     instance_end(cvm);
@@ -931,7 +808,7 @@ static void values_are_listed_by_their_names(void)
     do { /* there are values of others too */
         scan(cvm, CVM_SCAN_META, pages++ ? call.cursor : "", 0, 2, &call);
         for (uint32_t i = 0; i < call.count; i++)
-            found += strncmp(cvm_record_text(call.found[i], CVM_V_NAME), "test_", 5) == 0;
+            found += strncmp(host->text(call.found[i], CVM_V_NAME), "test_", 5) == 0;
     } while (*call.cursor);
     assert_int_equal(found, LENGTH(NAMES));
     forget(&call);
@@ -946,12 +823,12 @@ static void a_device_is_found_by_what_it_has(void)
     struct call call = {.is_done = 0};
     cvm_t *cvm = start_store();
     cvm_record_t *record = device("D");
-    assert_false(cvm_record_set_text(record, CVM_D_THING_NAME, "its thing") ||
-                 cvm_record_set_text(record, CVM_D_PUBLIC_KEY_SHA256, KEY));
+    assert_false(host->set_text(record, CVM_D_THING_NAME, "its thing") ||
+                 host->set_text(record, CVM_D_PUBLIC_KEY_SHA256, KEY));
     insert(cvm, "OTHER");
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
     cvm_record_t *with_key = certificate("C1", "D", "revoked");
-    assert_int_equal(cvm_record_set_text(with_key, CVM_C_PUBLIC_KEY_SHA256, "its old key"), 0);
+    assert_int_equal(host->set_text(with_key, CVM_C_PUBLIC_KEY_SHA256, "its old key"), 0);
     write_certificate(cvm, with_key);
     write_certificate(cvm, certificate("C2", "GONE", "current"));
     static const struct {
@@ -970,7 +847,7 @@ static void a_device_is_found_by_what_it_has(void)
     }
     assert_int_equal(find(cvm, 0, "D", &call), CVM_ANSWER_INVALID);
     assert_int_equal(find(cvm, 77, "D", &call), CVM_ANSWER_INVALID);
-    cvm_record_free(record);
+    host->record_free(record);
     forget(&call);
     instance_end(cvm);
 }
@@ -987,17 +864,17 @@ static void of_many_swaps_one_wins(void)
     for (int round = 0; round < 3; round++) {
         uint32_t winners = 0;
         assert_int_equal(get(cvm, "D", &call), CVM_ANSWER_OK);
-        cvm_record_t *wanted = cvm_record_copy(call.found[0]);
-        const cvm_change_t change = cvm_change_of(call.found[0], wanted, NULL, 0);
+        cvm_record_t *wanted = host->record_copy(call.found[0]);
+        const cvm_change_t change = change_of(call.found[0], wanted, NULL, 0);
         for (int i = 0; i < MANY; i++)
-            cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &change);
+            begin_swap(cvm, &calls[i], &change);
         for (int i = 0; i < MANY; i++) {
             cvm_answer_t answer = wait_for(&calls[i]);
             assert_true(answer == CVM_ANSWER_OK || answer == CVM_ANSWER_CONFLICT);
             winners += answer == CVM_ANSWER_OK;
         }
         assert_int_equal(winners, 1);
-        cvm_record_free(wanted);
+        host->record_free(wanted);
     }
     forget(&call);
     instance_end(cvm);
@@ -1011,12 +888,12 @@ static void two_instances_share_a_store(void)
     insert(first, "D");
     assert_int_equal(get(second, "D", &other), CVM_ANSWER_OK);
     assert_int_equal(get(first, "D", &one), CVM_ANSWER_OK);
-    cvm_record_t *wanted = cvm_record_copy(one.found[0]);
+    cvm_record_t *wanted = host->record_copy(one.found[0]);
     assert_int_equal(swap(second, other.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
     assert_int_equal(swap(first, one.found[0], wanted, NULL, 0), CVM_ANSWER_CONFLICT);
     assert_int_equal(get(first, "D", &one), CVM_ANSWER_OK);
     assert_int_equal(swap(first, one.found[0], wanted, NULL, 0), CVM_ANSWER_OK);
-    cvm_record_free(wanted);
+    host->record_free(wanted);
     forget(&one);
     forget(&other);
     instance_end(first);
@@ -1040,93 +917,17 @@ static void closing_finishes_what_was_begun(void)
         char uid[16];
         (void)snprintf(uid, sizeof uid, "D%d", i);
         rows[i] = device(uid);
-        changes[i] = cvm_change_of(NULL, rows[i], NULL, 0);
-        cvm->store.swap(cvm->store_context.self, &begin(cvm, &calls[i])->op, &changes[i]);
+        changes[i] = change_of(NULL, rows[i], NULL, 0);
+        begin_swap(cvm, &calls[i], &changes[i]);
     }
     instance_stop(cvm, &is_stopped);
     turn_until(&is_stopped, 1);
     for (int i = 0; i < MANY; i++) {
         assert_true(calls[i].is_done);
         assert_int_equal(calls[i].answer, CVM_ANSWER_OK);
-        cvm_record_free(rows[i]);
+        host->record_free(rows[i]);
     }
     instance_free(cvm);
-}
-
-/* --- The file store's own --------------------------------------------------------------------- */
-
-static void a_second_server_is_refused(void **state)
-{
-    static const struct setting LOCK[] = {{"role", "server"}, {NULL, NULL}};
-    char why[256];
-    (void)state;
-    cvm_t *server = instance_start(LOCK);
-    assert_null(instance_try(LOCK, why, sizeof why));
-    assert_non_null(strstr(why, "another server"));
-    cvm_t *command = instance_start(NULL); /* a command beside it is welcome */
-    instance_end(command);
-    assert_null(instance_try(LOCK, why, sizeof why)); /* and takes nothing away */
-    instance_end(server);
-    instance_end(instance_start(LOCK));
-}
-
-static void a_newer_schema_is_refused_and_left_alone(void **state)
-{
-    char why[256];
-    (void)state;
-    instance_end(instance_start(NULL));
-    sql("PRAGMA user_version = 999");
-    assert_null(instance_try(NULL, why, sizeof why));
-    assert_non_null(strstr(why, "newer"));
-    assert_int_equal(sql_number("PRAGMA user_version"), 999);
-}
-
-static void what_is_no_store_is_refused(void **state)
-{
-    char why[256];
-    (void)state;
-    FILE *file = fopen(harness_store(), "w");
-    assert_non_null(file);
-    for (int i = 0; i < 5000; i++)
-        (void)fputc('x', file);
-    (void)fclose(file);
-    assert_null(instance_try(NULL, why, sizeof why));
-    assert_non_null(strstr(why, "store"));
-}
-
-static void nobody_else_may_read_the_file(void **state)
-{
-    struct stat status;
-    (void)state;
-    instance_end(instance_start(NULL));
-    assert_int_equal(stat(harness_store(), &status), 0);
-    assert_int_equal(status.st_mode & 0777, 0600);
-}
-
-/* In a process without the rights of root. Exits with 0 if the store was refused by its path. */
-static void try_without_rights(void)
-{
-    static const struct setting NO_LOGS[] = {{"log.file", ""}, {"audit.file", ""}, {NULL, NULL}};
-    char why[256] = "";
-    if (geteuid() == 0 && setuid(65534))
-        _exit(2);
-    cvm_t *cvm = instance_try(NO_LOGS, why, sizeof why);
-    _exit(cvm || !strstr(why, "devices.db") ? 1 : 0);
-}
-
-static void a_folder_that_can_not_be_written_is_named(void **state)
-{
-    int status = -1;
-    (void)state;
-    assert_int_equal(chmod(harness_folder(), 0555), 0);
-    pid_t child = fork();
-    if (child == 0)
-        try_without_rights();
-    assert_true(child > 0);
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(chmod(harness_folder(), 0700), 0);
-    assert_true(WIFEXITED(status));
-    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 /* --- The suite -------------------------------------------------------------------------------- */
@@ -1185,54 +986,11 @@ static void the_suite_holds_for_every_store(void **state)
     }
 }
 
-/* However many certificates there are, a scan walks through those alone that may be answered: it is
- * made every second. */
-static void a_scan_uses_its_own_index(void **state)
-{
-    static const struct {
-        enum statement statement;
-        const char *index;
-    } SCANS[] = {
-        {SCAN_DUE,
-            "INDEX certificates_due ((revoke_after,certificate_id)>(?,?) AND revoke_after<?)"},
-        {SCAN_REVOKED, "INDEX certificates_revoked "}, {SCAN_SUSPENDED, "INDEX devices_disabled "},
-        {SCAN_SUSPENDED, "INDEX certificates_device "},
-        {SCAN_UNSUSPENDED, "INDEX devices_unsuspended "},
-        {SCAN_ENDED_LEASES, "INDEX devices_leased "}, {SCAN_DEVICES, "PRIMARY KEY "},
-        {GET_CERTIFICATES, "INDEX certificates_device "}};
-    char text[4096], plan[1024];
-    sqlite3 *database;
-    sqlite3_stmt *prepared;
-    (void)state;
-    instance_end(instance_start(NULL));
-    assert_int_equal(sqlite3_open(harness_store(), &database), SQLITE_OK);
-    for (size_t i = 0; i < LENGTH(SCANS); i++) {
-        size_t length = 0;
-        (void)snprintf(
-            text, sizeof text, "EXPLAIN QUERY PLAN %s", cvm_schema_statement(SCANS[i].statement));
-        assert_int_equal(sqlite3_prepare_v2(database, text, -1, &prepared, NULL), SQLITE_OK);
-        while (sqlite3_step(prepared) == SQLITE_ROW)
-            length += (size_t)snprintf(plan + length, sizeof plan - length, "%s\n",
-                (const char *)sqlite3_column_text(prepared, 3));
-        (void)sqlite3_finalize(prepared);
-        if (!strstr(plan, SCANS[i].index) || strstr(plan, "SCAN") ||
-            (SCANS[i].statement == SCAN_DUE && strstr(plan, "B-TREE")))
-            fail_msg("%s is planned as\n%s", text, plan);
-    }
-    assert_int_equal(sqlite3_close(database), SQLITE_OK);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_suite_holds_for_every_store),
-        TEST(a_second_server_is_refused),
-        TEST(a_newer_schema_is_refused_and_left_alone),
-        TEST(what_is_no_store_is_refused),
-        TEST(nobody_else_may_read_the_file),
-        TEST(a_folder_that_can_not_be_written_is_named),
-        TEST(a_scan_uses_its_own_index),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

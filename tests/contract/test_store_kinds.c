@@ -4,6 +4,7 @@
 #include "support/faults.h"
 #include "support/faulty_store.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #include "base/clock.h"
 #include "instance.h"

@@ -3,6 +3,7 @@
  * hangs. */
 #include "support/faults.h"
 #include "support/harness.h"
+#include "support/store_file.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -11,13 +11,13 @@
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
-#include <sqlite3.h>
 
 #include "backends/local/local.h"
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/faulty_store.h"
 #include "support/lacking.h"
+#include "support/store_file.h"
 
 #define MOST_INSTANCES 16
 #define PATIENCE_S     60
@@ -26,7 +26,6 @@ static char folder[64], store_path[96], platform_value[128];
 static cvm_t *instances[MOST_INSTANCES];
 static uint32_t instance_count;
 static int inside_call; /* a callback that runs now is run too early */
-static sqlite3 *database;
 
 /* --- The folder ------------------------------------------------------------------------------- */
 
@@ -72,8 +71,7 @@ int harness_tear_down(void **state)
         faults_release();
         instance_end(instances[0]);
     }
-    (void)sqlite3_close(database);
-    database = NULL;
+    store_file_close();
     remove_tree(folder);
     fake_clear(NULL);
     return 0;
@@ -576,73 +574,6 @@ uint32_t view_count(const struct view *view, const char *state)
     for (uint32_t i = 0; i < view->certificate_count; i++)
         count += strcmp(view->certificates[i].state, state) == 0;
     return count;
-}
-
-/* --- The store's file ------------------------------------------------------------------------- */
-
-static sqlite3_stmt *prepare_plain(const char *text)
-{
-    sqlite3_stmt *prepared = NULL;
-    if (!database) {
-        assert_int_equal(sqlite3_open_v2(store_path, &database, SQLITE_OPEN_READWRITE, NULL), 0);
-        (void)sqlite3_busy_timeout(database, 10000);
-    }
-    if (sqlite3_prepare_v2(database, text, -1, &prepared, NULL) != SQLITE_OK)
-        fail_msg("%s: %s", text, sqlite3_errmsg(database));
-    return prepared;
-}
-
-static sqlite3_stmt *prepare(const char *format, va_list arguments)
-{
-    char text[1024];
-    (void)vsnprintf(text, sizeof text, format, arguments);
-    return prepare_plain(text);
-}
-
-void sql(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    sqlite3_stmt *prepared = prepare(format, arguments);
-    va_end(arguments);
-    int rc = sqlite3_step(prepared);
-    (void)sqlite3_finalize(prepared);
-    if (rc != SQLITE_DONE && rc != SQLITE_ROW)
-        fail_msg("%s", sqlite3_errmsg(database));
-}
-
-void sql_text(const char *statement, const char *text)
-{
-    sqlite3_stmt *prepared = prepare_plain(statement);
-    (void)sqlite3_bind_text(prepared, 1, text, -1, SQLITE_STATIC);
-    int rc = sqlite3_step(prepared);
-    (void)sqlite3_finalize(prepared);
-    if (rc != SQLITE_DONE && rc != SQLITE_ROW)
-        fail_msg("%s", sqlite3_errmsg(database));
-}
-
-int64_t sql_number(const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    sqlite3_stmt *prepared = prepare(format, arguments);
-    va_end(arguments);
-    int64_t number = sqlite3_step(prepared) == SQLITE_ROW ? sqlite3_column_int64(prepared, 0) : 0;
-    (void)sqlite3_finalize(prepared);
-    return number;
-}
-
-int32_t is_recorded(const char *certificate_id)
-{
-    return sql_number("SELECT (SELECT count(*) FROM devices WHERE certificate_id = '%s'"
-                      " OR lease_certificate_id = '%s') + (SELECT count(*) FROM certificates"
-                      " WHERE certificate_id = '%s' AND state = 'retiring')",
-               certificate_id, certificate_id, certificate_id) != 0;
-}
-
-void expire_lease(const char *uid)
-{
-    sql("UPDATE devices SET lease_until = 1 WHERE device_uid = '%s'", uid);
 }
 
 uint32_t lines_with(const char *file, const char *text)

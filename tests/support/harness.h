@@ -119,18 +119,8 @@ void device_view(cvm_t *cvm, const char *uid, struct view *view);
 /* How many of its certificates are in that state. */
 uint32_t view_count(const struct view *view, const char *state);
 
-/* --- Looking into the store's file ------------------------------------------------------------ */
+/* --- What was logged -------------------------------------------------------------------------- */
 
-/* Runs a statement, made as by printf, beside the instances. */
-void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The same with a text in the place of ?1. */
-void sql_text(const char *statement, const char *text);
-/* The first number that it answers; 0 without a row. */
-int64_t sql_number(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* 1 if the store leads to the certificate: as a device's current one, in a lease, or retiring. */
-int32_t is_recorded(const char *certificate_id);
-/* The device's lease is over. */
-void expire_lease(const char *uid);
 /* How many lines of the log (or "audit") hold the text. */
 uint32_t lines_with(const char *file, const char *text);
 

@@ -1,0 +1,132 @@
+/* The core's side of a store's verbs. */
+#include "support/calls.h"
+
+#include "instance.h"
+#include "record.h"
+#include "support/harness.h"
+
+const cvm_host_t *const host = &CVM_HOST;
+
+struct under_way {
+    cvm_op_t op;
+    struct call *call;
+};
+
+static void call_done(cvm_op_t *op)
+{
+    struct under_way *under_way = CVM_CONTAINER(op, struct under_way, op);
+    struct call *call = under_way->call;
+    const char *cursor = op->outs[CVM_OUT_CURSOR];
+    call->answer = op->answer;
+    for (uint32_t i = 0; i < op->record_count && i < MOST_FOUND; i++)
+        call->found[call->count++] = cvm_op_take(op, i);
+    (void)snprintf(call->cursor, sizeof call->cursor, "%s", cursor ? cursor : "");
+    call->version = op->numbers[CVM_OUT_VERSION];
+    call->value = op->outs[CVM_OUT_VALUE] ? strdup(op->outs[CVM_OUT_VALUE]) : NULL;
+    call->is_done = 1;
+    cvm_op_clear(op);
+    free(under_way);
+}
+
+void forget(struct call *call)
+{
+    while (call->count)
+        cvm_record_free(call->found[--call->count]);
+    free(call->value);
+    call->value = NULL;
+}
+
+static cvm_op_t *begin(cvm_t *cvm, struct call *call)
+{
+    struct under_way *under_way = calloc(1, sizeof *under_way);
+    assert_non_null(under_way);
+    forget(call);
+    call->is_done = 0;
+    under_way->call = call;
+    cvm_op_start(&under_way->op, cvm, SIDE_STORE, "test", call_done);
+    return &under_way->op;
+}
+
+cvm_change_t change_of(const cvm_record_t *as_read, const cvm_record_t *wanted,
+    const cvm_record_t *const *certificates, uint32_t count)
+{
+    return cvm_change_of(as_read, wanted, certificates, count);
+}
+
+void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change)
+{
+    cvm->store.swap(cvm->store_context.self, begin(cvm, call), change);
+}
+
+void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading)
+{
+    cvm->store.load(cvm->store_context.self, begin(cvm, call), loading);
+}
+
+cvm_answer_t wait_for(struct call *call)
+{
+    turn_until(&call->is_done, 1);
+    return call->answer;
+}
+
+cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call)
+{
+    cvm->store.get(cvm->store_context.self, begin(cvm, call), uid);
+    return wait_for(call);
+}
+
+cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_record_t *wanted,
+    const cvm_record_t *const *certificates, uint32_t count)
+{
+    struct call call = {.is_done = 0};
+    const cvm_change_t change = change_of(as_read, wanted, certificates, count);
+    begin_swap(cvm, &call, &change);
+    return wait_for(&call);
+}
+
+cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
+    const cvm_record_t *const *certificates, uint32_t count)
+{
+    struct call call = {.is_done = 0};
+    const cvm_change_t change = change_of(as_read, NULL, certificates, count);
+    cvm->store.remove(cvm->store_context.self, begin(cvm, &call), &change);
+    return wait_for(&call);
+}
+
+cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *call)
+{
+    cvm->store.find(cvm->store_context.self, begin(cvm, call), by, value);
+    return wait_for(call);
+}
+
+cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
+{
+    cvm->store.meta_get(cvm->store_context.self, begin(cvm, call), name);
+    return wait_for(call);
+}
+
+cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted)
+{
+    struct call call = {.is_done = 0};
+    cvm->store.meta_put(cvm->store_context.self, begin(cvm, &call), name, *version, wanted);
+    cvm_answer_t answer = wait_for(&call);
+    if (answer == CVM_ANSWER_OK)
+        *version = call.version;
+    forget(&call);
+    return answer;
+}
+
+void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call)
+{
+    cvm->store.get_certificates(cvm->store_context.self, begin(cvm, call), uid, limit);
+    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
+}
+
+void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,
+    struct call *call)
+{
+    char from[CVM_CURSOR_SIZE];
+    (void)snprintf(from, sizeof from, "%s", cursor);
+    cvm->store.scan(cvm->store_context.self, begin(cvm, call), what, from, before_ms, limit);
+    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
+}

@@ -1,0 +1,51 @@
+/* A store's verbs, called as the core calls them. What they are told and answer is plugin.h's, so
+ * that what is said with it of a store can be said of any. */
+#ifndef CVM_TESTS_CALLS_H
+#define CVM_TESTS_CALLS_H
+
+#include "support/test.h"
+
+#include "cvm/cvm.h"
+#include "cvm/plugin.h"
+
+#define MOST_FOUND 512
+
+/* What plugins are handed. */
+extern const cvm_host_t *const host;
+
+/* A call and its answer. It may be used again; forget() what it has last. */
+struct call {
+    int is_done;
+    cvm_answer_t answer;
+    cvm_record_t *found[MOST_FOUND];
+    uint32_t count;
+    char *value;
+    int64_t version;
+    char cursor[CVM_CURSOR_SIZE]; /* of the next page */
+};
+
+void forget(struct call *call);
+
+cvm_change_t change_of(const cvm_record_t *as_read, const cvm_record_t *wanted,
+    const cvm_record_t *const *certificates, uint32_t count);
+
+/* Several may be under way, each of which is waited for. */
+void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change);
+void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading);
+cvm_answer_t wait_for(struct call *call);
+
+cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call);
+cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_record_t *wanted,
+    const cvm_record_t *const *certificates, uint32_t count);
+cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
+    const cvm_record_t *const *certificates, uint32_t count);
+cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *call);
+cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call);
+/* *version: of the value as it was read, and as it is written. */
+cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted);
+/* These two fail the test if they don't answer OK. The cursor may be the call's own. */
+void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call);
+void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,
+    struct call *call);
+
+#endif
