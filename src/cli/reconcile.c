@@ -24,33 +24,33 @@ struct work {
     uint64_t leases, retirements, suspensions, found;
 };
 
+static void end_call(struct work *work, const cvm_error_t *error)
+{
+    work->is_done = 1;
+    if (error)
+        work->code = cli_report(NULL, error);
+}
+
 static void counted(void *user_data, const cvm_error_t *error, uint64_t leases,
     uint64_t retirements, uint64_t suspensions)
 {
     struct work *work = user_data;
-    work->is_done = 1;
     work->leases = leases;
     work->retirements = retirements;
     work->suspensions = suspensions;
-    if (error)
-        work->code = cli_report(NULL, error);
+    end_call(work, error);
 }
 
 static void found(void *user_data, const cvm_error_t *error, uint64_t count)
 {
     struct work *work = user_data;
-    work->is_done = 1;
     work->found = count;
-    if (error)
-        work->code = cli_report(NULL, error);
+    end_call(work, error);
 }
 
 static void carried_out(void *user_data, const cvm_error_t *error)
 {
-    struct work *work = user_data;
-    work->is_done = 1;
-    if (error)
-        work->code = cli_report(NULL, error);
+    end_call(user_data, error);
 }
 
 /* Waits for a call that was started. Its exit code. */

@@ -31,8 +31,7 @@ struct cvm_context_s {
     char kind[32]; /* "file", a metric's label */
     void *self;
     int32_t is_open, is_closed;
-    struct cvm_watch_s *watches; /* that it has; backend/handles.c */
-    struct cvm_timer_s *timers;
+    struct cvm_handle *handles; /* watches and timers that it has; backend/handles.c */
 };
 
 /* Done once, later, on the loop. */

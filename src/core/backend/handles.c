@@ -1,19 +1,60 @@
 /* Watches and timers that backends were handed. */
 #include "backend/handles.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "instance.h"
 
+/* What both are. */
+struct cvm_handle {
+    struct cvm_handle *next, **link;
+    void (*free)(struct cvm_handle *handle);
+};
+
 struct cvm_watch_s {
-    struct cvm_watch_s *next, **link;
+    struct cvm_handle handle;
     struct cvm_watch *watch;
 };
 
 struct cvm_timer_s {
-    struct cvm_timer_s *next, **link;
+    struct cvm_handle handle;
     struct cvm_timer *timer;
 };
+
+static void handle_add(
+    cvm_context_t *context, struct cvm_handle *handle, void (*free_it)(struct cvm_handle *handle))
+{
+    handle->free = free_it;
+    handle->next = context->handles;
+    handle->link = &context->handles;
+    if (handle->next)
+        handle->next->link = &handle->next;
+    context->handles = handle;
+}
+
+static void handle_remove(struct cvm_handle *handle)
+{
+    *handle->link = handle->next;
+    if (handle->next)
+        handle->next->link = handle->link;
+    handle->free(handle);
+}
+
+void cvm_handles_clear(cvm_context_t *context)
+{
+    while (context->handles)
+        handle_remove(context->handles);
+}
+
+/* --- Watches ---------------------------------------------------------------------------------- */
+
+static void watch_free(struct cvm_handle *handle)
+{
+    cvm_watch_t *watch = CVM_CONTAINER(handle, cvm_watch_t, handle);
+    cvm_watch_free(watch->watch);
+    free(watch);
+}
 
 cvm_watch_t *cvm_handles_watch_new(cvm_context_t *context, int32_t fd,
     void (*happened)(void *argument, uint32_t events), void *argument)
@@ -23,11 +64,7 @@ cvm_watch_t *cvm_handles_watch_new(cvm_context_t *context, int32_t fd,
         free(watch);
         return NULL;
     }
-    watch->next = context->watches;
-    watch->link = &context->watches;
-    if (watch->next)
-        watch->next->link = &watch->next;
-    context->watches = watch;
+    handle_add(context, &watch->handle, watch_free);
     return watch;
 }
 
@@ -38,13 +75,17 @@ void cvm_handles_watch_set(cvm_watch_t *watch, uint32_t events)
 
 void cvm_handles_watch_free(cvm_watch_t *watch)
 {
-    if (!watch)
-        return;
-    *watch->link = watch->next;
-    if (watch->next)
-        watch->next->link = watch->link;
-    cvm_watch_free(watch->watch);
-    free(watch);
+    if (watch)
+        handle_remove(&watch->handle);
+}
+
+/* --- Timers ----------------------------------------------------------------------------------- */
+
+static void timer_free(struct cvm_handle *handle)
+{
+    cvm_timer_t *timer = CVM_CONTAINER(handle, cvm_timer_t, handle);
+    cvm_timer_free(timer->timer);
+    free(timer);
 }
 
 cvm_timer_t *cvm_handles_timer_new(
@@ -55,11 +96,7 @@ cvm_timer_t *cvm_handles_timer_new(
         free(timer);
         return NULL;
     }
-    timer->next = context->timers;
-    timer->link = &context->timers;
-    if (timer->next)
-        timer->next->link = &timer->next;
-    context->timers = timer;
+    handle_add(context, &timer->handle, timer_free);
     return timer;
 }
 
@@ -75,23 +112,6 @@ void cvm_handles_timer_stop(cvm_timer_t *timer)
 
 void cvm_handles_timer_free(cvm_timer_t *timer)
 {
-    if (!timer)
-        return;
-    *timer->link = timer->next;
-    if (timer->next)
-        timer->next->link = timer->link;
-    cvm_timer_free(timer->timer);
-    free(timer);
-}
-
-void cvm_handles_clear(cvm_context_t *context)
-{
-    for (cvm_watch_t *watch = context->watches, *next; watch; watch = next) {
-        next = watch->next;
-        cvm_handles_watch_free(watch);
-    }
-    for (cvm_timer_t *timer = context->timers, *next; timer; timer = next) {
-        next = timer->next;
-        cvm_handles_timer_free(timer);
-    }
+    if (timer)
+        handle_remove(&timer->handle);
 }
