@@ -64,7 +64,7 @@ static int32_t wait_for(cvm_t *cvm, struct work *work, cvm_error_t *error)
     return code;
 }
 
-static int32_t print(const struct work *work, int32_t full, int32_t dry_run, int32_t json)
+static int32_t reconcile_print(const struct work *work, int32_t full, int32_t dry_run, int32_t json)
 {
     if (!json) {
         (void)printf("%s: %llu retirements, %llu suspensions, %llu leases\n",
@@ -89,7 +89,7 @@ static int32_t print(const struct work *work, int32_t full, int32_t dry_run, int
 
 /* What is found may be due at once: it comes first. What can't be found does not keep what is due
  * from being carried out. */
-static int32_t run(cvm_t *cvm, int32_t full, int32_t dry_run, int32_t json)
+static int32_t reconcile_run(cvm_t *cvm, int32_t full, int32_t dry_run, int32_t json)
 {
     struct work work = {0};
     int32_t code = full ? wait_for(cvm, &work, cvm_find_unknown(cvm, dry_run, found, &work)) : 0;
@@ -97,7 +97,7 @@ static int32_t run(cvm_t *cvm, int32_t full, int32_t dry_run, int32_t json)
     if (!failed && !dry_run)
         failed = wait_for(cvm, &work, cvm_reconcile(cvm, carried_out, &work));
     if (!failed)
-        failed = print(&work, full, dry_run, json);
+        failed = reconcile_print(&work, full, dry_run, json);
     return code ? code : failed;
 }
 
@@ -118,7 +118,7 @@ int32_t cli_reconcile(int argc, char **argv)
     if (!code)
         code = cli_open(conf, &cvm);
     if (!code)
-        code = run(cvm, full, dry_run, json);
+        code = reconcile_run(cvm, full, dry_run, json);
     cli_close(cvm);
     cvm_conf_free(conf);
     return code;

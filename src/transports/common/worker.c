@@ -6,14 +6,14 @@
 #include "base/thread.h"
 #include "core/transport.h"
 
-static void loop_closed(void *argument)
+static void worker_loop_closed(void *argument)
 {
     (void)argument;
 }
 
 void cvm_worker_cancel(struct cvm_worker *worker)
 {
-    cvm_loop_close(worker->loop, loop_closed, NULL);
+    cvm_loop_close(worker->loop, worker_loop_closed, NULL);
     cvm_loop_run(worker->loop);
 }
 
@@ -30,7 +30,7 @@ int32_t cvm_worker_init(struct cvm_worker *worker, struct cvm_workers *workers,
 }
 
 /* On the instance's loop: a worker's thread is over. */
-static void ended(struct cvm_mail *mail)
+static void worker_ended(struct cvm_mail *mail)
 {
     struct cvm_worker *worker = CVM_CONTAINER(mail, struct cvm_worker, ended);
     struct cvm_workers *workers = worker->workers;
@@ -39,11 +39,11 @@ static void ended(struct cvm_mail *mail)
         workers->drained(workers->drained_argument);
 }
 
-static void *run(void *argument)
+static void *worker_run(void *argument)
 {
     struct cvm_worker *worker = argument;
     cvm_loop_run(worker->loop);
-    worker->ended.open = ended;
+    worker->ended.open = worker_ended;
     cvm_loop_post(cvm_loop_of(worker->workers->cvm), &worker->ended);
     return NULL;
 }
@@ -51,7 +51,7 @@ static void *run(void *argument)
 int32_t cvm_worker_start(struct cvm_worker *worker)
 {
     struct cvm_workers *workers = worker->workers;
-    if (cvm_thread_start(&worker->thread, run, worker))
+    if (cvm_thread_start(&worker->thread, worker_run, worker))
         return -1;
     worker->next = workers->first;
     workers->first = worker;
@@ -69,10 +69,10 @@ void cvm_worker_hold(struct cvm_worker *worker)
 void cvm_worker_release(struct cvm_worker *worker)
 {
     if (--worker->held == 0)
-        cvm_loop_close(worker->loop, loop_closed, NULL);
+        cvm_loop_close(worker->loop, worker_loop_closed, NULL);
 }
 
-static void draining(struct cvm_mail *mail)
+static void worker_draining(struct cvm_mail *mail)
 {
     struct cvm_worker *worker = CVM_CONTAINER(mail, struct cvm_worker, draining);
     worker->is_draining = 1;
@@ -85,7 +85,7 @@ void cvm_workers_drain(struct cvm_workers *workers, void (*drained)(void *argume
     workers->drained = drained;
     workers->drained_argument = argument;
     for (struct cvm_worker *worker = workers->first; worker; worker = worker->next) {
-        worker->draining.open = draining;
+        worker->draining.open = worker_draining;
         cvm_loop_post(worker->loop, &worker->draining);
     }
 }

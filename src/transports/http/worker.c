@@ -87,7 +87,7 @@ static void stop_accepting(struct worker *worker)
     worker->backoff = NULL;
 }
 
-static void drain(struct cvm_worker *base)
+static void worker_drain(struct cvm_worker *base)
 {
     struct worker *worker = CVM_CONTAINER(base, struct worker, base);
     accept_last(worker); /* they may have sent a request */
@@ -122,7 +122,7 @@ static int32_t begin_accepting(struct worker *worker)
 int32_t cvm_http_worker_start(struct worker *worker, struct server *server)
 {
     worker->server = server;
-    if (cvm_worker_init(&worker->base, &server->running, drain))
+    if (cvm_worker_init(&worker->base, &server->running, worker_drain))
         return -1;
     if (begin_accepting(worker) || cvm_worker_start(&worker->base)) {
         stop_accepting(worker);
