@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "backend/registry.h"
 #include "base/endpoint.h"
@@ -544,6 +545,19 @@ cvm_error_t *cvm_conf_add_plugin(cvm_conf_t *conf, cvm_plugin_cb function, void 
     return error ? error : take_in(conf);
 }
 
+/* The library's own module for a backend that nothing else has; it may not be installed. */
+static cvm_error_t *load_own_module(cvm_conf_t *conf, enum cvm_side side, const char *value)
+{
+    char path[1024];
+    if (cvm_registry_find(&conf->registry, side, value))
+        return NULL;
+    int length = snprintf(path, sizeof path, "%s/cvm-%.*s.so", cvm_conf_own(conf, "module.path"),
+        (int)strcspn(value, ":"), value);
+    if (length < 0 || (size_t)length >= sizeof path || access(path, F_OK) != 0)
+        return NULL;
+    return cvm_registry_load(&conf->registry, path);
+}
+
 /* All of the list or none; those that are loaded stay so whatever their properties were set to. */
 static cvm_error_t *load_modules(cvm_conf_t *conf)
 {
@@ -556,6 +570,10 @@ static cvm_error_t *load_modules(cvm_conf_t *conf)
         if (*path)
             error = cvm_registry_load(&conf->registry, path);
     free(list);
+    if (!error)
+        error = load_own_module(conf, SIDE_STORE, cvm_conf_own(conf, "store"));
+    if (!error)
+        error = load_own_module(conf, SIDE_PLATFORM, cvm_conf_own(conf, "platform"));
     conf->has_modules = !error;
     if (!error)
         return take_in(conf);

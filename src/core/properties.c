@@ -20,7 +20,7 @@
 /* clang-format off */
 const struct cvm_property CVM_PROPERTIES[] = {
     {"store", TYPE_BACKEND, "file:devices.db", NULL,
-     "Where the device records are: file:PATH (SQLite)."},
+     "Where the device records are: file:PATH (SQLite), or postgresql://... (a URI of libpq's)."},
     {"store.create", TYPE_BOOL, "false", NULL,
      "Whether a server makes an empty store where there is none: a wrong path, or a mount that is late, would refuse the whole fleet."},
     {"store.plain_tokens", TYPE_BOOL, "false", NULL,
@@ -29,6 +29,8 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "Who makes certificates: local:FOLDER (the CA that `cvm init` made)."},
     {"module", TYPE_MODULES, "", NULL,
      "Shared objects with further stores and platforms: absolute paths, separated by \":\"."},
+    {"module.path", TYPE_PATH, CVM_MODULE_FOLDER, NULL,
+     "The folder of the library's own modules: cvm-NAME.so is loaded when `store` or `platform` names NAME and nothing else has it."},
     {"thing.name_format", TYPE_NAME_FORMAT, "thing_%DEVICE_UID%", NULL,
      "The thing's name; holds %DEVICE_UID% exactly once."},
     {"policy.name", TYPE_POLICY, "cvm-device", NULL,

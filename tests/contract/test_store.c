@@ -4,24 +4,41 @@
  */
 #include "support/calls.h"
 #include "support/harness.h"
+#include "support/postgresql.h"
 
 #define DAY_MS INT64_C(86400000)
 #define NOW    INT64_C(1800000000000)
 
-/* A store under test: the value of its property, which may be one that the harness completes. */
+/* A store under test: its settings, of a store that is empty before each test. */
+static const struct setting FILE_STORE[] = {{"store", "file"}, {NULL, NULL}};
+static const struct setting WRAPPED[] = {{"store", "faulty"}, {NULL, NULL}};
+
+static const struct setting *file_settings(int is_new)
+{
+    (void)is_new;
+    return FILE_STORE;
+}
+
+static const struct setting *wrapped_settings(int is_new)
+{
+    (void)is_new;
+    return WRAPPED;
+}
+
 static const struct store_under_test {
-    const char *name, *value;
+    const char *name;
+    const struct setting *(*settings)(int is_new);
 } STORES[] = {
-    {"file", "file"},
-    {"file, behind a wrapper", "faulty"},
+    {"file", file_settings},
+    {"file, behind a wrapper", wrapped_settings},
+    {"postgresql", postgresql_settings},
 };
 
 static const struct store_under_test *current_store;
 
 static cvm_t *start_store(void)
 {
-    const struct setting settings[] = {{"store", current_store->value}, {NULL, NULL}};
-    return instance_start(settings);
+    return instance_start(current_store->settings(0));
 }
 
 /* --- Records ---------------------------------------------------------------------------------- */
@@ -978,6 +995,7 @@ static void the_suite_holds_for_every_store(void **state)
     for (size_t store = 0; store < LENGTH(STORES); store++) {
         current_store = &STORES[store];
         for (size_t i = 0; i < LENGTH(SUITE); i++) {
+            (void)current_store->settings(1);
             print_message("           %s: %s\n", STORES[store].name, SUITE[i].name);
             SUITE[i].run();
             (void)harness_tear_down(state);
@@ -988,9 +1006,9 @@ static void the_suite_holds_for_every_store(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(the_suite_holds_for_every_store),
+        cmocka_unit_test_setup_teardown(
+            the_suite_holds_for_every_store, harness_set_up, harness_tear_down),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, postgresql_start, postgresql_stop);
 }

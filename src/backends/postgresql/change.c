@@ -1,0 +1,204 @@
+/* What writes: changes of a device's records, and values. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "store.h"
+
+#define MOST_CERTIFICATES 256
+#define OUT_OF_BOUNDS     -1
+
+/* --- A change's parameters -------------------------------------------------------------------- */
+
+static void change_add_certificates(
+    struct params *params, const cvm_host_t *host, const cvm_change_t *change)
+{
+    for (uint32_t field = 0; field < CVM_CERTIFICATE_FIELD_COUNT; field++)
+        cvm_params_column(params, host, change->certificates, change->certificate_count,
+            CVM_RECORD_CERTIFICATE, field);
+}
+
+static void change_add_device(
+    struct params *params, const cvm_host_t *host, const cvm_record_t *wanted, int64_t revision)
+{
+    for (uint32_t field = CVM_D_DEVICE_UID + 1; field < CVM_DEVICE_FIELD_COUNT; field++) {
+        if (field == CVM_D_REVISION)
+            cvm_params_number(params, revision);
+        else if (host->field_kind(CVM_RECORD_DEVICE, field) == CVM_FIELD_NUMBER)
+            cvm_params_number(params, host->number(wanted, field));
+        else
+            cvm_params_text(params, host->text(wanted, field));
+    }
+}
+
+static const char *key_of(const cvm_host_t *host, const cvm_record_t *device)
+{
+    return device ? host->text(device, CVM_D_PUBLIC_KEY_SHA256) : "";
+}
+
+static int32_t is_compromised(const cvm_host_t *host, const cvm_record_t *certificate)
+{
+    return strcmp(host->text(certificate, CVM_C_REASON), "keyCompromise") == 0 &&
+           *host->text(certificate, CVM_C_PUBLIC_KEY_SHA256);
+}
+
+/* A key that a certificate of the change still has. */
+static int32_t change_keeps_key(const cvm_host_t *host, const cvm_change_t *change, const char *key)
+{
+    if (strcmp(key_of(host, change->wanted), key) == 0)
+        return 1;
+    for (uint32_t i = 0; i < change->certificate_count; i++)
+        if (strcmp(host->text(change->certificates[i], CVM_C_PUBLIC_KEY_SHA256), key) == 0 &&
+            strcmp(host->text(change->certificates[i], CVM_C_STATE), "revoked") != 0)
+            return 1;
+    return 0;
+}
+
+/* The device's former key, and those of certificates that are revoked now. */
+static void change_add_freed(
+    struct params *params, const cvm_host_t *host, const cvm_change_t *change)
+{
+    const char *keys[MOST_CERTIFICATES + 1];
+    uint32_t count = 0;
+    const char *former = key_of(host, change->as_read);
+    if (*former && !change_keeps_key(host, change, former))
+        keys[count++] = former;
+    for (uint32_t i = 0; i < change->certificate_count; i++) {
+        const char *key = host->text(change->certificates[i], CVM_C_PUBLIC_KEY_SHA256);
+        if (*key && !change_keeps_key(host, change, key) &&
+            !is_compromised(host, change->certificates[i]))
+            keys[count++] = key;
+    }
+    cvm_params_texts(params, keys, count);
+}
+
+static void change_add_blocked(
+    struct params *params, const cvm_host_t *host, const cvm_change_t *change)
+{
+    const char *keys[MOST_CERTIFICATES];
+    int64_t until[MOST_CERTIFICATES];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < change->certificate_count; i++) {
+        const cvm_record_t *certificate = change->certificates[i];
+        if (!is_compromised(host, certificate))
+            continue;
+        const char *key = host->text(certificate, CVM_C_PUBLIC_KEY_SHA256);
+        uint32_t at = 0;
+        while (at < count && strcmp(keys[at], key) != 0)
+            at++;
+        if (at < count) /* one row can't be written twice */
+            continue;
+        keys[count] = key;
+        until[count++] = host->number(certificate, CVM_C_NOT_AFTER);
+    }
+    cvm_params_texts(params, keys, count);
+    cvm_params_numbers(params, until, count);
+}
+
+static enum statement change_statement(const struct job *job)
+{
+    if (!job->change->as_read && !job->change->wanted)
+        return WRITE_CERTIFICATES;
+    if (!job->change->wanted)
+        return DELETE_DEVICE;
+    return job->change->as_read ? UPDATE_DEVICE : INSERT_DEVICE;
+}
+
+static const char *change_uid(const cvm_host_t *host, const cvm_change_t *change)
+{
+    if (change->wanted || change->as_read)
+        return host->text(change->wanted ? change->wanted : change->as_read, CVM_D_DEVICE_UID);
+    return change->certificate_count ? host->text(change->certificates[0], CVM_C_DEVICE_UID) : "";
+}
+
+static int32_t change_send(struct link *link, struct job *job)
+{
+    const cvm_host_t *host = link->lane->store->host;
+    const cvm_change_t *change = job->change;
+    struct params params = {.count = 0};
+    enum statement statement = change_statement(job);
+    const char *key = key_of(host, change->wanted);
+    int64_t revision =
+        change->as_read ? host->number(change->as_read, CVM_D_REVISION) : job->change_id + 1;
+    int32_t is_new_key = strcmp(key, key_of(host, change->as_read)) != 0;
+    cvm_params_text(&params, change_uid(host, change));
+    cvm_params_number(&params, revision);
+    cvm_params_number(&params, job->change_id);
+    cvm_params_text(&params, is_new_key ? key : NULL);
+    change_add_freed(&params, host, change);
+    change_add_blocked(&params, host, change);
+    change_add_certificates(&params, host, change);
+    if (statement == INSERT_DEVICE || statement == UPDATE_DEVICE)
+        change_add_device(&params, host, change->wanted, revision + (statement == UPDATE_DEVICE));
+    return cvm_link_send(link, job, statement, &params);
+}
+
+/* --- What it answers -------------------------------------------------------------------------- */
+
+static int64_t number_at(const PGresult *result, int column)
+{
+    return PQgetisnull(result, 0, column) ? OUT_OF_BOUNDS
+                                          : strtoll(PQgetvalue(result, 0, column), NULL, 10);
+}
+
+/* A conflict of one that may have been written before: with itself, if the row has gone on since.
+ */
+static cvm_answer_t change_settle(const struct store *store, const struct job *job)
+{
+    enum statement statement = change_statement(job);
+    if (statement == WRITE_CERTIFICATES || statement == INSERT_DEVICE)
+        return CVM_ANSWER_UNKNOWN;
+    int64_t revision = number_at(job->results[0], 2);
+    int64_t as_read = store->host->number(job->change->as_read, CVM_D_REVISION);
+    if (statement == DELETE_DEVICE)
+        return revision == OUT_OF_BOUNDS ? CVM_ANSWER_OK : CVM_ANSWER_CONFLICT;
+    return revision == as_read + 1 ? CVM_ANSWER_CONFLICT : CVM_ANSWER_UNKNOWN;
+}
+
+static cvm_answer_t change_take(struct store *store, struct job *job)
+{
+    if (!job->result_count || PQntuples(job->results[0]) != 1)
+        return CVM_ANSWER_UNKNOWN;
+    int32_t is_allowed = number_at(job->results[0], 0) > 0;
+    int32_t is_changed = number_at(job->results[0], 1) > 0;
+    enum statement statement = change_statement(job);
+    if (is_changed)
+        return CVM_ANSWER_OK;
+    if (job->is_in_doubt)
+        return change_settle(store, job);
+    if (!is_allowed || statement == DELETE_DEVICE)
+        return CVM_ANSWER_CONFLICT;
+    if (statement == WRITE_CERTIFICATES)
+        return CVM_ANSWER_NOT_FOUND;
+    return *key_of(store->host, job->change->wanted) ? CVM_ANSWER_KEY_IN_USE : CVM_ANSWER_CONFLICT;
+}
+
+const struct verb CVM_CHANGE = {change_send, change_take, 1};
+
+/* --- Values ----------------------------------------------------------------------------------- */
+
+static int32_t meta_send(struct link *link, struct job *job)
+{
+    struct params params = {.count = 0};
+    cvm_params_text(&params, job->name);
+    if (job->wanted && !*job->wanted)
+        params.values[params.count++] = ""; /* a value that is empty is one */
+    else
+        cvm_params_text(&params, job->wanted);
+    cvm_params_number(&params, job->version ? job->version : job->change_id + 1);
+    cvm_params_number(&params, job->change_id);
+    enum statement statement = job->version ? UPDATE_META : INSERT_META;
+    return cvm_link_send(link, job, job->wanted ? statement : DELETE_META, &params);
+}
+
+static cvm_answer_t meta_take(struct store *store, struct job *job)
+{
+    if (!job->result_count)
+        return CVM_ANSWER_UNKNOWN;
+    if (PQntuples(job->results[0]) != 1)
+        return job->is_in_doubt ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT;
+    (void)store->host->op_set_number(
+        job->op, CVM_OUT_VERSION, strtoll(PQgetvalue(job->results[0], 0, 0), NULL, 10));
+    return CVM_ANSWER_OK;
+}
+
+const struct verb CVM_META_PUT = {meta_send, meta_take, 1};

@@ -1,0 +1,121 @@
+/* Connecting, in a thread: DNS, TLS and the look at what is there may take their time. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/at_exit.h"
+#include "schema.h"
+#include "store.h"
+
+/* What libpq says of what no second try makes better. It has no code for it (libpq 15). */
+static const char *const HOPELESS[] = {"authentication failed", "does not exist",
+    "no password supplied", "no pg_hba.conf entry", "permission denied", "invalid ",
+    "certificate verify failed", "server does not support SSL", "missing \"=\"",
+    "could not read root certificate", "definition of service", "could not load private key"};
+
+static cvm_answer_t connect_fail(struct link *link)
+{
+    const char *message = PQerrorMessage(link->connection);
+    cvm_answer_t answer = CVM_ANSWER_UNAVAILABLE;
+    for (size_t i = 0; i < sizeof HOPELESS / sizeof HOPELESS[0]; i++)
+        if (strstr(message, HOPELESS[i]))
+            answer = CVM_ANSWER_INVALID;
+    size_t length = strcspn(message, "\n");
+    (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %.*s",
+        (int)(length ? length : sizeof "no memory"), length ? message : "no memory");
+    return answer;
+}
+
+static void connect_warned(void *argument, const PGresult *result)
+{
+    struct link *link = argument;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    link->has_warned |= severity && strcmp(severity, "WARNING") == 0;
+}
+
+static cvm_answer_t connect_begin(struct link *link)
+{
+    /* Those before dbname are what counts where the location says nothing. */
+    static const char *const NAMES[] = {"target_session_attrs", "connect_timeout",
+        "fallback_application_name", "dbname", "client_encoding", NULL};
+    const char *values[] = {"read-write", "5", "cvm", link->lane->store->location, "UTF8", NULL};
+    link->connection = PQconnectdbParams(NAMES, values, 1);
+    if (!link->connection || PQstatus(link->connection) != CONNECTION_OK)
+        return connect_fail(link);
+    (void)PQsetNoticeReceiver(link->connection, connect_warned, link);
+    return CVM_ANSWER_OK;
+}
+
+/* What is acknowledged must be on its disk: a role or a database may have its own settings. */
+static cvm_answer_t connect_check_server(struct link *link)
+{
+    PGresult *result = PQexec(link->connection,
+        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
+        " current_setting('synchronous_commit') = 'off'");
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        answer = connect_fail(link);
+    } else if (*PQgetvalue(result, 0, 0) == 't') {
+        (void)snprintf(link->why, sizeof link->why, "PostgreSQL takes no writes: it is read-only");
+        answer = CVM_ANSWER_UNAVAILABLE;
+    } else if (*PQgetvalue(result, 0, 1) == 't') {
+        (void)snprintf(link->why, sizeof link->why,
+            "PostgreSQL: synchronous_commit is off for this role or database: what is acknowledged "
+            "could be lost");
+        answer = CVM_ANSWER_INVALID;
+    }
+    PQclear(result);
+    return answer;
+}
+
+static cvm_answer_t connect_check_schema(struct link *link)
+{
+    const struct store *store = link->lane->store;
+    char why[160] = "";
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    if (store->may_migrate)
+        answer = cvm_schema_migrate(link->connection, store->schema, why, sizeof why);
+    if (answer == CVM_ANSWER_OK)
+        answer = cvm_schema_check(link->connection, store->schema, why, sizeof why);
+    if (answer != CVM_ANSWER_OK)
+        (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %s", why);
+    return answer;
+}
+
+/* All at once, before anything else is asked. */
+static cvm_answer_t connect_prepare(struct link *link)
+{
+    const struct store *store = link->lane->store;
+    PGconn *connection = link->connection;
+    char name[CVM_STATEMENT_NAME_SIZE];
+    int32_t has_failed = !PQenterPipelineMode(connection);
+    for (int i = 0; i < STATEMENT_COUNT && !store->is_pooled && !has_failed; i++)
+        has_failed =
+            !PQsendPrepare(connection, cvm_statement_name(i, name), store->texts[i], 0, NULL);
+    if (has_failed || !PQpipelineSync(connection))
+        return connect_fail(link);
+    for (int32_t is_done = 0; !is_done && !has_failed;) {
+        PGresult *result = PQgetResult(connection);
+        is_done = result && PQresultStatus(result) == PGRES_PIPELINE_SYNC;
+        has_failed = PQstatus(connection) != CONNECTION_OK ||
+                     (result && PQresultStatus(result) == PGRES_FATAL_ERROR);
+        PQclear(result);
+    }
+    return has_failed || PQsetnonblocking(connection, 1) ? connect_fail(link) : CVM_ANSWER_OK;
+}
+
+void *cvm_connect(void *argument)
+{
+    struct link *link = argument;
+    link->has_warned = 0;
+    cvm_at_exit_enter();
+    link->answer = connect_begin(link);
+    if (link->answer == CVM_ANSWER_OK)
+        link->answer = connect_check_server(link);
+    if (link->answer == CVM_ANSWER_OK)
+        link->answer = connect_check_schema(link);
+    if (link->answer == CVM_ANSWER_OK)
+        link->answer = connect_prepare(link);
+    cvm_at_exit_leave();
+    return NULL;
+}

@@ -1,0 +1,381 @@
+/*
+ * One connection, on the loop. What waits in its lane is sent as one batch: statements, and a Sync
+ * behind them, which is one transaction to the server. Nothing counts before the answer to the
+ * Sync: the results come before the commit.
+ *
+ *   CLOSED → CONNECTING (a thread) → IDLE ⇄ BUSY;  lost or failed → WAITING → CONNECTING
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/thread.h"
+#include "store.h"
+
+#define FIRST_DELAY_MS   100
+#define LONGEST_DELAY_MS 5000
+#define MOST_DOUBLINGS   6
+#define UNIQUE_VIOLATION "23505"
+
+static void link_lose(struct link *link, const char *why);
+static void link_happened(void *argument, uint32_t events);
+static void link_is_late(void *argument);
+
+static const cvm_host_t *host_of(const struct link *link)
+{
+    return link->lane->store->host;
+}
+
+/* --- Connecting ------------------------------------------------------------------------------- */
+
+static void link_disconnect(struct link *link)
+{
+    host_of(link)->watch_free(link->watch);
+    link->watch = NULL;
+    PQfinish(link->connection);
+    link->connection = NULL;
+}
+
+static void link_try_again(void *argument)
+{
+    struct link *link = argument;
+    if (link->state == LINK_WAITING)
+        cvm_link_open(link);
+}
+
+static void link_wait(struct link *link)
+{
+    uint32_t doublings = link->failures < MOST_DOUBLINGS ? link->failures : MOST_DOUBLINGS;
+    int64_t delay_ms = (int64_t)FIRST_DELAY_MS << doublings;
+    if (delay_ms > LONGEST_DELAY_MS)
+        delay_ms = LONGEST_DELAY_MS;
+    delay_ms = delay_ms / 2 + cvm_store_random() % (delay_ms / 2); /* not all servers at once */
+    link->state = LINK_WAITING;
+    host_of(link)->timer_start(link->timer, link->failures ? delay_ms : 0);
+}
+
+/* On the loop: the thread has ended. */
+static void link_connected(void *argument)
+{
+    struct link *link = argument;
+    struct store *store = link->lane->store;
+    (void)pthread_join(link->thread, NULL);
+    if (link->answer == CVM_ANSWER_OK) {
+        link->watch =
+            store->host->watch_new(store->context, PQsocket(link->connection), link_happened, link);
+        if (!link->watch) {
+            link->answer = CVM_ANSWER_UNAVAILABLE;
+            (void)strcpy(link->why, "out of memory");
+        }
+    }
+    if (link->answer != CVM_ANSWER_OK) {
+        link_disconnect(link);
+        link->state = LINK_CLOSED;
+        if (!link->failures++ && !store->opening)
+            store->host->log(store->context, CVM_LEVEL_WARNING, link->why);
+        if (!store->opening)
+            link_wait(link);
+        cvm_lane_work(link->lane);
+    } else {
+        link->failures = 0;
+        link->state = LINK_IDLE;
+        store->host->watch_set(link->watch, CVM_READABLE);
+        cvm_lane_work(link->lane);
+    }
+    cvm_store_connected(store, link);
+}
+
+static void *link_connect(void *argument)
+{
+    struct link *link = argument;
+    const struct store *store = link->lane->store;
+    (void)cvm_connect(link);
+    while (store->host->post(store->context, link_connected, link))
+        cvm_sleep_us(10000); /* out of memory: it waits for this */
+    return NULL;
+}
+
+void cvm_link_open(struct link *link)
+{
+    const cvm_host_t *host = host_of(link);
+    if (!link->timer)
+        link->timer = host->timer_new(link->lane->store->context, link_is_late, link);
+    link->state = LINK_CONNECTING;
+    if (link->timer && !cvm_thread_start(&link->thread, link_connect, link))
+        return;
+    link->state = LINK_CLOSED;
+    link->failures++;
+    if (link->timer && !link->lane->store->opening)
+        link_wait(link);
+}
+
+void cvm_link_close(struct link *link)
+{
+    if (link->state == LINK_BUSY || link->state == LINK_CONNECTING || link->state == LINK_CLOSED)
+        return;
+    link_disconnect(link);
+    host_of(link)->timer_stop(link->timer);
+    link->state = LINK_CLOSED;
+}
+
+/* --- The batch's outcome ---------------------------------------------------------------------- */
+
+static void link_forget_results(struct job *job)
+{
+    while (job->result_count)
+        PQclear(job->results[--job->result_count]);
+    job->sent_count = 0;
+}
+
+/* Nothing is left of it on the way. */
+static struct job *link_end_batch(struct link *link)
+{
+    struct job *first = link->first;
+    link->first = link->current = NULL;
+    link->fences = 0;
+    link->state = LINK_IDLE;
+    host_of(link)->timer_stop(link->timer);
+    return first;
+}
+
+static int32_t is_state(const struct link *link, const char *prefix)
+{
+    return strncmp(link->state_code, prefix, strlen(prefix)) == 0;
+}
+
+/* What an error means to the one operation that has caused it. 1 if it is to be tried again. */
+static int32_t link_judge(const struct link *link, const struct job *job, cvm_answer_t *answer)
+{
+    *answer = CVM_ANSWER_UNAVAILABLE;
+    if (is_state(link, "40"))
+        return 1; /* who else is at it made it roll back */
+    if (is_state(link, "22012") && !job->loading)
+        return 1; /* statements.c: somebody else's came in between */
+    if (is_state(link, UNIQUE_VIOLATION) || is_state(link, "22012"))
+        *answer = CVM_ANSWER_CONFLICT;
+    else if (job->verb->writes && (is_state(link, "22") || is_state(link, "23")))
+        *answer = CVM_ANSWER_INVALID;
+    return 0;
+}
+
+/* The server has said that nothing was written, this time. */
+static void link_fail_batch(struct link *link)
+{
+    struct store *store = link->lane->store;
+    struct job *first = link_end_batch(link);
+    for (struct job *job = first; job; job = job->next)
+        link_forget_results(job);
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    if (first && !first->next && !link_judge(link, first, &answer)) {
+        cvm_job_end(store, first, first->is_in_doubt ? CVM_ANSWER_UNKNOWN : answer, link->text);
+        return;
+    }
+    for (struct job *job = first; job; job = job->next)
+        job->is_alone = 1;
+    cvm_lane_put_back(link->lane, first);
+}
+
+/* Nobody knows what was written: it is asked for again, and recognises itself. */
+static void link_doubt_batch(struct link *link, const char *why)
+{
+    uint64_t until_ms = cvm_monotonic_ms() + (uint64_t)link->lane->store->timeout_ms;
+    struct job *first = link_end_batch(link);
+    for (struct job *job = first; job; job = job->next) {
+        link_forget_results(job);
+        if (job->verb->writes && !job->is_in_doubt) {
+            job->is_in_doubt = 1;
+            job->until_ms = until_ms;
+        }
+        (void)strncpy(job->text, why, sizeof job->text - 1);
+    }
+    cvm_lane_put_back(link->lane, first);
+}
+
+static void link_complete_batch(struct link *link)
+{
+    struct store *store = link->lane->store;
+    struct job *first = link_end_batch(link);
+    while (first) {
+        struct job *job = first;
+        first = job->next;
+        cvm_answer_t answer = job->verb->take(store, job);
+        cvm_job_end(store, job, answer, job->text);
+    }
+}
+
+static void link_lose(struct link *link, const char *why)
+{
+    struct store *store = link->lane->store;
+    char text[CVM_JOB_TEXT] = "";
+    (void)strncat(text, why, sizeof text - 1);
+    text[strcspn(text, "\n")] = 0;
+    int32_t was_busy = link->state == LINK_BUSY;
+    link_disconnect(link);
+    store->host->log(store->context, CVM_LEVEL_WARNING, text);
+    if (was_busy)
+        link_doubt_batch(link, text);
+    link_wait(link);
+}
+
+static void link_end(struct link *link)
+{
+    const struct store *store = link->lane->store;
+    if (link->has_failed)
+        link_fail_batch(link);
+    else if (link->has_warned && link->lane->writes)
+        link_doubt_batch(link, "PostgreSQL warned of the commit"); /* of a standby that has not
+                                                                      got it, for all we know */
+    else
+        link_complete_batch(link);
+    if (link->must_go) {
+        link_lose(link, "PostgreSQL takes no writes any more; connecting anew");
+        return;
+    }
+    store->host->watch_set(link->watch, CVM_READABLE);
+    cvm_lane_work(link->lane);
+}
+
+/* --- Reading ---------------------------------------------------------------------------------- */
+
+static void link_note_failure(struct link *link, const PGresult *result)
+{
+    const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    link->has_failed = 1;
+    link->state_code[0] = link->text[0] = 0;
+    (void)strncat(link->state_code, state ? state : "", sizeof link->state_code - 1);
+    (void)strncat(link->text, text ? text : "", sizeof link->text - 1);
+    /* Another server writes now, or what was prepared is gone. */
+    link->must_go |= is_state(link, "25006") || is_state(link, "26000") || is_state(link, "0A000");
+}
+
+/* The job whose statement is answered next; NULL behind the last. */
+static struct job *link_current(struct link *link)
+{
+    while (link->current && link->current->result_count == link->current->sent_count)
+        link->current = link->current->next;
+    return link->current;
+}
+
+/* 1 if it was the last of the batch. */
+static int32_t link_take_result(struct link *link, PGresult *result)
+{
+    ExecStatusType status = PQresultStatus(result);
+    int32_t is_row = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
+    struct job *job = is_row && !link->fences ? link_current(link) : NULL;
+    if (is_row && link->fences)
+        link->fences--;
+    if (job) {
+        job->results[job->result_count++] = result;
+        return 0;
+    }
+    if (status == PGRES_FATAL_ERROR && !link->has_failed)
+        link_note_failure(link, result);
+    PQclear(result);
+    return status == PGRES_PIPELINE_SYNC;
+}
+
+static int32_t link_is_dead(const struct link *link)
+{
+    return PQstatus(link->connection) == CONNECTION_BAD;
+}
+
+static void link_read(struct link *link)
+{
+    while (link->state == LINK_BUSY && !PQisBusy(link->connection)) {
+        PGresult *result = PQgetResult(link->connection);
+        if (link_is_dead(link)) {
+            PQclear(result);
+            link_lose(link, PQerrorMessage(link->connection));
+            return;
+        }
+        if (result && link_take_result(link, result))
+            link_end(link);
+    }
+}
+
+/* --- Writing ---------------------------------------------------------------------------------- */
+
+static void link_flush(struct link *link)
+{
+    int left = PQflush(link->connection);
+    if (left < 0)
+        link_lose(link, PQerrorMessage(link->connection));
+    else
+        host_of(link)->watch_set(link->watch, left ? CVM_READABLE | CVM_WRITABLE : CVM_READABLE);
+}
+
+static void link_happened(void *argument, uint32_t events)
+{
+    struct link *link = argument;
+    if ((events & CVM_READABLE) && !PQconsumeInput(link->connection)) {
+        link_lose(link, PQerrorMessage(link->connection));
+        return;
+    }
+    if (link->state == LINK_BUSY)
+        link_read(link);
+    if (link->state == LINK_BUSY)
+        link_flush(link);
+}
+
+int32_t cvm_link_send(
+    struct link *link, struct job *job, enum statement statement, struct params *params)
+{
+    const struct store *store = link->lane->store;
+    char name[CVM_STATEMENT_NAME_SIZE];
+    int32_t is_sent = 0;
+    if (!params->failed && store->is_pooled)
+        is_sent = PQsendQueryParams(link->connection, store->texts[statement], params->count, NULL,
+            params->values, NULL, NULL, 0);
+    else if (!params->failed)
+        is_sent = PQsendQueryPrepared(link->connection, cvm_statement_name(statement, name),
+            params->count, params->values, NULL, NULL, 0);
+    cvm_params_clear(params);
+    if (job)
+        job->sent_count += is_sent != 0;
+    return is_sent ? 0 : -1;
+}
+
+/* Nothing of a job that does not fit into memory goes out with others. */
+static int32_t link_send_all(struct link *link)
+{
+    struct params none = {.count = 0};
+    for (struct job *job = link->first; job; job = job->next) {
+        if (job->is_in_doubt && !link->fences) {
+            if (cvm_link_send(link, NULL, FENCE, &none))
+                return -1;
+            link->fences = 1;
+        }
+    }
+    for (struct job *job = link->first; job; job = job->next)
+        if (job->verb->send(link, job))
+            return -1;
+    return PQpipelineSync(link->connection) ? 0 : -1;
+}
+
+static void link_is_late(void *argument)
+{
+    struct link *link = argument;
+    if (link->state == LINK_BUSY)
+        link_lose(link, "PostgreSQL does not answer");
+    else
+        link_try_again(link);
+}
+
+void cvm_link_work(struct link *link)
+{
+    const struct store *store = link->lane->store;
+    if (link->state != LINK_IDLE)
+        return;
+    link->first = link->current = cvm_lane_take(link->lane);
+    if (!link->first)
+        return;
+    link->state = LINK_BUSY;
+    link->has_failed = link->has_warned = 0;
+    if (link_send_all(link)) {
+        link_lose(link, "out of memory for a statement");
+        return;
+    }
+    store->host->timer_start(link->timer, store->timeout_ms);
+    link_flush(link);
+}

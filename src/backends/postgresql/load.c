@@ -1,0 +1,93 @@
+/* What an import inserts: a few statements for all rows, by arrays. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "store.h"
+
+/* The devices' column; of revisions those that are missing are made. */
+static void load_add_column(
+    struct params *params, const cvm_host_t *host, const cvm_loading_t *loading, uint32_t field)
+{
+    if (field != CVM_D_REVISION) {
+        cvm_params_column(params, host, (const cvm_record_t *const *)loading->devices,
+            loading->count, CVM_RECORD_DEVICE, field);
+        return;
+    }
+    int64_t *revisions = malloc((loading->count ? loading->count : 1) * sizeof *revisions);
+    for (uint32_t i = 0; revisions && i < loading->count; i++) {
+        revisions[i] = host->number(loading->devices[i], CVM_D_REVISION);
+        if (!revisions[i])
+            revisions[i] = cvm_store_random();
+    }
+    cvm_params_numbers(params, revisions, revisions ? loading->count : 0);
+    params->failed |= !revisions;
+    free(revisions);
+}
+
+static int32_t load_send_devices(struct link *link, struct job *job)
+{
+    struct params params = {.count = 0};
+    cvm_params_number(&params, job->change_id);
+    for (uint32_t field = 0; field < CVM_DEVICE_FIELD_COUNT; field++)
+        load_add_column(&params, link->lane->store->host, job->loading, field);
+    return cvm_link_send(link, job, LOAD_DEVICES, &params);
+}
+
+static int32_t load_send_certificates(struct link *link, struct job *job)
+{
+    const cvm_loading_t *loading = job->loading;
+    struct params params = {.count = 0};
+    cvm_params_number(&params, job->change_id);
+    for (uint32_t field = 0; field < CVM_CERTIFICATE_FIELD_COUNT; field++)
+        cvm_params_column(&params, link->lane->store->host, loading->certificates,
+            loading->certificate_count, CVM_RECORD_CERTIFICATE, field);
+    return cvm_link_send(link, job, LOAD_CERTIFICATES, &params);
+}
+
+/* Two columns: the uids and what they have, or the other way round. */
+static int32_t load_send_pairs(struct link *link, struct job *job, enum statement statement,
+    uint32_t first_field, uint32_t second_field)
+{
+    const cvm_host_t *host = link->lane->store->host;
+    struct params params = {.count = 0};
+    cvm_params_number(&params, job->change_id);
+    load_add_column(&params, host, job->loading, first_field);
+    load_add_column(&params, host, job->loading, second_field);
+    return cvm_link_send(link, job, statement, &params);
+}
+
+static int32_t load_has_keys(const cvm_host_t *host, const cvm_loading_t *loading)
+{
+    for (uint32_t i = 0; i < loading->count; i++)
+        if (*host->text(loading->devices[i], CVM_D_PUBLIC_KEY_SHA256))
+            return 1;
+    return 0;
+}
+
+static int32_t load_send(struct link *link, struct job *job)
+{
+    const cvm_host_t *host = link->lane->store->host;
+    const cvm_loading_t *loading = job->loading;
+    int32_t failed = load_send_devices(link, job);
+    if (!failed && load_has_keys(host, loading))
+        failed = load_send_pairs(link, job, LOAD_KEYS, CVM_D_PUBLIC_KEY_SHA256, CVM_D_DEVICE_UID);
+    if (!failed && loading->certificate_count)
+        failed = load_send_certificates(link, job);
+    if (!failed && (loading->flags & CVM_LOAD_REPLACE_TOKENS))
+        failed = load_send_pairs(link, job, REPLACE_TOKENS, CVM_D_DEVICE_UID, CVM_D_DEVICE_TOKEN);
+    return failed ? failed
+                  : load_send_pairs(link, job, LOAD_STATES, CVM_D_DEVICE_UID, CVM_D_DEVICE_TOKEN);
+}
+
+static cvm_answer_t load_take(struct store *store, struct job *job)
+{
+    const PGresult *states = job->results[job->result_count - 1];
+    (void)store;
+    if ((uint32_t)PQntuples(states) != job->loading->count)
+        return CVM_ANSWER_UNKNOWN;
+    for (uint32_t i = 0; i < job->loading->count; i++)
+        job->loading->rows[i] = (uint8_t)atoi(PQgetvalue(states, (int)i, 0));
+    return CVM_ANSWER_OK;
+}
+
+const struct verb CVM_LOAD = {load_send, load_take, 1};

@@ -1,0 +1,48 @@
+/* Every statement of the store, for one schema. */
+#ifndef CVM_POSTGRESQL_STATEMENTS_H
+#define CVM_POSTGRESQL_STATEMENTS_H
+
+#include <stddef.h>
+
+enum statement {
+    GET_DEVICE,
+    GET_CERTIFICATES,
+    SCAN_DEVICES,
+    SCAN_DUE,
+    SCAN_UNSUSPENDED,
+    SCAN_ENDED_LEASES,
+    SCAN_REVOKED,
+    SCAN_SUSPENDED,
+    SCAN_CERTIFICATES,
+    SCAN_META,
+    FIND_CERTIFICATE,
+    FIND_THING,
+    FIND_KEY,
+    GET_META,
+    GET_NOW,
+    GET_READY,
+    FENCE,
+    INSERT_DEVICE,
+    UPDATE_DEVICE,
+    DELETE_DEVICE,
+    WRITE_CERTIFICATES,
+    INSERT_META,
+    UPDATE_META,
+    DELETE_META,
+    LOAD_DEVICES,
+    LOAD_KEYS,
+    LOAD_CERTIFICATES,
+    REPLACE_TOKENS,
+    LOAD_STATES,
+    STATEMENT_COUNT
+};
+
+#define CVM_STATEMENT_NAME_SIZE 16
+/* What it is prepared as. Returns name. */
+const char *cvm_statement_name(enum statement statement, char name[CVM_STATEMENT_NAME_SIZE]);
+/* Its text, freed by the caller; NULL without memory. schema: a plain name. */
+char *cvm_statement_text(enum statement statement, const char *schema);
+/* The same for any text in which "@" stands for the schema's tables (see statements.c). */
+char *cvm_statement_render(const char *form, const char *schema);
+
+#endif

@@ -1,0 +1,41 @@
+/* The server is a script's, which the system tests use as well. */
+#include "support/postgresql.h"
+
+static char folder[64];
+
+static int server(const char *action)
+{
+    char command[256];
+    (void)snprintf(command, sizeof command, "%s %s %s", POSTGRESQL_SERVER, action, folder);
+    return system(command) == 0 ? 0 : -1; /* NOLINT(cert-env33-c): a test's own words */
+}
+
+int postgresql_start(void **state)
+{
+    (void)state;
+    (void)snprintf(folder, sizeof folder, "/tmp/cvm-postgresql-XXXXXX");
+    return mkdtemp(folder) ? server("start") : -1;
+}
+
+int postgresql_stop(void **state)
+{
+    char command[96];
+    (void)state;
+    int failed = server("stop");
+    (void)snprintf(command, sizeof command, "rm -rf %s", folder);
+    return failed | system(command); /* NOLINT(cert-env33-c) */
+}
+
+const struct setting *postgresql_settings(int is_new)
+{
+    static struct setting settings[] = {{"module.path", OWN_MODULES}, {"store", NULL},
+        {"postgresql.schema", NULL}, {"role", "server"}, {"store.create", "on"}, {NULL, NULL}};
+    static char store[128], schema[32];
+    static int number;
+    number += is_new;
+    (void)snprintf(store, sizeof store, "postgresql:host=%s user=cvm dbname=postgres", folder);
+    (void)snprintf(schema, sizeof schema, "test_%d", number);
+    settings[1].value = store;
+    settings[2].value = schema;
+    return settings;
+}
