@@ -230,8 +230,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     cvm_tls_init(&server.tls);
     CHECK(server.limits && server.listener.requests);
     worker.server = &server;
-    worker.loop = cvm_loop_new(NULL);
-    CHECK(worker.loop);
+    CHECK(!cvm_worker_init(&worker.base, &server.running, NULL));
     return 0;
 }
 
@@ -270,18 +269,23 @@ static void read_some(struct answers *answers, int fd)
     }
 }
 
+/* Of what holds the worker, beside itself and the one connection. */
+static uint32_t exchanges(void)
+{
+    return worker.base.held - 1 - (worker.connections != NULL);
+}
+
 /* Turns both loops until nothing more comes of it. */
 static void turn(struct answers *answers, int fd)
 {
     uint32_t quiet = 0, turns = 0;
     while (quiet < QUIET_TURNS) {
         size_t before = answers->length;
-        cvm_loop_process(worker.loop);
+        cvm_loop_process(worker.base.loop);
         cvm_process(cvm);
         if (fd >= 0)
             read_some(answers, fd);
-        quiet =
-            answers->length > before || worker.exchanges || cvm->registration_count ? 0 : quiet + 1;
+        quiet = answers->length > before || exchanges() || cvm->registration_count ? 0 : quiet + 1;
         CHECK(++turns < MOST_TURNS);
     }
 }
@@ -400,8 +404,8 @@ static void check_place(struct cvm_limits *limits)
 /* The peer is gone: all goes, without waiting for a deadline. */
 static void check_nothing_left(void)
 {
-    for (uint32_t turns = 0; worker.connections || worker.exchanges; turns++) {
-        cvm_loop_process(worker.loop);
+    for (uint32_t turns = 0; worker.base.held > 1; turns++) {
+        cvm_loop_process(worker.base.loop);
         cvm_process(cvm);
         CHECK(turns < MOST_TURNS);
     }

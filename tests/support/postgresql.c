@@ -26,14 +26,37 @@ int postgresql_stop(void **state)
     return failed | system(command); /* NOLINT(cert-env33-c) */
 }
 
+const char *postgresql_folder(void)
+{
+    return folder;
+}
+
+const char *postgresql_location(void)
+{
+    static char location[128];
+    (void)snprintf(location, sizeof location, "host=%s user=cvm dbname=postgres", folder);
+    return location;
+}
+
+void postgresql_restart(void)
+{
+    assert_int_equal(server("stop"), 0);
+    assert_int_equal(server("start"), 0);
+}
+
+void postgresql_freeze(int is_frozen)
+{
+    assert_int_equal(server(is_frozen ? "freeze" : "thaw"), 0);
+}
+
 const struct setting *postgresql_settings(int is_new)
 {
     static struct setting settings[] = {{"module.path", OWN_MODULES}, {"store", NULL},
         {"postgresql.schema", NULL}, {"role", "server"}, {"store.create", "on"}, {NULL, NULL}};
-    static char store[128], schema[32];
+    static char store[160], schema[32];
     static int number;
     number += is_new;
-    (void)snprintf(store, sizeof store, "postgresql:host=%s user=cvm dbname=postgres", folder);
+    (void)snprintf(store, sizeof store, "postgresql:%s", postgresql_location());
     (void)snprintf(schema, sizeof schema, "test_%d", number);
     settings[1].value = store;
     settings[2].value = schema;

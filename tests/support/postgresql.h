@@ -7,6 +7,13 @@
 /* cmocka's set-up and tear-down of a group. */
 int postgresql_start(void **state);
 int postgresql_stop(void **state);
+/* Its socket's folder, and a connection string. Static. */
+const char *postgresql_folder(void);
+const char *postgresql_location(void);
+/* Its machine loses power, and comes back. */
+void postgresql_restart(void);
+/* All its processes stop (SIGSTOP), or go on. */
+void postgresql_freeze(int is_frozen);
 /* What an instance on it needs; with is_new another store, which is empty. Static. */
 const struct setting *postgresql_settings(int is_new);
 

@@ -5,7 +5,7 @@
 #include "store.h"
 
 #define MOST_CERTIFICATES 256
-#define OUT_OF_BOUNDS     -1
+#define NOTHING           INT64_C(-1) /* in a column */
 
 /* --- A change's parameters -------------------------------------------------------------------- */
 
@@ -136,7 +136,7 @@ static int32_t change_send(struct link *link, struct job *job)
 
 static int64_t number_at(const PGresult *result, int column)
 {
-    return PQgetisnull(result, 0, column) ? OUT_OF_BOUNDS
+    return PQgetisnull(result, 0, column) ? NOTHING
                                           : strtoll(PQgetvalue(result, 0, column), NULL, 10);
 }
 
@@ -150,7 +150,7 @@ static cvm_answer_t change_settle(const struct store *store, const struct job *j
     int64_t revision = number_at(job->results[0], 2);
     int64_t as_read = store->host->number(job->change->as_read, CVM_D_REVISION);
     if (statement == DELETE_DEVICE)
-        return revision == OUT_OF_BOUNDS ? CVM_ANSWER_OK : CVM_ANSWER_CONFLICT;
+        return revision == NOTHING ? CVM_ANSWER_OK : CVM_ANSWER_CONFLICT;
     return revision == as_read + 1 ? CVM_ANSWER_CONFLICT : CVM_ANSWER_UNKNOWN;
 }
 

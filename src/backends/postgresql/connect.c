@@ -89,7 +89,7 @@ static cvm_answer_t connect_prepare(struct link *link)
     PGconn *connection = link->connection;
     char name[CVM_STATEMENT_NAME_SIZE];
     int32_t has_failed = !PQenterPipelineMode(connection);
-    for (int i = 0; i < STATEMENT_COUNT && !store->is_pooled && !has_failed; i++)
+    for (enum statement i = 0; i < STATEMENT_COUNT && !store->is_pooled && !has_failed; i++)
         has_failed =
             !PQsendPrepare(connection, cvm_statement_name(i, name), store->texts[i], 0, NULL);
     if (has_failed || !PQpipelineSync(connection))
@@ -104,9 +104,8 @@ static cvm_answer_t connect_prepare(struct link *link)
     return has_failed || PQsetnonblocking(connection, 1) ? connect_fail(link) : CVM_ANSWER_OK;
 }
 
-void *cvm_connect(void *argument)
+void cvm_connect(struct link *link)
 {
-    struct link *link = argument;
     link->has_warned = 0;
     cvm_at_exit_enter();
     link->answer = connect_begin(link);
@@ -117,5 +116,4 @@ void *cvm_connect(void *argument)
     if (link->answer == CVM_ANSWER_OK)
         link->answer = connect_prepare(link);
     cvm_at_exit_leave();
-    return NULL;
 }

@@ -180,10 +180,7 @@ struct job *cvm_lane_take(struct lane *lane)
         lane->first = job->next;
         if (!lane->first)
             lane->last = &lane->first;
-        if (!job->is_in_doubt && lane->store->host->op_left_ms(job->op) == 0)
-            lane_give_up(lane, job, "nobody waits for it any more");
-        else
-            batch_insert(lane->store, &batch, job);
+        batch_insert(lane->store, &batch, job);
         if (job->is_alone)
             break;
     }

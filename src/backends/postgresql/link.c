@@ -5,6 +5,7 @@
  *
  *   CLOSED → CONNECTING (a thread) → IDLE ⇄ BUSY;  lost or failed → WAITING → CONNECTING
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,7 +66,7 @@ static void link_connected(void *argument)
             store->host->watch_new(store->context, PQsocket(link->connection), link_happened, link);
         if (!link->watch) {
             link->answer = CVM_ANSWER_UNAVAILABLE;
-            (void)strcpy(link->why, "out of memory");
+            (void)snprintf(link->why, sizeof link->why, "out of memory");
         }
     }
     if (link->answer != CVM_ANSWER_OK) {
@@ -89,7 +90,7 @@ static void *link_connect(void *argument)
 {
     struct link *link = argument;
     const struct store *store = link->lane->store;
-    (void)cvm_connect(link);
+    cvm_connect(link);
     while (store->host->post(store->context, link_connected, link))
         cvm_sleep_us(10000); /* out of memory: it waits for this */
     return NULL;
@@ -186,7 +187,7 @@ static void link_doubt_batch(struct link *link, const char *why)
             job->is_in_doubt = 1;
             job->until_ms = until_ms;
         }
-        (void)strncpy(job->text, why, sizeof job->text - 1);
+        (void)snprintf(job->text, sizeof job->text, "%s", why);
     }
     cvm_lane_put_back(link->lane, first);
 }
@@ -199,16 +200,15 @@ static void link_complete_batch(struct link *link)
         struct job *job = first;
         first = job->next;
         cvm_answer_t answer = job->verb->take(store, job);
-        cvm_job_end(store, job, answer, job->text);
+        cvm_job_end(store, job, answer, answer == CVM_ANSWER_OK ? NULL : job->text);
     }
 }
 
 static void link_lose(struct link *link, const char *why)
 {
     struct store *store = link->lane->store;
-    char text[CVM_JOB_TEXT] = "";
-    (void)strncat(text, why, sizeof text - 1);
-    text[strcspn(text, "\n")] = 0;
+    char text[CVM_JOB_TEXT];
+    (void)snprintf(text, sizeof text, "%.*s", (int)strcspn(why, "\n"), why);
     int32_t was_busy = link->state == LINK_BUSY;
     link_disconnect(link);
     store->host->log(store->context, CVM_LEVEL_WARNING, text);
@@ -222,7 +222,7 @@ static void link_end(struct link *link)
     const struct store *store = link->lane->store;
     if (link->has_failed)
         link_fail_batch(link);
-    else if (link->has_warned && link->lane->writes)
+    else if (link->has_warned && link->first->verb->writes)
         link_doubt_batch(link, "PostgreSQL warned of the commit"); /* of a standby that has not
                                                                       got it, for all we know */
     else
@@ -242,9 +242,8 @@ static void link_note_failure(struct link *link, const PGresult *result)
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     link->has_failed = 1;
-    link->state_code[0] = link->text[0] = 0;
-    (void)strncat(link->state_code, state ? state : "", sizeof link->state_code - 1);
-    (void)strncat(link->text, text ? text : "", sizeof link->text - 1);
+    (void)snprintf(link->state_code, sizeof link->state_code, "%s", state ? state : "");
+    (void)snprintf(link->text, sizeof link->text, "PostgreSQL: %s", text ? text : "no reason");
     /* Another server writes now, or what was prepared is gone. */
     link->must_go |= is_state(link, "25006") || is_state(link, "26000") || is_state(link, "0A000");
 }

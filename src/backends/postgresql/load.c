@@ -86,7 +86,7 @@ static cvm_answer_t load_take(struct store *store, struct job *job)
     if ((uint32_t)PQntuples(states) != job->loading->count)
         return CVM_ANSWER_UNKNOWN;
     for (uint32_t i = 0; i < job->loading->count; i++)
-        job->loading->rows[i] = (uint8_t)atoi(PQgetvalue(states, (int)i, 0));
+        job->loading->rows[i] = (uint8_t)strtol(PQgetvalue(states, (int)i, 0), NULL, 10);
     return CVM_ANSWER_OK;
 }
 

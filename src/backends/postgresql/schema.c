@@ -92,7 +92,7 @@ static cvm_answer_t schema_version(
     cvm_answer_t answer = CVM_ANSWER_OK;
     *version = 0;
     if (result && PQresultStatus(result) == PGRES_TUPLES_OK)
-        *version = atoi(PQgetvalue(result, 0, 0));
+        *version = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
     else if (!state || (strcmp(state, "42P01") != 0 && strcmp(state, "3F000") != 0))
         answer = schema_fail(connection, error, size); /* neither table nor schema is no failure */
     PQclear(result);

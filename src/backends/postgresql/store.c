@@ -27,7 +27,7 @@ int64_t cvm_store_random(void)
 static void destroy(void *self)
 {
     struct store *store = self;
-    for (int i = 0; i < STATEMENT_COUNT; i++)
+    for (enum statement i = 0; i < STATEMENT_COUNT; i++)
         free(store->texts[i]);
     free(store->location);
     free(store);
@@ -55,7 +55,7 @@ static int32_t store_set_up(struct store *store, const char *location)
     store->timeout_ms = host->property_number(store->context, "postgresql.timeout");
     store->is_pooled = host->property_number(store->context, "postgresql.pgbouncer") != 0;
     int32_t failed = 0;
-    for (int i = 0; i < STATEMENT_COUNT; i++)
+    for (enum statement i = 0; i < STATEMENT_COUNT; i++)
         failed |= !(store->texts[i] = cvm_statement_text(i, store->schema));
     return failed ? -1 : 0;
 }

@@ -58,7 +58,6 @@ struct lane {
     struct job *first, **last;
     struct link *links;
     uint32_t link_count;
-    int32_t writes;
     cvm_timer_t *turn; /* what comes in one turn of the loop goes together */
     cvm_timer_t *late; /* when the first that waits has waited long enough */
 };
@@ -138,7 +137,7 @@ void cvm_job_end(struct store *store, struct job *job, cvm_answer_t answer, cons
 /* --- connect.c: in a thread ------------------------------------------------------------------- */
 
 /* Connects the link, and looks at what it is connected to. */
-void *cvm_connect(void *link);
+void cvm_connect(struct link *link);
 
 /* --- verbs ------------------------------------------------------------------------------------ */
 
