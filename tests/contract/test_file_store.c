@@ -285,6 +285,7 @@ static void a_program_backs_up_while_it_serves(void **state)
     visit_from_elsewhere(); /* a backup takes none of our locks away */
     assert_int_equal(inode_of_log(), log);
     instance_end(cvm);
+    assert_int_equal(inode_of_log(), 0); /* nor does it leave any of its own */
     sql("ATTACH '%s' AS copy", copy);
     assert_in_range(sql_number("SELECT count(*) FROM copy.devices"), 10, 11);
     assert_int_equal(

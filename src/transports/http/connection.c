@@ -285,7 +285,6 @@ static void take_bytes(struct connection *connection, const char *bytes, size_t 
     switch (cvm_parser_feed(&connection->parser, bytes, length, &used)) {
     case PARSED_MORE:
         forget_unread(connection);
-        cvm_watch_set(connection->watch, CVM_READABLE);
         break;
     case PARSED_REFUSED:
         refuse(connection);
