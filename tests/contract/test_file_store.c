@@ -14,6 +14,7 @@
 
 #include "backends/file/copy.h"
 #include "backends/file/db.h"
+#include "backends/file/file.h"
 #include "base/clock.h"
 
 /* --- Locks that may not be had ---------------------------------------------------------------- */
@@ -285,13 +286,30 @@ static void a_program_backs_up_while_it_serves(void **state)
     visit_from_elsewhere(); /* a backup takes none of our locks away */
     assert_int_equal(inode_of_log(), log);
     instance_end(cvm);
-    assert_int_equal(inode_of_log(), 0); /* nor does it leave any of its own */
     sql("ATTACH '%s' AS copy", copy);
     assert_in_range(sql_number("SELECT count(*) FROM copy.devices"), 10, 11);
     assert_int_equal(
         sql_number("SELECT count(*) FROM main.meta a, copy.meta b WHERE"
                    " a.name = 'generation' AND b.name = a.name AND a.value <> b.value"),
         1);
+}
+
+static void told(void *argument, const char *line)
+{
+    (void)argument;
+    fail_msg("damage: %s", line);
+}
+
+/* Who looks in holds what everybody who has the store open holds, and only meanwhile. */
+static void a_look_leaves_no_lock_behind(void **state)
+{
+    char why[200] = "";
+    (void)state;
+    cvm_t *cvm = instance_start(NULL);
+    assert_string_equal(add(cvm, 1), "ok");
+    assert_int_equal(cvm_file_check(harness_store(), told, NULL, why, sizeof why), CVM_ANSWER_OK);
+    instance_end(cvm);
+    assert_int_equal(inode_of_log(), 0);
 }
 
 static void write_file(const char *path, const char *text)
@@ -703,6 +721,7 @@ int main(void)
         TEST(a_start_beside_an_import_survives),
         TEST(a_log_that_was_taken_away_is_noticed),
         TEST(a_program_backs_up_while_it_serves),
+        TEST(a_look_leaves_no_lock_behind),
         TEST(a_copy_replaces_nothing_on_any_file_system),
         TEST(a_store_without_backups_says_so),
         TEST(a_server_makes_no_store_unasked),
