@@ -38,8 +38,10 @@ static const struct cvm_backend *find_backend(const cvm_t *cvm, enum cvm_side si
     *error = NULL;
     if (!backend) {
         cvm_registry_list(registry, side, all, sizeof all);
-        *error = cvm_error_configuration(property, "%s: there is no '%.*s' here; there are: %s",
-            property, (int)strcspn(value, ":"), value, all);
+        int length = (int)strcspn(value, ":");
+        *error = cvm_error_configuration(property,
+            "%s: there is no '%.*s' here (nor %.80s/cvm-%.*s.so); there are: %s", property, length,
+            value, cvm_conf_own(cvm->conf, "module.path"), length, value, all);
         return NULL;
     }
     cvm_backend_table(backend, ops, size);

@@ -120,7 +120,7 @@ static void a_store_gets_in_with_its_user_data(void **state)
     assert_null(cvm_conf_set(conf, "store", "own"));
     expect_new(conf, "store: created at '' with its data");
     assert_null(cvm_conf_set(conf, "store", "other:x"));
-    expect_new(conf, "store: there is no 'other' here; there are: file, own");
+    expect_new(conf, "cvm-other.so); there are: file, own");
     cvm_conf_free(conf);
 }
 

@@ -423,7 +423,7 @@ def test_the_endpoint_is_one_however_it_is_set(tmp_path, given, told):
     ({"http.trusted_proxies": "10.0.0"}, ["http.trusted_proxies does not take '10.0.0'", "ADDRESS[/BITS]"]),
     ({"thing.name_format": "x" * 64 + "%DEVICE_UID%"}, ["thing.name_format leaves no room", "64 characters"]),
     ({"thing.name_format": "device"}, ["thing.name_format does not take 'device'", "%DEVICE_UID% once"]),
-    ({"store": "postgres"}, ["store: there is no 'postgres' here; there are: file"]),
+    ({"store": "mysql"}, ["store: there is no 'mysql' here", "/cvm-mysql.so); there are: file"]),
     ({"store": "Postgres"}, ["store does not take what it is set to", "NAME:LOCATION"]),
     ({"nosuch.thing": "1"}, ["there is no property 'nosuch.thing'", "no module or plugin"]),
     ({"module": "local.so"}, ["module does not take 'local.so'", "/PATH.so"]),

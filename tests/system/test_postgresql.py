@@ -1,0 +1,99 @@
+"""Several servers on one PostgreSQL, by the command."""
+
+import concurrent.futures
+import threading
+import time
+
+import pytest
+
+from cvm_server import scale, token
+from postgresql import PostgreSQL
+
+SERVERS = 3
+DEVICES = 40 * scale()
+
+
+@pytest.fixture(scope="module")
+def database():
+    with PostgreSQL() as server:
+        yield server
+
+
+@pytest.fixture
+def instances(database, tmp_path):
+    """Three servers that run, on an empty store."""
+    database.sql("DROP SCHEMA IF EXISTS cvm CASCADE")
+    first = database.instance(tmp_path, "s0")
+    found = [first] + [database.instance(tmp_path, f"s{i}", like=first) for i in range(1, SERVERS)]
+    for i, instance in enumerate(found):
+        instance.serve_plain({"store.create": not i, "registration.retry_window": 0})
+    yield found
+    for instance in found:
+        instance.stop()
+
+
+def register(instance, uid):
+    """Until the answer is a final one, as a device does: "ok", or the error's code."""
+    for _ in range(200):
+        status, _, body = instance.register(uid, token(uid))
+        answer = "ok" if status == 200 else body["payload"]["code"]
+        if status < 500 and answer not in ("in_progress", "overloaded"):
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"{uid} is told to come again and again: {body}")
+
+
+def test_each_device_gets_one_certificate_while_backends_end(database, instances):
+    uids = [f"DEVICE{i:04}" for i in range(DEVICES)]
+    instances[0].import_csv(uids)
+    is_over = threading.Event()
+
+    def end_backends():
+        count = 0
+        while not is_over.wait(0.3):
+            count += int(database.end_backends())
+        return count
+
+    with concurrent.futures.ThreadPoolExecutor(17) as pool:
+        killer = pool.submit(end_backends)
+        asked = [(uid, pool.submit(register, instance, uid)) for uid in uids for instance in instances]
+        answers = {}
+        try:
+            for uid, answer in asked:
+                answers.setdefault(uid, []).append(answer.result())
+        finally:
+            is_over.set()
+        assert killer.result() > 0
+    for uid, told in answers.items():
+        assert set(told) <= {"ok", "already_registered"}, (uid, told)
+        current = database.sql("SELECT certificate_id FROM cvm.certificates"
+                               f" WHERE device_uid = '{uid}' AND state = 'current'").split()
+        assert len(current) == 1, (uid, current)
+    assert database.sql("SELECT count(*) FROM cvm.devices WHERE is_registered = 1") == str(DEVICES)
+
+
+def test_the_server_of_the_database_restarts(database, instances):
+    instances[0].add("BEFORE")
+    assert register(instances[1], "BEFORE") == "ok"
+    database.restart()
+    instances[2].add("AFTER")
+    assert [register(instance, "AFTER") for instance in instances] == ["ok", "already_registered", "already_registered"]
+
+
+def test_what_one_server_wrote_another_one_reads(instances):
+    instances[0].add("DEVICE001")
+    assert register(instances[1], "DEVICE001") == "ok"
+    instances[2].cvm("device", "disable", "DEVICE001")
+    assert register(instances[0], "DEVICE001") == "not_authorized"
+    shown = instances[1].show("DEVICE001")
+    assert not shown["is_enabled"] and shown["is_registered"]
+    listed = instances[2].cvm("device", "list").stdout.decode()
+    assert "DEVICE001" in listed
+
+
+def test_an_import_says_what_became_of_each_row(instances):
+    uids = [f"IMPORT{i:05}" for i in range(5000)]
+    first = instances[0].import_csv(uids).stdout.decode()
+    again = instances[1].import_csv(uids).stdout.decode()
+    assert "5000" in first and "5000" in again
+    assert instances[2].show("IMPORT04999")["device_uid"] == "IMPORT04999"
