@@ -32,6 +32,7 @@ static const struct store_under_test {
     {"file", file_settings},
     {"file, behind a wrapper", wrapped_settings},
     {"postgresql", postgresql_settings},
+    {"postgresql, behind pgbouncer", postgresql_pooled_settings},
 };
 
 static const struct store_under_test *current_store;

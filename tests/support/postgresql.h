@@ -7,6 +7,8 @@
 /* cmocka's set-up and tear-down of a group. */
 int postgresql_start(void **state);
 int postgresql_stop(void **state);
+/* The same through pgbouncer, which is started for it. */
+const struct setting *postgresql_pooled_settings(int is_new);
 /* Its socket's folder, and a connection string. Static. */
 const char *postgresql_folder(void);
 const char *postgresql_location(void);

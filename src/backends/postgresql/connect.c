@@ -20,9 +20,10 @@ static cvm_answer_t connect_fail(struct link *link)
     for (size_t i = 0; i < sizeof HOPELESS / sizeof HOPELESS[0]; i++)
         if (strstr(message, HOPELESS[i]))
             answer = CVM_ANSWER_INVALID;
-    size_t length = strcspn(message, "\n");
-    (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %.*s",
-        (int)(length ? length : sizeof "no memory"), length ? message : "no memory");
+    int32_t is_pooled = strstr(message, "prepared statement") != NULL;
+    (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %.*s%s",
+        (int)strcspn(message, "\n"), *message ? message : "no memory",
+        is_pooled ? "; behind pgbouncer set postgresql.pgbouncer = on" : "");
     return answer;
 }
 
