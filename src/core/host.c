@@ -144,7 +144,18 @@ static cvm_error_t *check_scans(const cvm_t *cvm)
         cvm->platform_context.kind, cvm->store_context.kind);
 }
 
-static cvm_error_t *check_platform(const cvm_t *cvm)
+/* A CRL is this machine's: servers that share a store would each list what they have carried out.
+ */
+static void warn_of_sharing(cvm_t *cvm)
+{
+    if ((cvm->platform.flags & CVM_PLATFORM_NEEDS_SCANS) && (cvm->store.flags & CVM_STORE_SHARED))
+        cvm_log_message(cvm->log, LOG_WARNING,
+            "platform '%s' publishes revocations on this machine alone: no other server on store "
+            "'%s' hears of them",
+            cvm->platform_context.kind, cvm->store_context.kind);
+}
+
+static cvm_error_t *check_platform(cvm_t *cvm)
 {
     static const size_t OUTSIDE_NEEDS[] = {
         PLATFORM(delete_certificate), PLATFORM(activate), PLATFORM(deactivate), PLATFORM(revoke)};
@@ -154,7 +165,11 @@ static cvm_error_t *check_platform(const cvm_t *cvm)
     if (!error && cvm_is_outside(cvm))
         error = check_table(
             "platform", ops, OUTSIDE_NEEDS, sizeof OUTSIDE_NEEDS / sizeof OUTSIDE_NEEDS[0]);
-    return error ? error : check_scans(cvm);
+    if (!error)
+        error = check_scans(cvm);
+    if (!error)
+        warn_of_sharing(cvm);
+    return error;
 }
 
 static cvm_error_t *create_platform(cvm_t *cvm)

@@ -90,6 +90,8 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
+    (void)sql("ALTER SYSTEM RESET synchronous_standby_names"); /* a test that failed left it */
+    (void)sql("SELECT pg_reload_conf()");
     int failed = harness_tear_down(state);
     PQfinish(beside);
     beside = NULL;
@@ -399,6 +401,8 @@ static void a_commit_that_no_standby_has_is_none(void **state)
     (void)sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
     (void)sql("SELECT pg_reload_conf()");
     wait_until("current_setting('synchronous_standby_names') = 'nobody'");
+    (void)sql("SELECT pg_terminate_backend(pid) FROM " OURS); /* a new one has read it */
+    wait_until("NOT EXISTS (SELECT FROM " OURS " AND backend_start < pg_conf_load_time())");
     begin_swap(cvm, &call, &change);
     for (int i = 0; i < 3; i++) {
         wait_until("EXISTS (SELECT FROM " OURS " AND wait_event = 'SyncRep')");
@@ -613,6 +617,15 @@ static void a_device_lives_on_it(void **state)
     instance_end(cvm);
 }
 
+/* Until a CRL goes through the store, who runs several servers is told. */
+static void revocations_of_one_machine_are_warned_of(void **state)
+{
+    (void)state;
+    cvm_t *cvm = instance_start(with("platform", harness_make_ca()));
+    assert_int_equal(lines_with("log", "publishes revocations on this machine alone"), 1);
+    instance_end(cvm);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -629,6 +642,7 @@ int main(void)
         TEST(what_can_not_be_is_refused_at_the_start),
         TEST(two_begin_a_store_at_once),
         TEST(crossed_locks_are_nobodys_affair),
+        TEST(revocations_of_one_machine_are_warned_of),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, postgresql_start, postgresql_stop);
