@@ -248,6 +248,18 @@ CVM_API cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm);
 /** The same on the caller's libuv loop, which must outlive the instance. When it fails, the loop
  * has to run once more before it can be closed. */
 CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm);
+/** Receives a text, or the error. */
+typedef void (*cvm_text_cb)(void *user_data, const cvm_error_t *error, const char *text);
+/**
+ * Makes what a store consists of, such as its tables, or brings it up to this release: for stores
+ * of which a server does not do so when it starts. On an instance that is not started; it may be
+ * started after that.
+ * @param print     1: changes nothing; the text has the statements that would be run
+ * @param callback  its text says what was done
+ * @return refused: "conflict" if the instance was started, or the store needs none of it
+ */
+CVM_API cvm_error_t *cvm_store_migrate(
+    cvm_t *cvm, int32_t print, cvm_text_cb callback, void *user_data);
 /**
  * Opens the store and the platform, to serve devices: brings the store up to date (and makes one
  * that is missing, if store.create is true), and from then on sees to what is due. Requests are

@@ -194,6 +194,9 @@ enum {
 /** All of these: cvm_start(). */
 #define CVM_OPEN_SERVER (CVM_OPEN_UPDATE | CVM_OPEN_ALONE | CVM_OPEN_RECONCILE)
 
+/** migrate(): only says what it would do. */
+#define CVM_MIGRATE_PRINT 1u
+
 #define CVM_CURSOR_SIZE 260
 
 /** What load() did with a device. */
@@ -260,6 +263,7 @@ typedef struct cvm_change_s {
  *                             UNAVAILABLE, BUSY, UNKNOWN
  *   meta_put                  CONFLICT (another version), INVALID, UNAVAILABLE, BUSY, UNKNOWN
  *   now                       UNAVAILABLE
+ *   migrate                   UNAVAILABLE, INVALID (configuration; what is there is a newer one's)
  *   backup                    CONFLICT (there is such a file), UNAVAILABLE, BUSY, BROKEN, INVALID
  *   close                     OK, after all that ran has been completed
  *
@@ -332,6 +336,10 @@ typedef struct cvm_store_ops_s {
     void (*close)(void *store, cvm_op_t *op);
     /** After close, in whichever thread frees the instance. */
     void (*destroy)(void *store);
+    /** Makes what the store consists of (tables, say), or brings it up to this release, without an
+     * open(). With CVM_MIGRATE_PRINT it changes nothing. Answers VALUE: lines about what it did, or
+     * the statements that it would run. May be NULL: open() does all that there is to do. */
+    void (*migrate)(void *store, cvm_op_t *op, uint32_t how);
 } cvm_store_ops_t;
 
 /* --- Platforms -------------------------------------------------------------------------------- */

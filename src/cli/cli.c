@@ -208,7 +208,7 @@ static cvm_error_t *leave_audit(cvm_conf_t *conf)
                : NULL;
 }
 
-static int32_t open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
+int32_t cli_open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
     cvm_conf_t *conf, cvm_t **cvm)
 {
     struct cli_outcome outcome = {0};
@@ -238,7 +238,7 @@ int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm)
 {
     switch (cli_look_for_store(conf)) {
     case CLI_STORE_THERE:
-        return open_as(cvm_start_command, conf, cvm);
+        return cli_open_as(cvm_start_command, conf, cvm);
     case CLI_STORE_MISSING:
         return cli_fail_missing_store(conf);
     default:
@@ -249,7 +249,7 @@ int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm)
 int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm)
 {
     int32_t code = cli_error(NULL, cvm_conf_set(conf, "store.create", "true"));
-    return code ? code : open_as(cvm_start, conf, cvm);
+    return code ? code : cli_open_as(cvm_start, conf, cvm);
 }
 
 int64_t cli_now_ms(void)

@@ -73,6 +73,9 @@ cvm_error_t *cli_set_actor(cvm_t *cvm);
 int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm);
 /* The same where there may be no store yet: makes it. */
 int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm);
+/* The same by a start of the caller's own. */
+int32_t cli_open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
+    cvm_conf_t *conf, cvm_t **cvm);
 /* Runs the instance until *is_done; after a few seconds it says on what it waits. */
 void cli_run_until(cvm_t *cvm, const int32_t *is_done);
 /* Runs the instance for some time at most. 1 if *is_done. */

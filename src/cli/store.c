@@ -1,4 +1,5 @@
-/* `cvm store`: looks for damage, and accepts the clock after one that was ahead. */
+/* `cvm store`: makes its tables, looks for damage, and accepts the clock after one that was ahead.
+ */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,12 @@
 #define ERROR_SIZE 512
 
 static const char USAGE[] =
-    "usage: cvm store check [--json] -c CONFIG\n"
+    "usage: cvm store migrate [--print] -c CONFIG\n"
+    "                                   makes the tables of a store that has some, or brings them "
+    "up "
+    "to\n"
+    "                                   this release; --print: only says by which statements\n"
+    "       cvm store check [--json] -c CONFIG\n"
     "                                   looks for damage, beside a server too; exit 65 if there is "
     "some\n"
     "       cvm store clock [--accept] [--json] -c CONFIG\n"
@@ -22,7 +28,7 @@ static const char USAGE[] =
 
 struct arguments {
     const char *config;
-    int32_t json, accept;
+    int32_t json, accept, print;
     struct cli_list settings, operands;
 };
 
@@ -103,6 +109,52 @@ static int32_t show_clock(const struct arguments *arguments, const char *store)
     return 0;
 }
 
+/* --- migrate ---------------------------------------------------------------------------------- */
+
+static struct {
+    cvm_done_cb callback;
+    void *user_data;
+} waiter;
+
+static void migrated(void *user_data, const cvm_error_t *error, const char *text)
+{
+    (void)user_data;
+    size_t length = strlen(text);
+    if (length)
+        (void)printf("%s%s", text, text[length - 1] == '\n' ? "" : "\n");
+    waiter.callback(waiter.user_data, error);
+}
+
+static cvm_error_t *start_migration(
+    cvm_t *cvm, int32_t print, cvm_done_cb callback, void *user_data)
+{
+    waiter.callback = callback;
+    waiter.user_data = user_data;
+    return cvm_store_migrate(cvm, print, migrated, NULL);
+}
+
+static cvm_error_t *start_to_migrate(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    return start_migration(cvm, 0, callback, user_data);
+}
+
+static cvm_error_t *start_to_print(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    return start_migration(cvm, 1, callback, user_data);
+}
+
+static int32_t migrate(const struct arguments *arguments)
+{
+    cvm_conf_t *conf = NULL;
+    cvm_t *cvm = NULL;
+    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
+    if (!code)
+        code = cli_open_as(arguments->print ? start_to_print : start_to_migrate, conf, &cvm);
+    cli_close(cvm);
+    cvm_conf_free(conf);
+    return code;
+}
+
 /* --- The verb --------------------------------------------------------------------------------- */
 
 static int32_t run(const struct arguments *arguments,
@@ -126,15 +178,20 @@ static int32_t run(const struct arguments *arguments,
 int32_t cli_store_verb(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
-    int32_t is_clock = strcmp(name, "clock") == 0;
+    int32_t is_clock = strcmp(name, "clock") == 0, migrates = strcmp(name, "migrate") == 0;
     struct arguments arguments = {.config = NULL};
     const struct cli_option options[] = {{"--config", 1, &arguments.config, NULL, NULL},
         {"--set", 1, NULL, NULL, &arguments.settings}, {"--json", 0, NULL, &arguments.json, NULL},
-        {is_clock ? "--accept" : NULL, 0, NULL, &arguments.accept, NULL},
+        {is_clock      ? "--accept"
+            : migrates ? "--print"
+                       : NULL,
+            0, NULL, is_clock ? &arguments.accept : &arguments.print, NULL},
         {NULL, 0, NULL, NULL, NULL}};
-    if (is_clock || strcmp(name, "check") == 0) {
+    if (is_clock || migrates || strcmp(name, "check") == 0) {
         int32_t code = cli_parse(argc - 1, argv + 1, options, USAGE, 0, 0, &arguments.operands);
-        return code ? code : run(&arguments, is_clock ? show_clock : check);
+        if (!code)
+            code = migrates ? migrate(&arguments) : run(&arguments, is_clock ? show_clock : check);
+        return code;
     }
     return cli_no_verb("store", name, USAGE);
 }

@@ -389,9 +389,10 @@ static void tell_started(cvm_t *cvm, cvm_error_t *error)
     cvm_error_free(error);
 }
 
-/* A backend that did not open. */
-static cvm_error_t *why_not_open(const cvm_op_t *op)
+cvm_error_t *cvm_open_error(const cvm_op_t *op)
 {
+    if (op->answer == CVM_ANSWER_OK)
+        return NULL;
     const char *property = op->side == SIDE_STORE ? "store" : "platform";
     enum cvm_reason reason = cvm_op_reason(op);
     if (op->answer == CVM_ANSWER_INVALID)
@@ -407,7 +408,7 @@ static void opened(cvm_op_t *op)
 {
     cvm_t *cvm = op->cvm;
     if (op->answer != CVM_ANSWER_OK) {
-        tell_started(cvm, why_not_open(op));
+        tell_started(cvm, cvm_open_error(op));
         return;
     }
     (op->side == SIDE_STORE ? &cvm->store_context : &cvm->platform_context)->is_open = 1;
@@ -441,7 +442,7 @@ static void got_mark(cvm_op_t *op)
     if (op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_NOT_FOUND)
         start_next(op->cvm);
     else
-        tell_started(op->cvm, why_not_open(op));
+        tell_started(op->cvm, cvm_open_error(op));
 }
 
 static void got_clock(cvm_op_t *op)

@@ -115,6 +115,8 @@ int32_t cvm_instance_post(
     cvm_t *cvm, void (*function)(void *argument), void *argument, int32_t is_own);
 
 /* instance/settle.c: nothing runs, as it seems; and tells all who wait for that. */
+/* Why a backend did not open, or was not made; NULL if it was. */
+cvm_error_t *cvm_open_error(const cvm_op_t *op);
 void cvm_settle_soon(cvm_t *cvm);
 void cvm_settle_tell(cvm_t *cvm);
 

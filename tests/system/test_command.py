@@ -160,7 +160,7 @@ def test_a_usage_error_is_one_line_and_where_help_is():
 
 def test_one_word_too_many_is_a_usage_error():
     for words in (["serve"], ["backup", "a"], ["restore", "a"], ["token", "a"], ["init", "a"], ["reconcile"], ["config"],
-                  ["version"], ["store", "check"], ["store", "clock"], ["ca", "show"], ["ca", "crl"], ["device", "import", "a"],
+                  ["version"], ["store", "check"], ["store", "clock"], ["store", "migrate"], ["ca", "show"], ["ca", "crl"], ["device", "import", "a"],
                   ["device", "add", "a"], ["device", "show", "a"], ["device", "find", "key", "a"], ["device", "list"]):
         said = one_line(cvm(*words, "superfluous", "-c", "none", code=USAGE).stderr)
         assert "superfluous" in said or "-c" in said, said

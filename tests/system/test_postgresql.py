@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cvm_server import scale, token
+from cvm_server import Failed, scale, token
 from postgresql import PostgreSQL
 
 SERVERS = 3
@@ -25,8 +25,9 @@ def instances(database, tmp_path):
     database.sql("DROP SCHEMA IF EXISTS cvm CASCADE")
     first = database.instance(tmp_path, "s0")
     found = [first] + [database.instance(tmp_path, f"s{i}", like=first) for i in range(1, SERVERS)]
-    for i, instance in enumerate(found):
-        instance.serve_plain({"store.create": not i, "registration.retry_window": 0})
+    first.cvm("store", "migrate")
+    for instance in found:
+        instance.serve_plain({"registration.retry_window": 0})
     yield found
     for instance in found:
         instance.stop()
@@ -49,8 +50,8 @@ def test_each_device_gets_one_certificate_while_backends_end(database, instances
     is_over = threading.Event()
 
     def end_backends():
-        count = 0
-        while not is_over.wait(0.3):
+        count = int(database.end_backends())
+        while not is_over.wait(0.1):
             count += int(database.end_backends())
         return count
 
@@ -89,6 +90,23 @@ def test_what_one_server_wrote_another_one_reads(instances):
     assert not shown["is_enabled"] and shown["is_registered"]
     listed = instances[2].cvm("device", "list").stdout.decode()
     assert "DEVICE001" in listed
+
+
+def test_tables_are_made_by_hand_or_by_a_command(database, tmp_path):
+    instance = database.instance(tmp_path, "by_hand")
+    instance.conf.write_text(instance.conf.read_text() + "postgresql.schema = by_hand\n")
+    done = instance.cvm("device", "list", check=False)
+    assert done.returncode == 78 and b"`cvm store migrate` makes one" in done.stderr
+    with pytest.raises(Failed, match="cvm store migrate"):
+        instance.serve_plain()
+    statements = instance.cvm("store", "migrate", "--print").stdout.decode()
+    assert instance.cvm("device", "list", check=False).returncode == 78  # nothing was changed
+    database.sql(statements)
+    assert instance.cvm("store", "migrate", "--print").stdout == b""
+    assert b"is up to date" in instance.cvm("store", "migrate").stdout
+    instance.import_csv(["BEFORE_ANY_SERVER"])
+    with instance.serve_plain():
+        assert register(instance, "BEFORE_ANY_SERVER") == "ok"
 
 
 def test_an_import_says_what_became_of_each_row(instances):

@@ -21,8 +21,8 @@ static cvm_answer_t connect_fail(struct link *link)
         if (strstr(message, HOPELESS[i]))
             answer = CVM_ANSWER_INVALID;
     int32_t is_pooled = strstr(message, "prepared statement") != NULL;
-    (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %.*s%s",
-        (int)strcspn(message, "\n"), *message ? message : "no memory",
+    (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %.*s%s", (int)strcspn(message, "\n"),
+        *message ? message : "no memory",
         is_pooled ? "; behind pgbouncer set postgresql.pgbouncer = on" : "");
     return answer;
 }
@@ -69,12 +69,18 @@ static cvm_answer_t connect_check_server(struct link *link)
     return answer;
 }
 
+cvm_answer_t cvm_connect_plain(struct link *link)
+{
+    cvm_answer_t answer = connect_begin(link);
+    return answer == CVM_ANSWER_OK ? connect_check_server(link) : answer;
+}
+
 static cvm_answer_t connect_check_schema(struct link *link)
 {
     const struct store *store = link->lane->store;
     char why[160] = "";
     cvm_answer_t answer = CVM_ANSWER_OK;
-    if (store->may_migrate)
+    if (store->may_create && !cvm_schema_is_there(link->connection, store->schema))
         answer = cvm_schema_migrate(link->connection, store->schema, why, sizeof why);
     if (answer == CVM_ANSWER_OK)
         answer = cvm_schema_check(link->connection, store->schema, why, sizeof why);
@@ -109,9 +115,7 @@ void cvm_connect(struct link *link)
 {
     link->has_warned = 0;
     cvm_at_exit_enter();
-    link->answer = connect_begin(link);
-    if (link->answer == CVM_ANSWER_OK)
-        link->answer = connect_check_server(link);
+    link->answer = cvm_connect_plain(link);
     if (link->answer == CVM_ANSWER_OK)
         link->answer = connect_check_schema(link);
     if (link->answer == CVM_ANSWER_OK)

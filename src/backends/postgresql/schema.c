@@ -100,50 +100,61 @@ static cvm_answer_t schema_version(
     return answer;
 }
 
+/* NULL, or what is wrong with a version. */
+static const char *schema_fault(int version)
+{
+    if (version == 0)
+        return "has no store yet: `cvm store migrate` makes one";
+    if (version < VERSION)
+        return "is of an older release: `cvm store migrate` brings it up to date";
+    return version > VERSION ? "was written by a newer release" : NULL;
+}
+
 cvm_answer_t cvm_schema_check(PGconn *connection, const char *schema, char *error, size_t size)
 {
     int version;
     cvm_answer_t answer = schema_version(connection, schema, &version, error, size);
-    if (answer != CVM_ANSWER_OK || version == VERSION)
+    const char *fault = answer == CVM_ANSWER_OK ? schema_fault(version) : NULL;
+    if (!fault)
         return answer;
-    if (version == 0)
-        (void)snprintf(error, size,
-            "no store yet in schema %s (`cvm serve --create-store` makes one)", schema);
-    else if (version < VERSION)
-        (void)snprintf(error, size,
-            "schema %s is of an older release (version %d): `cvm serve --create-store` brings it "
-            "up to date",
-            schema, version);
-    else
-        (void)snprintf(error, size,
-            "schema %s was written by a newer release (version %d, this one knows %d)", schema,
-            version, VERSION);
+    (void)snprintf(error, size, "schema %s (version %d, this release has %d) %s", schema, version,
+        VERSION, fault);
     return CVM_ANSWER_INVALID;
 }
 
 /* --- Making it -------------------------------------------------------------------------------- */
 
 /* Whoever comes second waits here, and finds it done. */
+static const char MAKE_SCHEMA[] = "CREATE SCHEMA IF NOT EXISTS \"%s\"";
+static const char MAKE_VERSIONS[] =
+    "CREATE TABLE IF NOT EXISTS @schema_version (version bigint PRIMARY KEY)";
+#define NOTE_VERSION "INSERT INTO @schema_version VALUES (%d)"
 static const char LOCK[] = "LOCK TABLE @schema_version IN ACCESS EXCLUSIVE MODE";
 
 static cvm_answer_t schema_migrate_all(
-    PGconn *connection, const char *schema, char *error, size_t size)
+    PGconn *connection, const char *schema, char *text, size_t size)
 {
-    int version;
-    cvm_answer_t answer = schema_run(connection, LOCK, schema, error, size);
+    int version = 0;
+    cvm_answer_t answer = schema_run(connection, LOCK, schema, text, size);
     if (answer == CVM_ANSWER_OK)
-        answer = schema_version(connection, schema, &version, error, size);
+        answer = schema_version(connection, schema, &version, text, size);
+    if (answer == CVM_ANSWER_OK)
+        (void)snprintf(text, size, "schema %s %s (version %d)", schema,
+            version == 0        ? "was made"
+            : version < VERSION ? "was brought up to date"
+                                : "is up to date",
+            version < VERSION ? VERSION : version);
     for (; answer == CVM_ANSWER_OK && version < VERSION; version++) {
         char done[80];
-        (void)snprintf(done, sizeof done, "INSERT INTO @schema_version VALUES (%d)", version + 1);
-        answer = schema_run(connection, MIGRATIONS[version], schema, error, size);
+        (void)snprintf(done, sizeof done, NOTE_VERSION, version + 1);
+        answer = schema_run(connection, MIGRATIONS[version], schema, text, size);
         if (answer == CVM_ANSWER_OK)
-            answer = schema_run(connection, done, schema, error, size);
+            answer = schema_run(connection, done, schema, text, size);
     }
     return answer;
 }
 
-static int schema_is_there(PGconn *connection, const char *schema)
+int32_t cvm_schema_is_there(PGconn *connection, const char *schema)
 {
     char error[8];
     int version;
@@ -155,23 +166,84 @@ static int schema_is_there(PGconn *connection, const char *schema)
 static void schema_begin(PGconn *connection, const char *schema)
 {
     char form[160], error[8];
-    (void)snprintf(form, sizeof form, "CREATE SCHEMA IF NOT EXISTS \"%s\"", schema);
+    (void)snprintf(form, sizeof form, MAKE_SCHEMA, schema);
     (void)schema_run(connection, form, schema, error, sizeof error);
-    (void)schema_run(connection,
-        "CREATE TABLE IF NOT EXISTS @schema_version (version bigint PRIMARY KEY)", schema, error,
-        sizeof error);
+    (void)schema_run(connection, MAKE_VERSIONS, schema, error, sizeof error);
 }
 
-cvm_answer_t cvm_schema_migrate(PGconn *connection, const char *schema, char *error, size_t size)
+cvm_answer_t cvm_schema_migrate(PGconn *connection, const char *schema, char *text, size_t size)
 {
-    if (!schema_is_there(connection, schema))
+    if (!cvm_schema_is_there(connection, schema))
         schema_begin(connection, schema);
-    cvm_answer_t answer = schema_run(connection, "BEGIN", schema, error, size);
+    cvm_answer_t answer = schema_run(connection, "BEGIN", schema, text, size);
     if (answer == CVM_ANSWER_OK)
-        answer = schema_migrate_all(connection, schema, error, size);
-    if (answer == CVM_ANSWER_OK)
-        return schema_run(connection, "COMMIT", schema, error, size);
+        answer = schema_migrate_all(connection, schema, text, size);
     char ignored[8];
-    (void)schema_run(connection, "ROLLBACK", schema, ignored, sizeof ignored);
+    if (answer == CVM_ANSWER_OK)
+        answer = schema_run(connection, "COMMIT", schema, text, size);
+    else
+        (void)schema_run(connection, "ROLLBACK", schema, ignored, sizeof ignored);
+    if (answer != CVM_ANSWER_OK)
+        return answer;
+    char fault[160];
+    answer = cvm_schema_check(connection, schema, fault, sizeof fault);
+    if (answer != CVM_ANSWER_OK)
+        (void)snprintf(text, size, "%s", fault);
     return answer;
+}
+
+/* --- Printing it ------------------------------------------------------------------------------ */
+
+/* A statement a line. */
+static void schema_print_one(FILE *out, const char *form, const char *schema)
+{
+    char *text = cvm_statement_render(form, schema);
+    for (const char *at = text; at && *at; at++)
+        if (fputc(*at, out) == ';' && at[1])
+            (void)fputc('\n', out);
+    if (text && *text && text[strlen(text) - 1] != ';')
+        (void)fputc(';', out);
+    (void)fputc('\n', out);
+    free(text);
+}
+
+static void schema_print_all(FILE *out, const char *schema, int version)
+{
+    char form[160];
+    (void)fputs("BEGIN;\n", out);
+    if (version == 0) {
+        (void)snprintf(form, sizeof form, MAKE_SCHEMA, schema);
+        schema_print_one(out, form, schema);
+        schema_print_one(out, MAKE_VERSIONS, schema);
+    }
+    schema_print_one(out, LOCK, schema);
+    for (; version < VERSION; version++) {
+        schema_print_one(out, MIGRATIONS[version], schema);
+        (void)snprintf(form, sizeof form, NOTE_VERSION, version + 1);
+        schema_print_one(out, form, schema);
+    }
+    (void)fputs("COMMIT;\n"
+                "-- A server's role needs USAGE of the schema, and SELECT, INSERT, UPDATE and "
+                "DELETE of its tables.\n",
+        out);
+}
+
+cvm_answer_t cvm_schema_print(
+    PGconn *connection, const char *schema, char **statements, char *text, size_t size)
+{
+    int version;
+    size_t length;
+    cvm_answer_t answer = schema_version(connection, schema, &version, text, size);
+    if (answer != CVM_ANSWER_OK)
+        return answer;
+    if (version > VERSION)
+        return cvm_schema_check(connection, schema, text, size);
+    FILE *out = open_memstream(statements, &length);
+    if (!out) {
+        (void)snprintf(text, size, "out of memory");
+        return CVM_ANSWER_UNAVAILABLE;
+    }
+    if (version < VERSION)
+        schema_print_all(out, schema, version);
+    return fclose(out) ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK;
 }

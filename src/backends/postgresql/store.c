@@ -103,7 +103,7 @@ static int32_t store_make_lanes(struct store *store)
 static void open_store(void *self, cvm_op_t *op, uint32_t how)
 {
     struct store *store = self;
-    store->may_migrate =
+    store->may_create =
         (how & CVM_OPEN_UPDATE) && store->host->property_number(store->context, "store.create");
     if (store_make_lanes(store)) {
         store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
@@ -121,7 +121,7 @@ void cvm_store_connected(struct store *store, const struct link *link)
     if (op && link == store->writes.links) {
         int32_t is_open = link->state == LINK_IDLE;
         store->opening = NULL;
-        store->may_migrate = 0;
+        store->may_create = 0;
         store->host->complete(
             op, is_open ? CVM_ANSWER_OK : link->answer, is_open ? NULL : link->why);
         if (is_open && !store->closing)
@@ -279,6 +279,11 @@ static void meta_put(
             .op = op, .verb = &CVM_META_PUT, .name = name, .version = version, .wanted = wanted});
 }
 
+static void migrate(void *self, cvm_op_t *op, uint32_t how)
+{
+    cvm_store_migrate_tables(self, op, how);
+}
+
 static const cvm_store_ops_t POSTGRESQL_STORE = {
     .size = sizeof(cvm_store_ops_t),
     .flags = CVM_STORE_SHARED | CVM_STORE_UNIQUE_KEYS,
@@ -299,6 +304,7 @@ static const cvm_store_ops_t POSTGRESQL_STORE = {
     .now = now,
     .close = close_store,
     .destroy = destroy,
+    .migrate = migrate,
 };
 
 /* --- Getting in ------------------------------------------------------------------------------- */

@@ -96,7 +96,7 @@ struct store {
     cvm_context_t *context;
     char *location, schema[64];
     char *texts[STATEMENT_COUNT];
-    int32_t may_migrate; /* while it is being opened */
+    int32_t may_create; /* while it is being opened */
     int64_t timeout_ms;
     int32_t is_pooled; /* by pgbouncer: nothing outlives a transaction there */
     struct lane reads, writes;
@@ -138,6 +138,13 @@ void cvm_job_end(struct store *store, struct job *job, cvm_answer_t answer, cons
 
 /* Connects the link, and looks at what it is connected to. */
 void cvm_connect(struct link *link);
+
+/* As far as to a server that takes writes. OK, or why holds the reason. */
+cvm_answer_t cvm_connect_plain(struct link *link);
+
+/* --- migrate.c -------------------------------------------------------------------------------- */
+
+void cvm_store_migrate_tables(struct store *store, cvm_op_t *op, uint32_t how);
 
 /* --- verbs ------------------------------------------------------------------------------------ */
 
