@@ -27,6 +27,14 @@ static char text[4096];
 static const char *const NAMES[] = {"name"}, *const VALUES[] = {"value"};
 static atomic_int called; /* callbacks */
 
+static void on_text(void *user_data, const cvm_error_t *error, const char *told)
+{
+    (void)user_data;
+    (void)error;
+    (void)told;
+    called++;
+}
+
 static void on_done(void *user_data, const cvm_error_t *error)
 {
     (void)user_data;
@@ -154,6 +162,7 @@ static const char *call_as_its_thread(cvm_t *cvm, const char *name)
     uint64_t id;
     EXPECT(name, cvm_start(cvm, on_done, NULL));
     EXPECT(name, cvm_start_command(cvm, on_done, NULL));
+    EXPECT(name, cvm_store_migrate(cvm, 1, on_text, NULL));
     EXPECT(name, cvm_listen(cvm));
     EXPECT_VALUE(NULL, cvm_listener(cvm, 0));
     EXPECT(name, cvm_reload(cvm, on_done, NULL));
@@ -275,6 +284,7 @@ static const char *leave_out_of_instances(cvm_t *cvm)
     EXPECT(NAME, cvm_due(cvm, NULL, NULL));
     EXPECT(NAME, cvm_find_unknown(cvm, 1, NULL, NULL));
     EXPECT(NAME, cvm_settle(cvm, NULL, NULL));
+    EXPECT(NAME, cvm_store_migrate(cvm, 0, NULL, NULL));
     EXPECT(NAME, cvm_device_reconcile(cvm, NULL, on_done, NULL));
     EXPECT(NAME, cvm_audit_event(cvm, NULL, NAMES, VALUES, 1));
     EXPECT(NAME, cvm_audit_event(cvm, "event", NULL, VALUES, 1));
