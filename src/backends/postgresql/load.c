@@ -56,6 +56,14 @@ static int32_t load_send_pairs(struct link *link, struct job *job, enum statemen
     return cvm_link_send(link, job, statement, &params);
 }
 
+static int32_t load_send_states(struct link *link, struct job *job)
+{
+    struct params params = {.count = 0};
+    cvm_params_number(&params, job->change_id);
+    load_add_column(&params, link->lane->store->host, job->loading, CVM_D_DEVICE_UID);
+    return cvm_link_send(link, job, LOAD_STATES, &params);
+}
+
 static int32_t load_has_keys(const cvm_host_t *host, const cvm_loading_t *loading)
 {
     for (uint32_t i = 0; i < loading->count; i++)
@@ -75,19 +83,56 @@ static int32_t load_send(struct link *link, struct job *job)
         failed = load_send_certificates(link, job);
     if (!failed && (loading->flags & CVM_LOAD_REPLACE_TOKENS))
         failed = load_send_pairs(link, job, REPLACE_TOKENS, CVM_D_DEVICE_UID, CVM_D_DEVICE_TOKEN);
-    return failed ? failed
-                  : load_send_pairs(link, job, LOAD_STATES, CVM_D_DEVICE_UID, CVM_D_DEVICE_TOKEN);
+    return failed ? failed : load_send_states(link, job);
+}
+
+/* --- What became of each ---------------------------------------------------------------------- */
+
+/* The row of the states that is the device's; they come in the order of their uids. -1: none. */
+static int load_find(const PGresult *states, const char *uid)
+{
+    int low = 0, high = PQntuples(states) - 1;
+    while (low <= high) {
+        int middle = low + (high - low) / 2, order = strcmp(PQgetvalue(states, middle, 0), uid);
+        if (order == 0)
+            return middle;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle - 1;
+    }
+    return -1;
+}
+
+/* is_first: the load has not come across the device before. */
+static cvm_load_t load_judge(
+    const struct job *job, const PGresult *states, int row, const char *token, int32_t is_first)
+{
+    int64_t change_id = strtoll(PQgetvalue(states, row, 2), NULL, 10);
+    if (change_id == job->change_id && is_first)
+        return CVM_LOAD_INSERTED;
+    if (change_id == job->change_id + 1)
+        return CVM_LOAD_REPLACED;
+    return strcmp(PQgetvalue(states, row, 1), token) == 0 ? CVM_LOAD_UNCHANGED : CVM_LOAD_CONFLICT;
 }
 
 static cvm_answer_t load_take(struct store *store, struct job *job)
 {
     const PGresult *states = job->results[job->result_count - 1];
-    (void)store;
-    if ((uint32_t)PQntuples(states) != job->loading->count)
-        return CVM_ANSWER_UNKNOWN;
-    for (uint32_t i = 0; i < job->loading->count; i++)
-        job->loading->rows[i] = (uint8_t)strtol(PQgetvalue(states, (int)i, 0), NULL, 10);
-    return CVM_ANSWER_OK;
+    const cvm_loading_t *loading = job->loading;
+    uint8_t *seen = calloc(1, (size_t)PQntuples(states) + 1);
+    for (uint32_t i = 0; seen && i < loading->count; i++) {
+        const cvm_record_t *device = loading->devices[i];
+        int row = load_find(states, store->host->text(device, CVM_D_DEVICE_UID));
+        if (row < 0)
+            continue; /* somebody has removed it since, in the same instant */
+        loading->rows[i] = (uint8_t)load_judge(
+            job, states, row, store->host->text(device, CVM_D_DEVICE_TOKEN), !seen[row]);
+        seen[row] = 1;
+    }
+    int32_t failed = !seen;
+    free(seen);
+    return failed ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_OK;
 }
 
 const struct verb CVM_LOAD = {load_send, load_take, 1};

@@ -233,8 +233,8 @@ static const char *const FORMS[STATEMENT_COUNT] = {
     /* $2 keys and $3 whose: of devices that this load has inserted. */
     [LOAD_KEYS] =
         "WITH given AS (SELECT DISTINCT g.key, g.uid FROM unnest(?2|?T,?T) AS g(key, uid)"
-        " JOIN @devices d ON d.device_uid = g.uid AND d.change_id = $1::bigint WHERE g.key IS NOT "
-        "NULL),"
+        " JOIN @devices d ON d.device_uid = g.uid AND d.device_uid = ANY($3::text[])"
+        " AND d.change_id = $1::bigint WHERE g.key IS NOT NULL),"
         "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid)"
         " SELECT key, uid FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
         " DO UPDATE SET device_uid = excluded.device_uid"
@@ -246,8 +246,9 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         " SELECT " CERTIFICATE_NAMES ",not_before * 1000,$1::bigint FROM unnest(?2|"
         "?T" CVM_CERTIFICATE_OTHER_FIELDS(
             ARRAY) ") AS g(" CERTIFICATE_NAMES ") WHERE NOT EXISTS (SELECT FROM @certificates o"
-                   " WHERE o.certificate_id = g.certificate_id AND o.device_uid <> "
-                   "g.device_uid)"
+                   " WHERE o.certificate_id = g.certificate_id AND o.certificate_id = "
+                   "ANY($2::text[])"
+                   " AND o.device_uid <> g.device_uid)"
                    " ORDER BY device_uid, certificate_id"
                    " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
     /* $2 uids and $3 tokens. Of several for one device the last one counts. */
@@ -256,14 +257,12 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         " change_id = $1::bigint + 1 FROM (SELECT DISTINCT ON (uid) uid, token"
         " FROM unnest(?2|?T,?T) WITH ORDINALITY AS u(uid, token, place) ORDER BY uid, place "
         "DESC)"
-        " g WHERE d.device_uid = g.uid AND d.change_id <> $1::bigint"
+        " g WHERE d.device_uid = g.uid AND d.device_uid = ANY($2::text[])"
+        " AND d.change_id <> $1::bigint"
         " AND d.device_token IS DISTINCT FROM g.token",
-    [LOAD_STATES] = "SELECT CASE WHEN d.change_id = $1::bigint"
-                    " AND row_number() OVER (PARTITION BY u.uid ORDER BY u.place) = 1 THEN 1"
-                    " WHEN d.change_id = $1::bigint + 1 THEN 4"
-                    " WHEN d.device_token IS NOT DISTINCT FROM u.token THEN 2 ELSE 3 END"
-                    " FROM unnest(?2|?T,?T) WITH ORDINALITY AS u(uid, token, place)"
-                    " LEFT JOIN @devices d ON d.device_uid = u.uid ORDER BY u.place",
+    /* Not joined with what is given: the planner would rather read the whole table. */
+    [LOAD_STATES] = "SELECT device_uid, device_token, change_id FROM @devices"
+                    " WHERE device_uid = ANY(?2|?T) AND $1::bigint IS NOT NULL ORDER BY device_uid",
 };
 
 /* --- Rendering -------------------------------------------------------------------------------- */
