@@ -218,7 +218,9 @@ static struct {
     pthread_t thread;
     int listener;
     char folder[64];
-    atomic_int must_end, cuts; /* cuts: how many answers to lose yet */
+    atomic_int must_end, cuts;   /* cuts: how many answers to lose yet */
+    const char *_Atomic instead; /* of the next answer, once */
+    size_t instead_length;
 } wire;
 
 static int connect_to(const char *folder)
@@ -239,10 +241,17 @@ static int forward(int from, int to, int may_cut)
         return 0;
     /* "C…UPDATE"/"SELECT" of a change, then ReadyForQuery: Z, length 5, I for idle. */
     int is_commit = may_cut && count > 6 && memcmp(bytes + count - 6, "Z\0\0\0\005I", 6) == 0;
-    if (is_commit && wire.cuts > 0 && memmem(bytes, (size_t)count, "SELECT 1", 8)) {
-        wire.cuts--;
-        return 0;
+    if (is_commit && wire.instead) {
+        ssize_t sent = send(to, wire.instead, wire.instead_length, MSG_NOSIGNAL);
+        wire.instead = NULL;
+        return sent > 0;
     }
+    static const char *const TAGS[] = {"SELECT 1", "INSERT 0 1", "UPDATE 1", "DELETE 1"};
+    for (size_t i = 0; is_commit && wire.cuts > 0 && i < LENGTH(TAGS); i++)
+        if (memmem(bytes, (size_t)count, TAGS[i], strlen(TAGS[i]) + 1)) {
+            wire.cuts--;
+            return 0;
+        }
     return send(to, bytes, (size_t)count, MSG_NOSIGNAL) == count;
 }
 
@@ -324,21 +333,70 @@ static void what_was_written_unheard_is_recognised(void **state)
     assert_int_equal(host->set_text(row, CVM_C_STATE, "revoked"), 0);
     wire.cuts = 1; /* certificates alone: it did write them */
     assert_int_equal(swap(cvm, NULL, NULL, rows, 1), CVM_ANSWER_OK);
+    assert_int_equal(wire.cuts, 0);
     assert_int_equal(swap(cvm, NULL, NULL, rows, 1), CVM_ANSWER_NOT_FOUND);
     wire.cuts = 1;
     assert_int_equal(meta_put(cvm, "m", &version, "one"), CVM_ANSWER_OK);
+    assert_int_equal(wire.cuts, 0);
     int64_t first = version;
     wire.cuts = 1;
     assert_int_equal(meta_put(cvm, "m", &version, "two"), CVM_ANSWER_OK);
+    assert_int_equal(wire.cuts, 0);
     assert_true(version == first + 1);
     wire.cuts = 1;
     assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(wire.cuts, 0);
     assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_NOT_FOUND);
     host->record_free(row);
     host->record_free(new_one);
     forget(&call);
     instance_end(cvm);
     stop_wire();
+}
+
+/* A server that answers what was not asked, or less, is left; what was sent is settled by another
+ * connection. */
+static void nonsense_is_no_answer(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t length;
+    } CASES[] = {{"Z\0\0\0\005I", 6}, {"I\0\0\0\004Z\0\0\0\005I", 11},
+        {"2\0\0\0\004H\0\0\0\007\0\0\0Z\0\0\0\005I", 19},
+        {"2\0\0\0\004n\0\0\0\004C\0\0\0\015SELECT 0\0Z\0\0\0\005I", 30},
+        {"?\377\377\377\377garbage", 12}};
+    (void)state;
+    cvm_t *cvm = instance_start(start_wire());
+    for (size_t i = 0; i < LENGTH(CASES); i++) {
+        char uid[16];
+        cvm_record_t *record;
+        (void)snprintf(uid, sizeof uid, "D%zu", i);
+        record = device(uid);
+        wire.instead_length = CASES[i].length;
+        wire.instead = CASES[i].bytes;
+        cvm_answer_t answer = swap(cvm, NULL, record, NULL, 0);
+        if (answer != CVM_ANSWER_OK && answer != CVM_ANSWER_UNKNOWN)
+            fail_msg("case %zu: %d", i, answer);
+        assert_null(wire.instead);
+        host->record_free(record);
+    }
+    assert_int_equal(sql_count("devices"), LENGTH(CASES));
+    instance_end(cvm);
+    stop_wire();
+}
+
+/* What a trigger says is no business of the commit's. */
+static void warnings_of_others_are_none_of_ours(void **state)
+{
+    (void)state;
+    cvm_t *cvm = start();
+    (void)sql("CREATE FUNCTION say() RETURNS trigger LANGUAGE plpgsql AS"
+              " $$ BEGIN RAISE WARNING 'look'; RETURN NEW; END $$");
+    (void)sql("CREATE TRIGGER say BEFORE INSERT OR UPDATE ON devices"
+              " FOR EACH ROW EXECUTE FUNCTION say()");
+    insert(cvm, "A");
+    assert_int_equal(lines_with("log", "PostgreSQL warned"), 0);
+    instance_end(cvm);
 }
 
 /* Backends are ended all the while: each change that is said to be written is there, once, and of
@@ -467,10 +525,15 @@ static void who_writes_nothing_is_not_ready(void **state)
     turn_until(&ready.calls, 1);
     insert(cvm, "A");
     (void)sql("ALTER DATABASE postgres SET default_transaction_read_only = on");
-    (void)sql("SELECT pg_terminate_backend(pid) FROM " OURS);
     struct call call = {.is_done = 0};
+    struct finish not_ready = {0};
+    /* By what it is told of a write, once: then it looks for another server. */
+    (void)sql("SELECT pg_terminate_backend(pid) FROM " OURS);
     turn_for(100);
     assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_UNAVAILABLE);
+    assert_null(cvm_check(cvm, finished, &not_ready));
+    turn_until(&not_ready.calls, 1);
+    assert_string_equal(not_ready.name, "store_unavailable");
     (void)sql("SET default_transaction_read_only = off");
     (void)sql("ALTER DATABASE postgres RESET default_transaction_read_only");
     cvm_answer_t answer;
@@ -491,20 +554,30 @@ static void what_can_not_be_is_refused_at_the_start(void **state)
         {"user=nobody_here dbname=postgres", "role \"nobody_here\" does not exist"},
         {"user=cvm dbname=postgres port=1", "No such file"},
         {"user=cvm dbname=postgres sslmode=nonsense", "invalid sslmode"},
+        {"user=cvm password=my secret", "expected a URI of libpq's"},
+        {"user=cvm host=secret@localhost", "expected a URI of libpq's"},
+        {"user=reader dbname=postgres", "the role needs SELECT, INSERT, UPDATE and DELETE"},
         {"user=cvm dbname=postgres options='-c synchronous_commit=off'",
             "synchronous_commit is off"}};
+    instance_end(start());
+    (void)sql("DROP ROLE IF EXISTS reader");
+    (void)sql("CREATE ROLE reader LOGIN");
+    (void)sql("GRANT pg_read_all_data TO reader");
     for (size_t i = 0; i < LENGTH(CASES); i++) {
         (void)snprintf(
             store, sizeof store, "postgresql:host=%s %s", postgresql_folder(), CASES[i].more);
         assert_null(instance_try(with("store", store), why, sizeof why));
-        if (!strstr(why, CASES[i].reason))
+        if (!strstr(why, CASES[i].reason) || strstr(why, "secret"))
             fail_msg("%s: %s", CASES[i].more, why);
     }
+    (void)sql("DROP SCHEMA %s CASCADE", postgresql_settings(0)[2].value);
     assert_null(instance_try(with("store.create", "off"), why, sizeof why));
     assert_non_null(strstr(why, "has no store yet: `cvm store migrate`"));
     instance_end(start());
     instance_end(instance_start(with("store.create", "off")));
-    (void)sql("INSERT INTO schema_version VALUES (99)");
+    (void)sql("INSERT INTO schema_version VALUES (98, 1)"); /* this one can work with it */
+    instance_end(start());
+    (void)sql("INSERT INTO schema_version VALUES (99, 99)");
     assert_null(instance_try(postgresql_settings(0), why, sizeof why));
     assert_non_null(strstr(why, "(version 99, this release has 1) was written by a newer release"));
     assert_null(instance_try(with("postgresql.schema", "a\"b"), why, sizeof why));
@@ -617,6 +690,81 @@ static void a_device_lives_on_it(void **state)
     instance_end(cvm);
 }
 
+/* The device's own, which it has revoked for that, and comes with again once it was reset. */
+static void a_compromised_key_is_not_even_its_devices(void **state)
+{
+    struct outcome outcome = {0};
+    char *csr = make_csr();
+    (void)state;
+    cvm_t *cvm = start();
+    assert_string_equal(device_add(cvm, "DEVICE001"), "ok");
+    assert_string_equal(register_now(cvm, "DEVICE001", csr, &outcome), "ok");
+    outcome_clear(&outcome);
+    assert_string_equal(device_revoke(cvm, "DEVICE001", "keyCompromise"), "ok");
+    assert_string_equal(reconcile(cvm), "ok");
+    assert_string_equal(device_reset(cvm, "DEVICE001"), "ok");
+    assert_string_equal(device_enable(cvm, "DEVICE001"), "ok");
+    assert_string_equal(register_now(cvm, "DEVICE001", csr, &outcome), "invalid_csr");
+    outcome_clear(&outcome);
+    free(csr);
+    instance_end(cvm);
+}
+
+/* Somebody holds what a connection looks at: neither a request nor a stop waits for that. */
+static void who_is_held_up_while_connecting_gives_up(void **state)
+{
+    struct call call = {.is_done = 0};
+    int is_stopped = 0;
+    (void)state;
+    cvm_t *cvm = instance_start(with("postgresql.timeout", "1s"));
+    insert(cvm, "A");
+    PGconn *holder = PQconnectdb(postgresql_location());
+    char text[128];
+    (void)snprintf(
+        text, sizeof text, "BEGIN; LOCK TABLE %s.schema_version", postgresql_settings(0)[2].value);
+    PQclear(PQexec(holder, text));
+    (void)sql("SELECT pg_terminate_backend(pid) FROM " OURS);
+    turn_for(50);
+    assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_UNAVAILABLE);
+    instance_stop(cvm, &is_stopped);
+    turn_until(&is_stopped, 1);
+    PQfinish(holder);
+    forget(&call);
+    instance_free(cvm);
+}
+
+/* One connection too many for the server: those that there are do the work. */
+static void a_connection_that_is_refused_refuses_no_work(void **state)
+{
+    enum { MANY = 200 };
+    static struct call calls[MANY];
+    static cvm_record_t *rows[MANY];
+    static cvm_change_t changes[MANY];
+    (void)state;
+    (void)sql("DROP ROLE IF EXISTS few");
+    (void)sql("CREATE ROLE few LOGIN CONNECTION LIMIT 2");
+    (void)sql("GRANT CREATE ON DATABASE postgres TO few");
+    char store[160];
+    (void)snprintf(
+        store, sizeof store, "postgresql:host=%s user=few dbname=postgres", postgresql_folder());
+    cvm_t *cvm = instance_start(with("store", store));
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < MANY; i++) {
+            char uid[24];
+            (void)snprintf(uid, sizeof uid, "D%d-%d", round, i);
+            rows[i] = device(uid);
+            changes[i] = change_of(NULL, rows[i], NULL, 0);
+            begin_swap(cvm, &calls[i], &changes[i]);
+        }
+        for (int i = 0; i < MANY; i++) {
+            assert_int_equal(wait_for(&calls[i]), CVM_ANSWER_OK);
+            host->record_free(rows[i]);
+        }
+        turn_for(200);
+    }
+    instance_end(cvm);
+}
+
 /* Until a CRL goes through the store, who runs several servers is told. */
 static void revocations_of_one_machine_are_warned_of(void **state)
 {
@@ -634,6 +782,8 @@ int main(void)
         TEST(a_key_is_its_devices_until_its_certificate_has_ended),
         TEST(a_compromised_key_is_nobodys_until_its_certificate_has_ended),
         TEST(what_was_written_unheard_is_recognised),
+        TEST(nonsense_is_no_answer),
+        TEST(warnings_of_others_are_none_of_ours),
         TEST(ended_backends_lose_nothing),
         TEST(a_commit_that_no_standby_has_is_none),
         TEST(a_restart_is_survived),
@@ -642,6 +792,9 @@ int main(void)
         TEST(what_can_not_be_is_refused_at_the_start),
         TEST(two_begin_a_store_at_once),
         TEST(crossed_locks_are_nobodys_affair),
+        TEST(a_compromised_key_is_not_even_its_devices),
+        TEST(who_is_held_up_while_connecting_gives_up),
+        TEST(a_connection_that_is_refused_refuses_no_work),
         TEST(revocations_of_one_machine_are_warned_of),
     };
 #undef TEST

@@ -4,8 +4,7 @@
 
 #include "store.h"
 
-#define MOST_CERTIFICATES 256
-#define NOTHING           INT64_C(-1) /* in a column */
+#define NOTHING INT64_C(-1) /* in a column */
 
 /* --- A change's parameters -------------------------------------------------------------------- */
 
@@ -57,7 +56,7 @@ static int32_t change_keeps_key(const cvm_host_t *host, const cvm_change_t *chan
 static void change_add_freed(
     struct params *params, const cvm_host_t *host, const cvm_change_t *change)
 {
-    const char *keys[MOST_CERTIFICATES + 1];
+    const char *keys[CVM_MOST_CHANGED + 1];
     uint32_t count = 0;
     const char *former = key_of(host, change->as_read);
     if (*former && !change_keeps_key(host, change, former))
@@ -74,8 +73,8 @@ static void change_add_freed(
 static void change_add_blocked(
     struct params *params, const cvm_host_t *host, const cvm_change_t *change)
 {
-    const char *keys[MOST_CERTIFICATES];
-    int64_t until[MOST_CERTIFICATES];
+    const char *keys[CVM_MOST_CHANGED];
+    int64_t until[CVM_MOST_CHANGED];
     uint32_t count = 0;
     for (uint32_t i = 0; i < change->certificate_count; i++) {
         const cvm_record_t *certificate = change->certificates[i];
@@ -103,11 +102,19 @@ static enum statement change_statement(const struct job *job)
     return job->change->as_read ? UPDATE_DEVICE : INSERT_DEVICE;
 }
 
-static const char *change_uid(const cvm_host_t *host, const cvm_change_t *change)
+/* A certificate for the key comes into being, or into use: nobody else may have it, and it must not
+ * be compromised. */
+static int32_t change_uses_key(const cvm_host_t *host, const cvm_change_t *change, const char *key)
 {
-    if (change->wanted || change->as_read)
-        return host->text(change->wanted ? change->wanted : change->as_read, CVM_D_DEVICE_UID);
-    return change->certificate_count ? host->text(change->certificates[0], CVM_C_DEVICE_UID) : "";
+    if (strcmp(key, key_of(host, change->as_read)) != 0)
+        return 1;
+    for (uint32_t i = 0; i < change->certificate_count; i++) {
+        const char *state = host->text(change->certificates[i], CVM_C_STATE);
+        if ((strcmp(state, "pending") == 0 || strcmp(state, "current") == 0) &&
+            strcmp(host->text(change->certificates[i], CVM_C_PUBLIC_KEY_SHA256), key) == 0)
+            return 1;
+    }
+    return 0;
 }
 
 static int32_t change_send(struct link *link, struct job *job)
@@ -119,11 +126,10 @@ static int32_t change_send(struct link *link, struct job *job)
     const char *key = key_of(host, change->wanted);
     int64_t revision =
         change->as_read ? host->number(change->as_read, CVM_D_REVISION) : job->change_id + 1;
-    int32_t is_new_key = strcmp(key, key_of(host, change->as_read)) != 0;
-    cvm_params_text(&params, change_uid(host, change));
+    cvm_params_text(&params, cvm_job_uid(link->lane->store, job));
     cvm_params_number(&params, revision);
     cvm_params_number(&params, job->change_id);
-    cvm_params_text(&params, is_new_key ? key : NULL);
+    cvm_params_text(&params, change_uses_key(host, change, key) ? key : NULL);
     change_add_freed(&params, host, change);
     change_add_blocked(&params, host, change);
     change_add_certificates(&params, host, change);
@@ -150,7 +156,7 @@ static cvm_answer_t change_settle(const struct store *store, const struct job *j
     int64_t revision = number_at(job->results[0], 2);
     int64_t as_read = store->host->number(job->change->as_read, CVM_D_REVISION);
     if (statement == DELETE_DEVICE)
-        return revision == NOTHING ? CVM_ANSWER_OK : CVM_ANSWER_CONFLICT;
+        return revision == NOTHING ? CVM_ANSWER_OK : CVM_ANSWER_UNKNOWN;
     return revision == as_read + 1 ? CVM_ANSWER_CONFLICT : CVM_ANSWER_UNKNOWN;
 }
 
@@ -172,7 +178,7 @@ static cvm_answer_t change_take(struct store *store, struct job *job)
     return *key_of(store->host, job->change->wanted) ? CVM_ANSWER_KEY_IN_USE : CVM_ANSWER_CONFLICT;
 }
 
-const struct verb CVM_CHANGE = {change_send, change_take, 1};
+const struct verb CVM_CHANGE = {change_send, change_take, 1, 0};
 
 /* --- Values ----------------------------------------------------------------------------------- */
 
@@ -201,4 +207,4 @@ static cvm_answer_t meta_take(struct store *store, struct job *job)
     return CVM_ANSWER_OK;
 }
 
-const struct verb CVM_META_PUT = {meta_send, meta_take, 1};
+const struct verb CVM_META_PUT = {meta_send, meta_take, 1, 0};

@@ -4,14 +4,17 @@
 #include <string.h>
 
 #include "base/at_exit.h"
+#include "base/clock.h"
 #include "schema.h"
+#include "session.h"
 #include "store.h"
 
 /* What libpq says of what no second try makes better. It has no code for it (libpq 15). */
 static const char *const HOPELESS[] = {"authentication failed", "does not exist",
-    "no password supplied", "no pg_hba.conf entry", "permission denied", "invalid ",
-    "certificate verify failed", "server does not support SSL", "missing \"=\"",
-    "could not read root certificate", "definition of service", "could not load private key"};
+    "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects", "prepared statement",
+    "permission denied", "invalid ", "certificate verify failed", "server does not support SSL",
+    "missing \"=\"", "could not read root certificate", "definition of service",
+    "could not load private key"};
 
 static cvm_answer_t connect_fail(struct link *link)
 {
@@ -27,13 +30,6 @@ static cvm_answer_t connect_fail(struct link *link)
     return answer;
 }
 
-static void connect_warned(void *argument, const PGresult *result)
-{
-    struct link *link = argument;
-    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
-    link->has_warned |= severity && strcmp(severity, "WARNING") == 0;
-}
-
 static cvm_answer_t connect_begin(struct link *link)
 {
     /* Those before dbname are what counts where the location says nothing. */
@@ -43,19 +39,35 @@ static cvm_answer_t connect_begin(struct link *link)
     link->connection = PQconnectdbParams(NAMES, values, 1);
     if (!link->connection || PQstatus(link->connection) != CONNECTION_OK)
         return connect_fail(link);
-    (void)PQsetNoticeReceiver(link->connection, connect_warned, link);
-    return CVM_ANSWER_OK;
+    (void)PQsetNoticeReceiver(link->connection, cvm_link_warned, link);
+    return PQsetnonblocking(link->connection, 1) ? connect_fail(link) : CVM_ANSWER_OK;
+}
+
+static struct session connect_session(const struct link *link, int64_t most_ms)
+{
+    return (struct session){link->connection, most_ms ? cvm_monotonic_ms() + (uint64_t)most_ms : 0,
+        &link->lane->store->is_closing};
+}
+
+/* Of what a statement did not answer as it should. */
+static cvm_answer_t connect_fail_to(struct link *link, const PGresult *result)
+{
+    if (result)
+        return connect_fail(link);
+    (void)snprintf(link->why, sizeof link->why, "PostgreSQL does not answer");
+    return CVM_ANSWER_UNAVAILABLE;
 }
 
 /* What is acknowledged must be on its disk: a role or a database may have its own settings. */
 static cvm_answer_t connect_check_server(struct link *link)
 {
-    PGresult *result = PQexec(link->connection,
+    struct session session = connect_session(link, link->lane->store->timeout_ms);
+    PGresult *result = cvm_session_run(&session,
         "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
         " current_setting('synchronous_commit') = 'off'");
     cvm_answer_t answer = CVM_ANSWER_OK;
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-        answer = connect_fail(link);
+    if (!result || PQresultStatus(result) != PGRES_TUPLES_OK) {
+        answer = connect_fail_to(link, result);
     } else if (*PQgetvalue(result, 0, 0) == 't') {
         (void)snprintf(link->why, sizeof link->why, "PostgreSQL takes no writes: it is read-only");
         answer = CVM_ANSWER_UNAVAILABLE;
@@ -75,17 +87,31 @@ cvm_answer_t cvm_connect_plain(struct link *link)
     return answer == CVM_ANSWER_OK ? connect_check_server(link) : answer;
 }
 
+/* A server that is being made waits for who else makes it, however long. */
 static cvm_answer_t connect_check_schema(struct link *link)
 {
     const struct store *store = link->lane->store;
+    struct session session = connect_session(link, store->may_create ? 0 : store->timeout_ms);
     char why[160] = "";
     cvm_answer_t answer = CVM_ANSWER_OK;
-    if (store->may_create && !cvm_schema_is_there(link->connection, store->schema))
-        answer = cvm_schema_migrate(link->connection, store->schema, why, sizeof why);
+    if (store->may_create && !cvm_schema_is_there(&session, store->schema))
+        answer = cvm_schema_migrate(&session, store->schema, why, sizeof why);
     if (answer == CVM_ANSWER_OK)
-        answer = cvm_schema_check(link->connection, store->schema, why, sizeof why);
+        answer = cvm_schema_check(&session, store->schema, why, sizeof why);
     if (answer != CVM_ANSWER_OK)
         (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %s", why);
+    return answer;
+}
+
+/* Once this end is given up, the server's is to end what it waits in: no matter if it can't. */
+static cvm_answer_t connect_set_session(struct link *link)
+{
+    struct session session = connect_session(link, link->lane->store->timeout_ms);
+    if (link->lane->store->is_pooled)
+        return CVM_ANSWER_OK;
+    PGresult *result = cvm_session_run(&session, "SET client_connection_check_interval = '2s'");
+    cvm_answer_t answer = result ? CVM_ANSWER_OK : connect_fail_to(link, NULL);
+    PQclear(result);
     return answer;
 }
 
@@ -93,6 +119,7 @@ static cvm_answer_t connect_check_schema(struct link *link)
 static cvm_answer_t connect_prepare(struct link *link)
 {
     const struct store *store = link->lane->store;
+    struct session session = connect_session(link, store->timeout_ms);
     PGconn *connection = link->connection;
     char name[CVM_STATEMENT_NAME_SIZE];
     int32_t has_failed = !PQenterPipelineMode(connection);
@@ -101,23 +128,28 @@ static cvm_answer_t connect_prepare(struct link *link)
             !PQsendPrepare(connection, cvm_statement_name(i, name), store->texts[i], 0, NULL);
     if (has_failed || !PQpipelineSync(connection))
         return connect_fail(link);
-    for (int32_t is_done = 0; !is_done && !has_failed;) {
+    for (int32_t is_done = 0; !is_done;) {
+        if (cvm_session_wait(&session))
+            return connect_fail_to(link, NULL);
         PGresult *result = PQgetResult(connection);
         is_done = result && PQresultStatus(result) == PGRES_PIPELINE_SYNC;
-        has_failed = PQstatus(connection) != CONNECTION_OK ||
-                     (result && PQresultStatus(result) == PGRES_FATAL_ERROR);
+        if (result && PQresultStatus(result) == PGRES_FATAL_ERROR) {
+            PQclear(result);
+            return connect_fail(link);
+        }
         PQclear(result);
     }
-    return has_failed || PQsetnonblocking(connection, 1) ? connect_fail(link) : CVM_ANSWER_OK;
+    return CVM_ANSWER_OK;
 }
 
 void cvm_connect(struct link *link)
 {
-    link->has_warned = 0;
     cvm_at_exit_enter();
     link->answer = cvm_connect_plain(link);
     if (link->answer == CVM_ANSWER_OK)
         link->answer = connect_check_schema(link);
+    if (link->answer == CVM_ANSWER_OK)
+        link->answer = connect_set_session(link);
     if (link->answer == CVM_ANSWER_OK)
         link->answer = connect_prepare(link);
     cvm_at_exit_leave();

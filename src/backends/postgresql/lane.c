@@ -26,11 +26,14 @@ static void lane_watch_time(struct lane *lane)
 {
     uint64_t now_ms = cvm_monotonic_ms();
     const cvm_host_t *host = lane->store->host;
-    if (!lane->first)
+    if (!lane->first) {
         host->timer_stop(lane->late);
-    else
-        host->timer_start(lane->late,
-            lane->first->until_ms > now_ms ? (int64_t)(lane->first->until_ms - now_ms) : 0);
+        return;
+    }
+    uint64_t until_ms = lane->first->until_ms; /* those that were put back have another one */
+    for (const struct job *job = lane->first; job; job = job->next)
+        until_ms = job->until_ms < until_ms ? job->until_ms : until_ms;
+    host->timer_start(lane->late, until_ms > now_ms ? (int64_t)(until_ms - now_ms) : 0);
 }
 
 /* Ends those of the queue that it is over for. */
@@ -76,22 +79,25 @@ void cvm_lane_fail(struct lane *lane, const char *why)
 
 /* --- The queue -------------------------------------------------------------------------------- */
 
-/* All links that there are have work, or none: then another one is opened, or all is refused. */
+/* There are jobs that no link has taken. If one is being connected, they wait for it; if each that
+ * there is has work, another one is opened; and if none can be connected, they are refused. */
 static void lane_find_link(struct lane *lane)
 {
     struct link *closed = NULL, *failed = NULL;
+    int32_t is_served = 0;
     for (uint32_t i = 0; i < lane->link_count; i++) {
         struct link *link = &lane->links[i];
-        if (link->state == LINK_CONNECTING)
+        if (link->state == LINK_CONNECTING || (link->state == LINK_WAITING && !link->failures))
             return;
-        if (link->state == LINK_WAITING && link->failures)
+        is_served |= link->state == LINK_IDLE || link->state == LINK_BUSY;
+        if (link->state == LINK_WAITING)
             failed = link;
         if (link->state == LINK_CLOSED && !closed)
             closed = link;
     }
-    if (failed)
+    if (failed && !is_served)
         cvm_lane_fail(lane, failed->why);
-    else if (closed)
+    else if (closed && !failed)
         cvm_link_open(closed);
 }
 
@@ -113,8 +119,10 @@ int32_t cvm_lane_init(struct lane *lane, struct store *store, struct link *links
     lane->last = &lane->first;
     lane->turn = host->timer_new(store->context, lane_turn, lane);
     lane->late = host->timer_new(store->context, lane_is_late, lane);
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count; i++) {
         links[i].lane = lane;
+        links[i].fd = -1;
+    }
     return lane->turn && lane->late ? 0 : -1;
 }
 
@@ -126,7 +134,7 @@ void cvm_lane_work(struct lane *lane)
 
 void cvm_lane_put(struct lane *lane, struct job *job)
 {
-    int32_t was_empty = !lane->first;
+    int32_t was_empty = !lane->first; /* else it is not the first to be late */
     job->next = NULL;
     *lane->last = job;
     lane->last = &job->next;
@@ -148,7 +156,7 @@ void cvm_lane_put_back(struct lane *lane, struct job *first)
     cvm_lane_work(lane);
 }
 
-static const char *job_uid(const struct store *store, const struct job *job)
+const char *cvm_job_uid(const struct store *store, const struct job *job)
 {
     const cvm_change_t *change = job->change;
     if (!change)
@@ -160,11 +168,24 @@ static const char *job_uid(const struct store *store, const struct job *job)
                                      : "";
 }
 
+void cvm_lane_hurry(struct lane *lane)
+{
+    if (!lane->late)
+        return; /* it was never opened */
+    uint64_t until_ms = cvm_monotonic_ms() + CVM_CLOSE_GRACE_MS;
+    for (struct job *job = lane->first; job; job = job->next)
+        job->until_ms = job->until_ms < until_ms ? job->until_ms : until_ms;
+    lane_watch_time(lane);
+    for (uint32_t i = 0; i < lane->link_count; i++)
+        if (lane->links[i].state == LINK_BUSY)
+            lane->store->host->timer_start(lane->links[i].timer, CVM_CLOSE_GRACE_MS);
+}
+
 /* Puts it behind those whose uid comes before its own, or is the same. */
 static void batch_insert(const struct store *store, struct job **batch, struct job *job)
 {
-    const char *uid = job_uid(store, job);
-    while (*batch && strcmp(job_uid(store, *batch), uid) <= 0)
+    const char *uid = cvm_job_uid(store, job);
+    while (*batch && strcmp(cvm_job_uid(store, *batch), uid) <= 0)
         batch = &(*batch)->next;
     job->next = *batch;
     *batch = job;

@@ -5,9 +5,11 @@
  *
  *   CLOSED → CONNECTING (a thread) → IDLE ⇄ BUSY;  lost or failed → WAITING → CONNECTING
  */
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/thread.h"
@@ -16,9 +18,16 @@
 #define FIRST_DELAY_MS   100
 #define LONGEST_DELAY_MS 5000
 #define MOST_DOUBLINGS   6
-#define UNIQUE_VIOLATION "23505"
 
-static void link_lose(struct link *link, const char *why);
+/* SQLSTATEs, or how they begin. */
+#define ROLLED_BACK           "40"
+#define UNIQUE_VIOLATION      "23505"
+#define CARDINALITY_VIOLATION "21000"
+#define DIVISION_BY_ZERO      "22012" /* CVM_GUARD's, see statements.c */
+#define READ_ONLY             "25006"
+#define NO_SUCH_STATEMENT     "26000"
+#define PLAN_HAS_CHANGED      "0A000"
+
 static void link_happened(void *argument, uint32_t events);
 static void link_is_late(void *argument);
 
@@ -33,6 +42,9 @@ static void link_disconnect(struct link *link)
 {
     host_of(link)->watch_free(link->watch);
     link->watch = NULL;
+    if (link->fd >= 0)
+        (void)close(link->fd);
+    link->fd = -1;
     PQfinish(link->connection);
     link->connection = NULL;
 }
@@ -46,13 +58,14 @@ static void link_try_again(void *argument)
 
 static void link_wait(struct link *link)
 {
-    uint32_t doublings = link->failures < MOST_DOUBLINGS ? link->failures : MOST_DOUBLINGS;
+    uint32_t times = link->failures + link->losses;
+    uint32_t doublings = times < MOST_DOUBLINGS ? times : MOST_DOUBLINGS;
     int64_t delay_ms = (int64_t)FIRST_DELAY_MS << doublings;
     if (delay_ms > LONGEST_DELAY_MS)
         delay_ms = LONGEST_DELAY_MS;
     delay_ms = delay_ms / 2 + cvm_store_random() % (delay_ms / 2); /* not all servers at once */
     link->state = LINK_WAITING;
-    host_of(link)->timer_start(link->timer, link->failures ? delay_ms : 0);
+    host_of(link)->timer_start(link->timer, times > 1 || link->failures ? delay_ms : 0);
 }
 
 /* On the loop: the thread has ended. */
@@ -62,13 +75,15 @@ static void link_connected(void *argument)
     struct store *store = link->lane->store;
     (void)pthread_join(link->thread, NULL);
     if (link->answer == CVM_ANSWER_OK) {
-        link->watch =
-            store->host->watch_new(store->context, PQsocket(link->connection), link_happened, link);
+        link->fd = fcntl(PQsocket(link->connection), F_DUPFD_CLOEXEC, 0);
+        if (link->fd >= 0)
+            link->watch = store->host->watch_new(store->context, link->fd, link_happened, link);
         if (!link->watch) {
             link->answer = CVM_ANSWER_UNAVAILABLE;
-            (void)snprintf(link->why, sizeof link->why, "out of memory");
+            (void)snprintf(link->why, sizeof link->why, "out of memory or descriptors");
         }
     }
+    link->must_go = link->has_warned = 0;
     if (link->answer != CVM_ANSWER_OK) {
         link_disconnect(link);
         link->state = LINK_CLOSED;
@@ -106,6 +121,8 @@ void cvm_link_open(struct link *link)
         return;
     link->state = LINK_CLOSED;
     link->failures++;
+    link->answer = CVM_ANSWER_UNAVAILABLE;
+    (void)snprintf(link->why, sizeof link->why, "no thread, or out of memory");
     if (link->timer && !link->lane->store->opening)
         link_wait(link);
 }
@@ -148,13 +165,14 @@ static int32_t is_state(const struct link *link, const char *prefix)
 static int32_t link_judge(const struct link *link, const struct job *job, cvm_answer_t *answer)
 {
     *answer = CVM_ANSWER_UNAVAILABLE;
-    if (is_state(link, "40"))
+    if (is_state(link, ROLLED_BACK))
         return 1; /* who else is at it made it roll back */
-    if (is_state(link, "22012") && !job->loading)
+    if (is_state(link, DIVISION_BY_ZERO) && !job->loading)
         return 1; /* statements.c: somebody else's came in between */
-    if (is_state(link, UNIQUE_VIOLATION) || is_state(link, "22012"))
+    if (is_state(link, UNIQUE_VIOLATION) || is_state(link, DIVISION_BY_ZERO))
         *answer = CVM_ANSWER_CONFLICT;
-    else if (job->verb->writes && (is_state(link, "22") || is_state(link, "23")))
+    else if (job->verb->writes && (is_state(link, "2200") || is_state(link, "23") ||
+                                      is_state(link, CARDINALITY_VIOLATION)))
         *answer = CVM_ANSWER_INVALID;
     return 0;
 }
@@ -179,7 +197,9 @@ static void link_fail_batch(struct link *link)
 /* Nobody knows what was written: it is asked for again, and recognises itself. */
 static void link_doubt_batch(struct link *link, const char *why)
 {
-    uint64_t until_ms = cvm_monotonic_ms() + (uint64_t)link->lane->store->timeout_ms;
+    const struct store *store = link->lane->store;
+    uint64_t until_ms =
+        cvm_monotonic_ms() + (uint64_t)(store->closing ? CVM_CLOSE_GRACE_MS : store->timeout_ms);
     struct job *first = link_end_batch(link);
     for (struct job *job = first; job; job = job->next) {
         link_forget_results(job);
@@ -196,6 +216,7 @@ static void link_complete_batch(struct link *link)
 {
     struct store *store = link->lane->store;
     struct job *first = link_end_batch(link);
+    link->losses = 0; /* not sooner: it may be lost with each batch */
     while (first) {
         struct job *job = first;
         first = job->next;
@@ -210,6 +231,7 @@ static void link_lose(struct link *link, const char *why)
     char text[CVM_JOB_TEXT];
     (void)snprintf(text, sizeof text, "%.*s", (int)strcspn(why, "\n"), why);
     int32_t was_busy = link->state == LINK_BUSY;
+    link->losses++;
     link_disconnect(link);
     store->host->log(store->context, CVM_LEVEL_WARNING, text);
     if (was_busy)
@@ -228,7 +250,7 @@ static void link_end(struct link *link)
     else
         link_complete_batch(link);
     if (link->must_go) {
-        link_lose(link, "PostgreSQL takes no writes any more; connecting anew");
+        link_lose(link, "PostgreSQL: connecting anew, after an error that this one stays with");
         return;
     }
     store->host->watch_set(link->watch, CVM_READABLE);
@@ -245,7 +267,8 @@ static void link_note_failure(struct link *link, const PGresult *result)
     (void)snprintf(link->state_code, sizeof link->state_code, "%s", state ? state : "");
     (void)snprintf(link->text, sizeof link->text, "PostgreSQL: %s", text ? text : "no reason");
     /* Another server writes now, or what was prepared is gone. */
-    link->must_go |= is_state(link, "25006") || is_state(link, "26000") || is_state(link, "0A000");
+    link->must_go |= is_state(link, READ_ONLY) || is_state(link, NO_SUCH_STATEMENT) ||
+                     is_state(link, PLAN_HAS_CHANGED);
 }
 
 /* The job whose statement is answered next; NULL behind the last. */
@@ -256,22 +279,52 @@ static struct job *link_current(struct link *link)
     return link->current;
 }
 
-/* 1 if it was the last of the batch. */
-static int32_t link_take_result(struct link *link, PGresult *result)
+/* The server tells of something, in this thread or the connecting one. It may be that the commit
+ * has not reached a standby; what a trigger's function tells has a context. */
+void cvm_link_warned(void *argument, const PGresult *result)
 {
-    ExecStatusType status = PQresultStatus(result);
-    int32_t is_row = status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK;
-    struct job *job = is_row && !link->fences ? link_current(link) : NULL;
-    if (is_row && link->fences)
-        link->fences--;
-    if (job) {
-        job->results[job->result_count++] = result;
-        return 0;
+    struct link *link = argument;
+    const char *severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char *function = PQresultErrorField(result, PG_DIAG_SOURCE_FUNCTION);
+    link->has_warned |= severity && strcmp(severity, "WARNING") == 0 && function &&
+                        strncmp(function, "SyncRep", 7) == 0;
+}
+
+/* What a server may answer to a batch, and what it is to us. */
+enum outcome { ROWS, FAILURE, SKIPPED, END, NONSENSE };
+
+static enum outcome link_judge_result(const struct link *link, const PGresult *result)
+{
+    switch (PQresultStatus(result)) {
+    case PGRES_TUPLES_OK:
+    case PGRES_COMMAND_OK:
+        return link->fences || link->current ? ROWS : NONSENSE;
+    case PGRES_FATAL_ERROR:
+        return FAILURE;
+    case PGRES_PIPELINE_ABORTED:
+        return link->has_failed ? SKIPPED : NONSENSE;
+    case PGRES_PIPELINE_SYNC:
+        return link->has_failed || (!link->fences && !link->current) ? END : NONSENSE;
+    default:
+        return NONSENSE;
     }
-    if (status == PGRES_FATAL_ERROR && !link->has_failed)
+}
+
+/* Takes a result over. */
+static enum outcome link_take_result(struct link *link, PGresult *result)
+{
+    (void)link_current(link);
+    enum outcome outcome = link_judge_result(link, result);
+    if (outcome == ROWS && !link->fences) {
+        link->current->results[link->current->result_count++] = result;
+        return outcome;
+    }
+    if (outcome == ROWS)
+        link->fences--;
+    if (outcome == FAILURE && !link->has_failed)
         link_note_failure(link, result);
     PQclear(result);
-    return status == PGRES_PIPELINE_SYNC;
+    return outcome;
 }
 
 static int32_t link_is_dead(const struct link *link)
@@ -288,7 +341,10 @@ static void link_read(struct link *link)
             link_lose(link, PQerrorMessage(link->connection));
             return;
         }
-        if (result && link_take_result(link, result))
+        enum outcome outcome = result ? link_take_result(link, result) : ROWS;
+        if (outcome == NONSENSE)
+            link_lose(link, "PostgreSQL answers what was not asked");
+        else if (outcome == END)
             link_end(link);
     }
 }

@@ -135,4 +135,4 @@ static cvm_answer_t load_take(struct store *store, struct job *job)
     return failed ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_OK;
 }
 
-const struct verb CVM_LOAD = {load_send, load_take, 1};
+const struct verb CVM_LOAD = {load_send, load_take, 1, 0};

@@ -19,19 +19,19 @@ struct migration {
 static void migrate_work(void *argument)
 {
     struct migration *migration = argument;
-    const char *schema = migration->lane.store->schema;
+    const struct store *store = migration->lane.store;
     cvm_at_exit_enter();
     migration->answer = cvm_connect_plain(&migration->link);
-    PGconn *connection = migration->link.connection;
+    struct session session = {migration->link.connection, 0, &store->is_closing};
     if (migration->answer != CVM_ANSWER_OK)
         (void)snprintf(migration->text, sizeof migration->text, "%s", migration->link.why);
     else if (migration->how & CVM_MIGRATE_PRINT)
-        migration->answer = cvm_schema_print(
-            connection, schema, &migration->statements, migration->text, sizeof migration->text);
+        migration->answer = cvm_schema_print(&session, store->schema, &migration->statements,
+            migration->text, sizeof migration->text);
     else
         migration->answer =
-            cvm_schema_migrate(connection, schema, migration->text, sizeof migration->text);
-    PQfinish(connection);
+            cvm_schema_migrate(&session, store->schema, migration->text, sizeof migration->text);
+    PQfinish(session.connection);
     cvm_at_exit_leave();
 }
 

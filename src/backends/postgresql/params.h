@@ -7,7 +7,9 @@
 
 #include "cvm/plugin.h"
 
-#define CVM_MOST_PARAMS 48
+#define CVM_MOST_PARAMS 48 /* of a change: 7, and all fields of both kinds */
+_Static_assert(7 + CVM_DEVICE_FIELD_COUNT + CVM_CERTIFICATE_FIELD_COUNT <= CVM_MOST_PARAMS,
+    "room for the fields");
 
 struct params {
     const char *values[CVM_MOST_PARAMS]; /* NULL: SQL's */

@@ -55,8 +55,8 @@ static cvm_answer_t get_take(struct store *store, struct job *job)
     return PQntuples(job->results[0]) ? read_rows(store, job) : CVM_ANSWER_NOT_FOUND;
 }
 
-const struct verb CVM_GET = {get_send, get_take, 0};
-const struct verb CVM_GET_CERTIFICATES = {get_send, read_rows, 0};
+const struct verb CVM_GET = {get_send, get_take, 0, 0};
+const struct verb CVM_GET_CERTIFICATES = {get_send, read_rows, 0, 0};
 
 /* --- Pages ------------------------------------------------------------------------------------ */
 
@@ -83,7 +83,7 @@ static cvm_answer_t scan_take(struct store *store, struct job *job)
                : CVM_ANSWER_OK;
 }
 
-const struct verb CVM_SCAN = {scan_send, scan_take, 0};
+const struct verb CVM_SCAN = {scan_send, scan_take, 0, 0};
 
 /* --- Values, uids, and what there is of the server -------------------------------------------- */
 
@@ -100,7 +100,7 @@ static cvm_answer_t value_take(struct store *store, struct job *job)
                : CVM_ANSWER_OK;
 }
 
-const struct verb CVM_VALUE = {get_send, value_take, 0};
+const struct verb CVM_VALUE = {get_send, value_take, 0, 0};
 
 static int32_t server_send(struct link *link, struct job *job)
 {
@@ -110,20 +110,22 @@ static int32_t server_send(struct link *link, struct job *job)
 
 static cvm_answer_t now_take(struct store *store, struct job *job)
 {
+    if (PQntuples(job->results[0]) != 1)
+        return CVM_ANSWER_UNAVAILABLE;
     (void)store->host->op_set_number(
         job->op, CVM_OUT_NOW_MS, strtoll(PQgetvalue(job->results[0], 0, 0), NULL, 10));
     return CVM_ANSWER_OK;
 }
 
-const struct verb CVM_NOW = {server_send, now_take, 0};
+const struct verb CVM_NOW = {server_send, now_take, 0, 0};
 
 static cvm_answer_t ready_take(struct store *store, struct job *job)
 {
     (void)store;
-    if (*PQgetvalue(job->results[0], 0, 0) == 'f')
+    if (PQntuples(job->results[0]) == 1 && *PQgetvalue(job->results[0], 0, 0) == 'f')
         return CVM_ANSWER_OK;
     (void)snprintf(job->text, sizeof job->text, "PostgreSQL takes no writes: it is read-only");
     return CVM_ANSWER_UNAVAILABLE;
 }
 
-const struct verb CVM_READY = {server_send, ready_take, 0};
+const struct verb CVM_READY = {server_send, ready_take, 0, 1};

@@ -7,22 +7,39 @@
 
 #include "statements.h"
 
+/* Columns. */
+#define UID_RULE " CHECK (device_uid ~ '^[!-~]{1,128}$')"
+#define TEXT(name, longest)                                                                        \
+    " " #name " text COLLATE \"C\" CHECK (octet_length(" #name ") <= " #longest "),"
+#define NUMBER(name, value) " " #name " bigint NOT NULL DEFAULT " #value ","
+
 /* "@" is the schema and its dot. Migration i brings it from version i to i + 1; those that were
  * released never change, and each leaves tables with which the last release works too. A text that
  * is not set is NULL. Nothing here needs more than a table that is partitioned by uid (keys: by
  * key) can have. */
 static const char *const MIGRATIONS[] = {
-    "CREATE TABLE @devices (device_uid text COLLATE \"C\" PRIMARY KEY,"
-    " device_token text COLLATE \"C\", is_enabled bigint NOT NULL DEFAULT 1,"
-    " is_registered bigint NOT NULL DEFAULT 0, is_revoked bigint NOT NULL DEFAULT 0,"
-    " is_suspended bigint NOT NULL DEFAULT 0, thing_name text COLLATE \"C\","
-    " registered_on text COLLATE \"C\", certificate_id text COLLATE \"C\","
-    " public_key_sha256 text COLLATE \"C\", key_origin text COLLATE \"C\","
-    " first_issued_at bigint NOT NULL DEFAULT 0, last_issued_at bigint NOT NULL DEFAULT 0,"
-    " reissue_count bigint NOT NULL DEFAULT 0, lease_owner text COLLATE \"C\","
-    " lease_until bigint NOT NULL DEFAULT 0, lease_public_key_sha256 text COLLATE \"C\","
-    " lease_certificate_id text COLLATE \"C\","
-    /* Of rows that others insert, too. */
+    /* A column a line. The rules are for rows that others insert: one that can't be read would hold
+     * up a whole page of a scan. */
+    /* clang-format off */
+    "CREATE TABLE @devices ("
+    "device_uid text COLLATE \"C\" PRIMARY KEY" UID_RULE ","
+    TEXT(device_token, 256)
+    NUMBER(is_enabled, 1)
+    NUMBER(is_registered, 0)
+    NUMBER(is_revoked, 0)
+    NUMBER(is_suspended, 0)
+    TEXT(thing_name, 128)
+    TEXT(registered_on, 40)
+    TEXT(certificate_id, 64)
+    TEXT(public_key_sha256, 64)
+    TEXT(key_origin, 8)
+    NUMBER(first_issued_at, 0)
+    NUMBER(last_issued_at, 0)
+    NUMBER(reissue_count, 0)
+    TEXT(lease_owner, 32)
+    NUMBER(lease_until, 0)
+    TEXT(lease_public_key_sha256, 64)
+    TEXT(lease_certificate_id, 64)
     " revision bigint NOT NULL DEFAULT (random() * 4611686018427387903)::bigint + 1,"
     " change_id bigint NOT NULL DEFAULT 0);"
     "CREATE INDEX devices_thing ON @devices (thing_name) WHERE thing_name IS NOT NULL;"
@@ -32,93 +49,150 @@ static const char *const MIGRATIONS[] = {
     " WHERE is_enabled = 0 AND certificate_id IS NOT NULL;"
     "CREATE INDEX devices_leased ON @devices (device_uid)"
     " WHERE lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL;"
-    "CREATE TABLE @certificates (certificate_id text COLLATE \"C\" NOT NULL,"
-    " device_uid text COLLATE \"C\" NOT NULL, state text COLLATE \"C\" NOT NULL,"
-    " serial text COLLATE \"C\", issuer text COLLATE \"C\", not_before bigint NOT NULL,"
-    " not_after bigint NOT NULL, revoke_after bigint NOT NULL, revoked_at bigint NOT NULL,"
-    " reason text COLLATE \"C\", successor text COLLATE \"C\","
-    " public_key_sha256 text COLLATE \"C\", pem text COLLATE \"C\", issued_at bigint NOT NULL,"
-    " change_id bigint NOT NULL DEFAULT 0, PRIMARY KEY (device_uid, certificate_id));"
-    /* The last line of defence. */
-    "CREATE UNIQUE INDEX certificates_current ON @certificates (device_uid)"
-    " WHERE state = 'current';"
-    "CREATE INDEX certificates_id ON @certificates (certificate_id);"
-    "CREATE INDEX certificates_due ON @certificates (revoke_after, certificate_id)"
-    " WHERE state = 'retiring';"
-    "CREATE INDEX certificates_revoked ON @certificates (certificate_id)"
-    " WHERE state IN ('revoked', 'retiring');"
-    "CREATE INDEX certificates_public_key ON @certificates (public_key_sha256)"
-    " WHERE public_key_sha256 IS NOT NULL;"
-    /* Whose a key is: of one device, as long as a certificate for it may be accepted. */
-    "CREATE TABLE @keys (public_key_sha256 text COLLATE \"C\" PRIMARY KEY,"
-    " device_uid text COLLATE \"C\" NOT NULL,"
-    " blocked_until bigint NOT NULL DEFAULT 0);" /* it was compromised: nobody's until then */
-    "CREATE INDEX keys_device ON @keys (device_uid);"
-    "CREATE TABLE @meta (name text COLLATE \"C\" PRIMARY KEY, value text NOT NULL,"
-    " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);",
+    "CREATE TABLE @certificates ("
+    "certificate_id text COLLATE \"C\" NOT NULL CHECK (octet_length(certificate_id) <= 64),"
+    " device_uid text COLLATE \"C\" NOT NULL" UID_RULE ","
+    " state text COLLATE \"C\" NOT NULL CHECK (octet_length(state) <= 8),"
+    TEXT(serial, 40)
+    TEXT(issuer, 40)
+    NUMBER(not_before, 0)
+    NUMBER(not_after, 0)
+    NUMBER(revoke_after, 0)
+    NUMBER(revoked_at, 0)
+    TEXT(reason, 24)
+    TEXT(successor, 64)
+    TEXT(public_key_sha256, 64)
+    TEXT(pem, 8192)
+    " issued_at bigint NOT NULL DEFAULT 0,"
+    " change_id bigint NOT NULL DEFAULT 0,"
+    " PRIMARY KEY (device_uid, certificate_id));"
+                      /* clang-format on */
+                      /* The last line of defence. */
+                      "CREATE UNIQUE INDEX certificates_current ON @certificates (device_uid)"
+                      " WHERE state = 'current';"
+                      "CREATE INDEX certificates_id ON @certificates (certificate_id);"
+                      "CREATE INDEX certificates_due ON @certificates (revoke_after, "
+                      "certificate_id)"
+                      " WHERE state = 'retiring';"
+                      "CREATE INDEX certificates_revoked ON @certificates (certificate_id)"
+                      " WHERE state IN ('revoked', 'retiring');"
+                      "CREATE INDEX certificates_public_key ON @certificates (public_key_sha256)"
+                      " WHERE public_key_sha256 IS NOT NULL;"
+                      /* Whose a key is: of one device, as long as a certificate for it may be
+                         accepted. */
+                      "CREATE TABLE @keys (public_key_sha256 text COLLATE \"C\" PRIMARY KEY,"
+                      " device_uid text COLLATE \"C\" NOT NULL,"
+                      " blocked_until bigint NOT NULL DEFAULT 0);" /* it was compromised: nobody's
+                                                                      until then */
+                      "CREATE INDEX keys_device ON @keys (device_uid);"
+                      "CREATE TABLE @meta (name text COLLATE \"C\" PRIMARY KEY, value text NOT "
+                      "NULL,"
+                      " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);",
 };
+#define INSUFFICIENT_PRIVILEGE "42501"
+#define UNDEFINED_TABLE        "42P01"
+#define UNDEFINED_SCHEMA       "3F000"
+#define IS_THERE               "42P07" /* a table of that name */
+
 #define VERSION ((int)(sizeof MIGRATIONS / sizeof MIGRATIONS[0]))
 
 /* --- What there is ---------------------------------------------------------------------------- */
 
-static cvm_answer_t schema_fail(PGconn *connection, char *error, size_t size)
+/* result: NULL if there is none. */
+static cvm_answer_t schema_fail(
+    const struct session *session, const PGresult *result, char *error, size_t size)
 {
-    (void)snprintf(error, size, "%s", PQerrorMessage(connection));
-    error[strcspn(error, "\n")] = 0;
-    return CVM_ANSWER_UNAVAILABLE;
+    const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
+    const char *message =
+        result ? PQresultErrorMessage(result) : PQerrorMessage(session->connection);
+    (void)snprintf(error, size, "%.*s", (int)strcspn(message, "\n"),
+        *message ? message : "it does not answer");
+    return state && (strcmp(state, INSUFFICIENT_PRIVILEGE) == 0 || strcmp(state, IS_THERE) == 0)
+               ? CVM_ANSWER_INVALID
+               : CVM_ANSWER_UNAVAILABLE;
 }
 
 /* Runs a statement without an answer. */
 static cvm_answer_t schema_run(
-    PGconn *connection, const char *form, const char *schema, char *error, size_t size)
+    struct session *session, const char *form, const char *schema, char *error, size_t size)
 {
     char *text = cvm_statement_render(form, schema);
-    PGresult *result = text ? PQexec(connection, text) : NULL;
+    PGresult *result = text ? cvm_session_run(session, text) : NULL;
     cvm_answer_t answer = result && PQresultStatus(result) == PGRES_COMMAND_OK
                               ? CVM_ANSWER_OK
-                              : schema_fail(connection, error, size);
+                              : schema_fail(session, result, error, size);
     PQclear(result);
     free(text);
     return answer;
 }
 
-/* *version: 0 if there are no tables. */
+struct version {
+    int tables; /* 0: there are none */
+    int least;  /* the oldest release's that works with them */
+};
+
 static cvm_answer_t schema_version(
-    PGconn *connection, const char *schema, int *version, char *error, size_t size)
+    struct session *session, const char *schema, struct version *version, char *error, size_t size)
 {
-    char *text = cvm_statement_render("SELECT max(version) FROM @schema_version", schema);
-    PGresult *result = text ? PQexec(connection, text) : NULL;
+    char *text =
+        cvm_statement_render("SELECT max(version), max(works_with) FROM @schema_version", schema);
+    PGresult *result = text ? cvm_session_run(session, text) : NULL;
     const char *state = result ? PQresultErrorField(result, PG_DIAG_SQLSTATE) : NULL;
     cvm_answer_t answer = CVM_ANSWER_OK;
-    *version = 0;
+    *version = (struct version){0, 0};
     if (result && PQresultStatus(result) == PGRES_TUPLES_OK)
-        *version = (int)strtol(PQgetvalue(result, 0, 0), NULL, 10);
-    else if (!state || (strcmp(state, "42P01") != 0 && strcmp(state, "3F000") != 0))
-        answer = schema_fail(connection, error, size); /* neither table nor schema is no failure */
+        *version = (struct version){(int)strtol(PQgetvalue(result, 0, 0), NULL, 10),
+            (int)strtol(PQgetvalue(result, 0, 1), NULL, 10)};
+    else if (!state ||
+             (strcmp(state, UNDEFINED_TABLE) != 0 && strcmp(state, UNDEFINED_SCHEMA) != 0))
+        answer = schema_fail(session, result, error, size);
     PQclear(result);
     free(text);
     return answer;
 }
 
 /* NULL, or what is wrong with a version. */
-static const char *schema_fault(int version)
+static const char *schema_fault(const struct version *version)
 {
-    if (version == 0)
+    if (version->tables == 0)
         return "has no store yet: `cvm store migrate` makes one";
-    if (version < VERSION)
+    if (version->tables < VERSION)
         return "is of an older release: `cvm store migrate` brings it up to date";
-    return version > VERSION ? "was written by a newer release" : NULL;
+    return version->least > VERSION ? "was written by a newer release" : NULL;
 }
 
-cvm_answer_t cvm_schema_check(PGconn *connection, const char *schema, char *error, size_t size)
+/* Whether the role may do all that a server does. */
+static cvm_answer_t schema_check_rights(
+    struct session *session, const char *schema, char *error, size_t size)
 {
-    int version;
-    cvm_answer_t answer = schema_version(connection, schema, &version, error, size);
-    const char *fault = answer == CVM_ANSWER_OK ? schema_fault(version) : NULL;
+    char form[400];
+    (void)snprintf(form, sizeof form,
+        "SELECT bool_and(has_table_privilege('\"%s\".' || name, of)) FROM"
+        " unnest(ARRAY['devices', 'certificates', 'keys', 'meta']) AS name,"
+        " unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS of",
+        schema);
+    PGresult *result = cvm_session_run(session, form);
+    cvm_answer_t answer = CVM_ANSWER_OK;
+    if (!result || PQresultStatus(result) != PGRES_TUPLES_OK) {
+        answer = schema_fail(session, result, error, size);
+    } else if (*PQgetvalue(result, 0, 0) != 't') {
+        (void)snprintf(error, size,
+            "the role needs SELECT, INSERT, UPDATE and DELETE of the tables of schema %s", schema);
+        answer = CVM_ANSWER_INVALID;
+    }
+    PQclear(result);
+    return answer;
+}
+
+cvm_answer_t cvm_schema_check(struct session *session, const char *schema, char *error, size_t size)
+{
+    struct version version;
+    cvm_answer_t answer = schema_version(session, schema, &version, error, size);
+    const char *fault = answer == CVM_ANSWER_OK ? schema_fault(&version) : NULL;
     if (!fault)
-        return answer;
-    (void)snprintf(error, size, "schema %s (version %d, this release has %d) %s", schema, version,
-        VERSION, fault);
+        return answer == CVM_ANSWER_OK ? schema_check_rights(session, schema, error, size) : answer;
+    (void)snprintf(error, size, "schema %s (version %d, this release has %d) %s", schema,
+        version.tables, VERSION, fault);
     return CVM_ANSWER_INVALID;
 }
 
@@ -127,68 +201,76 @@ cvm_answer_t cvm_schema_check(PGconn *connection, const char *schema, char *erro
 /* Whoever comes second waits here, and finds it done. */
 static const char MAKE_SCHEMA[] = "CREATE SCHEMA IF NOT EXISTS \"%s\"";
 static const char MAKE_VERSIONS[] =
-    "CREATE TABLE IF NOT EXISTS @schema_version (version bigint PRIMARY KEY)";
-#define NOTE_VERSION "INSERT INTO @schema_version VALUES (%d)"
+    "CREATE TABLE IF NOT EXISTS @schema_version (version bigint PRIMARY KEY,"
+    " works_with bigint NOT NULL)";
+/* Each migration so far leaves tables that need a release which knows it. */
+#define NOTE_VERSION "INSERT INTO @schema_version VALUES (%d, %d)"
 static const char LOCK[] = "LOCK TABLE @schema_version IN ACCESS EXCLUSIVE MODE";
 
 static cvm_answer_t schema_migrate_all(
-    PGconn *connection, const char *schema, char *text, size_t size)
+    struct session *session, const char *schema, char *text, size_t size)
 {
-    int version = 0;
-    cvm_answer_t answer = schema_run(connection, LOCK, schema, text, size);
+    struct version version = {0, 0};
+    cvm_answer_t answer = schema_run(session, LOCK, schema, text, size);
     if (answer == CVM_ANSWER_OK)
-        answer = schema_version(connection, schema, &version, text, size);
+        answer = schema_version(session, schema, &version, text, size);
     if (answer == CVM_ANSWER_OK)
         (void)snprintf(text, size, "schema %s %s (version %d)", schema,
-            version == 0        ? "was made"
-            : version < VERSION ? "was brought up to date"
-                                : "is up to date",
-            version < VERSION ? VERSION : version);
-    for (; answer == CVM_ANSWER_OK && version < VERSION; version++) {
+            version.tables == 0        ? "was made"
+            : version.tables < VERSION ? "was brought up to date"
+                                       : "is up to date",
+            version.tables < VERSION ? VERSION : version.tables);
+    for (int i = version.tables; answer == CVM_ANSWER_OK && i < VERSION; i++) {
         char done[80];
-        (void)snprintf(done, sizeof done, NOTE_VERSION, version + 1);
-        answer = schema_run(connection, MIGRATIONS[version], schema, text, size);
+        (void)snprintf(done, sizeof done, NOTE_VERSION, i + 1, i + 1);
+        answer = schema_run(session, MIGRATIONS[i], schema, text, size);
         if (answer == CVM_ANSWER_OK)
-            answer = schema_run(connection, done, schema, text, size);
+            answer = schema_run(session, done, schema, text, size);
     }
     return answer;
 }
 
-int32_t cvm_schema_is_there(PGconn *connection, const char *schema)
+int32_t cvm_schema_is_there(struct session *session, const char *schema)
 {
     char error[8];
-    int version;
-    return schema_version(connection, schema, &version, error, sizeof error) == CVM_ANSWER_OK &&
-           version > 0;
+    struct version version;
+    return schema_version(session, schema, &version, error, sizeof error) == CVM_ANSWER_OK &&
+           version.tables > 0;
 }
 
-/* "IF NOT EXISTS" is no lock: of two that make the same, one may fail, and finds it there. */
-static void schema_begin(PGconn *connection, const char *schema)
+/* "IF NOT EXISTS" is no lock: of two that make the same, one may fail, and finds it there. Why the
+ * first one failed is told if nothing is there after all. */
+static void schema_begin(struct session *session, const char *schema, char *why, size_t size)
 {
-    char form[160], error[8];
+    char form[160], next[160];
     (void)snprintf(form, sizeof form, MAKE_SCHEMA, schema);
-    (void)schema_run(connection, form, schema, error, sizeof error);
-    (void)schema_run(connection, MAKE_VERSIONS, schema, error, sizeof error);
+    if (schema_run(session, form, schema, why, size) == CVM_ANSWER_OK)
+        *why = 0;
+    if (schema_run(session, MAKE_VERSIONS, schema, next, sizeof next) != CVM_ANSWER_OK && !*why)
+        (void)snprintf(why, size, "%s", next);
 }
 
-cvm_answer_t cvm_schema_migrate(PGconn *connection, const char *schema, char *text, size_t size)
+cvm_answer_t cvm_schema_migrate(
+    struct session *session, const char *schema, char *text, size_t size)
 {
-    if (!cvm_schema_is_there(connection, schema))
-        schema_begin(connection, schema);
-    cvm_answer_t answer = schema_run(connection, "BEGIN", schema, text, size);
+    char why[160] = "", ignored[8];
+    if (!cvm_schema_is_there(session, schema))
+        schema_begin(session, schema, why, sizeof why);
+    cvm_answer_t answer = schema_run(session, "BEGIN", schema, text, size);
     if (answer == CVM_ANSWER_OK)
-        answer = schema_migrate_all(connection, schema, text, size);
-    char ignored[8];
+        answer = schema_migrate_all(session, schema, text, size);
     if (answer == CVM_ANSWER_OK)
-        answer = schema_run(connection, "COMMIT", schema, text, size);
+        answer = schema_run(session, "COMMIT", schema, text, size);
     else
-        (void)schema_run(connection, "ROLLBACK", schema, ignored, sizeof ignored);
-    if (answer != CVM_ANSWER_OK)
+        (void)schema_run(session, "ROLLBACK", schema, ignored, sizeof ignored);
+    if (answer != CVM_ANSWER_OK) {
+        if (*why && strstr(text, "does not exist"))
+            (void)snprintf(text, size, "%s", why);
         return answer;
-    char fault[160];
-    answer = cvm_schema_check(connection, schema, fault, sizeof fault);
+    }
+    answer = cvm_schema_check(session, schema, why, sizeof why);
     if (answer != CVM_ANSWER_OK)
-        (void)snprintf(text, size, "%s", fault);
+        (void)snprintf(text, size, "%s", why);
     return answer;
 }
 
@@ -219,7 +301,7 @@ static void schema_print_all(FILE *out, const char *schema, int version)
     schema_print_one(out, LOCK, schema);
     for (; version < VERSION; version++) {
         schema_print_one(out, MIGRATIONS[version], schema);
-        (void)snprintf(form, sizeof form, NOTE_VERSION, version + 1);
+        (void)snprintf(form, sizeof form, NOTE_VERSION, version + 1, version + 1);
         schema_print_one(out, form, schema);
     }
     (void)fputs("COMMIT;\n"
@@ -229,21 +311,21 @@ static void schema_print_all(FILE *out, const char *schema, int version)
 }
 
 cvm_answer_t cvm_schema_print(
-    PGconn *connection, const char *schema, char **statements, char *text, size_t size)
+    struct session *session, const char *schema, char **statements, char *text, size_t size)
 {
-    int version;
+    struct version version;
     size_t length;
-    cvm_answer_t answer = schema_version(connection, schema, &version, text, size);
+    cvm_answer_t answer = schema_version(session, schema, &version, text, size);
     if (answer != CVM_ANSWER_OK)
         return answer;
-    if (version > VERSION)
-        return cvm_schema_check(connection, schema, text, size);
+    if (version.least > VERSION)
+        return cvm_schema_check(session, schema, text, size);
     FILE *out = open_memstream(statements, &length);
     if (!out) {
         (void)snprintf(text, size, "out of memory");
         return CVM_ANSWER_UNAVAILABLE;
     }
-    if (version < VERSION)
-        schema_print_all(out, schema, version);
+    if (version.tables < VERSION)
+        schema_print_all(out, schema, version.tables);
     return fclose(out) ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK;
 }

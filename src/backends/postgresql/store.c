@@ -10,9 +10,8 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/hex.h"
+#include "base/secret.h"
 #include "postgresql.h"
-
-#define MOST_CERTIFICATES 256 /* of one change */
 
 int64_t cvm_store_random(void)
 {
@@ -29,7 +28,7 @@ static void destroy(void *self)
     struct store *store = self;
     for (enum statement i = 0; i < STATEMENT_COUNT; i++)
         free(store->texts[i]);
-    free(store->location);
+    cvm_secret_free_text(store->location); /* a password may be in it */
     free(store);
 }
 
@@ -60,6 +59,20 @@ static int32_t store_set_up(struct store *store, const char *location)
     return failed ? -1 : 0;
 }
 
+/* libpq would quote what it can't read, and a password is part of it. */
+static int32_t store_has_location(const struct store *store)
+{
+    char *ignored = NULL;
+    PQconninfoOption *options = PQconninfoParse(store->location, &ignored);
+    int32_t has_location = options != NULL;
+    for (const PQconninfoOption *option = options; option && option->keyword; option++)
+        if (strcmp(option->keyword, "host") == 0 && option->val && strchr(option->val, '@'))
+            has_location = 0; /* an "@" of the password's, as it is */
+    PQconninfoFree(options);
+    PQfreemem(ignored);
+    return has_location;
+}
+
 static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
     const char *location, void **result, char *error, size_t error_size)
 {
@@ -73,6 +86,7 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     }
     struct store *store = calloc(1, sizeof *store);
     if (store) {
+        atomic_init(&store->is_closing, 0);
         store->host = host;
         store->context = context;
     }
@@ -80,6 +94,13 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
         if (store)
             destroy(store);
         (void)snprintf(error, error_size, "out of memory");
+        return CVM_ANSWER_INVALID;
+    }
+    if (!store_has_location(store)) {
+        destroy(store);
+        (void)snprintf(error, error_size,
+            "expected a URI of libpq's (postgresql://USER@HOST/DATABASE?...; in a password %% is "
+            "%%25, and @ %%40), or its name=value form");
         return CVM_ANSWER_INVALID;
     }
     *result = store;
@@ -92,7 +113,7 @@ static int32_t store_make_lanes(struct store *store)
 {
     uint32_t writers =
         (uint32_t)store->host->property_number(store->context, "postgresql.connections");
-    if (store->reads.turn)
+    if (store->reads.late && store->writes.late)
         return 0; /* of an attempt to open that failed */
     return cvm_lane_init(&store->reads, store, store->links, 1) ||
                    cvm_lane_init(&store->writes, store, store->links + 1, writers)
@@ -126,7 +147,7 @@ void cvm_store_connected(struct store *store, const struct link *link)
             op, is_open ? CVM_ANSWER_OK : link->answer, is_open ? NULL : link->why);
         if (is_open && !store->closing)
             cvm_link_open(store->reads.links);
-    } else if (link->state == LINK_IDLE && link == store->writes.links) {
+    } else if (link->state == LINK_IDLE && link == store->reads.links) { /* which asks for it */
         store->host->reconnected(store->context);
     }
     if (store->closing)
@@ -159,6 +180,9 @@ static void close_store(void *self, cvm_op_t *op)
 {
     struct store *store = self;
     store->closing = op;
+    atomic_store(&store->is_closing, 1);
+    cvm_lane_hurry(&store->reads);
+    cvm_lane_hurry(&store->writes);
     cvm_store_closed(store);
 }
 
@@ -167,7 +191,7 @@ static void close_store(void *self, cvm_op_t *op)
 static void put(struct store *store, const struct job *wanted)
 {
     struct job *job = malloc(sizeof *job);
-    if (!job || !store->reads.turn || store->closing) {
+    if (!job || !store->writes.late || store->closing) {
         free(job);
         store->host->complete(wanted->op, CVM_ANSWER_UNAVAILABLE,
             store->closing ? "the store closes" : "out of memory");
@@ -177,7 +201,7 @@ static void put(struct store *store, const struct job *wanted)
     job->until_ms = cvm_monotonic_ms() + (uint64_t)store->timeout_ms;
     if (job->verb->writes)
         job->change_id = cvm_store_random();
-    cvm_lane_put(job->verb->writes ? &store->writes : &store->reads, job);
+    cvm_lane_put(job->verb->writes || job->verb->asks_writer ? &store->writes : &store->reads, job);
 }
 
 static void ready(void *self, cvm_op_t *op)
@@ -259,7 +283,7 @@ static void meta_get(void *self, cvm_op_t *op, const char *name)
 static void change(void *self, cvm_op_t *op, const cvm_change_t *wanted)
 {
     struct store *store = self;
-    if (wanted->certificate_count > MOST_CERTIFICATES)
+    if (wanted->certificate_count > CVM_MOST_CHANGED)
         store->host->complete(op, CVM_ANSWER_INVALID, "too many certificates at once");
     else
         put(store, &(struct job){.op = op, .verb = &CVM_CHANGE, .change = wanted});

@@ -4,6 +4,7 @@
 #define CVM_POSTGRESQL_STORE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include <libpq-fe.h>
 
@@ -11,10 +12,12 @@
 #include "params.h"
 #include "statements.h"
 
-#define CVM_LARGEST_BATCH 32
-#define CVM_MOST_RESULTS  5 /* statements of one job */
-#define CVM_MOST_LINKS    16
-#define CVM_JOB_TEXT      200
+#define CVM_LARGEST_BATCH  32
+#define CVM_MOST_RESULTS   5 /* statements of one job */
+#define CVM_MOST_LINKS     16
+#define CVM_JOB_TEXT       200
+#define CVM_MOST_CHANGED   256  /* certificates of one change */
+#define CVM_CLOSE_GRACE_MS 3000 /* for what runs when the store closes */
 
 struct job;
 struct link;
@@ -27,6 +30,7 @@ struct verb {
     /* Reads what they answered, once that counts. */
     cvm_answer_t (*take)(struct store *store, struct job *job);
     int32_t writes;
+    int32_t asks_writer; /* it writes nothing, and is about those that do */
 };
 
 /* One operation on its way. */
@@ -63,7 +67,7 @@ struct lane {
 };
 
 enum link_state {
-    LINK_CLOSED,     /* nobody needed it yet, or the store closes */
+    LINK_CLOSED,     /* nobody needed it yet, an attempt to open failed, or the store closes */
     LINK_CONNECTING, /* a thread has it */
     LINK_WAITING,    /* to connect again */
     LINK_IDLE,
@@ -75,9 +79,11 @@ struct link {
     struct lane *lane;
     enum link_state state;
     PGconn *connection;
+    int fd; /* its descriptor, as ours: libpq closes its own when it likes; -1 */
     cvm_watch_t *watch;
     cvm_timer_t *timer; /* busy: the batch is late; waiting: to connect again */
     uint32_t failures;  /* to connect, in a row */
+    uint32_t losses;    /* of connections, since one was of use */
     int32_t has_warned; /* the server, of this batch */
     int32_t must_go;    /* the connection, after this batch */
     /* The batch: */
@@ -102,6 +108,7 @@ struct store {
     struct lane reads, writes;
     struct link links[CVM_MOST_LINKS];
     cvm_op_t *opening, *closing;
+    atomic_int is_closing; /* for the threads */
 };
 
 /* --- link.c ----------------------------------------------------------------------------------- */
@@ -114,6 +121,8 @@ int32_t cvm_link_send(
 void cvm_link_open(struct link *link);
 /* Takes what waits, if it is idle. */
 void cvm_link_work(struct link *link);
+/* libpq's notice receiver; argument: the link. */
+void cvm_link_warned(void *argument, const PGresult *result);
 /* Ends it, unless it is busy or being connected. */
 void cvm_link_close(struct link *link);
 
@@ -129,6 +138,10 @@ void cvm_lane_put_back(struct lane *lane, struct job *first);
 struct job *cvm_lane_take(struct lane *lane);
 /* Has it go on at the end of the loop's turn, if there is anything to do. */
 void cvm_lane_work(struct lane *lane);
+/* The store closes: what waits does not wait long any more. */
+void cvm_lane_hurry(struct lane *lane);
+/* Whose a change is; "" of what is no change. */
+const char *cvm_job_uid(const struct store *store, const struct job *job);
 /* Nobody waits for a server that can't be reached. */
 void cvm_lane_fail(struct lane *lane, const char *why);
 /* Completes and frees it. */
