@@ -308,6 +308,9 @@ static void a_look_leaves_no_lock_behind(void **state)
     cvm_t *cvm = instance_start(NULL);
     assert_string_equal(add(cvm, 1), "ok");
     assert_int_equal(cvm_file_check(harness_store(), told, NULL, why, sizeof why), CVM_ANSWER_OK);
+    assert_int_equal(
+        cvm_file_check("/nonexistent/devices.db", told, NULL, why, sizeof why), CVM_ANSWER_INVALID);
+    assert_true(fcntl(0, F_GETFD) >= 0); /* nobody else's is closed */
     instance_end(cvm);
     assert_int_equal(inode_of_log(), 0);
 }
