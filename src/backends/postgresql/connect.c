@@ -13,8 +13,7 @@
 static const char *const HOPELESS[] = {"authentication failed", "does not exist",
     "no password supplied", "no pg_hba.conf entry", "pg_hba.conf rejects", "prepared statement",
     "permission denied", "invalid ", "certificate verify failed", "server does not support SSL",
-    "missing \"=\"", "could not read root certificate", "definition of service",
-    "could not load private key"};
+    "could not read root certificate", "definition of service", "could not load private key"};
 
 static cvm_answer_t connect_fail(struct link *link)
 {
@@ -62,14 +61,13 @@ static cvm_answer_t connect_fail_to(struct link *link, const PGresult *result)
 static cvm_answer_t connect_check_server(struct link *link)
 {
     struct session session = connect_session(link, link->lane->store->timeout_ms);
-    PGresult *result = cvm_session_run(&session,
-        "SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on',"
-        " current_setting('synchronous_commit') = 'off'");
+    PGresult *result = cvm_session_run(
+        &session, "SELECT " CVM_SQL_READ_ONLY ", current_setting('synchronous_commit') = 'off'");
     cvm_answer_t answer = CVM_ANSWER_OK;
     if (!result || PQresultStatus(result) != PGRES_TUPLES_OK) {
         answer = connect_fail_to(link, result);
     } else if (*PQgetvalue(result, 0, 0) == 't') {
-        (void)snprintf(link->why, sizeof link->why, "PostgreSQL takes no writes: it is read-only");
+        (void)snprintf(link->why, sizeof link->why, CVM_TEXT_READ_ONLY);
         answer = CVM_ANSWER_UNAVAILABLE;
     } else if (*PQgetvalue(result, 0, 1) == 't') {
         (void)snprintf(link->why, sizeof link->why,

@@ -23,13 +23,13 @@
 #define ROLLED_BACK           "40"
 #define UNIQUE_VIOLATION      "23505"
 #define CARDINALITY_VIOLATION "21000"
-#define DIVISION_BY_ZERO      "22012" /* CVM_GUARD's, see statements.c */
+#define DIVISION_BY_ZERO      "22012" /* GUARD's, see statements.c */
 #define READ_ONLY             "25006"
 #define NO_SUCH_STATEMENT     "26000"
 #define PLAN_HAS_CHANGED      "0A000"
 
 static void link_happened(void *argument, uint32_t events);
-static void link_is_late(void *argument);
+static void link_timed(void *argument);
 
 static const cvm_host_t *host_of(const struct link *link)
 {
@@ -47,13 +47,6 @@ static void link_disconnect(struct link *link)
     link->fd = -1;
     PQfinish(link->connection);
     link->connection = NULL;
-}
-
-static void link_try_again(void *argument)
-{
-    struct link *link = argument;
-    if (link->state == LINK_WAITING)
-        cvm_link_open(link);
 }
 
 static void link_wait(struct link *link)
@@ -91,13 +84,12 @@ static void link_connected(void *argument)
             store->host->log(store->context, CVM_LEVEL_WARNING, link->why);
         if (!store->opening)
             link_wait(link);
-        cvm_lane_work(link->lane);
     } else {
         link->failures = 0;
         link->state = LINK_IDLE;
         store->host->watch_set(link->watch, CVM_READABLE);
-        cvm_lane_work(link->lane);
     }
+    cvm_lane_work(link->lane);
     cvm_store_connected(store, link);
 }
 
@@ -115,7 +107,7 @@ void cvm_link_open(struct link *link)
 {
     const cvm_host_t *host = host_of(link);
     if (!link->timer)
-        link->timer = host->timer_new(link->lane->store->context, link_is_late, link);
+        link->timer = host->timer_new(link->lane->store->context, link_timed, link);
     link->state = LINK_CONNECTING;
     if (link->timer && !cvm_thread_start(&link->thread, link_connect, link))
         return;
@@ -279,8 +271,8 @@ static struct job *link_current(struct link *link)
     return link->current;
 }
 
-/* The server tells of something, in this thread or the connecting one. It may be that the commit
- * has not reached a standby; what a trigger's function tells has a context. */
+/* The server tells of something, in this thread or the connecting one. What matters is that nobody
+ * waited to the end for a standby to get the commit. */
 void cvm_link_warned(void *argument, const PGresult *result)
 {
     struct link *link = argument;
@@ -408,13 +400,14 @@ static int32_t link_send_all(struct link *link)
     return PQpipelineSync(link->connection) ? 0 : -1;
 }
 
-static void link_is_late(void *argument)
+/* The timer: its batch has had its time, or it is time to connect again. */
+static void link_timed(void *argument)
 {
     struct link *link = argument;
     if (link->state == LINK_BUSY)
         link_lose(link, "PostgreSQL does not answer");
-    else
-        link_try_again(link);
+    else if (link->state == LINK_WAITING)
+        cvm_link_open(link);
 }
 
 void cvm_link_work(struct link *link)

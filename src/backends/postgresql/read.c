@@ -124,7 +124,7 @@ static cvm_answer_t ready_take(struct store *store, struct job *job)
     (void)store;
     if (PQntuples(job->results[0]) == 1 && *PQgetvalue(job->results[0], 0, 0) == 'f')
         return CVM_ANSWER_OK;
-    (void)snprintf(job->text, sizeof job->text, "PostgreSQL takes no writes: it is read-only");
+    (void)snprintf(job->text, sizeof job->text, CVM_TEXT_READ_ONLY);
     return CVM_ANSWER_UNAVAILABLE;
 }
 

@@ -176,8 +176,7 @@ static const char
                          "1",
             [GET_META] = "SELECT value, version FROM @meta WHERE name = ?t",
             [GET_NOW] = "SELECT " NOW_MS,
-            [GET_READY] = "SELECT pg_is_in_recovery() OR "
-                          "current_setting('transaction_read_only') = 'on'",
+            [GET_READY] = "SELECT " CVM_SQL_READ_ONLY,
             /* Gives a transaction that may have found nothing to write a commit to wait
                for. */
             [FENCE] = "SELECT pg_logical_emit_message(true, 'cvm', '')",

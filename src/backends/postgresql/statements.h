@@ -37,6 +37,10 @@ enum statement {
     STATEMENT_COUNT
 };
 
+/* An expression: whether the server takes no writes; and what people are told then. */
+#define CVM_SQL_READ_ONLY  "pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
+#define CVM_TEXT_READ_ONLY "PostgreSQL takes no writes: it is read-only"
+
 #define CVM_STATEMENT_NAME_SIZE 16
 /* What it is prepared as. Returns name. */
 const char *cvm_statement_name(enum statement statement, char name[CVM_STATEMENT_NAME_SIZE]);
