@@ -17,10 +17,10 @@
  * released never change, and each leaves tables with which the last release works too. A text that
  * is not set is NULL. Nothing here needs more than a table that is partitioned by uid (keys: by
  * key) can have. */
+/* clang-format off */
 static const char *const MIGRATIONS[] = {
     /* A column a line. The rules are for rows that others insert: one that can't be read would hold
      * up a whole page of a scan. */
-    /* clang-format off */
     "CREATE TABLE @devices ("
     "device_uid text COLLATE \"C\" PRIMARY KEY" UID_RULE ","
     TEXT(device_token, 256)
@@ -66,29 +66,30 @@ static const char *const MIGRATIONS[] = {
     " issued_at bigint NOT NULL DEFAULT 0,"
     " change_id bigint NOT NULL DEFAULT 0,"
     " PRIMARY KEY (device_uid, certificate_id));"
-                      /* clang-format on */
-                      /* The last line of defence. */
-                      "CREATE UNIQUE INDEX certificates_current ON @certificates (device_uid)"
-                      " WHERE state = 'current';"
-                      "CREATE INDEX certificates_id ON @certificates (certificate_id);"
-                      "CREATE INDEX certificates_due ON @certificates (revoke_after, "
-                      "certificate_id)"
-                      " WHERE state = 'retiring';"
-                      "CREATE INDEX certificates_revoked ON @certificates (certificate_id)"
-                      " WHERE state IN ('revoked', 'retiring');"
-                      "CREATE INDEX certificates_public_key ON @certificates (public_key_sha256)"
-                      " WHERE public_key_sha256 IS NOT NULL;"
-                      /* Whose a key is: of one device, as long as a certificate for it may be
-                         accepted. */
-                      "CREATE TABLE @keys (public_key_sha256 text COLLATE \"C\" PRIMARY KEY,"
-                      " device_uid text COLLATE \"C\" NOT NULL,"
-                      " blocked_until bigint NOT NULL DEFAULT 0);" /* it was compromised: nobody's
-                                                                      until then */
-                      "CREATE INDEX keys_device ON @keys (device_uid);"
-                      "CREATE TABLE @meta (name text COLLATE \"C\" PRIMARY KEY, value text NOT "
-                      "NULL,"
-                      " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);",
+    /* The last line of defence. */
+    "CREATE UNIQUE INDEX certificates_current ON @certificates (device_uid)"
+    " WHERE state = 'current';"
+    "CREATE INDEX certificates_id ON @certificates (certificate_id);"
+    "CREATE INDEX certificates_due ON @certificates (revoke_after, "
+    "certificate_id)"
+    " WHERE state = 'retiring';"
+    "CREATE INDEX certificates_revoked ON @certificates (certificate_id)"
+    " WHERE state IN ('revoked', 'retiring');"
+    "CREATE INDEX certificates_public_key ON @certificates (public_key_sha256)"
+    " WHERE public_key_sha256 IS NOT NULL;"
+    /* Whose a key is: of one device, as long as a certificate for it may be
+       accepted. */
+    "CREATE TABLE @keys (public_key_sha256 text COLLATE \"C\" PRIMARY KEY,"
+    " device_uid text COLLATE \"C\" NOT NULL,"
+    " blocked_until bigint NOT NULL DEFAULT 0);" /* it was compromised: nobody's
+                                                    until then */
+    "CREATE INDEX keys_device ON @keys (device_uid);"
+    "CREATE TABLE @meta (name text COLLATE \"C\" PRIMARY KEY, value text NOT "
+    "NULL,"
+    " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);",
 };
+/* clang-format on */
+
 #define INSUFFICIENT_PRIVILEGE "42501"
 #define UNDEFINED_TABLE        "42P01"
 #define UNDEFINED_SCHEMA       "3F000"

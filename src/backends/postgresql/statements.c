@@ -67,22 +67,20 @@
     " OR (k.blocked_until <> 0 AND k.blocked_until <= " NOW_MS ") RETURNING 1)"
 #define KEY_IS_ITS_OWN "($4 IS NULL OR EXISTS (SELECT FROM claimed))"
 
+/* clang-format off */
 #define STORED(condition)                                                                          \
     "stored AS (INSERT INTO @certificates AS c (" CERTIFICATE_NAMES ",issued_at,change_id)"        \
-    " SELECT w.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(                                       \
-        WRITTEN_NAME) "," NOW_US ",$3::bigint FROM written w WHERE " condition                     \
-                      " AND NOT EXISTS (SELECT FROM @certificates o WHERE o.certificate_id = "     \
-                      "w.certificate_id"                                                           \
-                      " AND o.device_uid <> w.device_uid) ORDER BY w.place"                        \
-                      " ON CONFLICT (device_uid, certificate_id) DO UPDATE SET state = "           \
-                      "excluded.state,"                                                            \
-                      " revoke_after = excluded.revoke_after, revoked_at = excluded.revoked_at,"   \
-                      " reason = CASE WHEN c.state IN ('retiring', 'revoked') AND excluded.state " \
-                      "= 'revoked'"                                                                \
-                      " THEN c.reason ELSE excluded.reason END, successor = excluded.successor,"   \
-                      " change_id = excluded.change_id"                                            \
-                      " WHERE c.state <> 'revoked' OR c.change_id = excluded.change_id RETURNING " \
-                      "1)"
+    " SELECT w.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(WRITTEN_NAME)                          \
+    "," NOW_US ",$3::bigint FROM written w WHERE " condition                                       \
+    " AND NOT EXISTS (SELECT FROM @certificates o WHERE o.certificate_id = w.certificate_id"       \
+    " AND o.device_uid <> w.device_uid) ORDER BY w.place"                                          \
+    " ON CONFLICT (device_uid, certificate_id) DO UPDATE SET state = excluded.state,"              \
+    " revoke_after = excluded.revoke_after, revoked_at = excluded.revoked_at,"                     \
+    " reason = CASE WHEN c.state IN ('retiring', 'revoked') AND excluded.state = 'revoked'"        \
+    " THEN c.reason ELSE excluded.reason END, successor = excluded.successor,"                     \
+    " change_id = excluded.change_id"                                                              \
+    " WHERE c.state <> 'revoked' OR c.change_id = excluded.change_id RETURNING 1)"
+/* clang-format on */
 
 /* A key is free once no certificate of the device's that may still be accepted has it. */
 #define FREED(condition)                                                                           \
@@ -107,82 +105,80 @@
     "," FREED(CHANGED_DEVICE) "," BLOCKED(                                                         \
         CHANGED_DEVICE) " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM changed)"
 
-static const char
-    *const FORMS[STATEMENT_COUNT] =
-        {
-            [GET_DEVICE] = "SELECT " DEVICE_NAMES " FROM @devices WHERE device_uid = ?t",
-            [GET_CERTIFICATES] =
-                "SELECT " CERTIFICATE_NAMES " FROM @certificates WHERE device_uid = ?t"
-                " ORDER BY state = 'revoked', issued_at DESC, certificate_id LIMIT ?b",
+/* By hand: a clause a line. */
+/* clang-format off */
+static const char *const FORMS[STATEMENT_COUNT] = {
+    [GET_DEVICE] = "SELECT " DEVICE_NAMES " FROM @devices WHERE device_uid = ?t",
+    [GET_CERTIFICATES] =
+        "SELECT " CERTIFICATE_NAMES " FROM @certificates WHERE device_uid = ?t"
+        " ORDER BY state = 'revoked', issued_at DESC, certificate_id LIMIT ?b",
 
-            /* $1 the cursor, $2 the time, $3 the limit. A scan's last column is its cursor:
-             * where the page after that row begins. */
-            [SCAN_DEVICES] = "SELECT " DEVICE_NAMES ", device_uid FROM @devices"
-                             " WHERE device_uid > $1::text AND $2::bigint IS NOT NULL"
-                             " ORDER BY device_uid LIMIT $3::bigint",
-            /* In two parts, so that a deadline that becomes "at once" meanwhile leads on in
-             * the scan and not back: $1 is "1", 20 digits and an id in the first, "2" and
-             * an id in the second.
-             */
-            [SCAN_DUE] =
-                "SELECT * FROM ((SELECT " SCANNED_NAMES
-                ", '1' || lpad(revoke_after::text, 20, '0') || certificate_id AS place"
-                " FROM @certificates WHERE state = 'retiring' AND revoke_after <> 0"
-                " AND revoke_after <= $2::bigint AND left($1::text, 1) = '1'"
-                " AND (revoke_after, certificate_id) > (CASE WHEN left($1, 1) = '1'"
-                " THEN substr($1, 2, 20)::bigint ELSE 0 END, substr($1, 22))"
-                " ORDER BY revoke_after, certificate_id LIMIT $3::bigint)"
-                " UNION ALL (SELECT " SCANNED_NAMES ", '2' || certificate_id FROM @certificates"
-                " WHERE state = 'retiring' AND revoke_after = 0 AND certificate_id >"
-                " CASE WHEN left($1, 1) = '2' THEN substr($1, 2) ELSE '' END"
-                " ORDER BY certificate_id LIMIT $3::bigint)) AS due ORDER BY place LIMIT "
-                "$3::bigint",
-            [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES ", device_uid FROM @devices"
-                                 " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL"
-                                 " AND device_uid > $1::text AND $2::bigint IS NOT NULL"
-                                 " ORDER BY device_uid LIMIT $3::bigint",
-            [SCAN_ENDED_LEASES] =
-                "SELECT " DEVICE_NAMES ", device_uid FROM @devices"
-                " WHERE (lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL)"
-                " AND lease_until <= $2::bigint AND device_uid > $1::text"
-                " ORDER BY device_uid LIMIT $3::bigint",
-            [SCAN_REVOKED] = "SELECT " SCANNED_NAMES ", certificate_id FROM @certificates"
-                             " WHERE state IN ('revoked', 'retiring') AND certificate_id > $1::text"
-                             " AND (state = 'revoked' OR revoke_after <= $2::bigint)"
-                             " AND not_after > $2::bigint ORDER BY certificate_id LIMIT $3::bigint",
-            /* No uid holds a space, and every character of one comes after it. */
-            [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_SCANNED_FIELDS(
-                QUALIFIED) ",NULL, d.device_uid || ' ' || c.certificate_id"
-                           " FROM @devices d JOIN @certificates c ON c.device_uid = "
-                           "d.device_uid"
-                           " WHERE d.is_enabled = 0 AND d.certificate_id IS NOT NULL"
-                           " AND d.device_uid >= split_part($1::text, ' ', 1)"
-                           " AND (d.device_uid, c.certificate_id) >"
-                           " (split_part($1::text, ' ', 1), split_part($1::text, ' ', 2))"
-                           " AND c.state IN ('current', 'retiring') AND c.not_after > "
-                           "$2::bigint"
-                           " ORDER BY d.device_uid, c.certificate_id LIMIT $3::bigint",
-            [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES ", certificate_id FROM @certificates"
-                                  " WHERE certificate_id > $1::text AND $2::bigint IS NOT NULL"
-                                  " ORDER BY certificate_id LIMIT $3::bigint",
-            [SCAN_META] = "SELECT name, name FROM @meta WHERE name > $1::text"
-                          " AND $2::bigint IS NOT NULL ORDER BY name LIMIT $3::bigint",
+    /* $1 the cursor, $2 the time, $3 the limit. A scan's last column is its cursor:
+     * where the page after that row begins. */
+    [SCAN_DEVICES] = "SELECT " DEVICE_NAMES ", device_uid FROM @devices"
+                     " WHERE device_uid > $1::text AND $2::bigint IS NOT NULL"
+                     " ORDER BY device_uid LIMIT $3::bigint",
+    /* In two parts, so that a deadline that becomes "at once" meanwhile leads on in
+     * the scan and not back: $1 is "1", 20 digits and an id in the first, "2" and
+     * an id in the second.
+     */
+    [SCAN_DUE] =
+        "SELECT * FROM ((SELECT " SCANNED_NAMES
+        ", '1' || lpad(revoke_after::text, 20, '0') || certificate_id AS place"
+        " FROM @certificates WHERE state = 'retiring' AND revoke_after <> 0"
+        " AND revoke_after <= $2::bigint AND left($1::text, 1) = '1'"
+        " AND (revoke_after, certificate_id) > (CASE WHEN left($1, 1) = '1'"
+        " THEN substr($1, 2, 20)::bigint ELSE 0 END, substr($1, 22))"
+        " ORDER BY revoke_after, certificate_id LIMIT $3::bigint)"
+        " UNION ALL (SELECT " SCANNED_NAMES ", '2' || certificate_id FROM @certificates"
+        " WHERE state = 'retiring' AND revoke_after = 0 AND certificate_id >"
+        " CASE WHEN left($1, 1) = '2' THEN substr($1, 2) ELSE '' END"
+        " ORDER BY certificate_id LIMIT $3::bigint)) AS due ORDER BY place LIMIT "
+        "$3::bigint",
+    [SCAN_UNSUSPENDED] = "SELECT " DEVICE_NAMES ", device_uid FROM @devices"
+                         " WHERE is_suspended = is_enabled AND certificate_id IS NOT NULL"
+                         " AND device_uid > $1::text AND $2::bigint IS NOT NULL"
+                         " ORDER BY device_uid LIMIT $3::bigint",
+    [SCAN_ENDED_LEASES] =
+        "SELECT " DEVICE_NAMES ", device_uid FROM @devices"
+        " WHERE (lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL)"
+        " AND lease_until <= $2::bigint AND device_uid > $1::text"
+        " ORDER BY device_uid LIMIT $3::bigint",
+    [SCAN_REVOKED] = "SELECT " SCANNED_NAMES ", certificate_id FROM @certificates"
+                     " WHERE state IN ('revoked', 'retiring') AND certificate_id > $1::text"
+                     " AND (state = 'revoked' OR revoke_after <= $2::bigint)"
+                     " AND not_after > $2::bigint ORDER BY certificate_id LIMIT $3::bigint",
+    /* No uid holds a space, and every character of one comes after it. */
+    [SCAN_SUSPENDED] = "SELECT c.certificate_id" CVM_CERTIFICATE_SCANNED_FIELDS(
+        QUALIFIED) ",NULL, d.device_uid || ' ' || c.certificate_id"
+                   " FROM @devices d JOIN @certificates c ON c.device_uid = "
+                   "d.device_uid"
+                   " WHERE d.is_enabled = 0 AND d.certificate_id IS NOT NULL"
+                   " AND d.device_uid >= split_part($1::text, ' ', 1)"
+                   " AND (d.device_uid, c.certificate_id) >"
+                   " (split_part($1::text, ' ', 1), split_part($1::text, ' ', 2))"
+                   " AND c.state IN ('current', 'retiring') AND c.not_after > "
+                   "$2::bigint"
+                   " ORDER BY d.device_uid, c.certificate_id LIMIT $3::bigint",
+    [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES ", certificate_id FROM @certificates"
+                          " WHERE certificate_id > $1::text AND $2::bigint IS NOT NULL"
+                          " ORDER BY certificate_id LIMIT $3::bigint",
+    [SCAN_META] = "SELECT name, name FROM @meta WHERE name > $1::text"
+                  " AND $2::bigint IS NOT NULL ORDER BY name LIMIT $3::bigint",
 
-            [FIND_CERTIFICATE] =
-                "SELECT device_uid FROM @certificates WHERE certificate_id = ?t LIMIT 1",
-            [FIND_THING] = "SELECT device_uid FROM @devices WHERE thing_name = ?t LIMIT 1",
-            [FIND_KEY] = "SELECT device_uid FROM @keys WHERE public_key_sha256 = ?t UNION ALL"
-                         " SELECT device_uid FROM @certificates WHERE public_key_sha256 = $1 LIMIT "
-                         "1",
-            [GET_META] = "SELECT value, version FROM @meta WHERE name = ?t",
-            [GET_NOW] = "SELECT " NOW_MS,
-            [GET_READY] = "SELECT " CVM_SQL_READ_ONLY,
-            /* Gives a transaction that may have found nothing to write a commit to wait
-               for. */
-            [FENCE] = "SELECT pg_logical_emit_message(true, 'cvm', '')",
+    [FIND_CERTIFICATE] =
+        "SELECT device_uid FROM @certificates WHERE certificate_id = ?t LIMIT 1",
+    [FIND_THING] = "SELECT device_uid FROM @devices WHERE thing_name = ?t LIMIT 1",
+    [FIND_KEY] = "SELECT device_uid FROM @keys WHERE public_key_sha256 = ?t UNION ALL"
+                 " SELECT device_uid FROM @certificates WHERE public_key_sha256 = $1 LIMIT "
+                 "1",
+    [GET_META] = "SELECT value, version FROM @meta WHERE name = ?t",
+    [GET_NOW] = "SELECT " NOW_MS,
+    [GET_READY] = "SELECT " CVM_SQL_READ_ONLY,
+    /* Gives a transaction that may have found nothing to write a commit to wait
+       for. */
+    [FENCE] = "SELECT pg_logical_emit_message(true, 'cvm', '')",
 
-            /* A clause a line. */
-            /* clang-format off */
     [INSERT_DEVICE] =
         "WITH " WRITTEN ","
         "allowed AS (SELECT $1::text AS device_uid WHERE " ONE_CURRENT
@@ -232,71 +228,71 @@ static const char
               " WHERE o.public_key_sha256 = k.public_key_sha256)") ","
         BLOCKED("EXISTS (SELECT FROM stored)")
         " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM stored)",
-            /* clang-format on */
 
-            /* $1 the name, $2 the value, $3 the version (as it was read, or the first), $4
-             * the change.
-             */
-            [INSERT_META] = "INSERT INTO @meta AS m (name, value, version, change_id)"
-                            " VALUES (?t, ?t, ?b, ?b) ON CONFLICT (name)"
-                            " DO UPDATE SET change_id = excluded.change_id"
-                            " WHERE m.change_id = excluded.change_id RETURNING version",
-            [UPDATE_META] =
-                "UPDATE @meta SET value = $2::text, version = $3::bigint + 1,"
-                " change_id = $4::bigint WHERE name = $1::text AND (version = $3::bigint"
-                " OR (version = $3::bigint + 1 AND change_id = $4::bigint)) RETURNING "
-                "version",
-            [DELETE_META] = "DELETE FROM @meta WHERE name = $1::text AND version = $3::bigint"
-                            " AND $2::text IS NULL AND $4::bigint IS NOT NULL RETURNING version",
+    /* $1 the name, $2 the value, $3 the version (as it was read, or the first), $4
+     * the change.
+     */
+    [INSERT_META] = "INSERT INTO @meta AS m (name, value, version, change_id)"
+                    " VALUES (?t, ?t, ?b, ?b) ON CONFLICT (name)"
+                    " DO UPDATE SET change_id = excluded.change_id"
+                    " WHERE m.change_id = excluded.change_id RETURNING version",
+    [UPDATE_META] =
+        "UPDATE @meta SET value = $2::text, version = $3::bigint + 1,"
+        " change_id = $4::bigint WHERE name = $1::text AND (version = $3::bigint"
+        " OR (version = $3::bigint + 1 AND change_id = $4::bigint)) RETURNING "
+        "version",
+    [DELETE_META] = "DELETE FROM @meta WHERE name = $1::text AND version = $3::bigint"
+                    " AND $2::text IS NULL AND $4::bigint IS NOT NULL RETURNING version",
 
-            /* $1 the change's id for what is inserted; one more for what is replaced. */
-            [LOAD_DEVICES] =
-                "INSERT INTO @devices (" DEVICE_NAMES ",change_id) SELECT " DEVICE_NAMES
-                ",$1::bigint FROM unnest(?2|?T" CVM_DEVICE_OTHER_FIELDS(
-                    ARRAY) ") AS g(" DEVICE_NAMES
-                           ") ORDER BY device_uid ON CONFLICT (device_uid) DO NOTHING",
-            /* $2 keys and $3 whose: of devices that this load has inserted. */
-            [LOAD_KEYS] =
-                "WITH given AS (SELECT DISTINCT g.key, g.uid FROM unnest(?2|?T,?T) AS "
-                "g(key, uid)"
-                " JOIN @devices d ON d.device_uid = g.uid AND d.device_uid = "
-                "ANY($3::text[])"
-                " AND d.change_id = $1::bigint WHERE g.key IS NOT NULL),"
-                "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid)"
-                " SELECT key, uid FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
-                " DO UPDATE SET device_uid = excluded.device_uid"
-                " WHERE k.device_uid = excluded.device_uid AND k.blocked_until = 0 "
-                "RETURNING 1)"
-                " SELECT " GUARD("(SELECT count(*) FROM claimed) < (SELECT count(*) FROM given)"),
-            [LOAD_CERTIFICATES] =
-                "INSERT INTO @certificates (" CERTIFICATE_NAMES ",issued_at,change_id)"
-                " SELECT " CERTIFICATE_NAMES ",not_before * 1000,$1::bigint FROM unnest(?2|"
-                "?T" CVM_CERTIFICATE_OTHER_FIELDS(
-                    ARRAY) ") AS g(" CERTIFICATE_NAMES
-                           ") WHERE NOT EXISTS (SELECT FROM @certificates o"
-                           " WHERE o.certificate_id = g.certificate_id AND "
-                           "o.certificate_id = "
-                           "ANY($2::text[])"
-                           " AND o.device_uid <> g.device_uid)"
-                           " ORDER BY device_uid, certificate_id"
-                           " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
-            /* $2 uids and $3 tokens. Of several for one device the last one counts. */
-            [REPLACE_TOKENS] =
-                "UPDATE @devices d SET device_token = g.token, revision = d.revision + 1,"
-                " change_id = $1::bigint + 1 FROM (SELECT DISTINCT ON (uid) uid, token"
-                " FROM unnest(?2|?T,?T) WITH ORDINALITY AS u(uid, token, place) ORDER BY "
-                "uid, "
-                "place "
-                "DESC)"
-                " g WHERE d.device_uid = g.uid AND d.device_uid = ANY($2::text[])"
-                " AND d.change_id <> $1::bigint"
-                " AND d.device_token IS DISTINCT FROM g.token",
-            /* Not joined with what is given: the planner would rather read the whole table.
-             */
-            [LOAD_STATES] = "SELECT device_uid, device_token, change_id FROM @devices"
-                            " WHERE device_uid = ANY(?2|?T) AND $1::bigint IS NOT NULL "
-                            "ORDER BY device_uid",
+    /* $1 the change's id for what is inserted; one more for what is replaced. */
+    [LOAD_DEVICES] =
+        "INSERT INTO @devices (" DEVICE_NAMES ",change_id) SELECT " DEVICE_NAMES
+        ",$1::bigint FROM unnest(?2|?T" CVM_DEVICE_OTHER_FIELDS(
+            ARRAY) ") AS g(" DEVICE_NAMES
+                   ") ORDER BY device_uid ON CONFLICT (device_uid) DO NOTHING",
+    /* $2 keys and $3 whose: of devices that this load has inserted. */
+    [LOAD_KEYS] =
+        "WITH given AS (SELECT DISTINCT g.key, g.uid FROM unnest(?2|?T,?T) AS "
+        "g(key, uid)"
+        " JOIN @devices d ON d.device_uid = g.uid AND d.device_uid = "
+        "ANY($3::text[])"
+        " AND d.change_id = $1::bigint WHERE g.key IS NOT NULL),"
+        "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid)"
+        " SELECT key, uid FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
+        " DO UPDATE SET device_uid = excluded.device_uid"
+        " WHERE k.device_uid = excluded.device_uid AND k.blocked_until = 0 "
+        "RETURNING 1)"
+        " SELECT " GUARD("(SELECT count(*) FROM claimed) < (SELECT count(*) FROM given)"),
+    [LOAD_CERTIFICATES] =
+        "INSERT INTO @certificates (" CERTIFICATE_NAMES ",issued_at,change_id)"
+        " SELECT " CERTIFICATE_NAMES ",not_before * 1000,$1::bigint FROM unnest(?2|"
+        "?T" CVM_CERTIFICATE_OTHER_FIELDS(
+            ARRAY) ") AS g(" CERTIFICATE_NAMES
+                   ") WHERE NOT EXISTS (SELECT FROM @certificates o"
+                   " WHERE o.certificate_id = g.certificate_id AND "
+                   "o.certificate_id = "
+                   "ANY($2::text[])"
+                   " AND o.device_uid <> g.device_uid)"
+                   " ORDER BY device_uid, certificate_id"
+                   " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
+    /* $2 uids and $3 tokens. Of several for one device the last one counts. */
+    [REPLACE_TOKENS] =
+        "UPDATE @devices d SET device_token = g.token, revision = d.revision + 1,"
+        " change_id = $1::bigint + 1 FROM (SELECT DISTINCT ON (uid) uid, token"
+        " FROM unnest(?2|?T,?T) WITH ORDINALITY AS u(uid, token, place) ORDER BY "
+        "uid, "
+        "place "
+        "DESC)"
+        " g WHERE d.device_uid = g.uid AND d.device_uid = ANY($2::text[])"
+        " AND d.change_id <> $1::bigint"
+        " AND d.device_token IS DISTINCT FROM g.token",
+    /* Not joined with what is given: the planner would rather read the whole table.
+     */
+    [LOAD_STATES] = "SELECT device_uid, device_token, change_id FROM @devices"
+                    " WHERE device_uid = ANY(?2|?T) AND $1::bigint IS NOT NULL "
+                    "ORDER BY device_uid",
 };
+/* clang-format on */
 
 /* --- Rendering -------------------------------------------------------------------------------- */
 
