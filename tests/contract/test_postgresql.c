@@ -141,6 +141,15 @@ static void insert(cvm_t *cvm, const char *uid)
     host->record_free(record);
 }
 
+/* Reads a device once the server can be had again. */
+static void get_at_last(cvm_t *cvm, const char *uid, struct call *call)
+{
+    cvm_answer_t answer;
+    while ((answer = get(cvm, uid, call)) == CVM_ANSWER_UNAVAILABLE)
+        turn_for(10);
+    assert_int_equal(answer, CVM_ANSWER_OK);
+}
+
 /* Gives the device a key and a certificate for it, and writes another one with it, which may be
  * NULL. */
 static cvm_answer_t issue(
@@ -418,10 +427,7 @@ static void ended_backends_lose_nothing(void **state)
         for (int i = 0; i < DEVICES; i++) {
             char uid[16];
             (void)snprintf(uid, sizeof uid, "D%d", i);
-            cvm_answer_t answer;
-            while ((answer = get(cvm, uid, &found[i])) == CVM_ANSWER_UNAVAILABLE)
-                turn_for(10);
-            assert_int_equal(answer, CVM_ANSWER_OK);
+            get_at_last(cvm, uid, &found[i]);
             if (!round)
                 first[i] = host->number(found[i].found[0], CVM_D_REVISION);
             assert_true(host->number(found[i].found[0], CVM_D_REVISION) == first[i] + round);
@@ -487,10 +493,7 @@ static void a_restart_is_survived(void **state)
     cvm_t *cvm = start();
     insert(cvm, "A");
     postgresql_restart();
-    cvm_answer_t answer;
-    while ((answer = get(cvm, "A", &call)) == CVM_ANSWER_UNAVAILABLE)
-        turn_for(10);
-    assert_int_equal(answer, CVM_ANSWER_OK);
+    get_at_last(cvm, "A", &call);
     insert(cvm, "B");
     forget(&call);
     instance_end(cvm);
@@ -507,10 +510,7 @@ static void a_server_that_stopped_answers_is_given_up(void **state)
     assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_UNAVAILABLE);
     assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_UNKNOWN);
     postgresql_freeze(0);
-    cvm_answer_t answer;
-    while ((answer = get(cvm, "A", &call)) == CVM_ANSWER_UNAVAILABLE)
-        turn_for(10);
-    assert_int_equal(answer, CVM_ANSWER_OK);
+    get_at_last(cvm, "A", &call);
     host->record_free(record);
     forget(&call);
     instance_end(cvm);
@@ -536,10 +536,7 @@ static void who_writes_nothing_is_not_ready(void **state)
     assert_string_equal(not_ready.name, "store_unavailable");
     (void)sql("SET default_transaction_read_only = off");
     (void)sql("ALTER DATABASE postgres RESET default_transaction_read_only");
-    cvm_answer_t answer;
-    while ((answer = get(cvm, "A", &call)) == CVM_ANSWER_UNAVAILABLE)
-        turn_for(10);
-    assert_int_equal(answer, CVM_ANSWER_OK);
+    get_at_last(cvm, "A", &call);
     forget(&call);
     instance_end(cvm);
 }
