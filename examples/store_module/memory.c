@@ -14,12 +14,12 @@
 
 #include <cvm/plugin.h>
 
-struct row { /* a device, a certificate, or a value (whose name and text are a record's id and pem)
-              */
+struct row { /* a device, a certificate, or a value */
     struct row *next;
     int64_t number; /* it rises along the list */
     cvm_record_kind_t kind;
     cvm_record_t *record;
+    char *text; /* a value's */
 };
 
 struct store {
@@ -62,6 +62,7 @@ static void take_out(struct store *store, struct row **link)
     struct row *row = *link;
     *link = row->next;
     store->host->record_free(row->record);
+    free(row->text);
     free(row);
 }
 
@@ -137,6 +138,8 @@ static int is_sought(struct store *store, const struct row *row, cvm_scan_t what
 {
     const cvm_host_t *host = store->host;
     const cvm_record_t *record = row->record;
+    if (row->kind == CVM_RECORD_VALUE || what == CVM_SCAN_META)
+        return row->kind == CVM_RECORD_VALUE && what == CVM_SCAN_META;
     const char *state = row->kind == CVM_RECORD_CERTIFICATE ? host->text(record, CVM_C_STATE) : "";
     int is_due =
         strcmp(state, "retiring") == 0 && host->number(record, CVM_C_REVOKE_AFTER) <= before_ms;
@@ -169,8 +172,7 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
     char last[24] = "";
     int32_t failed = 0;
     for (const struct row *row = store->rows; row && !failed; row = row->next) {
-        if (row->number <= after || row->kind == CVM_RECORD_VALUE ||
-            !is_sought(store, row, what, before_ms))
+        if (row->number <= after || !is_sought(store, row, what, before_ms))
             continue;
         if (!limit--) {
             failed = store->host->op_set_text(op, CVM_OUT_CURSOR, last);
@@ -217,16 +219,13 @@ static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 
 /* --- Values ----------------------------------------------------------------------------------- */
 
-/* A certificate's record has room for a value: its name is the id, its text the PEM, its version
- * not_after. */
 static void meta_get(void *self, cvm_op_t *op, const char *name)
 {
     struct store *store = self;
     const struct row *row = *find(store, CVM_RECORD_VALUE, name);
-    if (row &&
-        (store->host->op_set_text(op, CVM_OUT_VALUE, store->host->text(row->record, CVM_C_PEM)) ||
-            store->host->op_set_number(
-                op, CVM_OUT_VERSION, store->host->number(row->record, CVM_C_NOT_AFTER))))
+    if (row && (store->host->op_set_text(op, CVM_OUT_VALUE, row->text) ||
+                   store->host->op_set_number(
+                       op, CVM_OUT_VERSION, store->host->number(row->record, CVM_V_VERSION))))
         store->host->complete(op, CVM_ANSWER_UNAVAILABLE, NULL);
     else
         store->host->complete(op, row ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND, NULL);
@@ -236,13 +235,17 @@ static cvm_answer_t put_value(
     struct store *store, const char *name, const char *wanted, int64_t version)
 {
     const cvm_host_t *host = store->host;
-    cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
-    int failed = !record || host->set_text(record, CVM_C_CERTIFICATE_ID, name) ||
-                 host->set_text(record, CVM_C_PEM, wanted) ||
-                 host->set_number(record, CVM_C_NOT_AFTER, version) ||
-                 !put(store, CVM_RECORD_VALUE, record);
+    cvm_record_t *record = host->record_new(CVM_RECORD_VALUE);
+    char *text = strdup(wanted);
+    struct row *row = NULL;
+    if (record && text && !host->set_text(record, CVM_V_NAME, name) &&
+        !host->set_number(record, CVM_V_VERSION, version))
+        row = put(store, CVM_RECORD_VALUE, record);
     host->record_free(record);
-    return failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK;
+    free(row ? row->text : text);
+    if (row)
+        row->text = text;
+    return row ? CVM_ANSWER_OK : CVM_ANSWER_UNAVAILABLE;
 }
 
 static void meta_put(
@@ -251,7 +254,7 @@ static void meta_put(
     struct store *store = self;
     struct row **link = find(store, CVM_RECORD_VALUE, name);
     cvm_answer_t answer = CVM_ANSWER_OK;
-    if (version != (*link ? store->host->number((*link)->record, CVM_C_NOT_AFTER) : 0))
+    if (version != (*link ? store->host->number((*link)->record, CVM_V_VERSION) : 0))
         answer = CVM_ANSWER_CONFLICT;
     else if (wanted)
         answer = put_value(store, name, wanted, ++store->last);

@@ -88,7 +88,9 @@ typedef struct cvm_timer_s cvm_timer_t;
     X(C_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64)
 
 /* What a scan of the store's values answers. */
-#define CVM_VALUE_FIELDS(X) X(V_NAME, name, TEXT, 128)
+#define CVM_VALUE_FIELDS(X)                                                                        \
+    X(V_NAME, name, TEXT, 128)                                                                     \
+    X(V_VERSION, version, NUMBER, 0) /* as meta_get answers it */
 
 #define CVM_FIELD_ENUM_(id, name, kind, longest) CVM_##id,
 typedef enum { CVM_DEVICE_FIELDS(CVM_FIELD_ENUM_) CVM_DEVICE_FIELD_COUNT } cvm_device_field_t;
@@ -146,10 +148,12 @@ enum { CVM_LEVEL_ERROR = 0, CVM_LEVEL_WARNING = 1, CVM_LEVEL_INFO = 2, CVM_LEVEL
 /** What the operator watches; times are seconds since 1970. */
 typedef int32_t cvm_gauge_t;
 enum {
-    CVM_GAUGE_CA_EXPIRY = 0,         /**< label: which CA */
-    CVM_GAUGE_CRL_NEXT_UPDATE = 1,   /**< no label */
-    CVM_GAUGE_CRL_UNSIGNED_ROWS = 2, /**< label: the issuer's key id; a count, not a time */
-    CVM_GAUGE_CERTIFICATE_EXPIRY = 3 /**< label: the file of a server's certificate */
+    CVM_GAUGE_CA_EXPIRY = 0,          /**< label: which CA */
+    CVM_GAUGE_CRL_NEXT_UPDATE = 1,    /**< no label */
+    CVM_GAUGE_CRL_UNSIGNED_ROWS = 2,  /**< label: the issuer's key id; a count, not a time */
+    CVM_GAUGE_CERTIFICATE_EXPIRY = 3, /**< label: the file of a server's certificate */
+    CVM_GAUGE_CRL_NUMBER = 4,         /**< label: the issuer's key id; a number, not a time */
+    CVM_GAUGE_CRL_MADE = 5            /**< label: the issuer's key id */
 };
 
 /* --- Stores ----------------------------------------------------------------------------------- */
@@ -179,7 +183,7 @@ enum {
     CVM_SCAN_SUSPENDED = 5,    /**< current and retiring certificates of disabled devices */
     CVM_SCAN_CERTIFICATES =
         6,            /**< all certificates, with their PEM, those of removed devices too */
-    CVM_SCAN_META = 7 /**< the names of all values: CVM_RECORD_VALUE */
+    CVM_SCAN_META = 7 /**< the names and versions of all values: CVM_RECORD_VALUE */
 };
 
 /* What an instance is to its store and platform. cvm_start_command() is none of these: it comes by
@@ -585,7 +589,8 @@ struct cvm_host_s {
     void (*timer_stop)(cvm_timer_t *timer);
     /** Its function is not called again. NULL is fine. */
     void (*timer_free)(cvm_timer_t *timer);
-    /** A platform's view of the store: each calls done once. 0, or -1 without memory. */
+    /** A platform's view of the store: each calls done once, and copies its texts. 0, or -1 without
+     * memory. */
     int32_t (*store_scan)(cvm_context_t *context, cvm_scan_t what, const char *cursor,
         int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument);
     int32_t (*store_get_certificates)(cvm_context_t *context, const char *device_uid,

@@ -161,11 +161,16 @@ const char *cli_file_store(const cvm_conf_t *conf)
     return NULL;
 }
 
+int32_t cli_is_shared(const cvm_conf_t *conf)
+{
+    return strncmp(cvm_conf_get(conf, "store"), "file:", 5) != 0;
+}
+
 enum cli_store cli_look_for_store(const cvm_conf_t *conf)
 {
     struct stat status;
     const char *store = cvm_conf_get(conf, "store");
-    if (strncmp(store, "file:", 5) != 0)
+    if (cli_is_shared(conf))
         return CLI_STORE_THERE; /* its backend will say */
     if (stat(store + 5, &status) == 0) {
         if (S_ISREG(status.st_mode))

@@ -56,6 +56,11 @@ int32_t cli_configure(const char *path, const struct cli_list *settings, cvm_con
 /* The folder of a configuration's local CA; NULL on another platform. */
 const char *cli_ca_folder(const cvm_conf_t *conf);
 
+/* Whether other servers may share a configuration's store. */
+int32_t cli_is_shared(const cvm_conf_t *conf);
+/* What is said of them when a CRL is on this machine's disk. */
+#define CLI_FOLLOWERS "other servers follow within 5 s"
+
 /* What there is where a configuration's store should be. */
 enum cli_store { CLI_STORE_THERE, CLI_STORE_MISSING, CLI_STORE_WRONG };
 /* Looks, without opening it; says why if what is there can be no store. */

@@ -28,6 +28,7 @@ struct arguments {
     int32_t json, pem, force, disabled, dry_run;
     struct cli_list settings, operands;
     const char *ca; /* folder; NULL on another platform */
+    int32_t is_shared;
 };
 
 struct query {
@@ -293,7 +294,9 @@ static void tell(void *user_data, const cvm_error_t *error, const cvm_device_t *
 static int32_t tell_news(cvm_t *cvm, const struct verb *verb, const struct arguments *arguments)
 {
     struct told told = {.arguments = arguments,
-        .news = {.change = verb->change, .uid = arguments->operands.values[0]}};
+        .news = {.change = verb->change,
+            .uid = arguments->operands.values[0],
+            .is_shared = arguments->is_shared}};
     if (arguments->ca && verb->is_published && (verb->change != DEVICE_REMOVED || arguments->force))
         told.news.crl_number = cvm_local_crl_number(arguments->ca);
     if (verb->change == DEVICE_REMOVED)
@@ -362,6 +365,7 @@ static int32_t change(cvm_t *cvm, const struct verb *verb, const struct argument
         .spares_registered = verb->change == DEVICE_REMOVED && !arguments->force,
         .is_published = verb->is_published,
         .ca = arguments->ca,
+        .is_shared = arguments->is_shared,
         .start = verb->start,
         .arguments = arguments};
     return device_change_many(cvm, &many);
@@ -381,6 +385,7 @@ static int32_t run(const struct verb *verb, struct arguments *arguments)
     if (code)
         return code;
     arguments->ca = cli_ca_folder(conf);
+    arguments->is_shared = cli_is_shared(conf);
     if (verb->change == DEVICE_NOT_CHANGED) /* who only reads need not be who may write it */
         code = cli_error(NULL, cvm_conf_set(conf, "audit.file", ""));
     if (!code)

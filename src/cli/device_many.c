@@ -373,7 +373,8 @@ static int32_t print_report(const struct changing *changing)
     if (counts[FAILED])
         (void)printf(", %" PRIu32 " failed", counts[FAILED]);
     if (crl_number && !changing->is_due)
-        (void)printf("; crl.pem number %" PRId64 " says so", crl_number);
+        (void)printf("; crl.pem number %" PRId64 " says so%s", crl_number,
+            many->is_shared ? "; " CLI_FOLLOWERS : "");
     (void)putchar('\n');
     return 0;
 }

@@ -13,6 +13,7 @@ struct device_many {
     int32_t spares_registered; /* a registered device will be refused */
     int32_t is_published;      /* the platform has to carry it out */
     const char *ca;            /* folder, to name the CRL that says so; NULL on another platform */
+    int32_t is_shared;         /* there may be other servers */
     /* Starts the change of one device. */
     cvm_error_t *(*start)(
         cvm_t *cvm, const char *uid, const void *arguments, cvm_done_cb callback, void *user_data);

@@ -177,9 +177,9 @@ static void print_crl(const struct device_news *news, const char *what)
     if (news->device && !cvm_device_certificate(news->device, 0))
         (void)puts("it has no certificate");
     else if (news->crl_number)
-        (void)printf("crl.pem number %" PRId64 " %s; sessions that are open live on until the "
+        (void)printf("crl.pem number %" PRId64 " %s%s; sessions that are open live on until the "
                      "broker drops them\n",
-            news->crl_number, what);
+            news->crl_number, what, news->is_shared ? "; " CLI_FOLLOWERS : "");
     else
         (void)puts("sessions that are open live on until the broker drops them");
 }

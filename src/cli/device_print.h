@@ -25,6 +25,7 @@ struct device_news {
     const char *uid;
     const cvm_device_t *device; /* NULL: removed */
     int64_t crl_number;         /* of the crl.pem that says so; 0: there is none here */
+    int32_t is_shared;          /* there may be other servers */
 };
 
 /* One line about a change that is done. 0 or an exit code. */

@@ -52,8 +52,7 @@ static int32_t get_listed(
 {
     struct list *list = argument;
     char why[ERROR_SIZE] = "";
-    if (list->folder &&
-        cvm_local_crl_listed(list->folder, &restore->crl_number, add, list, why, sizeof why)) {
+    if (list->folder && cvm_local_crl_listed(list->folder, add, list, why, sizeof why)) {
         (void)snprintf(error, error_size,
             "%.300s; what it lists would be forgotten (to do without it, move it away)", why);
         return -1;

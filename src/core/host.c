@@ -21,6 +21,7 @@ struct question {
     cvm_op_t op;
     cvm_host_done_fn done;
     void *argument;
+    char *name, *value;
 };
 
 /* --- The configured backends ------------------------------------------------------------------ */
@@ -144,17 +145,6 @@ static cvm_error_t *check_scans(const cvm_t *cvm)
         cvm->platform_context.kind, cvm->store_context.kind);
 }
 
-/* A CRL is this machine's: servers that share a store would each list what they have carried out.
- */
-static void warn_of_sharing(cvm_t *cvm)
-{
-    if ((cvm->platform.flags & CVM_PLATFORM_NEEDS_SCANS) && (cvm->store.flags & CVM_STORE_SHARED))
-        cvm_log_message(cvm->log, LOG_WARNING,
-            "platform '%s' publishes revocations on this machine alone: no other server on store "
-            "'%s' hears of them",
-            cvm->platform_context.kind, cvm->store_context.kind);
-}
-
 static cvm_error_t *check_platform(cvm_t *cvm)
 {
     static const size_t OUTSIDE_NEEDS[] = {
@@ -167,8 +157,6 @@ static cvm_error_t *check_platform(cvm_t *cvm)
             "platform", ops, OUTSIDE_NEEDS, sizeof OUTSIDE_NEEDS / sizeof OUTSIDE_NEEDS[0]);
     if (!error)
         error = check_scans(cvm);
-    if (!error)
-        warn_of_sharing(cvm);
     return error;
 }
 
@@ -306,7 +294,7 @@ static const char *host_clock_doubt(cvm_context_t *context)
 static void host_gauge(cvm_context_t *context, cvm_gauge_t gauge, const char *label, int64_t value)
 {
     static const enum cvm_metric METRICS[] = {METRIC_CA_EXPIRY, METRIC_CRL_NEXT_UPDATE,
-        METRIC_CRL_UNSIGNED_ROWS, METRIC_CERTIFICATE_EXPIRY};
+        METRIC_CRL_UNSIGNED_ROWS, METRIC_CERTIFICATE_EXPIRY, METRIC_CRL_NUMBER, METRIC_CRL_MADE};
     if ((uint32_t)gauge < sizeof METRICS / sizeof METRICS[0])
         cvm_metrics_set(context->cvm->metrics, METRICS[gauge], &label, (double)value);
 }
@@ -455,61 +443,76 @@ static int32_t host_post(cvm_context_t *context, void (*function)(void *argument
 
 /* --- A platform's view of the store ----------------------------------------------------------- */
 
+static void question_free(struct question *question)
+{
+    cvm_op_clear(&question->op);
+    free(question->name);
+    free(question->value);
+    free(question);
+}
+
 static void answered(cvm_op_t *op)
 {
     struct question *question = CVM_CONTAINER(op, struct question, op);
     question->done(question->argument, op, op->answer);
-    cvm_op_clear(op);
-    free(question);
+    question_free(question);
 }
 
-static struct question *question_new(cvm_host_done_fn done, void *argument)
+/* With copies of the texts, which the store borrows until it has answered; value may be NULL. */
+static struct question *question_new(
+    const char *name, const char *value, cvm_host_done_fn done, void *argument)
 {
     struct question *question = calloc(1, sizeof *question);
-    if (question) {
-        question->done = done;
-        question->argument = argument;
-    }
-    return question;
+    if (!question)
+        return NULL;
+    question->name = strdup(name);
+    question->value = value ? strdup(value) : NULL;
+    question->done = done;
+    question->argument = argument;
+    if (question->name && !question->value == !value)
+        return question;
+    question_free(question);
+    return NULL;
 }
 
 static int32_t store_scan(cvm_context_t *context, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit, cvm_host_done_fn done, void *argument)
 {
-    struct question *question = question_new(done, argument);
+    struct question *question = question_new(cursor, NULL, done, argument);
     if (!question)
         return -1;
-    cvm_store_scan(context->cvm, &question->op, what, cursor, before_ms, limit, answered);
+    cvm_store_scan(context->cvm, &question->op, what, question->name, before_ms, limit, answered);
     return 0;
 }
 
 static int32_t store_get_certificates(cvm_context_t *context, const char *device_uid,
     uint32_t limit, cvm_host_done_fn done, void *argument)
 {
-    struct question *question = question_new(done, argument);
+    struct question *question = question_new(device_uid, NULL, done, argument);
     if (!question)
         return -1;
-    cvm_store_get_certificates(context->cvm, &question->op, device_uid, limit, answered);
+    cvm_store_get_certificates(context->cvm, &question->op, question->name, limit, answered);
     return 0;
 }
 
 static int32_t store_meta_get(
     cvm_context_t *context, const char *name, cvm_host_done_fn done, void *argument)
 {
-    struct question *question = question_new(done, argument);
+    struct question *question = question_new(name, NULL, done, argument);
     if (!question)
         return -1;
-    cvm_store_meta_get(context->cvm, &question->op, name, answered);
+    cvm_store_meta_get(context->cvm, &question->op, question->name, answered);
     return 0;
 }
 
 static int32_t store_meta_put(cvm_context_t *context, const char *name, int64_t version,
     const char *wanted, cvm_host_done_fn done, void *argument)
 {
-    struct question *question = question_new(done, argument);
+    struct question *question = question_new(name, wanted, done, argument);
     if (!question)
         return -1;
-    cvm_store_meta_put(context->cvm, &question->op, name, version, wanted, answered);
+    cvm_store_meta_put(
+        context->cvm, &question->op, question->name, version, question->value, answered);
     return 0;
 }
 

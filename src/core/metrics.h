@@ -33,6 +33,9 @@
     X(CERTIFICATE_EXPIRY, "cvm_certificate_expiry_timestamp_seconds", GAUGE, "file",               \
         "When a server's certificate ends: our own, the broker's.")                                \
     X(CRL_NEXT_UPDATE, "cvm_crl_next_update_timestamp_seconds", GAUGE, "", "When the CRL ends.")   \
+    X(CRL_NUMBER, "cvm_crl_number", GAUGE, "issuer", "The number of the CRL in crl.pem.")          \
+    X(CRL_MADE, "cvm_crl_made_timestamp_seconds", GAUGE, "issuer",                                 \
+        "When the CRL in crl.pem was made, by whichever server.")                                  \
     X(CRL_UNSIGNED_ROWS, "cvm_crl_unsigned_rows", GAUGE, "issuer",                                 \
         "Revoked certificates of an issuer whose key is not here: no CRL lists them.")             \
     X(CLOCK_TRUSTED, "cvm_clock_trusted", GAUGE, "",                                               \

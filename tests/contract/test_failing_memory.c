@@ -610,8 +610,7 @@ static void ignore_finding(void *argument, const char *line)
 static long handle_files(enum owner owner, long nth, const char *backup)
 {
     struct cvm_listed listed = {"77", "issuer", "keyCompromise", 1, INT64_C(4000000000000)};
-    struct cvm_file_restore restore = {
-        .backup = backup, .listed = &listed, .listed_count = 1, .crl_number = 7};
+    struct cvm_file_restore restore = {.backup = backup, .listed = &listed, .listed_count = 1};
     struct cvm_file_clock clock = {0, 0};
     char error[256];
     int findings = 0;

@@ -71,22 +71,29 @@ static void expect(const char *why, const char *part)
 static void what_is_good_is_taken(void **state)
 {
     (void)state;
-    assert_string_equal(problem_of(make_leaf(HOUR_MS, HOUR_MS), ca->issuing, 0, crls), "");
     assert_string_equal(
-        problem_of(make_leaf(HOUR_MS, HOUR_MS), ca->issuing, X509_PURPOSE_SSL_CLIENT, NULL), "");
-    assert_int_equal(X509_up_ref(ca->issuing), 1);
-    assert_string_equal(problem_of(ca->issuing, NULL, 0, crls), "");
+        problem_of(make_leaf(HOUR_MS, HOUR_MS), cvm_ca_issuing(ca)->certificate, 0, crls), "");
+    assert_string_equal(problem_of(make_leaf(HOUR_MS, HOUR_MS), cvm_ca_issuing(ca)->certificate,
+                            X509_PURPOSE_SSL_CLIENT, NULL),
+        "");
+    assert_int_equal(X509_up_ref(cvm_ca_issuing(ca)->certificate), 1);
+    assert_string_equal(problem_of(cvm_ca_issuing(ca)->certificate, NULL, 0, crls), "");
 }
 
 static void what_is_not_is_refused_by_its_reason(void **state)
 {
     (void)state;
-    expect(problem_of(make_leaf(2 * HOUR_MS, -HOUR_MS), ca->issuing, 0, NULL), "has expired");
-    expect(problem_of(make_leaf(-HOUR_MS, 2 * HOUR_MS), ca->issuing, 0, NULL), "not yet valid");
+    expect(problem_of(make_leaf(2 * HOUR_MS, -HOUR_MS), cvm_ca_issuing(ca)->certificate, 0, NULL),
+        "has expired");
+    expect(problem_of(make_leaf(-HOUR_MS, 2 * HOUR_MS), cvm_ca_issuing(ca)->certificate, 0, NULL),
+        "not yet valid");
     expect(problem_of(make_leaf(HOUR_MS, HOUR_MS), NULL, 0, NULL), "issuer certificate");
-    expect(problem_of(make_leaf(HOUR_MS, HOUR_MS), ca->issuing, X509_PURPOSE_SSL_SERVER, NULL),
+    expect(problem_of(make_leaf(HOUR_MS, HOUR_MS), cvm_ca_issuing(ca)->certificate,
+               X509_PURPOSE_SSL_SERVER, NULL),
         "purpose");
-    expect(problem_of(make_leaf(HOUR_MS, HOUR_MS), ca->issuing, 0, "/nonexistent/crl.pem"), "CRL");
+    expect(problem_of(make_leaf(HOUR_MS, HOUR_MS), cvm_ca_issuing(ca)->certificate, 0,
+               "/nonexistent/crl.pem"),
+        "CRL");
 }
 
 static void a_life_is_what_was_wanted(void **state)

@@ -762,15 +762,6 @@ static void a_connection_that_is_refused_refuses_no_work(void **state)
     instance_end(cvm);
 }
 
-/* Until a CRL goes through the store, who runs several servers is told. */
-static void revocations_of_one_machine_are_warned_of(void **state)
-{
-    (void)state;
-    cvm_t *cvm = instance_start(with("platform", harness_make_ca()));
-    assert_int_equal(lines_with("log", "publishes revocations on this machine alone"), 1);
-    instance_end(cvm);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -792,7 +783,6 @@ int main(void)
         TEST(a_compromised_key_is_not_even_its_devices),
         TEST(who_is_held_up_while_connecting_gives_up),
         TEST(a_connection_that_is_refused_refuses_no_work),
-        TEST(revocations_of_one_machine_are_warned_of),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, postgresql_start, postgresql_stop);

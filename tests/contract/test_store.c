@@ -816,17 +816,19 @@ static void a_value_is_removed_by_its_version(void)
 static void values_are_listed_by_their_names(void)
 {
     static const char *const NAMES[] = {"test_b", "test_a", "test_c"};
+    int64_t versions[LENGTH(NAMES)] = {0};
     struct call call = {.is_done = 0};
     uint32_t found = 0, pages = 0;
     cvm_t *cvm = start_store();
-    for (size_t i = 0; i < LENGTH(NAMES); i++) {
-        int64_t version = 0;
-        assert_int_equal(meta_put(cvm, NAMES[i], &version, "x"), CVM_ANSWER_OK);
-    }
+    for (size_t i = 0; i < LENGTH(NAMES); i++)
+        assert_int_equal(meta_put(cvm, NAMES[i], &versions[i], "x"), CVM_ANSWER_OK);
+    assert_int_equal(meta_put(cvm, NAMES[1], &versions[1], "y"), CVM_ANSWER_OK);
     do { /* there are values of others too */
         scan(cvm, CVM_SCAN_META, pages++ ? call.cursor : "", 0, 2, &call);
         for (uint32_t i = 0; i < call.count; i++)
-            found += strncmp(host->text(call.found[i], CVM_V_NAME), "test_", 5) == 0;
+            for (size_t k = 0; k < LENGTH(NAMES); k++)
+                found += strcmp(host->text(call.found[i], CVM_V_NAME), NAMES[k]) == 0 &&
+                         host->number(call.found[i], CVM_V_VERSION) == versions[k];
     } while (*call.cursor);
     assert_int_equal(found, LENGTH(NAMES));
     forget(&call);

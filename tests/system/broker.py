@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 
-from cvm_server import Instance, environment
+from cvm_server import environment
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 RELOAD = REPOSITORY / "deploy/mosquitto/cvm-mosquitto-reload"
@@ -48,17 +48,6 @@ def reload_script(instance, *arguments, check=False, wrapper=(), **options):
                           capture_output=True, text=True, env=environment(), timeout=120, **options)
     assert not check or done.returncode == 0, done.stderr
     return done
-
-
-class HastyInstance(Instance):
-    """Its commands don't wait until the last CRL is a second old: they find an old file."""
-
-    def cvm(self, *arguments, **options):
-        crl = self.folder / "ca/crl.pem"
-        if crl.exists():
-            long_ago = time.time() - 60
-            os.utime(crl, (long_ago, long_ago))
-        return super().cvm(*arguments, **options)
 
 
 class Device:

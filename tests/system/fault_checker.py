@@ -87,6 +87,11 @@ class Store:
         for row in self.certificates:
             self.of.setdefault(row["device_uid"], []).append(row)
 
+    def crl_number(self):
+        """That of the newest CRL; 0 if there was none yet."""
+        heads = self.meta.get("crl_heads", "").splitlines()[1:]
+        return int(heads[0].split()[1]) if heads else 0
+
 
 class Checker:
     def __init__(self, instance):
@@ -190,8 +195,8 @@ class Checker:
                 continue
             problems += [f"{uid} is suspended, and not in crl.pem" for row in store.of.get(uid, [])
                          if row["state"] == "current" and not crl.holds(row)]
-        if crl.number > int(store.meta.get("crl_number", 0)) and "crl_number" in store.meta:
-            problems.append(f"crl.pem's number {crl.number} is ahead of the store's {store.meta['crl_number']}")
+        if 0 < store.crl_number() < crl.number:
+            problems.append(f"crl.pem's number {crl.number} is ahead of the store's {store.crl_number()}")
         if crl.number < self.number:
             problems.append(f"crl.pem's number went back from {self.number} to {crl.number}")
         self.number = max(self.number, crl.number)

@@ -54,4 +54,5 @@ class PostgreSQL:
         if like:
             shutil.rmtree(instance.folder / "ca")
             shutil.copytree(like.folder / "ca", instance.folder / "ca")
+            shutil.rmtree(instance.folder / "mosquitto")  # of the CA that it had
         return instance

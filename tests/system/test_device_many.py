@@ -70,7 +70,7 @@ def test_one_crl_for_all(copy, tmp_path, beside):
                       "carried_out": True, "crl_number": crl.number}
     store = Store(copy.folder / "devices.db")
     assert all(row["state"] == "revoked" and crl.revokes(row) for row in store.certificates)
-    written = int(store.meta["crl_number"])
+    written = store.crl_number()
     assert crl.number == written and before < written
     # numbers are taken one by one within a second: of one CRL for all, no other number was taken
     again = copy.cvm("device", "revoke", "--from", listed(tmp_path, UIDS), "--json")

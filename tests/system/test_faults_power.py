@@ -93,7 +93,7 @@ class Recorded:
             return []
         (folder / "ca/seen.pem").write_text(seen[-1])
         number = Crl(folder / "ca/seen.pem", folder / "ca").number
-        stored = int(Store(folder / "devices.db").meta.get("crl_number", 0))
+        stored = Store(folder / "devices.db").crl_number()
         return [f"CRL {number} was out, the store says {stored}"] if 0 < stored < number else []
 
 

@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from broker import HastyInstance, openssl, wait_until
+from broker import openssl, wait_until
 from cvm_server import Instance, environment, is_sanitized, program, scale
 
 USAGE, CANTCREAT, TRY_AGAIN, CONFIG = 64, 73, 75, 78
@@ -300,7 +300,7 @@ def test_the_first_crl(served):
 
 
 def test_the_crl_lists_what_is_revoked_and_suspended_and_why(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     reasons = {"unspecified": None, "keyCompromise": "Key Compromise", "superseded": "Superseded",
                "cessationOfOperation": "Cessation Of Operation",
                "privilegeWithdrawn": "Privilege Withdrawn",
@@ -334,7 +334,7 @@ def utc_s():
 
 def test_the_crl_says_when_each_was_revoked(tmp_path):
     """Not when the CRL was made; of what is held it is all that is known."""
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     uids = ["REVOKED", "LONG-AGO", "HELD"]
     serials = {uid: serial_of(pem) for uid, pem in registered(instance, *uids).items()}
     began = utc_s()
@@ -354,7 +354,7 @@ def test_the_crl_says_when_each_was_revoked(tmp_path):
 
 
 def test_enable_takes_a_certificate_off_the_crl(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     serial = serial_of(registered(instance, "HELD")["HELD"])
     instance.cvm("device", "disable", "HELD")
     assert crl_entries(crl_path(instance)) == {serial: "Certificate Hold"}
@@ -388,7 +388,7 @@ def test_the_number_never_goes_back(tmp_path):
 
 @pytest.mark.parametrize("spoilt", ["missing", "empty", "junk", "cut", "foreign"])
 def test_a_broken_crl_is_repaired(tmp_path, spoilt):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     path = crl_path(instance)
     good = path.read_bytes()
 
@@ -411,7 +411,7 @@ def test_a_broken_crl_is_repaired(tmp_path, spoilt):
 
 
 def test_a_crl_that_could_not_be_verified_is_not_written(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     registered(instance, "DEVICE")
     (instance.folder / "ca/root.crl.pem").write_text("junk")
     before = crl_path(instance).read_bytes()
@@ -492,7 +492,7 @@ def test_one_writer_waits_for_another(tmp_path):
 def test_a_killed_writer_leaves_the_old_file(tmp_path, call):
     if not shutil.which("strace"):
         pytest.skip("strace is not installed")
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     path = crl_path(instance)
     before = path.read_bytes()
     script = ["strace", "-f", "-qq", "-o", "/dev/null", "-P", str(path.parent), "-e",
@@ -511,7 +511,7 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path, call):
 
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     registered(instance, "DEVICE")
     shutil.rmtree(instance.folder / "ca/offline")
     hidden = instance.folder / "ca/.crl.lock"
@@ -527,7 +527,7 @@ def test_a_folder_that_cannot_be_written_is_reported(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_a_command_of_roots_does_not_shut_the_server_out(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     user = 65534
     for path in (instance.folder, *instance.folder.rglob("*")):
         os.chown(path, user, user)
@@ -540,7 +540,7 @@ def test_a_command_of_roots_does_not_shut_the_server_out(tmp_path):
 
 
 def test_the_command_runs_after_each_change(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     registered(instance, "DEVICE")
     log = tmp_path / "log"
     settings = ("--set", f"ca.crl_command=sha256sum <{crl_path(instance)} >>{log}; echo said")
@@ -562,7 +562,7 @@ def test_the_command_runs_after_each_change(tmp_path):
 
 
 def test_a_failing_command_is_reported_and_run_again(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     registered(instance, "DEVICE")
     flag, log = tmp_path / "flag", tmp_path / "log"
     command = f"echo run >>{log}; test -e {flag}"
@@ -578,7 +578,7 @@ def test_a_failing_command_is_reported_and_run_again(tmp_path):
 
 
 def test_the_command_has_usual_signals(tmp_path):
-    instance = HastyInstance(tmp_path)
+    instance = Instance(tmp_path)
     registered(instance, "DEVICE")
     out = tmp_path / "status"
     instance.cvm("device", "revoke", "DEVICE", "--set",
@@ -593,10 +593,18 @@ def test_the_command_has_usual_signals(tmp_path):
 # --- Reloading, stopping ----------------------------------------------------------------------------
 
 
+def is_handed_over(instance):
+    """As the server notes it once the command has succeeded."""
+    digest = hashlib.sha256(crl_path(instance).read_bytes()).hexdigest()
+    return (instance.folder / "ca/.crl.lock").read_text() == digest
+
+
 def test_a_reload_during_a_publication_is_not_lost(tmp_path):
     instance = Instance(tmp_path)
     started = tmp_path / "started"
     with instance.serve(ca_crl_command=f"touch {started}; sleep 1") as server:
+        wait_until(lambda: started.exists() and is_handed_over(instance), "the start's")
+        started.unlink()
         before = crl_number(crl_path(instance))
         server.send_signal(signal.SIGHUP)
         wait_until(started.exists, "the command")

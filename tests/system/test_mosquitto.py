@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from broker import (MOSQUITTO, RELOAD, Broker, Device, HastyInstance, free_port, openssl, reload_script,
+from broker import (MOSQUITTO, RELOAD, Broker, Device, free_port, openssl, reload_script,
                     wait_until)
 from cvm_server import Instance, environment, program
 
@@ -21,7 +21,7 @@ REFUSED = 65
 
 
 def new_instance(folder, **options):
-    return HastyInstance(folder, "--endpoint", f"localhost:{free_port()}", **options)
+    return Instance(folder, "--endpoint", f"localhost:{free_port()}", **options)
 
 
 @pytest.fixture(scope="module")

@@ -1099,7 +1099,8 @@ METRICS = {
     "cvm_certificates_revoked_total": {"reason"}, "cvm_store_operation_duration_seconds": {"store", "op", "le"},
     "cvm_platform_requests_total": {"platform", "call", "result"}, "cvm_connections": {"transport"},
     "cvm_queue_depth": set(), "cvm_ca_certificate_expiry_timestamp_seconds": {"ca"}, "cvm_certificate_expiry_timestamp_seconds": {"file"},
-    "cvm_crl_next_update_timestamp_seconds": set(), "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set(),
+    "cvm_crl_next_update_timestamp_seconds": set(), "cvm_crl_number": {"issuer"},
+    "cvm_crl_made_timestamp_seconds": {"issuer"}, "cvm_build_info": {"version"}, "cvm_key_conflicts_total": set(),
     "cvm_tls_handshake_failures_total": {"reason"}, "cvm_clock_trusted": set(), "cvm_log_lines_dropped_total": set(),
     "cvm_crl_unsigned_rows": {"issuer"}, "cvm_store_clock_offset_seconds": set()}
 

@@ -19,7 +19,6 @@ struct cvm_file_restore {
     void *argument;
     const struct cvm_listed *listed; /* published as revoked, whatever the backup knows of it */
     uint32_t listed_count;
-    int64_t crl_number; /* the last one published; the next one is larger */
     /* Receive: */
     uint32_t revoked;         /* certificates that the backup took for good */
     uint32_t kept;            /* of which the backup knows nothing: kept by their serials */

@@ -169,20 +169,6 @@ static int restore_keep(struct restoring *restoring, const struct cvm_listed *li
     return rc;
 }
 
-/* Another number than crl.pem's: that one is not of this store, and the server makes a new one. */
-static int restore_number(struct restoring *restoring)
-{
-    char text[192];
-    if (!restoring->asked->crl_number)
-        return SQLITE_OK;
-    (void)snprintf(text, sizeof text,
-        "INSERT INTO meta (name, value) VALUES ('crl_number', '%lld') ON CONFLICT(name) DO UPDATE "
-        "SET value ="
-        " max(CAST(value AS INTEGER), %lld)",
-        (long long)restoring->asked->crl_number + 1, (long long)restoring->asked->crl_number + 1);
-    return sqlite3_exec(restoring->db.sqlite, text, NULL, NULL, NULL);
-}
-
 /* What is on hold in crl.pem, and not by the backup, is due to be resumed. */
 static int restore_hold(struct restoring *restoring, const struct cvm_listed *listed)
 {
@@ -212,8 +198,6 @@ static int restore_listed(struct restoring *restoring)
         NULL, NULL, NULL);
     for (uint32_t i = 0; rc == SQLITE_OK && i < restoring->asked->listed_count; i++)
         rc = restore_entry(restoring, &restoring->asked->listed[i]);
-    if (rc == SQLITE_OK)
-        rc = restore_number(restoring);
     if (rc == SQLITE_OK)
         rc = cvm_generation_stamp(sqlite, restoring->generation);
     return rc == SQLITE_OK

@@ -69,6 +69,47 @@ void cvm_local_path(const char *ca_folder, const char *name, char *path, size_t 
     (void)snprintf(path, size, "%.*s%s", slash ? (int)(slash - ca_folder + 1) : 0, ca_folder, name);
 }
 
+/* --- Issuers ---------------------------------------------------------------------------------- */
+
+int32_t cvm_issuers_add(struct ca_issuers *issuers, X509 *certificate, EVP_PKEY *key)
+{
+    const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(certificate);
+    if (!id || ASN1_STRING_length(id) != KEY_ID_SIZE / 2 || issuers->count == MOST_ISSUERS)
+        return -1;
+    struct ca_issuer *issuer = &issuers->list[issuers->count++];
+    issuer->certificate = certificate;
+    issuer->key = key;
+    cvm_hex(ASN1_STRING_get0_data(id), KEY_ID_SIZE / 2, issuer->key_id);
+    return 0;
+}
+
+const struct ca_issuer *cvm_issuers_find(const struct ca_issuers *issuers, const char *key_id)
+{
+    for (uint32_t i = 0; i < issuers->count; i++)
+        if (strcmp(issuers->list[i].key_id, key_id) == 0)
+            return &issuers->list[i];
+    return NULL;
+}
+
+void cvm_issuers_clear(struct ca_issuers *issuers)
+{
+    for (uint32_t i = 0; i < issuers->count; i++) {
+        X509_free(issuers->list[i].certificate);
+        EVP_PKEY_free(issuers->list[i].key);
+    }
+    issuers->count = 0;
+}
+
+int64_t cvm_issuer_end_ms(const struct ca_issuer *issuer)
+{
+    return cvm_asn1_time_ms(X509_get0_notAfter(issuer->certificate));
+}
+
+const struct ca_issuer *cvm_ca_issuing(const struct ca *ca)
+{
+    return &ca->issuers.list[0];
+}
+
 /* --- Reading the folder ----------------------------------------------------------------------- */
 
 static char *read_in(const char *folder, const char *name, char *error, size_t error_size)
@@ -126,11 +167,15 @@ static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t
                      !(key_pem = read_in(folder, "issuing.key", error, error_size));
     if (!failed) {
         ca->root = parse_certificate(ca->root_pem);
-        ca->issuing = parse_certificate(ca->chain_pem);
-        ca->key = parse_key(key_pem);
-        failed = !ca->root || !ca->issuing || !ca->key ||
-                 X509_check_private_key(ca->issuing, ca->key) != 1 ||
-                 X509_check_issued(ca->root, ca->issuing) != X509_V_OK;
+        X509 *issuing = parse_certificate(ca->chain_pem);
+        EVP_PKEY *key = parse_key(key_pem);
+        failed = !ca->root || !issuing || !key || X509_check_private_key(issuing, key) != 1 ||
+                 X509_check_issued(ca->root, issuing) != X509_V_OK ||
+                 cvm_issuers_add(&ca->issuers, issuing, key);
+        if (failed) {
+            X509_free(issuing);
+            EVP_PKEY_free(key);
+        }
         if (failed)
             (void)snprintf(error, error_size,
                 "%s: root.pem, issuing.pem and issuing.key don't parse or don't belong together",
@@ -142,15 +187,12 @@ static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t
 
 static int32_t make_common_parts(struct ca *ca)
 {
-    const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(ca->issuing);
-    if (!id || ASN1_STRING_length(id) != 20)
-        return -1;
-    cvm_hex(ASN1_STRING_get0_data(id), 20, ca->key_id);
+    X509 *issuing = cvm_ca_issuing(ca)->certificate;
     ca->basic_constraints = make_extension(NULL, NULL, NID_basic_constraints, "critical,CA:FALSE");
     ca->key_usage = make_extension(NULL, NULL, NID_key_usage, "critical,digitalSignature");
     ca->extended_key_usage = make_extension(NULL, NULL, NID_ext_key_usage, "clientAuth");
     ca->authority_key_id =
-        make_extension(ca->issuing, ca->issuing, NID_authority_key_identifier, "keyid:always");
+        make_extension(issuing, issuing, NID_authority_key_identifier, "keyid:always");
     return ca->basic_constraints && ca->key_usage && ca->extended_key_usage && ca->authority_key_id
                ? 0
                : -1;
@@ -181,8 +223,7 @@ void cvm_ca_free(struct ca *ca)
     X509_EXTENSION_free(ca->extended_key_usage);
     X509_EXTENSION_free(ca->authority_key_id);
     X509_free(ca->root);
-    X509_free(ca->issuing);
-    EVP_PKEY_free(ca->key);
+    cvm_issuers_clear(&ca->issuers);
     free(ca->root_pem);
     free(ca->chain_pem);
     free(ca->root_crl_pem);
@@ -237,7 +278,7 @@ static int32_t set_subject_key_id(X509 *certificate)
 static int32_t set_times(const struct ca *ca, X509 *certificate, int64_t backdate_ms,
     int64_t validity_ms, struct ca_leaf *leaf)
 {
-    int64_t now_ms = cvm_now_ms(), end_ms = cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing));
+    int64_t now_ms = cvm_now_ms(), end_ms = cvm_issuer_end_ms(cvm_ca_issuing(ca));
     leaf->not_before_ms = (now_ms - backdate_ms) / 1000 * 1000;
     leaf->not_after_ms = (now_ms + validity_ms) / 1000 * 1000;
     if (leaf->not_after_ms > end_ms)
@@ -253,7 +294,8 @@ static int32_t set_names(const struct ca *ca, X509 *certificate, const char *com
     X509_NAME *subject = X509_get_subject_name(certificate);
     return X509_NAME_add_entry_by_NID(subject, NID_commonName, MBSTRING_UTF8,
                (const unsigned char *)common_name, -1, -1, 0) &&
-                   X509_set_issuer_name(certificate, X509_get_subject_name(ca->issuing))
+                   X509_set_issuer_name(
+                       certificate, X509_get_subject_name(cvm_ca_issuing(ca)->certificate))
                ? 0
                : -1;
 }
@@ -295,7 +337,7 @@ int32_t cvm_ca_sign_leaf(const struct ca *ca, const uint8_t *spki, size_t spki_l
                      set_names(ca, certificate, common_name) ||
                      set_times(ca, certificate, backdate_ms, validity_ms, leaf) ||
                      set_spki(certificate, spki, spki_length) || set_extensions(ca, certificate) ||
-                     !X509_sign(certificate, ca->key, EVP_sha256()) ||
+                     !X509_sign(certificate, cvm_ca_issuing(ca)->key, EVP_sha256()) ||
                      export_leaf(certificate, leaf);
     X509_free(certificate);
     ERR_clear_error();

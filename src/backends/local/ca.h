@@ -9,12 +9,33 @@
 
 #define CA_ID_SIZE 65 /* hex SHA-256, ended by NUL */
 
+#define KEY_ID_SIZE  41 /* hex SHA-1, ended by NUL */
+#define MOST_ISSUERS 32
+
+/* An issuing CA. */
+struct ca_issuer {
+    X509 *certificate;
+    EVP_PKEY *key; /* NULL: it is not here */
+    char key_id[KEY_ID_SIZE];
+};
+
+struct ca_issuers {
+    struct ca_issuer list[MOST_ISSUERS];
+    uint32_t count;
+};
+
+/* Appends one; takes the references on success. 0, or -1: it is no CA's certificate, or there are
+ * too many. */
+int32_t cvm_issuers_add(struct ca_issuers *issuers, X509 *certificate, EVP_PKEY *key);
+/* NULL if it is not among them. */
+const struct ca_issuer *cvm_issuers_find(const struct ca_issuers *issuers, const char *key_id);
+void cvm_issuers_clear(struct ca_issuers *issuers);
+
 /* Read from the folder; not changed after. */
 struct ca {
-    X509 *root, *issuing;
-    EVP_PKEY *key;              /* the issuing CA's */
-    char *root_pem, *chain_pem; /* the chain without the root */
-    char key_id[41];            /* of the issuing CA, hex */
+    X509 *root;
+    struct ca_issuers issuers;  /* whose keys are here; the first signs new certificates */
+    char *root_pem, *chain_pem; /* of the first, without the root */
     char *root_crl_pem;         /* signed when the root key was at hand */
     /* What every device's certificate has alike: */
     X509_EXTENSION *basic_constraints, *key_usage, *extended_key_usage, *authority_key_id;
@@ -23,6 +44,10 @@ struct ca {
 /* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem. NULL and why. */
 struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size);
 void cvm_ca_free(struct ca *ca);
+/* Who signs new certificates. */
+const struct ca_issuer *cvm_ca_issuing(const struct ca *ca);
+/* When an issuer's certificate ends, in milliseconds since 1970. */
+int64_t cvm_issuer_end_ms(const struct ca_issuer *issuer);
 /* When the last of a PEM text's certificates ends. 0, or -1 if there is none or one does not parse.
  */
 int32_t cvm_ca_last_end(const char *pem, int64_t *ends_ms);

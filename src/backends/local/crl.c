@@ -1,7 +1,6 @@
-/* Building, signing and writing CRLs (RFC 5280 §5). */
+/* CRLs by OpenSSL's API. */
 #include "crl.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,31 +11,12 @@
 
 #include "base/clock.h"
 #include "base/crypto.h"
-#include "base/files.h"
-#include "base/hex.h"
 
-#define LONGEST_PATH 4096
-/* A broker whose clock is a little slow must not refuse every device. */
 #define BACKDATE_MS (INT64_C(3600) * 1000)
-
-struct crl {
-    X509_CRL *crl;
-};
-
-static const struct {
-    const char *name;
-    int code;
-} REASONS[] = {{"keyCompromise", CRL_REASON_KEY_COMPROMISE},
-    {"cACompromise", CRL_REASON_CA_COMPROMISE},
-    {"affiliationChanged", CRL_REASON_AFFILIATION_CHANGED}, {"superseded", CRL_REASON_SUPERSEDED},
-    {"cessationOfOperation", CRL_REASON_CESSATION_OF_OPERATION},
-    {"certificateHold", CRL_REASON_CERTIFICATE_HOLD},
-    {"privilegeWithdrawn", CRL_REASON_PRIVILEGE_WITHDRAWN},
-    {"aACompromise", CRL_REASON_AA_COMPROMISE}};
 
 /* --- Building --------------------------------------------------------------------------------- */
 
-static int32_t set_times(X509_CRL *crl, int64_t this_update_ms, int64_t next_update_ms)
+static int32_t crl_set_times(X509_CRL *crl, int64_t this_update_ms, int64_t next_update_ms)
 {
     ASN1_TIME *this_update = ASN1_TIME_new(), *next_update = ASN1_TIME_new();
     int set = this_update && next_update && !cvm_asn1_time_set(this_update, this_update_ms) &&
@@ -48,7 +28,7 @@ static int32_t set_times(X509_CRL *crl, int64_t this_update_ms, int64_t next_upd
     return set ? 0 : -1;
 }
 
-static int32_t set_number(X509_CRL *crl, int64_t value)
+static int32_t crl_set_number(X509_CRL *crl, int64_t value)
 {
     ASN1_INTEGER *number = ASN1_INTEGER_new();
     int set = number && ASN1_INTEGER_set_int64(number, value) &&
@@ -57,7 +37,7 @@ static int32_t set_number(X509_CRL *crl, int64_t value)
     return set ? 0 : -1;
 }
 
-static int32_t set_authority(X509_CRL *crl, X509 *issuer)
+static int32_t crl_set_authority(X509_CRL *crl, X509 *issuer)
 {
     X509V3_CTX context;
     X509V3_set_ctx_nodb(&context);
@@ -70,71 +50,48 @@ static int32_t set_authority(X509_CRL *crl, X509 *issuer)
 }
 
 /* An unsigned CRL that lists nothing. */
-static X509_CRL *make_empty(X509 *issuer, int64_t number, int64_t this_update_ms, int64_t next_ms)
+static X509_CRL *crl_make_empty(
+    X509 *issuer, int64_t number, int64_t this_update_ms, int64_t next_ms)
 {
     X509_CRL *crl = X509_CRL_new();
     if (!crl || !X509_CRL_set_version(crl, X509_CRL_VERSION_2) ||
         !X509_CRL_set_issuer_name(crl, X509_get_subject_name(issuer)) ||
-        set_times(crl, this_update_ms, next_ms) || set_authority(crl, issuer) ||
-        set_number(crl, number)) {
+        crl_set_times(crl, this_update_ms, next_ms) || crl_set_authority(crl, issuer) ||
+        crl_set_number(crl, number)) {
         X509_CRL_free(crl);
         return NULL;
     }
     return crl;
 }
 
-int64_t cvm_crl_end_ms(const struct ca *ca, int64_t validity_ms)
+int64_t cvm_crl_end_ms(const struct ca_issuer *issuer, int64_t now_ms, int64_t validity_ms)
 {
-    int64_t now_ms = cvm_now_ms(), end_ms = cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing));
+    int64_t end_ms = cvm_issuer_end_ms(issuer);
     return validity_ms && now_ms + validity_ms < end_ms ? now_ms + validity_ms : end_ms;
 }
 
-struct crl *cvm_crl_new(const struct ca *ca, int64_t number, int64_t validity_ms)
-{
-    struct crl *crl = calloc(1, sizeof *crl);
-    if (crl && !(crl->crl = make_empty(ca->issuing, number, cvm_now_ms() - BACKDATE_MS,
-                     cvm_crl_end_ms(ca, validity_ms)))) {
-        free(crl);
-        crl = NULL;
-    }
-    return crl;
-}
-
-void cvm_crl_free(struct crl *crl)
-{
-    if (crl)
-        X509_CRL_free(crl->crl);
-    free(crl);
-}
-
 /* Unspecified is said by leaving it out (RFC 5280 §5.3.1). */
-static int32_t set_reason(X509_REVOKED *revoked, const char *reason)
+static int32_t crl_set_reason(X509_REVOKED *revoked, int8_t reason)
 {
-    for (size_t i = 0; i < sizeof REASONS / sizeof REASONS[0]; i++) {
-        if (strcmp(reason, REASONS[i].name) != 0)
-            continue;
-        ASN1_ENUMERATED *code = ASN1_ENUMERATED_new();
-        int set = code && ASN1_ENUMERATED_set(code, REASONS[i].code) &&
-                  X509_REVOKED_add1_ext_i2d(revoked, NID_crl_reason, code, 0, 0);
-        ASN1_ENUMERATED_free(code);
-        return set ? 0 : -1;
-    }
-    return 0;
+    if (reason == CRL_REASON_UNSPECIFIED)
+        return 0;
+    ASN1_ENUMERATED *code = ASN1_ENUMERATED_new();
+    int set = code && ASN1_ENUMERATED_set(code, reason) &&
+              X509_REVOKED_add1_ext_i2d(revoked, NID_crl_reason, code, 0, 0);
+    ASN1_ENUMERATED_free(code);
+    return set ? 0 : -1;
 }
 
-int32_t cvm_crl_add(
-    struct crl *crl, const char *serial_hex, int64_t revoked_at_ms, const char *reason)
+static int32_t crl_add(X509_CRL *crl, const struct crl_entry *entry)
 {
     X509_REVOKED *revoked = X509_REVOKED_new();
     ASN1_TIME *date = ASN1_TIME_new();
-    BIGNUM *number = NULL;
-    ASN1_INTEGER *serial = NULL;
-    int32_t failed = !revoked || !date || cvm_asn1_time_set(date, revoked_at_ms) ||
-                     !BN_hex2bn(&number, serial_hex) ||
-                     !(serial = BN_to_ASN1_INTEGER(number, NULL)) ||
-                     !X509_REVOKED_set_serialNumber(revoked, serial) ||
+    BIGNUM *number = BN_bin2bn(entry->serial, entry->length, NULL);
+    ASN1_INTEGER *serial = number ? BN_to_ASN1_INTEGER(number, NULL) : NULL;
+    int32_t failed = !revoked || !date || cvm_asn1_time_set(date, entry->revoked_at_ms) ||
+                     !serial || !X509_REVOKED_set_serialNumber(revoked, serial) ||
                      !X509_REVOKED_set_revocationDate(revoked, date) ||
-                     set_reason(revoked, reason) || !X509_CRL_add0_revoked(crl->crl, revoked);
+                     crl_set_reason(revoked, entry->reason) || !X509_CRL_add0_revoked(crl, revoked);
     if (failed)
         X509_REVOKED_free(revoked);
     ASN1_INTEGER_free(serial);
@@ -143,150 +100,144 @@ int32_t cvm_crl_add(
     return failed ? -1 : 0;
 }
 
-/* --- Signing ---------------------------------------------------------------------------------- */
-
-/* Signs; PEM, with the text behind it. */
-static char *sign(X509_CRL *crl, EVP_PKEY *key, const char *behind)
+static int32_t crl_sign(X509_CRL *crl, EVP_PKEY *key)
 {
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text = NULL;
-    if (bio && X509_CRL_sort(crl) && X509_CRL_sign(crl, key, EVP_sha256()) > 0 &&
-        PEM_write_bio_X509_CRL(bio, crl) && BIO_puts(bio, behind) >= 0)
-        text = cvm_ca_text_of(bio);
-    BIO_free(bio);
-    ERR_clear_error();
-    return text;
+    return X509_CRL_sort(crl) && X509_CRL_sign(crl, key, EVP_sha256()) > 0 ? 0 : -1;
 }
 
-char *cvm_crl_sign(struct crl *crl, const struct ca *ca)
+struct crl *cvm_crl_make(const struct ca_issuer *issuer, int64_t number, int64_t now_ms,
+    int64_t next_update_ms, const struct crl_list *list)
 {
-    return sign(crl->crl, ca->key, ca->root_crl_pem);
+    X509_CRL *crl =
+        crl_make_empty(issuer->certificate, number, now_ms - BACKDATE_MS, next_update_ms);
+    int32_t failed = !crl;
+    for (size_t i = 0; !failed && i < list->count; i++)
+        failed = crl_add(crl, &list->entries[i]);
+    if (failed || crl_sign(crl, issuer->key)) {
+        X509_CRL_free(crl);
+        ERR_clear_error();
+        return NULL;
+    }
+    return cvm_crl_of(crl, issuer->certificate);
 }
 
 char *cvm_crl_of_root(X509 *root, EVP_PKEY *key)
 {
-    X509_CRL *crl = make_empty(root, 1, cvm_asn1_time_ms(X509_get0_notBefore(root)),
+    X509_CRL *crl = crl_make_empty(root, FIRST_CRL, cvm_asn1_time_ms(X509_get0_notBefore(root)),
         cvm_asn1_time_ms(X509_get0_notAfter(root)));
-    char *text = crl ? sign(crl, key, "") : NULL;
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = NULL;
+    if (crl && bio && !crl_sign(crl, key) && PEM_write_bio_X509_CRL(bio, crl))
+        text = cvm_ca_text_of(bio);
+    BIO_free(bio);
     X509_CRL_free(crl);
+    ERR_clear_error();
     return text;
 }
 
-/* --- The file --------------------------------------------------------------------------------- */
+/* --- Reading ---------------------------------------------------------------------------------- */
 
-/* The next CRL in bio, if it is the issuer's; NULL if not. */
-static X509_CRL *next_of(BIO *bio, X509 *issuer)
+uint8_t *cvm_crl_der(const struct crl *crl, size_t *length)
 {
-    X509_CRL *crl = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL);
-    if (crl && (X509_NAME_cmp(X509_CRL_get_issuer(crl), X509_get_subject_name(issuer)) != 0 ||
-                   X509_CRL_verify(crl, X509_get0_pubkey(issuer)) != 1)) {
-        X509_CRL_free(crl);
-        crl = NULL;
-    }
-    return crl;
+    unsigned char *der = NULL;
+    int size = i2d_X509_CRL(crl->x509, &der);
+    *length = size > 0 ? (size_t)size : 0;
+    return size > 0 ? der : NULL;
 }
 
-/* The issuing CA's CRL, if bio holds it and then the root's; NULL if not. mosquitto accepts revoked
- * devices when it can't read the file: nothing less will do. */
-static X509_CRL *parse(const struct ca *ca, BIO *bio)
+/* 0, or -1 if it has no number, or there is no memory. */
+static int32_t crl_read_facts(struct crl *crl)
 {
-    X509_CRL *crl = bio ? next_of(bio, ca->issuing) : NULL;
-    X509_CRL *root_crl = crl ? next_of(bio, ca->root) : NULL;
-    if (!root_crl) {
-        X509_CRL_free(crl);
+    size_t length;
+    uint8_t *der = cvm_crl_der(crl, &length);
+    ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl->x509, NID_crl_number, NULL, NULL);
+    int32_t failed = !der || !number || !ASN1_INTEGER_get_int64(&crl->number, number) ||
+                     crl->number < FIRST_CRL || cvm_sha256_hex(der, length, crl->sha256);
+    crl->this_update_ms = cvm_asn1_time_ms(X509_CRL_get0_lastUpdate(crl->x509));
+    crl->next_update_ms = cvm_asn1_time_ms(X509_CRL_get0_nextUpdate(crl->x509));
+    ASN1_INTEGER_free(number);
+    OPENSSL_free(der);
+    return failed ? -1 : 0;
+}
+
+/* Issuers of one name are told apart by the key that has signed. */
+struct crl *cvm_crl_of(X509_CRL *x509, X509 *issuer)
+{
+    struct crl *crl = calloc(1, sizeof *crl);
+    if (!crl || X509_NAME_cmp(X509_CRL_get_issuer(x509), X509_get_subject_name(issuer)) != 0 ||
+        X509_CRL_verify(x509, X509_get0_pubkey(issuer)) != 1) {
+        X509_CRL_free(x509);
+        free(crl);
+        ERR_clear_error();
+        return NULL;
+    }
+    crl->x509 = x509;
+    if (crl_read_facts(crl)) {
+        cvm_crl_free(crl);
         crl = NULL;
     }
-    X509_CRL_free(root_crl);
     ERR_clear_error();
     return crl;
 }
 
-int32_t cvm_crl_write(
-    const struct ca *ca, const char *folder, const char *pem, char *error, size_t error_size)
+struct crl *cvm_crl_parse(const uint8_t *der, size_t length, X509 *issuer)
 {
-    char path[LONGEST_PATH];
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509_CRL *crl = parse(ca, bio);
-    BIO_free(bio);
-    if (!crl) {
-        (void)snprintf(error, error_size,
-            "what was made can't be verified (is root.crl.pem broken?); the old one stays");
-        return -1;
+    const unsigned char *at = der;
+    X509_CRL *x509 = d2i_X509_CRL(NULL, &at, (long)length);
+    if (x509 && at != der + length) {
+        X509_CRL_free(x509);
+        x509 = NULL;
     }
-    X509_CRL_free(crl);
-    (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
-    return cvm_files_replace(path, pem, strlen(pem), 0644, (gid_t)-1, error, error_size);
+    ERR_clear_error();
+    return x509 ? cvm_crl_of(x509, issuer) : NULL;
+}
+
+void cvm_crl_free(struct crl *crl)
+{
+    if (crl)
+        X509_CRL_free(crl->x509);
+    free(crl);
 }
 
 /* --- What it lists ---------------------------------------------------------------------------- */
 
-/* The reason's name; NULL for one that full CRLs don't have. */
-static const char *reason_of(const X509_REVOKED *revoked)
+int32_t cvm_crl_is_empty(const struct crl *crl)
 {
-    ASN1_ENUMERATED *value = X509_REVOKED_get_ext_d2i(revoked, NID_crl_reason, NULL, NULL);
-    long code = value ? ASN1_ENUMERATED_get(value) : CRL_REASON_UNSPECIFIED;
-    ASN1_ENUMERATED_free(value);
-    if (code == CRL_REASON_REMOVE_FROM_CRL)
-        return NULL;
-    for (size_t i = 0; i < sizeof REASONS / sizeof REASONS[0]; i++)
-        if (REASONS[i].code == code)
-            return REASONS[i].name;
-    return "";
+    return sk_X509_REVOKED_num(X509_CRL_get_REVOKED(crl->x509)) <= 0;
 }
 
-static int32_t fill_listed(
-    const struct ca *ca, const X509_REVOKED *revoked, struct cvm_listed *entry)
+/* 0, or -1 for what full CRLs don't have (RFC 5280 §5.3.1), or a serial that is too long. */
+static int32_t crl_read_entry(const X509_REVOKED *revoked, struct crl_entry *entry)
 {
     const ASN1_INTEGER *serial = X509_REVOKED_get0_serialNumber(revoked);
-    const char *reason = reason_of(revoked);
+    const uint8_t *bytes = ASN1_STRING_get0_data(serial);
     int length = ASN1_STRING_length(serial);
-    if (!reason || length < 0 || (size_t)length * 2 >= sizeof entry->serial)
+    ASN1_ENUMERATED *value = X509_REVOKED_get_ext_d2i(revoked, NID_crl_reason, NULL, NULL);
+    long reason = value ? ASN1_ENUMERATED_get(value) : CRL_REASON_UNSPECIFIED;
+    ASN1_ENUMERATED_free(value);
+    while (length > 0 && !*bytes) {
+        bytes++;
+        length--;
+    }
+    if (length <= 0 || length > SERIAL_SIZE || reason < CRL_REASON_UNSPECIFIED ||
+        reason > CRL_REASON_AA_COMPROMISE || reason == CRL_REASON_REMOVE_FROM_CRL)
         return -1;
-    cvm_hex(ASN1_STRING_get0_data(serial), (size_t)length, entry->serial);
-    (void)snprintf(entry->issuer, sizeof entry->issuer, "%s", ca->key_id);
-    (void)snprintf(entry->reason, sizeof entry->reason, "%s", reason);
+    *entry = (struct crl_entry){.length = (uint8_t)length, .reason = (int8_t)reason};
+    memcpy(entry->serial, bytes, (size_t)length);
     entry->revoked_at_ms = cvm_asn1_time_ms(X509_REVOKED_get0_revocationDate(revoked));
-    entry->not_after_ms = cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing));
     return 0;
 }
 
-int32_t cvm_crl_each(const struct ca *ca, const char *folder,
-    int32_t (*listed)(void *argument, const struct cvm_listed *entry), void *argument)
+int32_t cvm_crl_entries(const struct crl *crl, struct crl_list *list)
 {
-    char path[LONGEST_PATH];
-    (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
-    BIO *bio = BIO_new_file(path, "re");
-    X509_CRL *crl = parse(ca, bio);
-    int32_t failed = crl ? 0 : -1;
-    STACK_OF(X509_REVOKED) *all = crl ? X509_CRL_get_REVOKED(crl) : NULL;
+    STACK_OF(X509_REVOKED) *all = X509_CRL_get_REVOKED(crl->x509);
+    int32_t failed = 0;
     for (int i = 0; !failed && i < sk_X509_REVOKED_num(all); i++) {
-        struct cvm_listed entry;
-        if (!fill_listed(ca, sk_X509_REVOKED_value(all, i), &entry))
-            failed = listed(argument, &entry);
+        struct crl_entry entry;
+        failed =
+            crl_read_entry(sk_X509_REVOKED_value(all, i), &entry) || cvm_crl_list_add(list, &entry);
     }
-    X509_CRL_free(crl);
-    BIO_free(bio);
+    cvm_crl_list_sort(list);
     ERR_clear_error();
-    return failed;
-}
-
-int64_t cvm_crl_read(
-    const struct ca *ca, const char *folder, int64_t *this_update_ms, int64_t *next_update_ms)
-{
-    char path[LONGEST_PATH];
-    int64_t number = 0;
-    *this_update_ms = *next_update_ms = 0;
-    (void)snprintf(path, sizeof path, "%s/crl.pem", folder);
-    BIO *bio = BIO_new_file(path, "re");
-    X509_CRL *crl = parse(ca, bio);
-    ASN1_INTEGER *value = crl ? X509_CRL_get_ext_d2i(crl, NID_crl_number, NULL, NULL) : NULL;
-    if (value && ASN1_INTEGER_get_int64(&number, value)) {
-        *this_update_ms = cvm_asn1_time_ms(X509_CRL_get0_lastUpdate(crl));
-        *next_update_ms = cvm_asn1_time_ms(X509_CRL_get0_nextUpdate(crl));
-    }
-    ASN1_INTEGER_free(value);
-    X509_CRL_free(crl);
-    BIO_free(bio);
-    ERR_clear_error();
-    return number;
+    return failed ? -1 : 0;
 }

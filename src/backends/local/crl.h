@@ -1,34 +1,39 @@
-/* CRLs: what is listed, and crl.pem as a file. */
+/* A CRL: making, signing and reading one (RFC 5280 §5). */
 #ifndef CVM_LOCAL_CRL_H
 #define CVM_LOCAL_CRL_H
 
+#include "base/hex.h"
 #include "ca.h"
-#include "local.h"
+#include "crl_list.h"
 
-struct crl;
+#define FIRST_CRL 1 /* the number of the one that is made with the CA */
 
-/* When a CRL that is made now ends; validity_ms 0: when the CA ends, which no CRL outlives. */
-int64_t cvm_crl_end_ms(const struct ca *ca, int64_t validity_ms);
-/* An empty CRL of the issuing CA that ends then. NULL without memory. */
-struct crl *cvm_crl_new(const struct ca *ca, int64_t number, int64_t validity_ms);
+/* A CRL that its issuer has signed. */
+struct crl {
+    X509_CRL *x509;
+    int64_t number, this_update_ms, next_update_ms;
+    char sha256[CVM_SHA256_HEX_SIZE]; /* of its DER */
+};
+
+/* Signs a CRL for that time; list is sorted. It begins a little earlier: a broker whose clock is
+ * slow must not refuse every device. NULL on failure. */
+struct crl *cvm_crl_make(const struct ca_issuer *issuer, int64_t number, int64_t now_ms,
+    int64_t next_update_ms, const struct crl_list *list);
+/* When a CRL of that issuer that is made now ends; validity_ms 0: with its issuer, which no CRL
+ * outlives. */
+int64_t cvm_crl_end_ms(const struct ca_issuer *issuer, int64_t now_ms, int64_t validity_ms);
+/* Takes a parsed one, if it is the issuer's: else NULL, and it is freed. */
+struct crl *cvm_crl_of(X509_CRL *x509, X509 *issuer);
+/* The same of DER. */
+struct crl *cvm_crl_parse(const uint8_t *der, size_t length, X509 *issuer);
 void cvm_crl_free(struct crl *crl);
-/* Lists a certificate. reason is RFC 5280's name. 0, or -1. */
-int32_t cvm_crl_add(
-    struct crl *crl, const char *serial_hex, int64_t revoked_at_ms, const char *reason);
-/* Signs it; PEM, followed by the root's CRL. NULL on failure. */
-char *cvm_crl_sign(struct crl *crl, const struct ca *ca);
-/* Writes crl.pem, once it is parsed and verified again, by a temporary file. 0, or -1 and why. */
-int32_t cvm_crl_write(
-    const struct ca *ca, const char *folder, const char *pem, char *error, size_t error_size);
-/* The number of the issuing CA's CRL in crl.pem, when it begins and when it ends. 0 if the file is
- * missing, broken or not this CA's. */
-int64_t cvm_crl_read(
-    const struct ca *ca, const char *folder, int64_t *this_update_ms, int64_t *next_update_ms);
-/* Calls listed for each entry of the issuing CA's CRL in crl.pem 0, or -1 if one
- * of the calls failed, or the CRL can't be read. */
-int32_t cvm_crl_each(const struct ca *ca, const char *folder,
-    int32_t (*listed)(void *argument, const struct cvm_listed *entry), void *argument);
-/* The root's CRL: lists nothing, until the root ends. PEM. */
+/* Its DER; freed by OPENSSL_free(). NULL without memory. */
+uint8_t *cvm_crl_der(const struct crl *crl, size_t *length);
+/* Does it list nothing? */
+int32_t cvm_crl_is_empty(const struct crl *crl);
+/* What it lists, sorted. 0, or -1: without memory, or it lists what a CRL of ours can't. */
+int32_t cvm_crl_entries(const struct crl *crl, struct crl_list *list);
+/* The root's: lists nothing, until the root ends. PEM. */
 char *cvm_crl_of_root(X509 *root, EVP_PKEY *key);
 
 #endif

@@ -18,6 +18,7 @@
 #include "base/secret.h"
 #include "ca.h"
 #include "crl.h"
+#include "crl_file.h"
 #include "local.h"
 #include "made.h"
 
@@ -198,14 +199,21 @@ static int32_t write_certificates(
 /* The first CRL, number 1, lists nothing. */
 static int32_t write_first_crl(const char *folder, char *error, size_t error_size)
 {
+    const struct crl_list nothing = {0};
+    struct crl *crls[MOST_ISSUERS] = {NULL};
     struct ca *ca = cvm_ca_load(folder, error, error_size);
-    struct crl *crl = ca ? cvm_crl_new(ca, 1, 0) : NULL;
-    char *pem = crl ? cvm_crl_sign(crl, ca) : NULL;
-    int32_t failed = !pem || cvm_crl_write(ca, folder, pem, error, error_size);
-    free(pem);
-    cvm_crl_free(crl);
+    const struct ca_issuer *issuer = ca ? cvm_ca_issuing(ca) : NULL;
+    int32_t failed = -1;
+    if (ca)
+        crls[0] =
+            cvm_crl_make(issuer, FIRST_CRL, cvm_now_ms(), cvm_issuer_end_ms(issuer), &nothing);
+    if (crls[0])
+        failed = cvm_crl_file_write(ca, &ca->issuers, folder, crls, error, error_size);
+    else if (ca)
+        (void)snprintf(error, error_size, "the first CRL could not be signed");
+    cvm_crl_free(crls[0]);
     cvm_ca_free(ca);
-    return failed ? -1 : 0;
+    return failed;
 }
 
 /* The chain with its CRLs, as they are on disk. */
@@ -216,10 +224,12 @@ static int32_t check_made(
     (void)snprintf(crls, sizeof crls, "%s/crl.pem", folder);
     struct ca *ca = cvm_ca_load(folder, error, error_size);
     int32_t failed = -1;
-    if (ca && (X509_cmp(ca->root, made->root) || X509_cmp(ca->issuing, made->issuing)))
+    if (ca && (X509_cmp(ca->root, made->root) ||
+                  X509_cmp(cvm_ca_issuing(ca)->certificate, made->issuing)))
         (void)snprintf(error, error_size, "%s: holds another CA than was made", folder);
     else if (ca)
-        failed = cvm_made_verify(ca->issuing, ca->root, NULL, 0, crls, error, error_size);
+        failed = cvm_made_verify(
+            cvm_ca_issuing(ca)->certificate, ca->root, NULL, 0, crls, error, error_size);
     cvm_ca_free(ca);
     return failed;
 }
@@ -304,20 +314,23 @@ static EVP_PKEY *server_key(const struct cvm_local_server *server, char *error, 
 static int32_t write_server_certificate(const struct ca *ca, EVP_PKEY *key,
     const struct profile *profile, const char *path, char *error, size_t error_size)
 {
-    X509 *certificate = certify(key, ca->issuing, ca->key, profile);
+    X509 *certificate =
+        certify(key, cvm_ca_issuing(ca)->certificate, cvm_ca_issuing(ca)->key, profile);
     char *leaf = certificate ? certificate_pem(certificate) : NULL;
     char *chain = joined(leaf, ca->chain_pem);
     int32_t failed = -1;
     if (chain)
-        failed = cvm_made_verify(certificate, ca->root, ca->issuing, X509_PURPOSE_SSL_SERVER, NULL,
-                     error, error_size) ||
+        failed = cvm_made_verify(certificate, ca->root, cvm_ca_issuing(ca)->certificate,
+                     X509_PURPOSE_SSL_SERVER, NULL, error, error_size) ||
                          cvm_files_replace(
                              path, chain, strlen(chain), 0644, (gid_t)-1, error, error_size)
                      ? -1
                      : 0;
     else
         (void)snprintf(error, error_size, "%s could not be signed%s", path,
-            is_within(ca->issuing) ? "" : ": the clock lies outside the issuing CA's life");
+            is_within(cvm_ca_issuing(ca)->certificate)
+                ? ""
+                : ": the clock lies outside the issuing CA's life");
     free(chain);
     free(leaf);
     X509_free(certificate);
@@ -384,13 +397,13 @@ static int32_t is_due(const struct ca *ca, X509 *certificate)
     int64_t end_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate));
     int64_t now_ms = cvm_now_ms(), lifetime_ms = SERVER_DAYS * DAY_MS;
     return begin_ms > now_ms || end_ms <= now_ms ||
-           (end_ms < cvm_asn1_time_ms(X509_get0_notAfter(ca->issuing)) &&
+           (end_ms < cvm_asn1_time_ms(X509_get0_notAfter(cvm_ca_issuing(ca)->certificate)) &&
                end_ms - now_ms < lifetime_ms / 3);
 }
 
 static int32_t must_renew(const struct ca *ca, X509 *certificate, int32_t now)
 {
-    return X509_check_issued(ca->issuing, certificate) == X509_V_OK &&
+    return X509_check_issued(cvm_ca_issuing(ca)->certificate, certificate) == X509_V_OK &&
            (now || is_due(ca, certificate));
 }
 

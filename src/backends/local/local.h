@@ -46,9 +46,8 @@ int32_t cvm_local_server_is_due(const char *folder, const char *certificate);
 int32_t cvm_local_renew_server(const char *folder, const char *certificate, const char *key,
     int32_t now, char *error, size_t error_size);
 
-/* Tells each certificate that crl.pem lists, and the CRL's number (0 if there is no crl.pem). 0, or
- * -1 and why. */
-int32_t cvm_local_crl_listed(const char *folder, int64_t *number,
+/* Tells each certificate that crl.pem lists; none if there is no such file. 0, or -1 and why. */
+int32_t cvm_local_crl_listed(const char *folder,
     int32_t (*listed)(void *argument, const struct cvm_listed *entry), void *argument, char *error,
     size_t error_size);
 

@@ -282,8 +282,8 @@ static struct look *look_new(struct platform *platform)
     /* A reload may replace the CA meanwhile. */
     if (X509_up_ref(platform->ca->root))
         look->root = platform->ca->root;
-    if (X509_up_ref(platform->ca->issuing))
-        look->issuing = platform->ca->issuing;
+    if (X509_up_ref(cvm_ca_issuing(platform->ca)->certificate))
+        look->issuing = cvm_ca_issuing(platform->ca)->certificate;
     for (int32_t file = 0; file < FILES; file++) {
         struct finding *finding = &look->findings[file];
         if (file <= CHAIN)

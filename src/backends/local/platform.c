@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "admission.h"
 #include "base/crypto.h"
 #include "base/files.h"
 #include "local.h"
@@ -14,6 +15,7 @@
 #define LEAST_VALIDITY_MS 10000
 #define CA_NOTICE_MS      (INT64_C(90) * 24 * 3600 * 1000) /* a new one takes time to reach devices */
 #define LONGEST_PATH      4096
+#define LONGEST_ERROR     200
 
 /* --- Open and close --------------------------------------------------------------------------- */
 
@@ -21,6 +23,7 @@ static void destroy(void *self)
 {
     struct platform *platform = self;
     cvm_ca_free(platform->ca);
+    cvm_issuers_clear(&platform->issuers);
     cvm_look_free(platform->last_look);
     free(platform->folder);
     free(platform->endpoint);
@@ -111,58 +114,153 @@ static void report_life(const struct platform *platform)
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "root",
         cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->root)) / 1000);
     platform->host->gauge(platform->context, CVM_GAUGE_CA_EXPIRY, "issuing",
-        cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->issuing)) / 1000);
+        cvm_asn1_time_ms(X509_get0_notAfter(cvm_ca_issuing(platform->ca)->certificate)) / 1000);
     report_certificate(platform, "root.pem", platform->ca->root);
-    report_certificate(platform, "issuing.pem", platform->ca->issuing);
+    report_certificate(platform, "issuing.pem", cvm_ca_issuing(platform->ca)->certificate);
     if (platform->root_ca_ends_ms) /* of several, one that still holds is enough */
         platform->host->health(platform->context,
             platform->host->property(platform->context, "mqtt.root_ca"), NULL, 0,
             platform->root_ca_ends_ms, CA_NOTICE_MS);
     platform->host->clock_bound(platform->context,
-        cvm_asn1_time_ms(X509_get0_notBefore(platform->ca->issuing)),
-        cvm_asn1_time_ms(X509_get0_notAfter(platform->ca->issuing)));
+        cvm_asn1_time_ms(X509_get0_notBefore(cvm_ca_issuing(platform->ca)->certificate)),
+        cvm_asn1_time_ms(X509_get0_notAfter(cvm_ca_issuing(platform->ca)->certificate)));
+}
+
+void cvm_platform_take_issuers(struct platform *platform, struct ca_issuers *issuers)
+{
+    cvm_issuers_clear(&platform->issuers);
+    platform->issuers = *issuers;
+    issuers->count = 0;
+}
+
+/* --- Opening: a server is one of the store's -------------------------------------------------- */
+
+struct opening {
+    struct platform *platform;
+    cvm_op_t *op;
+};
+
+static void opening_admitted(
+    void *argument, cvm_answer_t answer, const char *why, struct ca_issuers *issuers)
+{
+    struct opening opening = *(struct opening *)argument;
+    struct platform *platform = opening.platform;
+    free(argument);
+    platform->is_admitting = 0;
+    if (answer == CVM_ANSWER_OK)
+        cvm_platform_take_issuers(platform, issuers);
+    if (answer != CVM_ANSWER_OK)
+        platform->host->complete(opening.op, answer, why);
+    else if (!platform->check && cvm_publish_when_due(platform))
+        platform->host->complete(opening.op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    else
+        cvm_look(platform, opening.op);
+    cvm_platform_go_on(platform);
 }
 
 static void open_platform(void *self, cvm_op_t *op, uint32_t how)
 {
     struct platform *platform = self;
     report_life(platform);
-    if (how & CVM_OPEN_RECONCILE && !platform->check && cvm_publish_when_due(platform))
-        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
-    else
+    if (!(how & CVM_OPEN_RECONCILE)) {
         cvm_look(platform, op);
+        return;
+    }
+    struct opening *opening = malloc(sizeof *opening);
+    if (!opening) {
+        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
+    }
+    *opening = (struct opening){platform, op};
+    platform->is_admitting = 1;
+    cvm_admission_ask(platform, platform->ca, opening_admitted, opening);
+}
+
+/* --- Reloading: all or nothing ---------------------------------------------------------------- */
+
+/* What was read, until the store has admitted it. */
+struct reload {
+    struct platform *platform;
+    struct waiting *waiting;
+    struct ca *ca;
+};
+
+static void reload_refuse(struct reload *reload, cvm_answer_t answer, const char *why)
+{
+    struct platform *platform = reload->platform;
+    platform->host->log(platform->context, CVM_LEVEL_ERROR, why);
+    cvm_publish_answer(platform, reload->waiting, answer, why);
+    cvm_ca_free(reload->ca);
+    free(reload);
 }
 
 /* A new crl.pem is part of it: the last one may have been lost or spoiled. */
+static void reload_take(struct reload *reload, struct ca_issuers *issuers)
+{
+    struct platform *platform = reload->platform;
+    struct ca *before = platform->ca;
+    char error[LONGEST_ERROR];
+    platform->ca = reload->ca;
+    reload->ca = before;
+    if (load_endpoint(platform, error, sizeof error)) {
+        reload->ca = platform->ca;
+        platform->ca = before;
+        reload_refuse(reload, CVM_ANSWER_INVALID, error);
+        return;
+    }
+    cvm_platform_take_issuers(platform, issuers);
+    report_life(platform);
+    cvm_publish_all(platform, reload->waiting);
+    cvm_ca_free(before);
+    free(reload);
+}
+
+static void reload_admitted(
+    void *argument, cvm_answer_t answer, const char *why, struct ca_issuers *issuers)
+{
+    struct reload *reload = argument;
+    struct platform *platform = reload->platform;
+    platform->is_admitting = 0;
+    if (answer == CVM_ANSWER_OK)
+        reload_take(reload, issuers);
+    else
+        reload_refuse(reload, answer, why);
+    cvm_platform_go_on(platform);
+}
+
 static void reload_now(struct platform *platform, struct waiting *waiting)
 {
-    char error[200];
-    struct ca *ca = cvm_ca_load(platform->folder, error, sizeof error);
-    struct ca *before = platform->ca;
-    if (ca)
-        platform->ca = ca;
-    if (!ca || load_endpoint(platform, error, sizeof error)) { /* all or nothing */
-        platform->ca = before;
-        cvm_ca_free(ca);
-        platform->host->log(platform->context, CVM_LEVEL_ERROR, error);
-        cvm_publish_answer(platform, waiting, CVM_ANSWER_INVALID, error);
-    } else {
-        cvm_ca_free(before);
-        report_life(platform);
-        cvm_publish_all(platform, waiting);
+    char error[LONGEST_ERROR] = "out of memory";
+    struct reload *reload = malloc(sizeof *reload);
+    if (!reload) {
+        cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE, error);
+        return;
     }
+    *reload =
+        (struct reload){platform, waiting, cvm_ca_load(platform->folder, error, sizeof error)};
+    if (!reload->ca) {
+        reload_refuse(reload, CVM_ANSWER_INVALID, error);
+        return;
+    }
+    platform->is_admitting = 1;
+    cvm_admission_ask(platform, reload->ca, reload_admitted, reload);
+}
+
+static int32_t platform_is_busy(const struct platform *platform)
+{
+    return platform->publication || platform->is_admitting;
 }
 
 void cvm_platform_go_on(struct platform *platform)
 {
-    if (platform->publication)
+    if (platform_is_busy(platform))
         return; /* it works with the CA as it is */
     struct waiting *reloading = platform->reloading;
     platform->reloading = NULL;
     if (reloading)
         reload_now(platform, reloading);
     cvm_op_t *closing = platform->closing;
-    if (!closing || platform->publication)
+    if (!closing || platform_is_busy(platform) || platform->sweep)
         return;
     platform->closing = NULL;
     platform->host->complete(closing, CVM_ANSWER_OK, NULL);
@@ -179,9 +277,8 @@ static void close_platform(void *self, cvm_op_t *op)
 {
     struct platform *platform = self;
     platform->closing = op;
-    platform->host->timer_free(platform->check);
-    platform->check = NULL;
     atomic_store(&platform->must_end, 1);
+    cvm_publish_stop(platform);
     cvm_platform_go_on(platform);
 }
 
@@ -211,7 +308,7 @@ static cvm_record_t *record_of(const struct platform *platform, const struct ca_
     cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
     if (record && (host->set_text(record, CVM_C_CERTIFICATE_ID, leaf->id) ||
                       host->set_text(record, CVM_C_SERIAL, leaf->serial) ||
-                      host->set_text(record, CVM_C_ISSUER, platform->ca->key_id) ||
+                      host->set_text(record, CVM_C_ISSUER, cvm_ca_issuing(platform->ca)->key_id) ||
                       host->set_number(record, CVM_C_NOT_BEFORE, leaf->not_before_ms) ||
                       host->set_number(record, CVM_C_NOT_AFTER, leaf->not_after_ms) ||
                       host->set_text(record, CVM_C_PEM, leaf->pem))) {
@@ -250,20 +347,20 @@ static void publish_change(
     cvm_publish(self, op);
 }
 
-/* One that another CA has issued can't be in a CRL of ours. */
+/* One that another CA has issued can't be in a CRL of ours; a server that has its key will do. */
 static void revoke(
     void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     const struct platform *platform = self;
     const char *issuer = platform->host->text(certificate, CVM_C_ISSUER);
     char why[200];
-    if (!*issuer || strcmp(issuer, platform->ca->key_id) == 0) {
+    if (!*issuer || cvm_issuers_find(&platform->ca->issuers, issuer)) {
         publish_change(self, op, device, certificate);
         return;
     }
     (void)snprintf(why, sizeof why,
-        "the certificate's issuer is %.40s, and this server signs for %s alone", issuer,
-        platform->ca->key_id);
+        "the certificate's issuer is %.40s, whose key is not here (%s is)", issuer,
+        cvm_ca_issuing(platform->ca)->key_id);
     platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, why);
 }
 

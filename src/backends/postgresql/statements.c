@@ -163,7 +163,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
     [SCAN_CERTIFICATES] = "SELECT " CERTIFICATE_NAMES ", certificate_id FROM @certificates"
                           " WHERE certificate_id > $1::text AND $2::bigint IS NOT NULL"
                           " ORDER BY certificate_id LIMIT $3::bigint",
-    [SCAN_META] = "SELECT name, name FROM @meta WHERE name > $1::text"
+    [SCAN_META] = "SELECT name, version, name FROM @meta WHERE name > $1::text"
                   " AND $2::bigint IS NOT NULL ORDER BY name LIMIT $3::bigint",
 
     [FIND_CERTIFICATE] =

@@ -1,0 +1,339 @@
+/* Bringing crl.pem to what the store's heads say. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admission.h"
+#include "base/clock.h"
+#include "parts.h"
+#include "publication.h"
+
+#define MOST_ROUNDS 20
+
+static void follow_fetch(struct publication *publication);
+
+static void follow_forget_newer(struct publication *publication)
+{
+    for (uint32_t i = 0; i < MOST_ISSUERS; i++) {
+        cvm_crl_free(publication->newer[i]);
+        publication->newer[i] = NULL;
+    }
+}
+
+/* --- Writing, in a thread --------------------------------------------------------------------- */
+
+/* Does the new one lack what the old one lists for good? 1, 0, or -1 without memory. */
+static int32_t follow_lacks(const struct crl *newer, const struct crl *older)
+{
+    struct crl_list now = {0}, before = {0};
+    int32_t lacks = cvm_crl_entries(newer, &now) || cvm_crl_entries(older, &before) ? -1 : 0;
+    for (size_t i = 0; !lacks && i < before.count; i++)
+        lacks = !cvm_crl_entry_is_held(&before.entries[i]) &&
+                !cvm_crl_list_find(&now, &before.entries[i]);
+    cvm_crl_list_clear(&now);
+    cvm_crl_list_clear(&before);
+    return lacks;
+}
+
+/* The certificates may have ended; else the store was restored, or its CRL comes of a scan that
+ * missed some. The direct successor of crl.pem's has carried them over. */
+static int32_t follow_must_explain(const struct publication *publication, uint32_t i)
+{
+    const struct ca_issuer *issuer = &publication->platform->issuers.list[i];
+    const struct crl_head *head = cvm_heads_find(&publication->heads, issuer->key_id);
+    const struct crl *newer = publication->newer[i], *older = publication->file.crls[i];
+    return newer && older && issuer->key && head && strcmp(head->after, older->sha256) != 0 &&
+           follow_lacks(newer, older);
+}
+
+/* What crl.pem is to hold. An issuer that has ended has no devices any more. */
+static void follow_choose(const struct publication *publication, struct crl *chosen[MOST_ISSUERS])
+{
+    const struct ca_issuers *issuers = &publication->platform->issuers;
+    for (uint32_t i = 0; i < issuers->count; i++) {
+        int32_t has_ended = i && cvm_issuer_end_ms(&issuers->list[i]) <= cvm_now_ms();
+        struct crl *newest =
+            publication->newer[i] ? publication->newer[i] : publication->file.crls[i];
+        chosen[i] = has_ended ? NULL : newest;
+    }
+}
+
+/* 0, or -1 and why. */
+static int32_t follow_write_locked(struct publication *publication, char *why, size_t why_size)
+{
+    const struct platform *platform = publication->platform;
+    struct crl *chosen[MOST_ISSUERS] = {NULL};
+    char sha256[CVM_SHA256_HEX_SIZE];
+    cvm_crl_file_sha256(platform->folder, sha256);
+    publication->is_overtaken = strcmp(sha256, publication->file.sha256) != 0;
+    if (publication->is_overtaken)
+        return 0;
+    follow_choose(publication, chosen);
+    if (cvm_crl_file_write(
+            platform->ca, &platform->issuers, platform->folder, chosen, why, why_size))
+        return -1;
+    cvm_crl_file_clear(&publication->file);
+    cvm_crl_file_read(platform->ca, &platform->issuers, platform->folder, &publication->file);
+    follow_forget_newer(publication);
+    return 0;
+}
+
+static void follow_write(void *argument)
+{
+    struct publication *publication = argument;
+    struct platform *platform = publication->platform;
+    char why[LONGEST_REASON] = "";
+    if (!publication->has_ended)
+        for (uint32_t i = 0; i < platform->issuers.count; i++)
+            publication->must_explain |= follow_must_explain(publication, i) != 0;
+    if (publication->must_explain && !publication->has_ended)
+        return;
+    int lock = cvm_crl_file_lock(platform->folder, &platform->must_end, why, sizeof why);
+    if (lock < 0 || follow_write_locked(publication, why, sizeof why))
+        cvm_publication_fail(publication, "no new CRL: ", why);
+    cvm_crl_file_unlock(lock);
+}
+
+static int32_t follow_must_write(const struct publication *publication)
+{
+    int32_t must_write = !publication->file.is_whole;
+    for (uint32_t i = 0; i < publication->platform->issuers.count; i++)
+        must_write |= publication->newer[i] != NULL;
+    return must_write;
+}
+
+/* A file without any CRL is not written: brokers are to notice that there is none. */
+static int32_t follow_has_any(const struct publication *publication)
+{
+    return cvm_publication_newest(publication, 0) != NULL;
+}
+
+static void follow_again(struct publication *publication)
+{
+    publication->is_overtaken = 0;
+    if (++publication->rounds < MOST_ROUNDS)
+        cvm_follow(publication);
+    else
+        cvm_publication_give_up(publication, "others were faster each time");
+}
+
+static void follow_written(void *argument)
+{
+    struct publication *publication = argument;
+    if (publication->answer != CVM_ANSWER_OK) {
+        publication->is_behind = 1;
+        cvm_publication_finish(publication);
+    } else if (publication->is_overtaken) {
+        follow_again(publication);
+    } else {
+        cvm_publication_followed(publication);
+    }
+}
+
+static void follow_fetched(struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    if (!follow_must_write(publication) || !follow_has_any(publication))
+        cvm_publication_followed(publication);
+    else if (platform->host->run(platform->context, follow_write, follow_written, publication))
+        cvm_publication_give_up(publication, "out of memory");
+}
+
+/* --- Getting what is newer -------------------------------------------------------------------- */
+
+static void follow_next_issuer(struct publication *publication)
+{
+    free(publication->der);
+    publication->der = NULL;
+    publication->issuer++;
+    follow_fetch(publication);
+}
+
+/* Without it a new one is made of what else is known. */
+static void follow_lose(struct publication *publication, const char *why)
+{
+    const struct platform *platform = publication->platform;
+    char line[LONGEST_REASON];
+    (void)snprintf(line, sizeof line, "the store's CRL of issuer %s %s",
+        platform->issuers.list[publication->issuer].key_id, why);
+    platform->host->log(platform->context, CVM_LEVEL_ERROR, line);
+    publication->is_lost[publication->issuer] = 1;
+    publication->is_behind = 1;
+    follow_next_issuer(publication);
+}
+
+static void follow_parse(void *argument)
+{
+    struct publication *publication = argument;
+    const struct ca_issuer *issuer = &publication->platform->issuers.list[publication->issuer];
+    publication->newer[publication->issuer] =
+        cvm_crl_parse(publication->der, publication->der_length, issuer->certificate);
+}
+
+static void follow_parsed(void *argument)
+{
+    struct publication *publication = argument;
+    const char *key_id = publication->platform->issuers.list[publication->issuer].key_id;
+    const struct crl *crl = publication->newer[publication->issuer];
+    if (!crl)
+        follow_lose(publication, "is not signed by it");
+    else if (crl->number != cvm_heads_find(&publication->heads, key_id)->number)
+        follow_lose(publication, "has another number than its head");
+    else
+        follow_next_issuer(publication);
+}
+
+static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, size_t length)
+{
+    struct publication *publication = argument;
+    const struct platform *platform = publication->platform;
+    if (answer == CVM_ANSWER_NOT_FOUND && publication->rounds < 2) {
+        follow_again(publication); /* it was replaced long ago; there are other heads by now */
+        return;
+    }
+    if (answer == CVM_ANSWER_NOT_FOUND || answer == CVM_ANSWER_BROKEN) {
+        follow_lose(publication, answer == CVM_ANSWER_BROKEN ? "is broken" : "is not there");
+        return;
+    }
+    publication->der = answer == CVM_ANSWER_OK ? malloc(length) : NULL;
+    if (!publication->der) {
+        publication->is_behind = 1;
+        cvm_publication_give_up(publication, "the store does not answer");
+        return;
+    }
+    memcpy(publication->der, der, length);
+    publication->der_length = length;
+    if (platform->host->run(platform->context, follow_parse, follow_parsed, publication))
+        cvm_publication_give_up(publication, "out of memory");
+}
+
+/* Does the head tell of another CRL than the newest that is here? One that is ahead of the store's
+ * stays: the store was restored, and is told. */
+static int32_t follow_is_behind(const struct publication *publication, const struct crl_head *head)
+{
+    const struct crl *newest = cvm_publication_newest(publication, publication->issuer);
+    return head && !publication->is_lost[publication->issuer] &&
+           (!newest || newest->number < head->number ||
+               (newest->number == head->number && strcmp(newest->sha256, head->sha256) != 0));
+}
+
+/* One that was made here needs no getting. */
+static int32_t follow_take_made(struct publication *publication, const struct crl_head *head)
+{
+    struct crl **made = &publication->made[publication->issuer];
+    if (!*made || strcmp((*made)->sha256, head->sha256) != 0)
+        return 0;
+    cvm_crl_free(publication->newer[publication->issuer]);
+    publication->newer[publication->issuer] = *made;
+    *made = NULL;
+    cvm_publication_said(publication);
+    return 1;
+}
+
+static void follow_fetch(struct publication *publication)
+{
+    struct platform *platform = publication->platform;
+    for (; publication->issuer < platform->issuers.count; publication->issuer++) {
+        const struct crl_head *head =
+            cvm_heads_find(&publication->heads, platform->issuers.list[publication->issuer].key_id);
+        if (follow_is_behind(publication, head) && !follow_take_made(publication, head)) {
+            cvm_crl_free(publication->newer[publication->issuer]);
+            publication->newer[publication->issuer] = NULL;
+            cvm_parts_get(platform, head, follow_got, publication);
+            return;
+        }
+    }
+    follow_fetched(publication);
+}
+
+/* --- Reading crl.pem, in a thread ------------------------------------------------------------- */
+
+static void follow_read(void *argument)
+{
+    struct publication *publication = argument;
+    const struct platform *platform = publication->platform;
+    cvm_crl_file_clear(&publication->file);
+    cvm_crl_file_read(platform->ca, &platform->issuers, platform->folder, &publication->file);
+}
+
+static void follow_has_read(void *argument)
+{
+    struct publication *publication = argument;
+    publication->issuer = 0;
+    follow_fetch(publication);
+}
+
+static void follow_on(struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    if (platform->host->run(platform->context, follow_read, follow_has_read, publication))
+        cvm_publication_give_up(publication, "out of memory");
+}
+
+/* --- The heads -------------------------------------------------------------------------------- */
+
+static void follow_admitted(
+    void *argument, cvm_answer_t answer, const char *why, struct ca_issuers *issuers)
+{
+    struct publication *publication = argument;
+    struct platform *platform = publication->platform;
+    if (answer != CVM_ANSWER_OK) {
+        cvm_publication_give_up(publication, why);
+        return;
+    }
+    cvm_gather_forget(publication);
+    follow_forget_newer(publication);
+    cvm_platform_take_issuers(platform, issuers);
+    follow_on(publication);
+}
+
+/* An issuer that is not known was admitted since. */
+static int32_t follow_knows_issuers(const struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    int32_t knows = platform->issuers.count > 0;
+    for (uint32_t i = 0; i < publication->heads.count; i++)
+        knows &= cvm_issuers_find(&platform->issuers, publication->heads.list[i].issuer) != NULL;
+    return knows;
+}
+
+static void follow_take_heads(struct publication *publication, int64_t version)
+{
+    struct platform *platform = publication->platform;
+    publication->version = version;
+    if (publication->first_sequence < 0)
+        publication->first_sequence = publication->heads.sequence;
+    if (!publication->waiting && !publication->must_write && !publication->is_check &&
+        version == platform->followed)
+        cvm_publication_finish(publication);
+    else if (follow_knows_issuers(publication))
+        follow_on(publication);
+    else
+        cvm_admission_ask(platform, platform->ca, follow_admitted, publication);
+}
+
+static void follow_got_heads(void *argument, cvm_op_t *op, cvm_answer_t answer)
+{
+    struct publication *publication = argument;
+    const cvm_host_t *host = publication->platform->host;
+    const char *text = host->op_text(op, CVM_OUT_VALUE);
+    publication->heads = (struct crl_heads){.count = 0};
+    if (answer == CVM_ANSWER_NOT_FOUND) {
+        follow_take_heads(publication, 0);
+    } else if (answer == CVM_ANSWER_OK && text && !cvm_heads_parse(text, &publication->heads)) {
+        follow_take_heads(publication, host->op_number(op, CVM_OUT_VERSION));
+    } else {
+        publication->is_behind = publication->is_unread = 1;
+        cvm_publication_give_up(publication, answer == CVM_ANSWER_OK ? "the store's " HEADS_NAME
+                                                                       " can't be read"
+                                                                     : "the store does not answer");
+    }
+}
+
+void cvm_follow(struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    if (platform->host->store_meta_get(
+            platform->context, HEADS_NAME, follow_got_heads, publication))
+        cvm_publication_give_up(publication, "out of memory");
+}
