@@ -136,7 +136,8 @@ typedef int32_t cvm_out_t;
 enum {
     CVM_OUT_ENDPOINT = 0, /**< prepare: what the device connects to */
     CVM_OUT_ROOT_CA = 1,  /**< prepare: trust anchors for the endpoint, PEM */
-    CVM_OUT_CHAIN = 2,    /**< prepare: issuing chain of the certificate, without the root, PEM */
+    CVM_OUT_CHAIN = 2,    /**< prepare: issuing chain of the certificate, without the root, PEM;
+                               create_certificate: likewise, if it is another one by now */
     CVM_OUT_VALUE = 3,    /**< meta_get: the value; find: a device_uid */
     CVM_OUT_CURSOR = 4,   /**< scan: where the next page begins; none on the last page */
     CVM_OUT_COUNT = 5

@@ -48,7 +48,7 @@ static void answered(cvm_op_t *op)
 static void reloaded(cvm_op_t *op)
 {
     struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
-    note(inquiry, cvm_op_error(op));
+    note(inquiry, cvm_open_error(op)); /* what was read is as if the instance were opened with it */
     if (inquiry->error)
         cvm_log_message(op->cvm->log, LOG_WARNING, "reload: %s", cvm_error_text(inquiry->error));
     else

@@ -55,6 +55,8 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "How long a CRL is valid; it is renewed at half of that. 0: until its issuer ends."},
     {"ca.crl_command", TYPE_TEXT, "", NULL,
      "A shell command that is run after each change of crl.pem, such as one that reloads the broker."},
+    {"ca.admit", TYPE_PATH, "", NULL,
+     "PEM file of further issuing CAs of this root that the store's servers may have; `cvm ca add` sets it."},
     {"ca.crl_max_lag", TYPE_DURATION, "30s", "2s to 1d",
      "How long a server may not know the store's CRLs, or have an older one in crl.pem, before it is not ready."},
     {"mqtt.endpoint", TYPE_ENDPOINT, "localhost", NULL,

@@ -219,7 +219,7 @@ static void check_chain(X509 *leaf)
 {
     X509_STORE_CTX *context = X509_STORE_CTX_new();
     STACK_OF(X509) *chain = sk_X509_new_null();
-    CHECK(context && chain && sk_X509_push(chain, ca->issuing));
+    CHECK(context && chain && sk_X509_push(chain, cvm_ca_issuing(ca)->certificate));
     CHECK(X509_STORE_CTX_init(context, store, leaf, chain));
     X509_STORE_CTX_set_flags(context, X509_V_FLAG_X509_STRICT);
     CHECK(X509_STORE_CTX_set_purpose(context, X509_PURPOSE_SSL_CLIENT));

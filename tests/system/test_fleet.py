@@ -4,6 +4,7 @@ import concurrent.futures
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
 import urllib.error
@@ -82,6 +83,7 @@ class Fleet:
         first = database.instance(folder, "m0")
         self.machines = [Machine(first)] + [
             Machine(database.instance(folder, f"m{i}", like=first)) for i in range(1, SERVERS)]
+        shutil.rmtree(first.folder / "mosquitto")  # it would be looked at, and nobody serves it
         first.cvm("store", "migrate")
         self.a, self.b, self.c = self.machines
         self.issuer = key_id(first.folder / "ca/issuing.pem")
@@ -428,3 +430,104 @@ def test_idle_servers_ask_the_store_for_little(fleet):
     fleet.database.sql("SELECT pg_stat_statements_reset()")
     time.sleep(5)
     assert 1 <= float(fleet.database.sql(count)) / 5 / SERVERS <= 4
+
+
+# --- The next issuing CA ----------------------------------------------------------------------------
+
+
+def chain_of(machine):
+    return (machine.folder / "ca/chain.pem").read_text().count("BEGIN CERTIFICATE")
+
+
+def crls_of(machine):
+    """{issuer's key id: serials}."""
+    found = {}
+    for part in (machine.folder / "ca/crl.pem").read_text().split("-----BEGIN X509 CRL-----")[1:]:
+        text = openssl("crl", "-noout", "-text", data="-----BEGIN X509 CRL-----" + part)
+        by = text.split("Authority Key Identifier:")[1].split("\n")[1].replace("keyid:", "").strip().replace(":", "").lower()
+        found[by] = {int(line.split(":")[1], 16) for line in text.splitlines() if "Serial Number:" in line}
+    return found
+
+
+def is_verified(machine, leaf):
+    """By a broker that has this machine's files and gets the leaf alone."""
+    path = machine.folder / "leaf.pem"
+    path.write_text(leaf)
+    done = openssl("verify", "-x509_strict", "-crl_check_all", "-CAfile", machine.folder / "ca/chain.pem", "-CRLfile",
+                   machine.folder / "ca/crl.pem", path, check=False)
+    return "OK" in done, done
+
+
+def test_the_issuing_ca_is_rotated(fleet):
+    """On the first machine; the second gets the new key, the third does not."""
+    def leaf_of(machine, uid):
+        fleet.a.instance.add(uid)
+        status, _, body = machine.instance.register(uid)
+        assert status == 200, body
+        return body["payload"]["certificates"]["device_certificate"]
+
+    def serial_of(leaf):
+        return int(openssl("x509", "-noout", "-serial", data=leaf).split("=")[1], 16)
+
+    old = leaf_of(fleet.a, "OLD")
+    root_key = fleet.folder / "root.key"
+    shutil.move(fleet.a.folder / "ca/offline/root.key", root_key)
+    done = fleet.a.instance.cvm("ca", "rotate", "--root-key", root_key)
+    new_id = key_id(fleet.a.folder / "ca/issuing.pem")
+    assert new_id != fleet.issuer and new_id.encode() in done.stdout
+    assert set(crls_of(fleet.a)) >= {new_id, fleet.issuer} and chain_of(fleet.a) == 3
+    follows(lambda machine: new_id in crls_of(machine) and chain_of(machine) == 3, fleet.b, fleet.c)
+    for file in (fleet.a.folder / "ca").glob("issuing*"):
+        shutil.copy(file, fleet.b.folder / "ca" / file.name)
+    for machine in (fleet.a, fleet.b):
+        machine.instance.server.send_signal(signal.SIGHUP)
+        machine.instance.server.wait_for_log("reloaded")
+    new = leaf_of(fleet.b, "NEW")
+    third = leaf_of(fleet.c, "THIRD")  # by the old one still
+    chain = new.split("-----BEGIN CERTIFICATE-----")
+    assert len(chain) == 3 and openssl("x509", "-noout", "-subject", data="-----BEGIN CERTIFICATE-----" + chain[2]) == openssl(
+        "x509", "-noout", "-subject", "-in", fleet.a.folder / "ca/issuing.pem")
+    for leaf in (old, new, third):
+        for machine in fleet.machines:
+            assert is_verified(machine, leaf)[0], is_verified(machine, leaf)[1]
+    fleet.b.command("revoke", "OLD")
+    fleet.a.command("revoke", "NEW")
+    follows(lambda machine: crls_of(machine)[new_id] == {serial_of(new)} and
+            crls_of(machine)[fleet.issuer] == {serial_of(old)}, *fleet.machines)
+    leaf_of(fleet.b, "NEXT")
+    done = fleet.c.command("revoke", "NEXT", check=False)
+    assert done.returncode == TRY_AGAIN and new_id.encode() in done.stderr  # its key is not there
+    wait_until(lambda: all(len(crls_of(machine)[new_id]) == 2 for machine in fleet.machines), "one of the others")
+    states = [fleet.c.instance.show(uid)["certificates"][0]["state"] for uid in ("OLD", "NEW")]
+    assert states == ["revoked", "revoked"]
+    wait_until(lambda: fleet.c.instance.show("NEXT")["certificates"][0]["state"] == "revoked", "the record")
+    for machine in fleet.machines:
+        assert machine.readiness()[0] == 200, machine.readiness()
+        machine.forget()  # they hold three CRLs
+
+
+def test_an_issuing_ca_that_was_made_elsewhere_is_added(fleet, tmp_path):
+    """Before its server starts: else that one is refused."""
+    elsewhere = fleet.database.instance(tmp_path, "elsewhere", like=fleet.a.instance)
+    alone = Instance(tmp_path, name="alone")  # to make it with the same root
+    shutil.rmtree(alone.folder / "ca")
+    shutil.copytree(fleet.a.folder / "ca", alone.folder / "ca")
+    with sqlite3.connect(alone.folder / "devices.db") as store:
+        store.execute("DELETE FROM meta")  # what it knows of the CA that it was made with
+    store.close()
+    alone.cvm("ca", "rotate", "--root-key", alone.folder / "ca/offline/root.key")
+    for name in ("issuing.pem", "issuing.key"):
+        shutil.copy(alone.folder / "ca" / name, elsewhere.folder / "ca" / name)
+    with pytest.raises(Failed, match="is not among the store's"):
+        elsewhere.serve_plain()
+    foreign = Instance(tmp_path, name="foreign")
+    done = fleet.a.instance.cvm("ca", "add", foreign.folder / "ca/issuing.pem", check=False)
+    assert done.returncode == CONFIG and b"not issued by this root" in done.stderr
+    done = fleet.a.instance.cvm("ca", "add", fleet.a.instance.conf, check=False)
+    assert done.returncode == CONFIG and b"no CA's certificate" in done.stderr
+    fleet.a.instance.cvm("ca", "add", elsewhere.folder / "ca/issuing.pem")
+    added = key_id(elsewhere.folder / "ca/issuing.pem")
+    with elsewhere.serve_plain():
+        follows(lambda machine: added in crls_of(machine) and chain_of(machine) == 3, *fleet.machines)
+    for machine in fleet.machines:
+        machine.forget()

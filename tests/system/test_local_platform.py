@@ -4,6 +4,7 @@ writers race, die or fail, and when files are lost."""
 import datetime
 import fcntl
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -17,6 +18,7 @@ import time
 import pytest
 
 from broker import openssl, wait_until
+from csr_tools import make_csr
 from cvm_server import Instance, environment, is_sanitized, program, scale
 
 USAGE, CANTCREAT, TRY_AGAIN, CONFIG = 64, 73, 75, 78
@@ -623,6 +625,87 @@ def test_a_stop_waits_for_the_publication(tmp_path):
         server.stop()
         assert ended.exists()
     assert is_good_crl(instance)
+
+
+# --- The next issuing CA ----------------------------------------------------------------------------
+
+
+def rotate(instance, *more, **options):
+    return instance.cvm("ca", "rotate", "--root-key", instance.folder / "ca/offline/root.key", *more, **options)
+
+
+def issuing_ids(instance):
+    """Those in chain.pem, without the root."""
+    chain = (instance.folder / "ca/chain.pem").read_text().split("-----BEGIN")[1:-1]
+    return [fingerprint("-----BEGIN" + part) for part in chain]
+
+
+def has_good_crls(instance):
+    """One of each of the issuing CAs, and the root's."""
+    ca = instance.folder / "ca"
+    return all("OK" in openssl("verify", "-x509_strict", "-crl_check_all", "-CAfile", ca / "chain.pem", "-CRLfile", ca / "crl.pem",
+                               path, check=False) for path in ca.glob("issuing*.pem"))
+
+
+def test_a_device_keeps_its_certificate_when_the_issuing_ca_is_rotated(tmp_path):
+    """And is answered the same again, with that one's chain."""
+    instance = Instance(tmp_path)
+    csr = make_csr()
+    with instance.serve():
+        instance.add("DEVICE")
+        first = instance.register("DEVICE", csr=csr)[2]["payload"]["certificates"]["device_certificate"]
+        rotate(instance)
+        instance.server.send_signal(signal.SIGHUP)
+        instance.server.wait_for_log("reloaded")
+        again = instance.register("DEVICE", csr=csr)[2]["payload"]["certificates"]["device_certificate"]
+        assert again == first
+        assert instance.server.is_tls and instance.register("DEVICE", csr=csr)[0] == 200, "its own certificate is the old CA's"
+    issuing = (instance.folder / "ca/issuing.pem").read_text()
+    assert issuing not in first and len(issuing_ids(instance)) == 2
+
+
+def test_a_rotation_that_is_killed_is_finished_by_the_next(tmp_path):
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    instance = Instance(tmp_path)
+    kept = tmp_path / "kept"
+    instance.cvm("ca", "crl")
+    shutil.copytree(instance.folder, kept)
+    for nth in range(1, 20):
+        shutil.rmtree(instance.folder)
+        shutil.copytree(kept, instance.folder)
+        done = subprocess.run(["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject=renameat:signal=KILL:when={nth}",
+                               program(), "ca", "rotate", "--root-key", instance.folder / "ca/offline/root.key", "-c",
+                               str(instance.conf)], capture_output=True, check=False,
+                              env=environment(ASAN_OPTIONS="detect_leaks=0"), timeout=60)
+        if b"Operation not permitted" in done.stderr:
+            pytest.skip("ptrace is not permitted")
+        if not done.returncode:
+            break
+        instance.cvm("ca", "show")
+        with instance.serve():
+            wait_until(lambda: has_good_crls(instance), "good CRLs")
+        rotate(instance)
+        assert len(issuing_ids(instance)) == 2 and has_good_crls(instance), f"killed at {nth}"
+        assert (instance.folder / "ca/issuing.pem").read_bytes() != (kept / "ca/issuing.pem").read_bytes()
+    assert 7 <= nth < 19, "key, certificate, chain, CRL, and the four of the switch"
+
+
+def test_a_rotation_wants_the_roots_key(tmp_path):
+    instance = Instance(tmp_path)
+    before = sorted(path.name for path in (instance.folder / "ca").iterdir())
+    assert instance.cvm("ca", "rotate", check=False).returncode == USAGE
+    for path, why in ((instance.folder / "ca/issuing.key", b"not the key of root.pem"), (instance.conf, b"can't be read"),
+                      (tmp_path / "nothing", b"No such file")):
+        done = instance.cvm("ca", "rotate", "--root-key", path, check=False)
+        assert done.returncode == 69 and why in done.stderr, done
+    assert sorted(path.name for path in (instance.folder / "ca").iterdir()) == before
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("open sesame\n")
+    encrypted = Instance(tmp_path, "--root-passphrase-file", passphrase, name="encrypted")
+    done = rotate(encrypted, check=False)
+    assert done.returncode == 69 and b"--root-passphrase-file" in done.stderr
+    assert json.loads(rotate(encrypted, "--root-passphrase-file", passphrase, "--json").stdout)["issuing"]
 
 
 # --- Server certificates ----------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -302,6 +303,28 @@ def test_only_a_mosquitto_is_signalled(fleet, tmp_path):
     (tmp_path / "pid").write_text(f"{fleet.broker.pid}\n")
     done = reload_script(fleet.instance, "--pid-file", tmp_path / "pid", check=True)
     assert f"({fleet.broker.pid}) is told" in done.stderr
+
+
+# --- The next issuing CA ----------------------------------------------------------------------------
+
+
+def test_devices_of_the_next_issuing_ca_get_in(tmp_path):
+    """As soon as the broker is told: it reads chain.pem again, too. The old ones stay."""
+    instance = new_instance(tmp_path)
+    with instance.serve() as server, Broker(instance) as broker:
+        old = Device.register(instance, "OLD")
+        instance.cvm("ca", "rotate", "--root-key", instance.folder / "ca/offline/root.key")
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_log("reloaded")
+        new = Device.register(instance, "NEW")
+        assert not broker.accepts(new.leaf_only())
+        broker.reload(check=True)
+        for device in (old, new):
+            assert broker.accepts(device) and broker.accepts(device.leaf_only())
+        for uid in ("OLD", "NEW"):
+            instance.cvm("device", "revoke", uid)
+        broker.reload(check=True)
+        assert not broker.accepts(old) and not broker.accepts(new)
 
 
 # --- CRLs that end ----------------------------------------------------------------------------------

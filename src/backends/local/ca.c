@@ -1,6 +1,7 @@
 /* Reading the CA, and signing devices' certificates by OpenSSL's X509 API. */
 #include "ca.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 
 #define LONGEST_PATH 4096
 #define SERIAL_BYTES 16
+#define OTHER_PREFIX "issuing-"
 
 /* --- Small things ----------------------------------------------------------------------------- */
 
@@ -71,16 +73,54 @@ void cvm_local_path(const char *ca_folder, const char *name, char *path, size_t 
 
 /* --- Issuers ---------------------------------------------------------------------------------- */
 
-int32_t cvm_issuers_add(struct ca_issuers *issuers, X509 *certificate, EVP_PKEY *key)
+int32_t cvm_ca_key_id(X509 *certificate, char key_id[KEY_ID_SIZE])
 {
     const ASN1_OCTET_STRING *id = X509_get0_subject_key_id(certificate);
-    if (!id || ASN1_STRING_length(id) != KEY_ID_SIZE / 2 || issuers->count == MOST_ISSUERS)
+    if (!id || ASN1_STRING_length(id) != KEY_ID_SIZE / 2)
         return -1;
-    struct ca_issuer *issuer = &issuers->list[issuers->count++];
+    cvm_hex(ASN1_STRING_get0_data(id), KEY_ID_SIZE / 2, key_id);
+    return 0;
+}
+
+int32_t cvm_issuers_add(struct ca_issuers *issuers, X509 *certificate, EVP_PKEY *key)
+{
+    struct ca_issuer *issuer = &issuers->list[issuers->count];
+    if (issuers->count == MOST_ISSUERS || cvm_ca_key_id(certificate, issuer->key_id))
+        return -1;
     issuer->certificate = certificate;
     issuer->key = key;
-    cvm_hex(ASN1_STRING_get0_data(id), KEY_ID_SIZE / 2, issuer->key_id);
+    issuers->count++;
     return 0;
+}
+
+int32_t cvm_issuers_share(struct ca_issuers *issuers, const struct ca_issuer *issuer)
+{
+    (void)X509_up_ref(issuer->certificate);
+    if (issuer->key)
+        (void)EVP_PKEY_up_ref(issuer->key);
+    if (!cvm_issuers_add(issuers, issuer->certificate, issuer->key))
+        return 0;
+    X509_free(issuer->certificate);
+    EVP_PKEY_free(issuer->key);
+    return -1;
+}
+
+const struct ca_issuer *cvm_issuers_of(const struct ca_issuers *issuers, X509 *certificate)
+{
+    for (uint32_t i = 0; i < issuers->count; i++)
+        if (X509_check_issued(issuers->list[i].certificate, certificate) == X509_V_OK &&
+            X509_verify(certificate, X509_get0_pubkey(issuers->list[i].certificate)) == 1)
+            return &issuers->list[i];
+    ERR_clear_error();
+    return NULL;
+}
+
+char *cvm_issuer_pem(const struct ca_issuer *issuer)
+{
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *text = bio && PEM_write_bio_X509(bio, issuer->certificate) ? cvm_ca_text_of(bio) : NULL;
+    BIO_free(bio);
+    return text;
 }
 
 const struct ca_issuer *cvm_issuers_find(const struct ca_issuers *issuers, const char *key_id)
@@ -158,31 +198,109 @@ static EVP_PKEY *parse_key(const char *pem)
     return key;
 }
 
+/* The key in a file of the folder, if it is the certificate's; NULL and why. */
+static EVP_PKEY *load_key(
+    const char *folder, const char *name, X509 *certificate, char *error, size_t error_size)
+{
+    char *pem = read_in(folder, name, error, error_size);
+    EVP_PKEY *key = pem ? parse_key(pem) : NULL;
+    if (pem && (!key || X509_check_private_key(certificate, key) != 1)) {
+        (void)snprintf(error, error_size, "%s/%s is not the key of its certificate", folder, name);
+        EVP_PKEY_free(key);
+        key = NULL;
+    }
+    cvm_secret_free_text(pem);
+    ERR_clear_error();
+    return key;
+}
+
+/* Takes the certificate, and its key, which may be NULL then. 0, or -1. */
+static int32_t load_take(struct ca *ca, X509 *certificate, EVP_PKEY *key)
+{
+    if (key && X509_check_issued(ca->root, certificate) == X509_V_OK &&
+        X509_verify(certificate, X509_get0_pubkey(ca->root)) == 1 &&
+        !cvm_issuers_add(&ca->issuers, certificate, key))
+        return 0;
+    X509_free(certificate);
+    EVP_PKEY_free(key);
+    ERR_clear_error();
+    return -1;
+}
+
+/* issuing.key lies under its other name while `cvm ca rotate` puts another one in its place. */
+static int32_t load_issuing(struct ca *ca, const char *folder, char *error, size_t error_size)
+{
+    char key_id[KEY_ID_SIZE], name[KEY_ID_SIZE + 16], why[LONGEST_PATH];
+    X509 *issuing = parse_certificate(ca->chain_pem);
+    EVP_PKEY *key = issuing ? load_key(folder, "issuing.key", issuing, error, error_size) : NULL;
+    if (issuing && !key && !cvm_ca_key_id(issuing, key_id)) {
+        (void)snprintf(name, sizeof name, OTHER_PREFIX "%s.key", key_id);
+        key = load_key(folder, name, issuing, why, sizeof why);
+        ca->has_key_elsewhere = 1;
+    }
+    if (issuing && !key) {
+        X509_free(issuing);
+        return -1;
+    }
+    if (!issuing || load_take(ca, issuing, key)) {
+        (void)snprintf(error, error_size,
+            "%s: root.pem, issuing.pem and issuing.key don't parse or don't belong together",
+            folder);
+        return -1;
+    }
+    return 0;
+}
+
+static int load_is_other(const struct dirent *entry)
+{
+    size_t length = strlen(entry->d_name);
+    return strncmp(entry->d_name, OTHER_PREFIX, strlen(OTHER_PREFIX)) == 0 && length > 4 &&
+           strcmp(entry->d_name + length - 4, ".pem") == 0;
+}
+
+/* issuing-KEYID.pem and .key: one that signed before, or will sign next. One that can't be read
+ * signs no CRL, and what it has issued is counted as in none. */
+static void load_other(struct ca *ca, const char *folder, const char *file)
+{
+    char key_id[KEY_ID_SIZE], name[KEY_ID_SIZE + 16], why[LONGEST_PATH];
+    char *pem = read_in(folder, file, why, sizeof why);
+    X509 *certificate = pem ? parse_certificate(pem) : NULL;
+    free(pem);
+    if (!certificate || cvm_ca_key_id(certificate, key_id) ||
+        cvm_issuers_find(&ca->issuers, key_id)) {
+        X509_free(certificate);
+        return;
+    }
+    (void)snprintf(name, sizeof name, OTHER_PREFIX "%s.key", key_id);
+    (void)load_take(ca, certificate, load_key(folder, name, certificate, why, sizeof why));
+}
+
+static void load_others(struct ca *ca, const char *folder)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(folder, &entries, load_is_other, alphasort);
+    for (int i = 0; i < count; i++) {
+        load_other(ca, folder, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
 static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t error_size)
 {
-    char *key_pem = NULL;
-    int32_t failed = !(ca->root_pem = read_in(folder, "root.pem", error, error_size)) ||
-                     !(ca->chain_pem = read_in(folder, "issuing.pem", error, error_size)) ||
-                     !(ca->root_crl_pem = read_in(folder, "root.crl.pem", error, error_size)) ||
-                     !(key_pem = read_in(folder, "issuing.key", error, error_size));
-    if (!failed) {
-        ca->root = parse_certificate(ca->root_pem);
-        X509 *issuing = parse_certificate(ca->chain_pem);
-        EVP_PKEY *key = parse_key(key_pem);
-        failed = !ca->root || !issuing || !key || X509_check_private_key(issuing, key) != 1 ||
-                 X509_check_issued(ca->root, issuing) != X509_V_OK ||
-                 cvm_issuers_add(&ca->issuers, issuing, key);
-        if (failed) {
-            X509_free(issuing);
-            EVP_PKEY_free(key);
-        }
-        if (failed)
-            (void)snprintf(error, error_size,
-                "%s: root.pem, issuing.pem and issuing.key don't parse or don't belong together",
-                folder);
+    if (!(ca->root_pem = read_in(folder, "root.pem", error, error_size)) ||
+        !(ca->chain_pem = read_in(folder, "issuing.pem", error, error_size)) ||
+        !(ca->root_crl_pem = read_in(folder, "root.crl.pem", error, error_size)))
+        return -1;
+    ca->root = parse_certificate(ca->root_pem);
+    if (!ca->root) {
+        (void)snprintf(error, error_size, "%s/root.pem does not parse", folder);
+        return -1;
     }
-    cvm_secret_free_text(key_pem);
-    return failed ? -1 : 0;
+    if (load_issuing(ca, folder, error, error_size))
+        return -1;
+    load_others(ca, folder);
+    return 0;
 }
 
 static int32_t make_common_parts(struct ca *ca)

@@ -24,9 +24,17 @@ struct ca_issuers {
     uint32_t count;
 };
 
+/* A CA certificate's subject key identifier. 0, or -1 if it has none of 20 bytes. */
+int32_t cvm_ca_key_id(X509 *certificate, char key_id[KEY_ID_SIZE]);
+/* Its certificate; freed by the caller. NULL without memory. */
+char *cvm_issuer_pem(const struct ca_issuer *issuer);
 /* Appends one; takes the references on success. 0, or -1: it is no CA's certificate, or there are
  * too many. */
 int32_t cvm_issuers_add(struct ca_issuers *issuers, X509 *certificate, EVP_PKEY *key);
+/* Appends one with references of its own. 0, or -1. */
+int32_t cvm_issuers_share(struct ca_issuers *issuers, const struct ca_issuer *issuer);
+/* Who issued a certificate; NULL if it is none of them. */
+const struct ca_issuer *cvm_issuers_of(const struct ca_issuers *issuers, X509 *certificate);
 /* NULL if it is not among them. */
 const struct ca_issuer *cvm_issuers_find(const struct ca_issuers *issuers, const char *key_id);
 void cvm_issuers_clear(struct ca_issuers *issuers);
@@ -35,13 +43,15 @@ void cvm_issuers_clear(struct ca_issuers *issuers);
 struct ca {
     X509 *root;
     struct ca_issuers issuers;  /* whose keys are here; the first signs new certificates */
+    int32_t has_key_elsewhere;  /* the first's is not in issuing.key (yet) */
     char *root_pem, *chain_pem; /* of the first, without the root */
     char *root_crl_pem;         /* signed when the root key was at hand */
     /* What every device's certificate has alike: */
     X509_EXTENSION *basic_constraints, *key_usage, *extended_key_usage, *authority_key_id;
 };
 
-/* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem. NULL and why. */
+/* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem, and issuing-KEYID.pem and .key, of
+ * any number of others. NULL and why. */
 struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size);
 void cvm_ca_free(struct ca *ca);
 /* Who signs new certificates. */

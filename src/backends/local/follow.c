@@ -5,6 +5,7 @@
 
 #include "admission.h"
 #include "base/clock.h"
+#include "chain.h"
 #include "parts.h"
 #include "publication.h"
 
@@ -68,6 +69,11 @@ static int32_t follow_write_locked(struct publication *publication, char *why, s
     publication->is_overtaken = strcmp(sha256, publication->file.sha256) != 0;
     if (publication->is_overtaken)
         return 0;
+    /* The chain first: a broker's CRLs are checked by it. */
+    if (publication->must_write_chain &&
+        cvm_chain_write(platform->ca, &platform->issuers, platform->folder, why, why_size))
+        return -1;
+    publication->must_write_chain = 0;
     follow_choose(publication, chosen);
     if (cvm_crl_file_write(
             platform->ca, &platform->issuers, platform->folder, chosen, why, why_size))
@@ -96,7 +102,7 @@ static void follow_write(void *argument)
 
 static int32_t follow_must_write(const struct publication *publication)
 {
-    int32_t must_write = !publication->file.is_whole;
+    int32_t must_write = !publication->file.is_whole || publication->must_write_chain;
     for (uint32_t i = 0; i < publication->platform->issuers.count; i++)
         must_write |= publication->newer[i] != NULL;
     return must_write;
@@ -254,6 +260,7 @@ static void follow_read(void *argument)
     const struct platform *platform = publication->platform;
     cvm_crl_file_clear(&publication->file);
     cvm_crl_file_read(platform->ca, &platform->issuers, platform->folder, &publication->file);
+    publication->must_write_chain = cvm_chain_lacks(&platform->issuers, platform->folder);
 }
 
 static void follow_has_read(void *argument)

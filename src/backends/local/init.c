@@ -19,6 +19,7 @@
 #include "ca.h"
 #include "crl.h"
 #include "crl_file.h"
+#include "init.h"
 #include "local.h"
 #include "made.h"
 
@@ -122,6 +123,11 @@ static char *key_pem(EVP_PKEY *key, const char *passphrase)
     return text;
 }
 
+char *cvm_init_key_pem(EVP_PKEY *key)
+{
+    return key_pem(key, NULL);
+}
+
 /* Two texts as one; NULL if either is missing. Freed by the caller. */
 static char *joined(const char *a, const char *b)
 {
@@ -148,18 +154,25 @@ struct new_ca {
     X509 *root, *issuing;
 };
 
+X509 *cvm_init_issuing(EVP_PKEY *key, X509 *root, EVP_PKEY *root_key, const char *common_name)
+{
+    const struct profile profile = {common_name, "critical,CA:TRUE,pathlen:0",
+        "critical,keyCertSign,cRLSign", NULL, NULL, ISSUING_YEARS * YEAR_MS};
+    return certify(key, root, root_key, &profile);
+}
+
 static int32_t make_ca(struct new_ca *ca)
 {
     const struct profile root = {"libcvm root CA", "critical,CA:TRUE",
         "critical,keyCertSign,cRLSign", NULL, NULL, ROOT_YEARS * YEAR_MS};
-    const struct profile issuing = {"libcvm issuing CA", "critical,CA:TRUE,pathlen:0",
-        "critical,keyCertSign,cRLSign", NULL, NULL, ISSUING_YEARS * YEAR_MS};
     ca->root_key = EVP_EC_gen("P-256");
     ca->issuing_key = EVP_EC_gen("P-256");
     if (!ca->root_key || !ca->issuing_key)
         return -1;
     ca->root = certify(ca->root_key, NULL, ca->root_key, &root);
-    ca->issuing = ca->root ? certify(ca->issuing_key, ca->root, ca->root_key, &issuing) : NULL;
+    if (ca->root)
+        ca->issuing =
+            cvm_init_issuing(ca->issuing_key, ca->root, ca->root_key, "libcvm issuing CA");
     return ca->issuing ? 0 : -1;
 }
 
@@ -403,8 +416,7 @@ static int32_t is_due(const struct ca *ca, X509 *certificate)
 
 static int32_t must_renew(const struct ca *ca, X509 *certificate, int32_t now)
 {
-    return X509_check_issued(cvm_ca_issuing(ca)->certificate, certificate) == X509_V_OK &&
-           (now || is_due(ca, certificate));
+    return cvm_issuers_of(&ca->issuers, certificate) && (now || is_due(ca, certificate));
 }
 
 static X509 *read_certificate(const char *path)

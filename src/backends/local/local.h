@@ -16,6 +16,23 @@ int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry, void 
 int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase,
     char *error, size_t error_size);
 
+/* What `cvm ca rotate` does. */
+struct cvm_local_rotation {
+    const char *root_key, *passphrase; /* a path; NULL: it is not encrypted */
+    /* Received: */
+    char key_id[41], before[41]; /* of the next issuing CA, and of who signs until then; "": nobody,
+                                    the next one does already */
+    char certificate[4096];      /* the next one's, a path */
+};
+
+/* Makes the next issuing CA beside the one that signs, or finds the one of a rotation that did not
+ * end. 0, or -1 and why. */
+int32_t cvm_local_rotate_begin(
+    const char *folder, struct cvm_local_rotation *rotation, char *error, size_t error_size);
+/* From now on it signs; the one before stays beside it. 0, or -1 and why. */
+int32_t cvm_local_rotate_end(
+    const char *folder, const struct cvm_local_rotation *rotation, char *error, size_t error_size);
+
 /* Prints the CA's certificates and its CRL. 0, or -1 and why. */
 int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error, size_t error_size);
 /* The number of the CRL in the folder's crl.pem; 0 if it is missing or broken. */

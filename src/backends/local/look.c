@@ -43,7 +43,8 @@ static const char *const NAMES[FILES] = {
 struct look {
     struct platform *platform;
     struct waiting *waiting; /* the operations that it is for */
-    X509 *root, *issuing;    /* the CA's, as it is when the look begins */
+    X509 *root;              /* the CA's, as it is when the look begins */
+    struct ca_issuers issuers;
     struct finding findings[FILES];
     struct stat configuration; /* of the broker */
     X509 *broker;              /* its certificate */
@@ -100,7 +101,7 @@ static void look_at_crl(struct look *look, int32_t file)
             finding->begins_ms = begins_ms;
         if (is_first || ends_ms < finding->ends_ms)
             finding->ends_ms = ends_ms;
-        has_issuing |= look_is_by(crl, look->issuing);
+        has_issuing |= look_is_by(crl, look->issuers.list[0].certificate);
         has_root |= look_is_by(crl, look->root);
         X509_CRL_free(crl);
     }
@@ -121,7 +122,7 @@ static void look_at_chain(struct look *look)
     if (!bio)
         return;
     while ((certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
-        has_issuing |= X509_cmp(certificate, look->issuing) == 0;
+        has_issuing |= X509_cmp(certificate, look->issuers.list[0].certificate) == 0;
         has_root |= X509_cmp(certificate, look->root) == 0;
         X509_free(certificate);
     }
@@ -142,7 +143,7 @@ static void look_at_broker(struct look *look)
         finding->begins_ms = cvm_asn1_time_ms(X509_get0_notBefore(certificate));
         finding->ends_ms = cvm_asn1_time_ms(X509_get0_notAfter(certificate));
         look->broker = certificate;
-        look->is_ours = X509_verify(certificate, X509_get0_pubkey(look->issuing)) == 1;
+        look->is_ours = cvm_issuers_of(&look->issuers, certificate) != NULL;
     } else if (bio) {
         finding->problem = "is no certificate";
     }
@@ -178,11 +179,20 @@ static int32_t is_same(const struct stat *one, const struct stat *other)
            one->st_ctim.tv_nsec == other->st_ctim.tv_nsec;
 }
 
+static int32_t look_has_same_issuers(const struct look *one, const struct look *other)
+{
+    int32_t is_same = one->issuers.count == other->issuers.count;
+    for (uint32_t i = 0; is_same && i < one->issuers.count; i++)
+        is_same =
+            X509_cmp(one->issuers.list[i].certificate, other->issuers.list[i].certificate) == 0;
+    return is_same;
+}
+
 /* A CRL of many entries takes a second to read and to verify, and somebody may ask each second. */
 static int32_t look_is_repeated(struct look *look)
 {
     const struct look *last = look->platform->last_look;
-    int32_t is_repeated = last && X509_cmp(last->issuing, look->issuing) == 0 &&
+    int32_t is_repeated = last && look_has_same_issuers(last, look) &&
                           last->has_own_root == look->has_own_root &&
                           is_same(&last->configuration, &look->configuration);
     for (int32_t file = 0; file < FILES; file++) {
@@ -245,7 +255,7 @@ void cvm_look_free(struct look *look)
         return;
     X509_free(look->broker);
     X509_free(look->root);
-    X509_free(look->issuing);
+    cvm_issuers_clear(&look->issuers);
     free(look);
 }
 
@@ -282,8 +292,8 @@ static struct look *look_new(struct platform *platform)
     /* A reload may replace the CA meanwhile. */
     if (X509_up_ref(platform->ca->root))
         look->root = platform->ca->root;
-    if (X509_up_ref(cvm_ca_issuing(platform->ca)->certificate))
-        look->issuing = cvm_ca_issuing(platform->ca)->certificate;
+    for (uint32_t i = 0; i < platform->ca->issuers.count; i++)
+        (void)cvm_issuers_share(&look->issuers, &platform->ca->issuers.list[i]);
     for (int32_t file = 0; file < FILES; file++) {
         struct finding *finding = &look->findings[file];
         if (file <= CHAIN)
@@ -299,7 +309,7 @@ static struct look *look_new(struct platform *platform)
 static int32_t look_begin(struct platform *platform)
 {
     struct look *look = look_new(platform);
-    if (look && look->root && look->issuing &&
+    if (look && look->root && look->issuers.count &&
         !platform->host->run(platform->context, look_work, look_done, look)) {
         platform->look = look;
         return 0;

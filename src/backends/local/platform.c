@@ -289,16 +289,29 @@ static void look_again(void *self, cvm_op_t *op)
 
 /* --- Steps ------------------------------------------------------------------------------------ */
 
+/* A certificate that is answered again may be an earlier issuing CA's. */
+static int32_t set_chain(
+    const struct platform *platform, cvm_op_t *op, const cvm_record_t *certificate)
+{
+    const char *key_id = platform->host->text(certificate, CVM_C_ISSUER);
+    const struct ca_issuer *issuer = cvm_issuers_find(&platform->issuers, key_id);
+    if (!issuer || issuer == &platform->issuers.list[0])
+        return platform->host->op_set_text(op, CVM_OUT_CHAIN, platform->ca->chain_pem);
+    char *pem = cvm_issuer_pem(issuer);
+    int32_t failed = !pem || platform->host->op_set_text(op, CVM_OUT_CHAIN, pem);
+    free(pem);
+    return failed;
+}
+
 static void prepare(
     void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     const struct platform *platform = self;
     const cvm_host_t *host = platform->host;
     (void)device;
-    (void)certificate;
     int32_t failed = host->op_set_text(op, CVM_OUT_ENDPOINT, platform->endpoint) ||
                      host->op_set_text(op, CVM_OUT_ROOT_CA, platform->root_ca) ||
-                     host->op_set_text(op, CVM_OUT_CHAIN, platform->ca->chain_pem);
+                     set_chain(platform, op, certificate);
     host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
 }
 
@@ -332,7 +345,7 @@ static void create_certificate(
             host->property_number(platform->context, "certificate.not_before_backdate"),
             host->property_number(platform->context, "certificate.validity"), &leaf);
     cvm_record_t *record = failed ? NULL : record_of(platform, &leaf);
-    failed = !record || host->op_add_record(op, record);
+    failed = !record || host->op_add_record(op, record) || set_chain(platform, op, NULL);
     free(leaf.pem);
     host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK,
         failed ? "the certificate could not be signed" : NULL);

@@ -37,6 +37,7 @@ struct publication {
     uint32_t issuer;               /* the one whose CRL is got, or put */
     uint8_t *der;
     size_t der_length;
+    int32_t must_write_chain;
     int32_t must_explain; /* crl.pem lists for good what the store's CRL does not */
     int32_t is_overtaken; /* another process has written crl.pem meanwhile */
     int32_t is_unread;    /* the heads can't be had */

@@ -124,6 +124,11 @@ void cvm_issue_take_certificate(struct registration *r)
     if (cvm_flow_failed(r))
         return;
     r->certificate = cvm_op_take(&r->op, 0);
+    if (r->op.outs[CVM_OUT_CHAIN]) { /* by another CA than when it was prepared */
+        free(r->outs[CVM_OUT_CHAIN]);
+        r->outs[CVM_OUT_CHAIN] = r->op.outs[CVM_OUT_CHAIN];
+        r->op.outs[CVM_OUT_CHAIN] = NULL;
+    }
     if (!r->certificate || cvm_certificate_found(r->certificate, r->request->uid, r->key.sha256))
         cvm_flow_fail(r, REASON_platform_error, NULL);
     else
