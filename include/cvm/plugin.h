@@ -534,6 +534,12 @@ struct cvm_host_s {
      * what no longer counts is told without a problem, and with 0 for its end. Not before open. */
     void (*health)(cvm_context_t *context, const char *subject, const char *problem,
         int64_t begins_ms, int64_t ends_ms, int64_t notice_ms);
+    /** Any thread. Serves a document to everybody who asks for its path, which begins with "/ca/"
+     * and has at most 127 bytes: what a broker or a device fetches, such as a CRL. bytes, which are
+     * copied, are NULL for one that is served no more. 0, or -1: another path, no memory, or more
+     * than 128. */
+    int32_t (*document)(cvm_context_t *context, const char *path, const char *media_type,
+        const void *bytes, size_t length);
     /** On the loop. NULL if the clock may be acted on, or why not: then nothing is to be signed or
      *  published. Until the next call. */
     const char *(*clock_doubt)(cvm_context_t *context);

@@ -61,9 +61,9 @@ static int32_t check_log(cvm_conf_t *conf, const char *name)
 /* A server that runs has the ports. */
 static int32_t stand_aside(cvm_conf_t *conf)
 {
-    static const char *const LISTENERS[] = {"http.listen", "ops.listen"};
+    static const char *const LISTENERS[] = {"http.listen", "ca.listen", "ops.listen"};
     int32_t code = 0;
-    for (size_t i = 0; i < 2 && !code; i++)
+    for (size_t i = 0; i < sizeof LISTENERS / sizeof LISTENERS[0] && !code; i++)
         if (strcmp(cvm_conf_get(conf, LISTENERS[i]), "off") != 0)
             code = cli_error(LISTENERS[i], cvm_conf_set(conf, LISTENERS[i], "127.0.0.1:0"));
     return code;
@@ -105,7 +105,7 @@ static int32_t make_store(const char *folder)
         return cli_fail(EX_OSERR, "out of memory");
     (void)snprintf(root_key, sizeof root_key, "%s/root.key", folder);
     int32_t code = 0;
-    if (cvm_local_init(folder, root_key, NULL, why, sizeof why))
+    if (cvm_local_init(folder, root_key, NULL, NULL, why, sizeof why))
         code = cli_fail(EX_CANTCREAT, "%s", why);
     if (!code)
         code = set_place(conf, "store", "file", folder, "/devices.db");

@@ -22,10 +22,11 @@
 #define LONGEST_PATH 4096
 #define ERROR_SIZE   512
 #define MQTT_PORT    8883
+#define LONGEST_URL  400
 
 static const char USAGE[] =
     "usage: cvm init DIR [--endpoint HOST:PORT] [--host NAME]... [--root-key-out FILE]\n"
-    "                [--root-passphrase-file FILE]\n"
+    "                [--root-passphrase-file FILE] [--crl-url URL]\n"
     "\n"
     "Makes an instance in the new folder DIR: configuration, store, CA, the server's certificate "
     "for\n"
@@ -36,11 +37,15 @@ static const char USAGE[] =
     "                          is an IPv4 address), else on 127.0.0.1 alone\n"
     "  --root-key-out          where the root's private key goes (DIR/ca/offline/root.key)\n"
     "  --root-passphrase-file  encrypts that key with the passphrase in FILE\n"
+    "  --crl-url               where brokers fetch CRLs, such as http://ca.example.com:8080/ca: "
+    "the\n"
+    "                          issuing CA's certificate names URL/root.crl, which can't be added\n"
+    "                          later, and ca.crl_url is set; see also ca.listen\n"
     "\n"
     "If it can't finish, it removes what it has made.\n";
 
 struct plan {
-    const char *folder, *endpoint, *root_key_out, *passphrase_file;
+    const char *folder, *endpoint, *root_key_out, *passphrase_file, *crl_url;
     struct cli_list hosts;
     char absolute[LONGEST_PATH], root_key[LONGEST_PATH];
     struct cvm_endpoint broker;
@@ -182,7 +187,11 @@ static int32_t make_ca(struct plan *plan)
             "does not stay",
             plan->folder);
     plan->made_root_key = 1;
-    if (cvm_local_init(folder, plan->root_key, plan->passphrase, why, sizeof why))
+    char url[LONGEST_URL + 16] = "";
+    if (plan->crl_url)
+        (void)snprintf(url, sizeof url, "%s/root.crl", plan->crl_url);
+    if (cvm_local_init(
+            folder, plan->root_key, plan->passphrase, plan->crl_url ? url : NULL, why, sizeof why))
         return cli_fail(EX_CANTCREAT, "%s", why);
     return 0;
 }
@@ -304,8 +313,10 @@ static int32_t write_configuration(const struct plan *plan)
         "http.tls_private_key = tls/server.key\n"
         "ops.listen = 127.0.0.1:9464\n"
         "\n"
-        "audit.file = audit.log\n",
-        endpoint, listen_address(plan));
+        "audit.file = audit.log\n"
+        "%s%s%s",
+        endpoint, listen_address(plan), plan->crl_url ? "\nca.crl_url = " : "",
+        plan->crl_url ? plan->crl_url : "", plan->crl_url ? "/crl/%KEY_ID%.crl\n" : "");
 }
 
 /* Opening the store makes it. */
@@ -352,6 +363,15 @@ static int32_t is_one_line(const char *text)
 }
 
 /* Before anything is made: a second try would find a folder that is not empty. */
+static int32_t is_url(const char *url)
+{
+    int32_t is_good = strlen(url) <= LONGEST_URL &&
+                      (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0);
+    for (; is_good && *url; url++)
+        is_good = *url > ' ' && *url < 0x7f && *url != '%';
+    return is_good;
+}
+
 static int32_t check_arguments(struct plan *plan)
 {
     const char *endpoint = plan->endpoint ? plan->endpoint : "localhost";
@@ -360,6 +380,10 @@ static int32_t check_arguments(struct plan *plan)
     if (cvm_endpoint_parse(endpoint, MQTT_PORT, &plan->broker))
         return cli_fail(EX_USAGE,
             "--endpoint takes HOST or HOST:PORT, a DNS name or an address, not '%s'", endpoint);
+    if (plan->crl_url && !is_url(plan->crl_url))
+        return cli_fail(EX_USAGE,
+            "--crl-url takes a URL (http: or https:) of at most %d bytes, not '%.80s'", LONGEST_URL,
+            plan->crl_url);
     for (uint32_t i = 0; i < plan->hosts.count; i++)
         if (!cvm_local_is_server_name(plan->hosts.values[i]))
             return cli_fail(
@@ -399,7 +423,7 @@ int32_t cli_init(int argc, char **argv)
         {"--host", 1, NULL, NULL, &plan.hosts},
         {"--root-key-out", 1, &plan.root_key_out, NULL, NULL},
         {"--root-passphrase-file", 1, &plan.passphrase_file, NULL, NULL},
-        {NULL, 0, NULL, NULL, NULL}};
+        {"--crl-url", 1, &plan.crl_url, NULL, NULL}, {NULL, 0, NULL, NULL, NULL}};
     int32_t code = cli_parse(argc, argv, options, USAGE, 1, 1, &operands);
     if (code)
         return code;

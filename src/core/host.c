@@ -13,6 +13,7 @@
 #include "call.h"
 #include "health.h"
 #include "instance.h"
+#include "instance/documents.h"
 #include "key.h"
 #include "record.h"
 
@@ -286,6 +287,14 @@ static void host_health(cvm_context_t *context, const char *subject, const char 
     cvm_health_set(context->cvm, subject, problem, begins_ms, ends_ms, notice_ms);
 }
 
+static int32_t host_document(cvm_context_t *context, const char *path, const char *media_type,
+    const void *bytes, size_t length)
+{
+    if (strncmp(path, "/ca/", 4) != 0 || strlen(path) > 127)
+        return -1;
+    return cvm_documents_put(context->cvm->documents, path, media_type, bytes, length);
+}
+
 static const char *host_clock_doubt(cvm_context_t *context)
 {
     return cvm_clock_doubt(context->cvm);
@@ -537,6 +546,7 @@ const cvm_host_t CVM_HOST = {
     .field_longest = cvm_field_longest,
     .clock_bound = host_clock_bound,
     .health = host_health,
+    .document = host_document,
     .clock_doubt = host_clock_doubt,
     .record_new = cvm_record_new,
     .record_copy = cvm_record_copy,

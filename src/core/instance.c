@@ -14,6 +14,7 @@
 #include "call.h"
 #include "entry.h"
 #include "health.h"
+#include "instance/documents.h"
 #include "reconcile.h"
 #include "thing.h"
 
@@ -54,6 +55,7 @@ static void instance_free(cvm_t *cvm)
         cvm->store.destroy(cvm->store_context.self);
     cvm_reconciler_free(cvm->reconciler);
     cvm_health_free(cvm->health);
+    cvm_documents_free(cvm->documents);
     cvm_actor_clear(cvm);
     cvm_threads_free(cvm->threads);
     cvm_threads_free(cvm->key_makers);
@@ -112,10 +114,11 @@ static cvm_error_t *make_parts(cvm_t *cvm, struct uv_loop_s *loop)
     cvm->limiter = cvm_limiter_new(cvm_conf_own_number(cvm->conf, "limit.failures_per_address"));
     cvm->reconciler = cvm_reconciler_new(cvm);
     cvm->health = cvm_health_new(cvm);
+    cvm->documents = cvm_documents_new();
     cvm->threads = cvm->loop ? cvm_threads_new(cvm->loop, UINT32_MAX) : NULL;
     cvm->key_makers = cvm->loop ? cvm_threads_new(cvm->loop, MOST_KEYS_WAITING) : NULL;
     if (!cvm->loop || !cvm->metrics || !cvm->limiter || !cvm->reconciler || !cvm->health ||
-        !cvm->threads || !cvm->key_makers || make_throttles(cvm))
+        !cvm->documents || !cvm->threads || !cvm->key_makers || make_throttles(cvm))
         return cvm_error_out_of_memory();
     if (cvm_conf_own_number(cvm->conf, "log.deliver") == DELIVER_LOOP)
         deliver_logs_on(cvm, cvm->loop);

@@ -20,6 +20,7 @@
 struct registration;
 struct due;
 struct cvm_health;
+struct cvm_documents;
 struct cvm_reconciler;
 struct cvm_transport;
 
@@ -76,6 +77,7 @@ struct cvm_s {
     struct cvm_waiter started, stopped;
     struct cvm_trusted_clock clock;
     struct cvm_health *health;
+    struct cvm_documents *documents;
     int32_t is_told;                        /* the log has said that a server started */
     int32_t has_devices;                    /* one was seen in the store */
     struct due *suspending[CVM_SUSPENDING]; /* that run, by their devices; due.c */

@@ -4,6 +4,7 @@
 #include "builtin.h"
 #include "entry.h"
 #include "instance.h"
+#include "instance/documents.h"
 
 static void closed_again(void *argument)
 {
@@ -107,6 +108,11 @@ struct cvm_log *cvm_log_of(cvm_t *cvm)
 struct cvm_throttle *cvm_throttle_of(cvm_t *cvm)
 {
     return cvm->log_throttle;
+}
+
+struct cvm_documents *cvm_documents_of(cvm_t *cvm)
+{
+    return cvm->documents;
 }
 
 struct cvm_metrics *cvm_metrics_of(cvm_t *cvm)

@@ -51,6 +51,9 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "How far a certificate's beginning is set back, for slow clocks."},
     {"server_key.type", TYPE_CHOICE, "p256", "p256|rsa2048",
      "The key that is made for a device that sends no CSR."},
+    {"ca.crl_url", TYPE_TEXT, "", NULL,
+     "Where a certificate's CRL is, as its distribution point says; %KEY_ID% is its issuer's, such as "
+     "http://ca.example.com:8080/ca/crl/%KEY_ID%.crl. Empty: certificates name none."},
     {"ca.crl_validity", TYPE_DURATION, "0", "0 to 50y",
      "How long a CRL is valid; it is renewed at half of that. 0: until its issuer ends."},
     {"ca.crl_command", TYPE_TEXT, "", NULL,
@@ -99,6 +102,8 @@ const struct cvm_property CVM_PROPERTIES[] = {
      "TLS handshakes of one address (as for connections) that are under way; for one more its oldest is closed."},
     {"limit.failures_per_address", TYPE_RATE, "60/min", "0 to 1000000/min",
      "Failed proofs from one address before 429 is answered instead of 403; 0 turns it off."},
+    {"ca.listen", TYPE_ADDRESSES, "off", NULL,
+     "Where CRLs and CA certificates are served by plain HTTP, under /ca/, for brokers that fetch them; http.listen does so too."},
     {"ops.listen", TYPE_ADDRESSES, "off", NULL,
      "Where the operator's listener is (plain HTTP): /metrics, /livez, /readyz."},
     {"workers", TYPE_COUNT, "1", "1 to 64",

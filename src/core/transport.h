@@ -1,6 +1,6 @@
 /* What a transport is to the core: something that listens for one property's addresses. Transports
  * see the instance through cvm.h, and of the core only loop.h, log.h, throttle.h, metrics.h,
- * error.h, conf.h, health.h, formats/format.h and this. */
+ * error.h, conf.h, health.h, instance/documents.h, formats/format.h and this. */
 #ifndef CVM_CORE_TRANSPORT_H
 #define CVM_CORE_TRANSPORT_H
 

@@ -36,7 +36,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     (void)argc;
     (void)argv;
     CHECK(asprintf(&root_key, "%s/root.key", folder) > 0);
-    CHECK(cvm_local_init(folder, root_key, NULL, error, sizeof error) == 0);
+    CHECK(cvm_local_init(folder, root_key, NULL, NULL, error, sizeof error) == 0);
     ca = cvm_ca_load(folder, error, sizeof error);
     fuzz_remove_folder(folder);
     free(root_key);

@@ -98,7 +98,7 @@ const char *harness_make_ca(void)
     (void)snprintf(path, sizeof path, "%s/ca", folder);
     (void)snprintf(key, sizeof key, "%s/root.key", folder);
     assert_int_equal(mkdir(path, 0700), 0);
-    if (cvm_local_init(path, key, NULL, error, sizeof error))
+    if (cvm_local_init(path, key, NULL, NULL, error, sizeof error))
         fail_msg("%s", error);
     (void)snprintf(platform_value, sizeof platform_value, "local:%s", path);
     return platform_value;

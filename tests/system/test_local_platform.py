@@ -14,6 +14,8 @@ import stat
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -706,6 +708,105 @@ def test_a_rotation_wants_the_roots_key(tmp_path):
     done = rotate(encrypted, check=False)
     assert done.returncode == 69 and b"--root-passphrase-file" in done.stderr
     assert json.loads(rotate(encrypted, "--root-passphrase-file", passphrase, "--json").stdout)["issuing"]
+
+
+# --- For brokers that fetch -------------------------------------------------------------------------
+
+
+BASE = "http://ca.example.com:8080/ca"
+
+
+def fetch(port, path, method="GET"):
+    """(status, media type, content) by plain HTTP."""
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, answer.headers["Content-Type"], answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers["Content-Type"], error.read()
+
+
+def crl_text(data, form="PEM"):
+    return subprocess.run(["openssl", "crl", "-inform", form, "-noout", "-text", "-crlnumber"], input=data, check=True,
+                          capture_output=True).stdout.decode()
+
+
+def key_id_of(path):
+    text = openssl("x509", "-in", path, "-noout", "-ext", "subjectKeyIdentifier")
+    return text.split("\n")[1].strip().replace(":", "").lower()
+
+
+def test_crls_are_served(tmp_path):
+    instance = Instance(tmp_path)
+    ca = instance.folder / "ca"
+    issuer = key_id_of(ca / "issuing.pem")
+    instance.cvm("ca", "crl")
+    with instance.serve_plain({"ca.listen": "127.0.0.1:0"}) as server:
+        port = server.port_of("ca")
+        wait_until(lambda: fetch(port, "/ca/crl.pem")[0] == 200, "the first publication")
+        for at in (port, server.port):
+            assert fetch(at, "/ca/crl.pem")[2] == crl_path(instance).read_bytes()
+            status, media_type, root = fetch(at, "/ca/root.crl")
+            assert (status, media_type) == (200, "application/pkix-crl") and "libcvm root CA" in crl_text(root, "DER")
+            assert fetch(at, "/ca/root.pem")[2] == (ca / "root.pem").read_bytes()
+            pem, der = (fetch(at, f"/ca/crl/{issuer}.{form}")[2] for form in ("pem", "crl"))
+            assert crl_text(pem) == crl_text(der, "DER") and pem in crl_path(instance).read_bytes()
+            assert fetch(at, f"/ca/crl/{issuer}.crl", "HEAD")[::2] == (200, b"")
+            assert fetch(at, f"/ca/crl/{issuer}.crl", "DELETE")[0] == 405
+            for path in ("/ca/", "/ca/issuing.key", "/ca/../cvm.conf", "/ca", f"/ca/crl/{issuer}"):
+                assert fetch(at, path)[0] == 404, path
+        assert fetch(port, "/registration", "POST")[0] == 404
+        assert fetch(server.ops_port, "/ca/crl.pem")[0] == 404
+        before = fetch(port, "/ca/crl.pem")[2]
+        instance.cvm("ca", "crl")
+        wait_until(lambda: fetch(port, "/ca/crl.pem")[2] == crl_path(instance).read_bytes() != before, "the newer one", 5)
+
+
+def test_a_served_crl_names_the_url_that_certificates_name(tmp_path):
+    """A copy that is signed anew; crl.pem does not, or a leaf without the URL would be refused by it."""
+    instance = Instance(tmp_path, "--crl-url", BASE)
+    ca = instance.folder / "ca"
+    url = f"{BASE}/crl/{key_id_of(ca / 'issuing.pem')}.crl"
+    assert f"URI:{BASE}/root.crl" in openssl("x509", "-in", ca / "issuing.pem", "-noout", "-ext", "crlDistributionPoints")
+    with instance.serve_plain({"ca.crl_url": ""}):
+        without = register(instance, "WITHOUT", add=True)
+    leaf, plain = tmp_path / "leaf.pem", tmp_path / "plain.pem"
+    plain.write_text(openssl("x509", data=without))
+    assert "CRL Distribution" not in text_of(without)
+    with instance.serve_plain({"ca.listen": "127.0.0.1:0"}) as server:
+        port = server.port_of("ca")
+        leaf.write_text(openssl("x509", data=register(instance, "DEVICE", add=True)))
+        assert f"URI:{url}" in openssl("x509", "-in", leaf, "-noout", "-ext", "crlDistributionPoints")
+        path = url.removeprefix("http://ca.example.com:8080")
+        wait_until(lambda: fetch(port, path)[0] == 200, "the first publication")
+        served, root = fetch(port, path.replace(".crl", ".pem"))[2], fetch(port, "/ca/root.crl")[2]
+        assert "X509v3 Issuing Distribution Point: critical" in crl_text(served) and url in crl_text(served)
+        assert "Issuing Distribution" not in crl_text(crl_path(instance).read_bytes())
+        assert f"crlNumber=0x{crl_number(crl_path(instance)):X}" in crl_text(served)
+        fetched = tmp_path / "fetched.pem"
+        fetched.write_bytes(served + subprocess.run(["openssl", "crl", "-inform", "DER"], input=root, check=True,
+                                                    capture_output=True).stdout)
+
+        def verify(certificate, crls):
+            return openssl("verify", "-x509_strict", "-crl_check_all", "-CAfile", ca / "root.pem", "-untrusted", ca / "issuing.pem",
+                           "-CRLfile", crls, certificate, check=False)
+
+        assert "OK" in verify(leaf, fetched) and "OK" in verify(leaf, crl_path(instance))
+        assert "OK" in verify(plain, crl_path(instance))
+        assert "different CRL scope" in verify(plain, fetched)
+        instance.cvm("device", "revoke", "DEVICE", "--reason", "keyCompromise")
+        wait_until(lambda: "Key Compromise" in crl_text(fetch(port, path.replace(".crl", ".pem"))[2]), "the revocation", 5)
+    instance.cvm("ca", "rotate", "--root-key", ca / "offline/root.key")
+    assert f"URI:{BASE}/root.crl" in openssl("x509", "-in", ca / "issuing.pem", "-noout", "-ext", "crlDistributionPoints")
+
+
+@pytest.mark.parametrize("url", ["http://ca.example.com/", "ca/%KEY_ID%.crl", "http://a/%KEY_ID%/%KEY_ID%", "http://a b/%KEY_ID%"])
+def test_a_url_that_can_not_be_is_refused(tmp_path, url):
+    instance = Instance(tmp_path)
+    done = instance.cvm("serve", "--set", f"ca.crl_url={url}", check=False)
+    assert done.returncode == CONFIG and b"ca.crl_url must be a URL" in done.stderr
+    done = instance._run("init", tmp_path / "other", "--crl-url", url, check=False)
+    assert done.returncode == (USAGE if "%" in url or " " in url else 0)
 
 
 # --- Server certificates ----------------------------------------------------------------------------

@@ -25,6 +25,7 @@
 #define LONGEST_PATH 4096
 #define SERIAL_BYTES 16
 #define OTHER_PREFIX "issuing-"
+#define LONGEST_URL  512
 
 /* --- Small things ----------------------------------------------------------------------------- */
 
@@ -340,12 +341,99 @@ void cvm_ca_free(struct ca *ca)
     X509_EXTENSION_free(ca->key_usage);
     X509_EXTENSION_free(ca->extended_key_usage);
     X509_EXTENSION_free(ca->authority_key_id);
+    X509_EXTENSION_free(ca->crl_distribution_points);
+    free(ca->crl_url);
     X509_free(ca->root);
     cvm_issuers_clear(&ca->issuers);
     free(ca->root_pem);
     free(ca->chain_pem);
     free(ca->root_crl_pem);
     free(ca);
+}
+
+/* --- Where CRLs are ----------------------------------------------------------------------------
+ */
+
+DIST_POINT_NAME *cvm_ca_point_name(const char *url)
+{
+    DIST_POINT_NAME *name = DIST_POINT_NAME_new();
+    GENERAL_NAME *general = GENERAL_NAME_new();
+    ASN1_IA5STRING *uri = ASN1_IA5STRING_new();
+    GENERAL_NAMES *names = GENERAL_NAMES_new();
+    if (name && general && uri && names && ASN1_STRING_set(uri, url, -1) &&
+        sk_GENERAL_NAME_push(names, general)) {
+        GENERAL_NAME_set0_value(general, GEN_URI, uri);
+        name->type = 0; /* a full name */
+        name->name.fullname = names;
+        return name;
+    }
+    DIST_POINT_NAME_free(name);
+    GENERAL_NAME_free(general);
+    ASN1_IA5STRING_free(uri);
+    sk_GENERAL_NAME_free(names);
+    return NULL;
+}
+
+/* NULL without memory. */
+static CRL_DIST_POINTS *distribution_points(const char *url)
+{
+    CRL_DIST_POINTS *points = CRL_DIST_POINTS_new();
+    DIST_POINT *point = DIST_POINT_new();
+    if (point)
+        point->distpoint = cvm_ca_point_name(url);
+    if (points && point && point->distpoint && sk_DIST_POINT_push(points, point))
+        return points;
+    DIST_POINT_free(point);
+    CRL_DIST_POINTS_free(points);
+    return NULL;
+}
+
+int32_t cvm_ca_add_crl_url(X509 *certificate, const char *url)
+{
+    CRL_DIST_POINTS *points = distribution_points(url);
+    int added = points && X509_add1_ext_i2d(certificate, NID_crl_distribution_points, points, 0, 0);
+    CRL_DIST_POINTS_free(points);
+    return added ? 0 : -1;
+}
+
+static int32_t is_crl_url(const char *url)
+{
+    const char *mark = strstr(url, KEY_ID_MARK);
+    int32_t is_good = strlen(url) <= LONGEST_URL && mark && !strstr(mark + 1, KEY_ID_MARK) &&
+                      (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0);
+    for (; is_good && *url; url++)
+        is_good = *url > ' ' && *url < 0x7f;
+    return is_good;
+}
+
+char *cvm_ca_crl_url(const struct ca *ca, const char *key_id)
+{
+    const char *mark = strstr(ca->crl_url, KEY_ID_MARK);
+    char *url = NULL;
+    if (!mark || asprintf(&url, "%.*s%s%s", (int)(mark - ca->crl_url), ca->crl_url, key_id,
+                     mark + strlen(KEY_ID_MARK)) < 0)
+        return NULL;
+    return url;
+}
+
+int32_t cvm_ca_set_crl_url(struct ca *ca, const char *url, char *error, size_t error_size)
+{
+    (void)snprintf(error, error_size,
+        "ca.crl_url must be a URL (http: or https:) of at most %d bytes that holds %s once",
+        LONGEST_URL, KEY_ID_MARK);
+    if (*url && !is_crl_url(url))
+        return -1;
+    (void)snprintf(error, error_size, "out of memory");
+    ca->crl_url = strdup(url);
+    if (!ca->crl_url || !*url)
+        return ca->crl_url ? 0 : -1;
+    char *full = cvm_ca_crl_url(ca, cvm_ca_issuing(ca)->key_id);
+    CRL_DIST_POINTS *points = full ? distribution_points(full) : NULL;
+    if (points)
+        ca->crl_distribution_points = X509V3_EXT_i2d(NID_crl_distribution_points, 0, points);
+    CRL_DIST_POINTS_free(points);
+    free(full);
+    return ca->crl_distribution_points ? 0 : -1;
 }
 
 /* --- Signing ---------------------------------------------------------------------------------- */
@@ -424,7 +512,9 @@ static int32_t set_extensions(const struct ca *ca, X509 *certificate)
                    X509_add_ext(certificate, ca->key_usage, -1) &&
                    X509_add_ext(certificate, ca->extended_key_usage, -1) &&
                    !set_subject_key_id(certificate) &&
-                   X509_add_ext(certificate, ca->authority_key_id, -1)
+                   X509_add_ext(certificate, ca->authority_key_id, -1) &&
+                   (!ca->crl_distribution_points ||
+                       X509_add_ext(certificate, ca->crl_distribution_points, -1))
                ? 0
                : -1;
 }

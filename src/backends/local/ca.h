@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #define CA_ID_SIZE 65 /* hex SHA-256, ended by NUL */
 
@@ -46,14 +47,26 @@ struct ca {
     int32_t has_key_elsewhere;  /* the first's is not in issuing.key (yet) */
     char *root_pem, *chain_pem; /* of the first, without the root */
     char *root_crl_pem;         /* signed when the root key was at hand */
+    char *crl_url;              /* with KEY_ID_MARK; "": certificates name none */
     /* What every device's certificate has alike: */
     X509_EXTENSION *basic_constraints, *key_usage, *extended_key_usage, *authority_key_id;
+    X509_EXTENSION *crl_distribution_points; /* NULL: none */
 };
 
 /* Reads DIR/root.pem, issuing.pem, issuing.key, root.crl.pem, and issuing-KEYID.pem and .key, of
  * any number of others. NULL and why. */
 struct ca *cvm_ca_load(const char *folder, char *error, size_t error_size);
 void cvm_ca_free(struct ca *ca);
+#define KEY_ID_MARK "%KEY_ID%"
+/* Where the CRLs of its issuing CAs are, as certificates are to say; "" for nowhere. 0, or -1 and
+ * why. */
+int32_t cvm_ca_set_crl_url(struct ca *ca, const char *url, char *error, size_t error_size);
+/* That of one issuer; NULL if there is none, or no memory. Freed by the caller. */
+char *cvm_ca_crl_url(const struct ca *ca, const char *key_id);
+/* NULL without memory. */
+DIST_POINT_NAME *cvm_ca_point_name(const char *url);
+/* Has a certificate name the URL of its issuer's CRL. 0, or -1. */
+int32_t cvm_ca_add_crl_url(X509 *certificate, const char *url);
 /* Who signs new certificates. */
 const struct ca_issuer *cvm_ca_issuing(const struct ca *ca);
 /* When an issuer's certificate ends, in milliseconds since 1970. */

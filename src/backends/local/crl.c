@@ -121,6 +121,28 @@ struct crl *cvm_crl_make(const struct ca_issuer *issuer, int64_t number, int64_t
     return cvm_crl_of(crl, issuer->certificate);
 }
 
+static int32_t crl_set_url(X509_CRL *crl, const char *url)
+{
+    ISSUING_DIST_POINT *point = ISSUING_DIST_POINT_new();
+    if (point)
+        point->distpoint = cvm_ca_point_name(url);
+    int set = point && point->distpoint &&
+              X509_CRL_add1_ext_i2d(crl, NID_issuing_distribution_point, point, 1, 0);
+    ISSUING_DIST_POINT_free(point);
+    return set ? 0 : -1;
+}
+
+struct crl *cvm_crl_at_url(const struct ca_issuer *issuer, const struct crl *crl, const char *url)
+{
+    X509_CRL *copy = X509_CRL_dup(crl->x509);
+    if (!copy || crl_set_url(copy, url) || crl_sign(copy, issuer->key)) {
+        X509_CRL_free(copy);
+        ERR_clear_error();
+        return NULL;
+    }
+    return cvm_crl_of(copy, issuer->certificate);
+}
+
 char *cvm_crl_of_root(X509 *root, EVP_PKEY *key)
 {
     X509_CRL *crl = crl_make_empty(root, FIRST_CRL, cvm_asn1_time_ms(X509_get0_notBefore(root)),

@@ -26,6 +26,9 @@ int64_t cvm_crl_end_ms(const struct ca_issuer *issuer, int64_t now_ms, int64_t v
 struct crl *cvm_crl_of(X509_CRL *x509, X509 *issuer);
 /* The same of DER. */
 struct crl *cvm_crl_parse(const uint8_t *der, size_t length, X509 *issuer);
+/* The same CRL, as it is served at a URL that certificates name: it says so itself, critically (RFC
+ * 5280 §5.2.5), so nobody who checks a certificate without that URL can use it. NULL on failure. */
+struct crl *cvm_crl_at_url(const struct ca_issuer *issuer, const struct crl *crl, const char *url);
 void cvm_crl_free(struct crl *crl);
 /* Its DER; freed by OPENSSL_free(). NULL without memory. */
 uint8_t *cvm_crl_der(const struct crl *crl, size_t *length);

@@ -34,7 +34,7 @@
 /* --- Certificates of the CA's own ------------------------------------------------------------- */
 
 struct profile {
-    const char *common_name, *basic_constraints, *key_usage, *extended_key_usage, *names;
+    const char *common_name, *basic_constraints, *key_usage, *extended_key_usage, *names, *crl_url;
     int64_t lifetime_ms;
 };
 
@@ -76,6 +76,8 @@ static int32_t add_profile(X509 *certificate, X509 *issuer, const struct profile
         return -1;
     if (profile->extended_key_usage &&
         cvm_ca_add_extension(certificate, issuer, NID_ext_key_usage, profile->extended_key_usage))
+        return -1;
+    if (profile->crl_url && cvm_ca_add_crl_url(certificate, profile->crl_url))
         return -1;
     return profile->names
                ? cvm_ca_add_extension(certificate, issuer, NID_subject_alt_name, profile->names)
@@ -154,17 +156,18 @@ struct new_ca {
     X509 *root, *issuing;
 };
 
-X509 *cvm_init_issuing(EVP_PKEY *key, X509 *root, EVP_PKEY *root_key, const char *common_name)
+X509 *cvm_init_issuing(
+    EVP_PKEY *key, X509 *root, EVP_PKEY *root_key, const char *common_name, const char *crl_url)
 {
     const struct profile profile = {common_name, "critical,CA:TRUE,pathlen:0",
-        "critical,keyCertSign,cRLSign", NULL, NULL, ISSUING_YEARS * YEAR_MS};
+        "critical,keyCertSign,cRLSign", NULL, NULL, crl_url, ISSUING_YEARS * YEAR_MS};
     return certify(key, root, root_key, &profile);
 }
 
-static int32_t make_ca(struct new_ca *ca)
+static int32_t make_ca(struct new_ca *ca, const char *crl_url)
 {
     const struct profile root = {"libcvm root CA", "critical,CA:TRUE",
-        "critical,keyCertSign,cRLSign", NULL, NULL, ROOT_YEARS * YEAR_MS};
+        "critical,keyCertSign,cRLSign", NULL, NULL, NULL, ROOT_YEARS * YEAR_MS};
     ca->root_key = EVP_EC_gen("P-256");
     ca->issuing_key = EVP_EC_gen("P-256");
     if (!ca->root_key || !ca->issuing_key)
@@ -172,7 +175,7 @@ static int32_t make_ca(struct new_ca *ca)
     ca->root = certify(ca->root_key, NULL, ca->root_key, &root);
     if (ca->root)
         ca->issuing =
-            cvm_init_issuing(ca->issuing_key, ca->root, ca->root_key, "libcvm issuing CA");
+            cvm_init_issuing(ca->issuing_key, ca->root, ca->root_key, "libcvm issuing CA", crl_url);
     return ca->issuing ? 0 : -1;
 }
 
@@ -248,10 +251,10 @@ static int32_t check_made(
 }
 
 int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase,
-    char *error, size_t error_size)
+    const char *crl_url, char *error, size_t error_size)
 {
     struct new_ca ca = {0};
-    int32_t failed = make_ca(&ca);
+    int32_t failed = make_ca(&ca, crl_url);
     if (failed)
         (void)snprintf(error, error_size, "the CA could not be made");
     else
@@ -355,7 +358,7 @@ static int32_t certify_server(const struct ca *ca, EVP_PKEY *key, const char *co
     const char *names, const char *path, char *error, size_t error_size)
 {
     const struct profile profile = {common_name, "critical,CA:FALSE", "critical,digitalSignature",
-        "serverAuth", names, SERVER_DAYS * DAY_MS};
+        "serverAuth", names, NULL, SERVER_DAYS * DAY_MS};
     return write_server_certificate(ca, key, &profile, path, error, error_size);
 }
 

@@ -11,10 +11,10 @@
 int32_t cvm_plugin_local(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);
 
 /* Makes a root and an issuing CA: DIR/root.pem, issuing.pem, chain.pem, crl.pem, root.crl.pem,
- * issuing.key, and the root's key at root_key (encrypted if passphrase is not NULL). DIR must
- * exist. 0, or -1 and why. */
+ * issuing.key, and the root's key at root_key (encrypted if passphrase is not NULL). crl_url: where
+ * the root's CRL will be, or NULL. DIR must exist. 0, or -1 and why. */
 int32_t cvm_local_init(const char *folder, const char *root_key, const char *passphrase,
-    char *error, size_t error_size);
+    const char *crl_url, char *error, size_t error_size);
 
 /* What `cvm ca rotate` does. */
 struct cvm_local_rotation {

@@ -48,6 +48,18 @@ static char *read_root_ca(struct platform *platform, char *error, size_t error_s
     return pem;
 }
 
+/* The folder's CA, as the properties want it. NULL and why. */
+static struct ca *load_ca(const struct platform *platform, char *error, size_t error_size)
+{
+    const char *url = platform->host->property(platform->context, "ca.crl_url");
+    struct ca *ca = cvm_ca_load(platform->folder, error, error_size);
+    if (ca && cvm_ca_set_crl_url(ca, url, error, error_size)) {
+        cvm_ca_free(ca);
+        ca = NULL;
+    }
+    return ca;
+}
+
 /* What a device is told: the endpoint, and whom to trust there. */
 static int32_t load_endpoint(struct platform *platform, char *error, size_t error_size)
 {
@@ -91,7 +103,7 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     platform->host = host;
     platform->context = context;
     platform->folder = strdup(location);
-    platform->ca = platform->folder ? cvm_ca_load(platform->folder, error, error_size) : NULL;
+    platform->ca = platform->folder ? load_ca(platform, error, error_size) : NULL;
     if (!platform->ca || check_validity(platform, error, error_size) ||
         load_endpoint(platform, error, error_size)) {
         destroy(platform);
@@ -202,6 +214,7 @@ static void reload_take(struct reload *reload, struct ca_issuers *issuers)
     char error[LONGEST_ERROR];
     platform->ca = reload->ca;
     reload->ca = before;
+    *platform->served = 0; /* the URL may be another one */
     if (load_endpoint(platform, error, sizeof error)) {
         reload->ca = platform->ca;
         platform->ca = before;
@@ -236,8 +249,7 @@ static void reload_now(struct platform *platform, struct waiting *waiting)
         cvm_publish_answer(platform, waiting, CVM_ANSWER_UNAVAILABLE, error);
         return;
     }
-    *reload =
-        (struct reload){platform, waiting, cvm_ca_load(platform->folder, error, sizeof error)};
+    *reload = (struct reload){platform, waiting, load_ca(platform, error, sizeof error)};
     if (!reload->ca) {
         reload_refuse(reload, CVM_ANSWER_INVALID, error);
         return;

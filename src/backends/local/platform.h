@@ -4,6 +4,7 @@
 
 #include <stdatomic.h>
 
+#include "base/hex.h"
 #include "ca.h"
 #include "cvm/plugin.h"
 
@@ -52,6 +53,7 @@ struct platform {
     int64_t failure_told_ms;
     struct foreign foreign[MOST_FOREIGN]; /* as the last CRL left them out */
     uint32_t foreign_count, carried;
+    char served[CVM_SHA256_HEX_SIZE]; /* the crl.pem that documents.c serves */
     int64_t swept_ms, swept_sequence; /* sweep.c */
     int32_t has_old_parts;
 };

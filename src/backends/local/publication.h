@@ -23,6 +23,7 @@ struct publication {
     struct platform *platform;
     struct waiting *waiting; /* who is answered by it */
     int32_t is_check;        /* it looks at crl.pem although the heads are as they were */
+    int32_t is_server;       /* and not a command */
     int32_t must_write;      /* new CRLs, even if they list nothing new */
     uint32_t rounds;         /* how often it began again */
 

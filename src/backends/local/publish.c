@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "command.h"
+#include "documents.h"
 #include "look.h"
 #include "parts.h"
 #include "publication.h"
@@ -149,7 +150,8 @@ static void hand_over(void *argument)
 {
     struct publication *publication = argument;
     struct platform *platform = publication->platform;
-    if (!*publication->file.sha256 ||
+    cvm_documents_serve(publication);
+    if (!*publication->command || !*publication->file.sha256 ||
         cvm_crl_file_is_handed_over(platform->folder, publication->file.sha256))
         return;
     if (cvm_command_run(publication->command, &platform->must_end))
@@ -166,7 +168,7 @@ static void handed_over(void *argument)
 static void publish_hand_over(struct publication *publication)
 {
     const struct platform *platform = publication->platform;
-    if (!*publication->command)
+    if (!*publication->command && !publication->is_server)
         cvm_publication_finish(publication);
     else if (platform->host->run(platform->context, hand_over, handed_over, publication))
         cvm_publication_give_up(publication, "out of memory");
@@ -416,6 +418,7 @@ static struct publication *publication_new(struct platform *platform)
         return NULL;
     publication->platform = platform;
     publication->first_sequence = -1;
+    publication->is_server = platform->check != NULL;
     publication->command = host->property(platform->context, "ca.crl_command");
     publication->validity_ms = host->property_number(platform->context, "ca.crl_validity");
     publication->must_write = platform->must_write;

@@ -10,6 +10,7 @@
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/x509v3.h>
 
 #include "base/files.h"
 #include "base/hex.h"
@@ -84,16 +85,34 @@ static int32_t rotate_write(const char *folder, X509 *certificate, EVP_PKEY *key
     return failed ? -1 : 0;
 }
 
+/* Where the root's CRL is, as who signs now says; NULL: it says nothing. Freed by the caller. */
+static char *rotate_crl_url(X509 *issuing)
+{
+    CRL_DIST_POINTS *points = X509_get_ext_d2i(issuing, NID_crl_distribution_points, NULL, NULL);
+    const DIST_POINT *point = points ? sk_DIST_POINT_value(points, 0) : NULL;
+    const GENERAL_NAME *name = point && point->distpoint && point->distpoint->type == 0
+                                   ? sk_GENERAL_NAME_value(point->distpoint->name.fullname, 0)
+                                   : NULL;
+    char *url = NULL;
+    if (name && name->type == GEN_URI)
+        url = strndup((const char *)ASN1_STRING_get0_data(name->d.uniformResourceIdentifier),
+            (size_t)ASN1_STRING_length(name->d.uniformResourceIdentifier));
+    CRL_DIST_POINTS_free(points);
+    return url;
+}
+
 static int32_t rotate_make(const struct ca *ca, const char *folder,
     struct cvm_local_rotation *rotation, char *error, size_t error_size)
 {
     EVP_PKEY *root_key = rotate_root_key(ca, rotation, error, error_size);
     EVP_PKEY *key = root_key ? EVP_EC_gen("P-256") : NULL;
+    char *url = rotate_crl_url(cvm_ca_issuing(ca)->certificate);
     char name[32], random[9];
     int32_t has_name = key && !cvm_random_hex(4, random); /* some brokers tell CAs by their names */
     (void)snprintf(name, sizeof name, "libcvm issuing CA %s", has_name ? random : "");
-    X509 *certificate = has_name ? cvm_init_issuing(key, ca->root, root_key, name) : NULL;
+    X509 *certificate = has_name ? cvm_init_issuing(key, ca->root, root_key, name, url) : NULL;
     int32_t failed = -1;
+    free(url);
     if (root_key && !certificate)
         (void)snprintf(error, error_size,
             "the next issuing CA can't be made: the clock lies outside the root's life, or no "

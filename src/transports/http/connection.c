@@ -216,12 +216,18 @@ static void send_continue(struct connection *connection)
     (void)cvm_stream_write(&connection->stream, CONTINUE, sizeof CONTINUE - 1);
 }
 
+static int32_t is_routed(const char *route, const char *path)
+{
+    size_t length = strlen(route);
+    return route[length - 1] == '/' ? strncmp(route, path, length) == 0 : strcmp(route, path) == 0;
+}
+
 /* As soon as the head is there: who is refused need not send a body. */
 static void check_route(struct cvm_parser *parser)
 {
     struct connection *connection = parser->owner;
     const struct route *route = connection->worker->server->routes;
-    while (route->path && strcmp(route->path, parser->path) != 0)
+    while (route->path && !is_routed(route->path, parser->path))
         route++;
     connection->route = route;
     if (!route->path)

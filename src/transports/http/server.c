@@ -8,6 +8,7 @@
 
 #include "core/conf.h"
 #include "core/error.h"
+#include "core/instance/documents.h"
 #include "http.h"
 
 #define ANSWER_SLACK_MS 5000 /* the flow's deadline comes first, so that its answer can leave */
@@ -33,8 +34,29 @@ static void serve_metrics(struct connection *connection)
     free(text);
 }
 
+static void serve_document(struct connection *connection)
+{
+    cvm_t *cvm = cvm_connection_worker(connection)->server->listener.cvm;
+    const struct cvm_document *document =
+        cvm_documents_get(cvm_documents_of(cvm), cvm_connection_request(connection)->path);
+    if (document)
+        cvm_connection_answer(
+            connection, 200, document->media_type, NULL, document->bytes, document->length);
+    else
+        cvm_connection_answer_error(connection, "not_found", NULL, NULL);
+    cvm_documents_let_go(cvm_documents_of(cvm), document);
+}
+
+#define CA_ROUTE                                                                                   \
+    {                                                                                              \
+        "/ca/", {"GET", "HEAD", NULL}, 0, serve_document                                           \
+    }
+
 static const struct route REGISTRATION_ROUTES[] = {
-    {"/registration", {"POST", NULL}, 1, cvm_serve_registration}, {NULL, {NULL}, 0, NULL}};
+    {"/registration", {"POST", NULL}, 1, cvm_serve_registration}, CA_ROUTE,
+    {NULL, {NULL}, 0, NULL}};
+
+static const struct route CA_ROUTES[] = {CA_ROUTE, {NULL, {NULL}, 0, NULL}};
 
 static const struct route OPS_ROUTES[] = {{"/livez", {"GET", "HEAD", NULL}, 0, serve_live},
     {"/readyz", {"GET", "HEAD", NULL}, 0, cvm_serve_ready},
@@ -174,6 +196,16 @@ static cvm_error_t *open_registration(
         (uint32_t)cvm_conf_own_number(conf, "workers"), error, transport);
 }
 
+/* Whoever asks may be anybody, as at http.listen. */
+static cvm_error_t *open_ca(cvm_t *cvm, const cvm_conf_t *conf, struct cvm_transport **transport)
+{
+    struct server *server = server_new(cvm, conf, &CVM_CA_TRANSPORT, CA_ROUTES, "ca");
+    if (!server)
+        return cvm_error_out_of_memory();
+    return finish_open(server, conf, (uint32_t)cvm_conf_own_number(conf, "limit.connections"),
+        (uint32_t)cvm_conf_own_number(conf, "limit.connections_per_address"), 1, NULL, transport);
+}
+
 static cvm_error_t *open_ops(cvm_t *cvm, const cvm_conf_t *conf, struct cvm_transport **transport)
 {
     struct server *server = server_new(cvm, conf, &CVM_OPS_TRANSPORT, OPS_ROUTES, "ops");
@@ -213,5 +245,7 @@ static void close_server(struct cvm_transport *transport)
 
 const struct cvm_transport_ops CVM_HTTP_TRANSPORT = {
     "http.listen", open_registration, listener, reload, drain, close_server};
+const struct cvm_transport_ops CVM_CA_TRANSPORT = {
+    "ca.listen", open_ca, listener, reload, drain, close_server};
 const struct cvm_transport_ops CVM_OPS_TRANSPORT = {
     "ops.listen", open_ops, listener, reload, drain, close_server};

@@ -23,7 +23,7 @@ _Static_assert(CVM_EXCHANGE_RETRY_S == 5, "one answer to when to come again");
 struct connection;
 struct worker;
 
-/* What a path does. */
+/* What a path does; one that ends with a slash is for all below it. */
 struct route {
     const char *path;
     const char *methods[3]; /* ended by NULL */
