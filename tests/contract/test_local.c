@@ -742,7 +742,7 @@ static void more_than_a_page_is_carried_out(void **state)
     cvm_t *cvm = start();
     sql("WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 599)"
         " INSERT INTO certificates (certificate_id, device_uid, state, serial, issuer, not_after,"
-        " revoke_after, reason) SELECT 'C' || i, 'D' || i, 'retiring', i, '', 4000000000000, i,"
+        " revoke_after, reason) SELECT 'C' || i, 'D' || i, 'retiring', i + 1, '', 4000000000000, i,"
         " 'superseded' FROM n");
     assert_string_equal(reconcile(cvm), "ok");
     assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'revoked'"), 600);

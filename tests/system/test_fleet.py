@@ -312,7 +312,7 @@ def test_a_large_crl_goes_in_parts_and_old_parts_go_away(fleet):
     fleet.a.command("revoke", "DEVICE")
     follows(lambda machine: machine.lists(serial), fleet.b, fleet.c)
     assert len(fleet.c.crl.entries) == 6001
-    _, number, _, parts, digest, _ = fleet.value("crl_heads").splitlines()[1].split(" ")
+    _, number, _, _, parts, digest, _ = fleet.value("crl_heads").splitlines()[1].split(" ")
     assert int(parts) > 1
     assert fleet.value(f"crl_part.{fleet.issuer}.{number}.{digest[:16]}.{int(parts) - 1}")
     lost = f"crl_part.{fleet.issuer}.7.0123456789abcdef.0"  # of a CRL that was replaced long ago
@@ -389,6 +389,37 @@ def test_who_alone_knows_of_a_revocation_is_heard(fleet):
     follows(lambda machine: set(machine.crl.entries) == set(serials.values()), *fleet.machines)
 
 
+def test_a_hold_of_a_restored_store_does_not_undo_a_revocation(fleet):
+    """The store was put back to when the device was suspended, and has published since."""
+    serial = fleet.register("DEVICE")["DEVICE"]
+    fleet.a.command("disable", "DEVICE")
+    follows(lambda machine: machine.lists(serial, "Certificate Hold"), *fleet.machines)
+    kept, old = fleet.value("crl_heads"), (fleet.a.folder / "ca/crl.pem").read_bytes()
+    for table in ("devices", "certificates"):
+        fleet.database.sql(f"CREATE TABLE cvm.kept_{table} AS SELECT * FROM cvm.{table}")
+    fleet.a.command("revoke", "DEVICE")
+    follows(lambda machine: machine.lists(serial, None), *fleet.machines)
+    for machine in fleet.machines:
+        machine.instance.stop()
+        machine.forget()
+    (fleet.a.folder / "ca/crl.pem").write_bytes(old)
+    fleet.database.sql("TRUNCATE cvm.devices, cvm.certificates; INSERT INTO cvm.devices SELECT * FROM cvm.kept_devices;"
+                       "INSERT INTO cvm.certificates SELECT * FROM cvm.kept_certificates;"
+                       f"UPDATE cvm.meta SET value = '{kept}\n', version = version + 1 WHERE name = 'crl_heads'")
+    fleet.a.serve()
+    fleet.a.instance.cvm("ca", "crl")
+    fleet.a.instance.cvm("ca", "crl")
+    assert fleet.a.lists(serial, "Certificate Hold")
+    fleet.c.serve()
+    follows(lambda machine: machine.lists(serial, None), fleet.a, fleet.c)
+    fleet.a.command("enable", "DEVICE", check=False)
+    time.sleep(2)
+    assert fleet.a.lists(serial, None) and fleet.c.lists(serial, None)
+    fleet.database.sql("DROP TABLE cvm.kept_devices, cvm.kept_certificates")
+    for machine in fleet.machines:
+        machine.forget()
+
+
 def test_what_has_ended_leaves_the_crl_everywhere(fleet):
     serials = fleet.register("ENDED", "OTHER")
     fleet.a.command("revoke", "ENDED")
@@ -420,6 +451,41 @@ def test_who_can_not_follow_is_not_ready(fleet):
     assert fleet.a.readiness()[0] == 200  # 30 s
     fleet.database.sql(f"UPDATE cvm.meta SET value = '{kept}\n', version = version + 1 WHERE name = 'crl_heads'")
     wait_until(lambda: fleet.b.readiness()[0] == 200, "readiness again")
+    fleet.database.sql("UPDATE cvm.meta SET value = 'junk', version = version + 1 WHERE name = 'crl_heads'")
+    wait_until(lambda: fleet.b.readiness()[0] == 503, "the lag")
+    fleet.a.instance.cvm("ca", "crl")  # puts new ones in its place
+    wait_until(lambda: fleet.b.readiness()[0] == 200, "readiness by hand")
+
+
+def test_a_command_that_fails_keeps_nobody_from_following(fleet):
+    serials = fleet.register(*[f"DEVICE{i}" for i in range(4)])
+    fleet.b.instance.stop()
+    fleet.b.serve(ca__crl_command="false")
+    for uid, serial in serials.items():
+        fleet.a.command("revoke", uid)
+        follows(lambda machine, serial=serial: machine.lists(serial), fleet.b)
+
+
+def test_other_validities_do_not_go_on_for_ever(fleet):
+    """Each would find the other's CRLs wrong: the last that starts has its way, and that is all."""
+    for machine, validity in ((fleet.b, "7d"), (fleet.c, "30d")):
+        machine.instance.stop()
+        machine.serve(ca__crl_validity=validity)
+    time.sleep(4)
+    heads = fleet.value("crl_heads")
+    time.sleep(4)
+    assert fleet.value("crl_heads") == heads
+    for machine in fleet.machines:
+        machine.instance.stop()
+
+
+def test_a_row_that_no_crl_can_say_keeps_no_other_out(fleet):
+    serials = fleet.register("GOOD")
+    add_revoked(fleet, 2)
+    fleet.database.sql("UPDATE cvm.certificates SET revoked_at = -1 WHERE certificate_id = lpad('1', 64, '0')")
+    fleet.database.sql("UPDATE cvm.certificates SET serial = 'none' WHERE certificate_id = lpad('2', 64, '0')")
+    fleet.a.command("revoke", "GOOD")
+    follows(lambda machine: machine.lists(serials["GOOD"]) and len(machine.crl.entries) == 2, *fleet.machines)
 
 
 def test_idle_servers_ask_the_store_for_little(fleet):
@@ -495,6 +561,10 @@ def test_the_issuing_ca_is_rotated(fleet):
     follows(lambda machine: crls_of(machine)[new_id] == {serial_of(new)} and
             crls_of(machine)[fleet.issuer] == {serial_of(old)}, *fleet.machines)
     leaf_of(fleet.b, "NEXT")
+    done = fleet.c.command("disable", "NEXT", check=False)
+    assert done.returncode == TRY_AGAIN and new_id.encode() in done.stderr
+    wait_until(lambda: all(len(crls_of(machine)[new_id]) == 2 for machine in fleet.machines), "one of the others")
+    fleet.a.command("enable", "NEXT")
     done = fleet.c.command("revoke", "NEXT", check=False)
     assert done.returncode == TRY_AGAIN and new_id.encode() in done.stderr  # its key is not there
     wait_until(lambda: all(len(crls_of(machine)[new_id]) == 2 for machine in fleet.machines), "one of the others")

@@ -543,6 +543,12 @@ def test_a_command_of_roots_does_not_shut_the_server_out(tmp_path):
 # --- ca.crl_command ---------------------------------------------------------------------------------
 
 
+def is_handed_over(instance):
+    """As the server notes it once the command has succeeded."""
+    digest = hashlib.sha256(crl_path(instance).read_bytes()).hexdigest()
+    return (instance.folder / "ca/.crl.lock").read_text() == digest
+
+
 def test_the_command_runs_after_each_change(tmp_path):
     instance = Instance(tmp_path)
     registered(instance, "DEVICE")
@@ -581,6 +587,17 @@ def test_a_failing_command_is_reported_and_run_again(tmp_path):
                    "what the server does again")
 
 
+def test_a_crl_that_was_lost_is_handed_over_again(tmp_path):
+    """The broker may have been started without it, and then takes whom it should refuse."""
+    instance = Instance(tmp_path)
+    log = tmp_path / "log"
+    with instance.serve(ca_crl_command=f"echo run >>{log}", ca_crl_validity="10s"):  # looks each 1.25 s
+        wait_until(lambda: log.exists() and is_handed_over(instance), "the start's")
+        lines = len(log.read_text().splitlines())
+        crl_path(instance).unlink()
+        wait_until(lambda: crl_path(instance).exists() and len(log.read_text().splitlines()) > lines, "the command")
+
+
 def test_the_command_has_usual_signals(tmp_path):
     instance = Instance(tmp_path)
     registered(instance, "DEVICE")
@@ -595,12 +612,6 @@ def test_the_command_has_usual_signals(tmp_path):
 
 
 # --- Reloading, stopping ----------------------------------------------------------------------------
-
-
-def is_handed_over(instance):
-    """As the server notes it once the command has succeeded."""
-    digest = hashlib.sha256(crl_path(instance).read_bytes()).hexdigest()
-    return (instance.folder / "ca/.crl.lock").read_text() == digest
 
 
 def test_a_reload_during_a_publication_is_not_lost(tmp_path):

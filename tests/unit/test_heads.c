@@ -9,7 +9,7 @@
 
 static struct crl_head head(const char *issuer, int64_t number)
 {
-    struct crl_head head = {.number = number, .made_ms = number * 1000, .after = "-"};
+    struct crl_head head = {.number = number, .made_ms = number * 1000, .changes = 5, .after = "-"};
     head.parts = 3;
     (void)snprintf(head.issuer, sizeof head.issuer, "%s", issuer);
     (void)snprintf(head.sha256, sizeof head.sha256, "%s", HASH);
@@ -42,7 +42,7 @@ static void what_follows_in_a_line_is_left_alone(void **state)
     struct crl_heads heads;
     (void)state;
     assert_int_equal(
-        cvm_heads_parse("sequence 5 and so on\n" A " 8 1000 1 " HASH " " HASH " more\n", &heads),
+        cvm_heads_parse("sequence 5 and so on\n" A " 8 1000 6 1 " HASH " " HASH " more\n", &heads),
         0);
     assert_int_equal(heads.list[0].number, 8);
     assert_int_equal(cvm_heads_parse("sequence 1\n", &heads), 0);
@@ -53,14 +53,15 @@ static void what_follows_in_a_line_is_left_alone(void **state)
 static void what_can_not_be_is_refused(void **state)
 {
     static const char *const BAD[] = {"", "\n", "sequence\n", "sequence -1\n", "sequence 0\n",
-        "sequence 5x\n", "sequence 5", A " 8 1000 1 " HASH " -\n", "sequence 5\n\n",
-        "sequence 5\n" A " 8 1000 1 " HASH " -", "sequence 5\n" A " 0 1000 1 " HASH " -\n",
-        "sequence 5\n" A " -8 1000 1 " HASH " -\n", "sequence 5\n" A " 8 0 1 " HASH " -\n",
-        "sequence 5\n" A " 8 1000 0 " HASH " -\n", "sequence 5\n" A " 8 1000 4097 " HASH " -\n",
-        "sequence 5\n" A " 8 1000 1 abc -\n", "sequence 5\n" A " 8 1000 1 " HASH "\n",
-        "sequence 5\n" A " 8 1000 1 " HASH " abc\n", "sequence 5\nABC 8 1000 1 " HASH " -\n",
-        "sequence 5\n" A " 8 1000 1 " HASH " -\n" A " 9 1000 1 " HASH " -\n",
-        "sequence 5\n" A " 99999999999999999999x 1000 1 " HASH " -\n"};
+        "sequence 5x\n", "sequence 5", A " 8 1000 6 1 " HASH " -\n", "sequence 5\n\n",
+        "sequence 5\n" A " 8 1000 6 1 " HASH " -", "sequence 5\n" A " 0 1000 6 1 " HASH " -\n",
+        "sequence 5\n" A " -8 1000 6 1 " HASH " -\n", "sequence 5\n" A " 8 0 6 1 " HASH " -\n",
+        "sequence 5\n" A " 8 1000 6 0 " HASH " -\n", "sequence 5\n" A " 8 1000 0 1 " HASH " -\n",
+        "sequence 5\n" A " 8 1000 6 4097 " HASH " -\n", "sequence 5\n" A " 8 1000 1 abc -\n",
+        "sequence 5\n" A " 8 1000 6 1 " HASH "\n", "sequence 5\n" A " 8 1000 6 1 " HASH " abc\n",
+        "sequence 5\nABC 8 1000 6 1 " HASH " -\n",
+        "sequence 5\n" A " 8 1000 6 1 " HASH " -\n" A " 9 1000 6 1 " HASH " -\n",
+        "sequence 5\n" A " 99999999999999999999x 1000 6 1 " HASH " -\n"};
     struct crl_heads heads;
     (void)state;
     for (size_t i = 0; i < LENGTH(BAD); i++)

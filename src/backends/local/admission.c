@@ -140,6 +140,10 @@ static char *admission_more(
     if (pem && (admission_parse(pem, &wanted) || !wanted.count))
         (void)snprintf(
             error, error_size, "ca.admit: %.120s holds what is no CA's certificate", path);
+    if (pem && !*error && admission->stored.count + wanted.count > MOST_ISSUERS)
+        (void)snprintf(error, error_size,
+            "ca.admit: the store has %u issuing CAs, and %u are the most", admission->stored.count,
+            MOST_ISSUERS);
     for (uint32_t i = 0; pem && !*error && i < wanted.count; i++) {
         char *added = NULL, *certificate = cvm_issuer_pem(&wanted.list[i]);
         if (X509_check_issued(admission->ca->root, wanted.list[i].certificate) != X509_V_OK ||
@@ -164,8 +168,9 @@ static void admission_compare(struct admission *admission, const char *text, int
 {
     char error[WHY_SIZE] = "";
     cvm_issuers_clear(&admission->stored);
-    if (admission_parse(text, &admission->stored)) {
-        admission_end(admission, CVM_ANSWER_BROKEN, "the store's " ISSUERS_NAME " can't be read");
+    if (admission_parse(text, &admission->stored) || !admission->stored.count) {
+        admission_end(
+            admission, CVM_ANSWER_UNAVAILABLE, "the store's " ISSUERS_NAME " can't be read");
         return;
     }
     if (!admission_has(&admission->stored, cvm_ca_issuing(admission->ca))) {

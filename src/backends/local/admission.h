@@ -7,7 +7,7 @@
 
 #define ISSUERS_NAME "issuing_cas"
 
-/* answer: OK, INVALID (another CA), BROKEN or UNAVAILABLE, and why not. issuers has them all, on
+/* answer: OK, INVALID (another CA) or UNAVAILABLE, and why not. issuers has them all, on
  * OK: those whose keys are here as the folder has them, then the others; the callee's. */
 typedef void (*admission_done)(
     void *argument, cvm_answer_t answer, const char *why, struct ca_issuers *issuers);

@@ -12,8 +12,6 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 
-#define BACKDATE_MS (INT64_C(3600) * 1000)
-
 /* --- Building --------------------------------------------------------------------------------- */
 
 static int32_t crl_set_times(X509_CRL *crl, int64_t this_update_ms, int64_t next_update_ms)
@@ -109,7 +107,7 @@ struct crl *cvm_crl_make(const struct ca_issuer *issuer, int64_t number, int64_t
     int64_t next_update_ms, const struct crl_list *list)
 {
     X509_CRL *crl =
-        crl_make_empty(issuer->certificate, number, now_ms - BACKDATE_MS, next_update_ms);
+        crl_make_empty(issuer->certificate, number, now_ms - CRL_BACKDATE_MS, next_update_ms);
     int32_t failed = !crl;
     for (size_t i = 0; !failed && i < list->count; i++)
         failed = crl_add(crl, &list->entries[i]);
@@ -159,26 +157,18 @@ char *cvm_crl_of_root(X509 *root, EVP_PKEY *key)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-uint8_t *cvm_crl_der(const struct crl *crl, size_t *length)
-{
-    unsigned char *der = NULL;
-    int size = i2d_X509_CRL(crl->x509, &der);
-    *length = size > 0 ? (size_t)size : 0;
-    return size > 0 ? der : NULL;
-}
-
 /* 0, or -1 if it has no number, or there is no memory. */
 static int32_t crl_read_facts(struct crl *crl)
 {
-    size_t length;
-    uint8_t *der = cvm_crl_der(crl, &length);
+    int length = i2d_X509_CRL(crl->x509, &crl->der);
     ASN1_INTEGER *number = X509_CRL_get_ext_d2i(crl->x509, NID_crl_number, NULL, NULL);
-    int32_t failed = !der || !number || !ASN1_INTEGER_get_int64(&crl->number, number) ||
-                     crl->number < FIRST_CRL || cvm_sha256_hex(der, length, crl->sha256);
+    int32_t failed = length <= 0 || !number || !ASN1_INTEGER_get_int64(&crl->number, number) ||
+                     crl->number < FIRST_CRL ||
+                     cvm_sha256_hex(crl->der, (size_t)length, crl->sha256);
+    crl->der_length = length > 0 ? (size_t)length : 0;
     crl->this_update_ms = cvm_asn1_time_ms(X509_CRL_get0_lastUpdate(crl->x509));
     crl->next_update_ms = cvm_asn1_time_ms(X509_CRL_get0_nextUpdate(crl->x509));
     ASN1_INTEGER_free(number);
-    OPENSSL_free(der);
     return failed ? -1 : 0;
 }
 
@@ -216,8 +206,10 @@ struct crl *cvm_crl_parse(const uint8_t *der, size_t length, X509 *issuer)
 
 void cvm_crl_free(struct crl *crl)
 {
-    if (crl)
+    if (crl) {
         X509_CRL_free(crl->x509);
+        OPENSSL_free(crl->der);
+    }
     free(crl);
 }
 

@@ -6,12 +6,16 @@
 #include "ca.h"
 #include "crl_list.h"
 
-#define FIRST_CRL 1 /* the number of the one that is made with the CA */
+/* How much earlier a CRL begins than it was made. */
+#define CRL_BACKDATE_MS (INT64_C(3600) * 1000)
+#define FIRST_CRL       1 /* the number of the one that is made with the CA */
 
 /* A CRL that its issuer has signed. */
 struct crl {
     X509_CRL *x509;
     int64_t number, this_update_ms, next_update_ms;
+    uint8_t *der;
+    size_t der_length;
     char sha256[CVM_SHA256_HEX_SIZE]; /* of its DER */
 };
 
@@ -30,8 +34,6 @@ struct crl *cvm_crl_parse(const uint8_t *der, size_t length, X509 *issuer);
  * 5280 §5.2.5), so nobody who checks a certificate without that URL can use it. NULL on failure. */
 struct crl *cvm_crl_at_url(const struct ca_issuer *issuer, const struct crl *crl, const char *url);
 void cvm_crl_free(struct crl *crl);
-/* Its DER; freed by OPENSSL_free(). NULL without memory. */
-uint8_t *cvm_crl_der(const struct crl *crl, size_t *length);
 /* Does it list nothing? */
 int32_t cvm_crl_is_empty(const struct crl *crl);
 /* What it lists, sorted. 0, or -1: without memory, or it lists what a CRL of ours can't. */

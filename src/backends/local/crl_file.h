@@ -35,6 +35,7 @@ void cvm_crl_file_unlock(int lock);
 
 /* Whether ca.crl_command has succeeded with a file of that SHA-256, by whichever process. */
 int32_t cvm_crl_file_is_handed_over(const char *folder, const char *sha256);
+#define NOT_HANDED_OVER "0000000000000000000000000000000000000000000000000000000000000000"
 void cvm_crl_file_set_handed_over(const char *folder, const char *sha256);
 
 #endif

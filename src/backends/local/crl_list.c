@@ -6,7 +6,7 @@
 
 #include <openssl/x509v3.h>
 
-#include "base/hex.h"
+#include "base/clock.h"
 
 static const struct {
     const char *name;
@@ -50,7 +50,9 @@ static int32_t entry_set_serial(struct crl_entry *entry, const char *hex)
 int32_t cvm_crl_entry_set(
     struct crl_entry *entry, const char *serial_hex, int64_t revoked_at_ms, const char *reason)
 {
-    *entry = (struct crl_entry){.revoked_at_ms = revoked_at_ms};
+    /* A time that no CRL can say must not keep all others out of it. */
+    *entry = (struct crl_entry){
+        .revoked_at_ms = revoked_at_ms < 0 || revoked_at_ms >= CVM_UTC_END_MS ? 0 : revoked_at_ms};
     for (size_t i = 0; i < REASON_COUNT; i++)
         if (strcmp(reason, REASONS[i].name) == 0)
             entry->reason = REASONS[i].code;

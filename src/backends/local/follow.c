@@ -9,9 +9,10 @@
 #include "parts.h"
 #include "publication.h"
 
-#define MOST_ROUNDS 20
+#define MOST_MISSES 3
 
 static void follow_fetch(struct publication *publication);
+static void follow_note_first(struct publication *publication);
 
 static void follow_forget_newer(struct publication *publication)
 {
@@ -28,9 +29,11 @@ static int32_t follow_lacks(const struct crl *newer, const struct crl *older)
 {
     struct crl_list now = {0}, before = {0};
     int32_t lacks = cvm_crl_entries(newer, &now) || cvm_crl_entries(older, &before) ? -1 : 0;
-    for (size_t i = 0; !lacks && i < before.count; i++)
-        lacks = !cvm_crl_entry_is_held(&before.entries[i]) &&
-                !cvm_crl_list_find(&now, &before.entries[i]);
+    for (size_t i = 0; !lacks && i < before.count; i++) {
+        const struct crl_entry *found = cvm_crl_list_find(&now, &before.entries[i]);
+        lacks =
+            !cvm_crl_entry_is_held(&before.entries[i]) && (!found || cvm_crl_entry_is_held(found));
+    }
     cvm_crl_list_clear(&now);
     cvm_crl_list_clear(&before);
     return lacks;
@@ -52,10 +55,9 @@ static void follow_choose(const struct publication *publication, struct crl *cho
 {
     const struct ca_issuers *issuers = &publication->platform->issuers;
     for (uint32_t i = 0; i < issuers->count; i++) {
-        int32_t has_ended = i && cvm_issuer_end_ms(&issuers->list[i]) <= cvm_now_ms();
         struct crl *newest =
             publication->newer[i] ? publication->newer[i] : publication->file.crls[i];
-        chosen[i] = has_ended ? NULL : newest;
+        chosen[i] = cvm_publication_counts(publication, i) ? newest : NULL;
     }
 }
 
@@ -78,6 +80,8 @@ static int32_t follow_write_locked(struct publication *publication, char *why, s
     if (cvm_crl_file_write(
             platform->ca, &platform->issuers, platform->folder, chosen, why, why_size))
         return -1;
+    /* What was there may have been lost, or another: the command runs, also if this was known. */
+    cvm_crl_file_set_handed_over(platform->folder, NOT_HANDED_OVER);
     cvm_crl_file_clear(&publication->file);
     cvm_crl_file_read(platform->ca, &platform->issuers, platform->folder, &publication->file);
     follow_forget_newer(publication);
@@ -89,10 +93,10 @@ static void follow_write(void *argument)
     struct publication *publication = argument;
     struct platform *platform = publication->platform;
     char why[LONGEST_REASON] = "";
-    if (!publication->has_ended)
+    if (!publication->knows_ended)
         for (uint32_t i = 0; i < platform->issuers.count; i++)
             publication->must_explain |= follow_must_explain(publication, i) != 0;
-    if (publication->must_explain && !publication->has_ended)
+    if (publication->must_explain && !publication->knows_ended)
         return;
     int lock = cvm_crl_file_lock(platform->folder, &platform->must_end, why, sizeof why);
     if (lock < 0 || follow_write_locked(publication, why, sizeof why))
@@ -114,23 +118,14 @@ static int32_t follow_has_any(const struct publication *publication)
     return cvm_publication_newest(publication, 0) != NULL;
 }
 
-static void follow_again(struct publication *publication)
-{
-    publication->is_overtaken = 0;
-    if (++publication->rounds < MOST_ROUNDS)
-        cvm_follow(publication);
-    else
-        cvm_publication_give_up(publication, "others were faster each time");
-}
-
 static void follow_written(void *argument)
 {
     struct publication *publication = argument;
     if (publication->answer != CVM_ANSWER_OK) {
-        publication->is_behind = 1;
         cvm_publication_finish(publication);
     } else if (publication->is_overtaken) {
-        follow_again(publication);
+        publication->is_overtaken = 0;
+        cvm_publication_again(publication);
     } else {
         cvm_publication_followed(publication);
     }
@@ -162,9 +157,11 @@ static void follow_lose(struct publication *publication, const char *why)
     char line[LONGEST_REASON];
     (void)snprintf(line, sizeof line, "the store's CRL of issuer %s %s",
         platform->issuers.list[publication->issuer].key_id, why);
-    platform->host->log(platform->context, CVM_LEVEL_ERROR, line);
+    if (publication->version != platform->seen) /* else it was told */
+        platform->host->log(platform->context, CVM_LEVEL_ERROR, line);
+    cvm_crl_free(publication->newer[publication->issuer]);
+    publication->newer[publication->issuer] = NULL;
     publication->is_lost[publication->issuer] = 1;
-    publication->is_behind = 1;
     follow_next_issuer(publication);
 }
 
@@ -181,20 +178,19 @@ static void follow_parsed(void *argument)
     struct publication *publication = argument;
     const char *key_id = publication->platform->issuers.list[publication->issuer].key_id;
     const struct crl *crl = publication->newer[publication->issuer];
-    if (!crl)
-        follow_lose(publication, "is not signed by it");
-    else if (crl->number != cvm_heads_find(&publication->heads, key_id)->number)
-        follow_lose(publication, "has another number than its head");
-    else
+    if (crl && crl->number == cvm_heads_find(&publication->heads, key_id)->number)
         follow_next_issuer(publication);
+    else
+        follow_lose(publication, crl ? "has another number than its head" : "is not signed by it");
 }
 
 static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, size_t length)
 {
     struct publication *publication = argument;
     const struct platform *platform = publication->platform;
-    if (answer == CVM_ANSWER_NOT_FOUND && publication->rounds < 2) {
-        follow_again(publication); /* it was replaced long ago; there are other heads by now */
+    if (answer == CVM_ANSWER_NOT_FOUND && ++publication->misses < MOST_MISSES) {
+        cvm_publication_again(
+            publication); /* it was replaced long ago; there are other heads by now */
         return;
     }
     if (answer == CVM_ANSWER_NOT_FOUND || answer == CVM_ANSWER_BROKEN) {
@@ -203,7 +199,6 @@ static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, 
     }
     publication->der = answer == CVM_ANSWER_OK ? malloc(length) : NULL;
     if (!publication->der) {
-        publication->is_behind = 1;
         cvm_publication_give_up(publication, "the store does not answer");
         return;
     }
@@ -218,7 +213,8 @@ static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, 
 static int32_t follow_is_behind(const struct publication *publication, const struct crl_head *head)
 {
     const struct crl *newest = cvm_publication_newest(publication, publication->issuer);
-    return head && !publication->is_lost[publication->issuer] &&
+    return head && cvm_publication_counts(publication, publication->issuer) &&
+           !publication->is_lost[publication->issuer] &&
            (!newest || newest->number < head->number ||
                (newest->number == head->number && strcmp(newest->sha256, head->sha256) != 0));
 }
@@ -273,6 +269,7 @@ static void follow_has_read(void *argument)
 static void follow_on(struct publication *publication)
 {
     const struct platform *platform = publication->platform;
+    follow_note_first(publication);
     if (platform->host->run(platform->context, follow_read, follow_has_read, publication))
         cvm_publication_give_up(publication, "out of memory");
 }
@@ -288,8 +285,10 @@ static void follow_admitted(
         cvm_publication_give_up(publication, why);
         return;
     }
-    cvm_gather_forget(publication);
+    cvm_gather_forget(publication); /* it goes by the issuers' places */
     follow_forget_newer(publication);
+    memset(publication->is_lost, 0, sizeof publication->is_lost);
+    publication->has_first = 0;
     cvm_platform_take_issuers(platform, issuers);
     follow_on(publication);
 }
@@ -304,14 +303,34 @@ static int32_t follow_knows_issuers(const struct publication *publication)
     return knows;
 }
 
+/* Whether nothing is to be done: the heads are as they were, and it is not yet time to try again
+ * what failed. */
+static int32_t follow_is_idle(const struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    int32_t waits = platform->must_retry && (int64_t)cvm_monotonic_ms() < platform->wait_until_ms;
+    if (publication->waiting || publication->is_check || publication->version != platform->seen)
+        return 0;
+    return waits || (!platform->must_retry && !publication->must_write);
+}
+
+static void follow_note_first(struct publication *publication)
+{
+    const struct ca_issuers *issuers = &publication->platform->issuers;
+    if (publication->has_first)
+        return;
+    publication->has_first = 1;
+    for (uint32_t i = 0; i < issuers->count; i++)
+        publication->first_changes[i] =
+            cvm_heads_changes(&publication->heads, issuers->list[i].key_id);
+}
+
 static void follow_take_heads(struct publication *publication, int64_t version)
 {
     struct platform *platform = publication->platform;
     publication->version = version;
-    if (publication->first_sequence < 0)
-        publication->first_sequence = publication->heads.sequence;
-    if (!publication->waiting && !publication->must_write && !publication->is_check &&
-        version == platform->followed)
+    publication->is_idle = follow_is_idle(publication);
+    if (publication->is_idle)
         cvm_publication_finish(publication);
     else if (follow_knows_issuers(publication))
         follow_on(publication);
@@ -327,10 +346,12 @@ static void follow_got_heads(void *argument, cvm_op_t *op, cvm_answer_t answer)
     publication->heads = (struct crl_heads){.count = 0};
     if (answer == CVM_ANSWER_NOT_FOUND) {
         follow_take_heads(publication, 0);
-    } else if (answer == CVM_ANSWER_OK && text && !cvm_heads_parse(text, &publication->heads)) {
+    } else if (answer == CVM_ANSWER_OK && text &&
+               (!cvm_heads_parse(text, &publication->heads) || publication->must_write)) {
+        /* Who is told to write new ones puts them in the place of what can't be read. */
         follow_take_heads(publication, host->op_number(op, CVM_OUT_VERSION));
     } else {
-        publication->is_behind = publication->is_unread = 1;
+        publication->is_unread = 1;
         cvm_publication_give_up(publication, answer == CVM_ANSWER_OK ? "the store's " HEADS_NAME
                                                                        " can't be read"
                                                                      : "the store does not answer");

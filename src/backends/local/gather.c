@@ -91,13 +91,16 @@ static int32_t gather_make(
     return publication->made[issuer] ? 0 : -1;
 }
 
-/* Where nobody has looked yet for what has ended, that comes first. */
+/* Where nobody has looked yet for what has ended, that comes first. An issuer of whose CRLs two
+ * came since is left out of a comparison: they say all that was found. */
 static int32_t gather_sign_one(struct publication *publication, uint32_t issuer)
 {
+    if (publication->is_comparing && cvm_publication_is_overtaken(publication, issuer))
+        return 0;
     struct crl_list list = {0};
     int64_t carried = gather_list(publication, issuer, &list);
     int32_t failed = carried < 0;
-    if (carried > 0 && !publication->has_ended) {
+    if (carried > 0 && !publication->knows_ended) {
         publication->must_look_for_ended = 1;
     } else if (!failed) {
         publication->carried += (uint32_t)carried;
@@ -169,6 +172,8 @@ static void gather_sign(void *argument)
         cvm_crl_list_sort(&publication->ended[i]);
     }
     for (uint32_t i = 0; !failed && i < issuers->count; i++) {
+        if (!cvm_publication_counts(publication, i))
+            continue;
         if (issuers->list[i].key)
             failed = gather_sign_one(publication, i);
         else
@@ -241,10 +246,11 @@ static void gather_note_foreign(
     struct publication *publication, const char *issuer, const cvm_record_t *certificate)
 {
     const cvm_host_t *host = publication->platform->host;
-    int32_t is_found_again = publication->scanning == CVM_SCAN_SUSPENDED &&
-                             strcmp(host->text(certificate, CVM_C_STATE), "retiring") == 0 &&
-                             host->number(certificate, CVM_C_REVOKE_AFTER) <= publication->now_ms;
-    struct foreign *foreign = *issuer && !is_found_again && !publication->is_ended
+    int32_t is_found_again =
+        publication->scanning == CVM_SCAN_SUSPENDED &&
+        strcmp(host->text(certificate, CVM_C_STATE), "retiring") == 0 &&
+        host->number(certificate, CVM_C_REVOKE_AFTER) <= publication->store_now_ms;
+    struct foreign *foreign = *issuer && !is_found_again && !publication->seeks_ended
                                   ? gather_foreign(publication, issuer)
                                   : NULL;
     if (foreign)
@@ -259,7 +265,9 @@ static int32_t gather_take(
     int32_t is_held = publication->scanning == CVM_SCAN_SUSPENDED;
     int64_t revoked_at_ms = host->number(certificate, CVM_C_REVOKED_AT);
     struct crl_entry entry;
-    if (publication->is_ended && host->number(certificate, CVM_C_NOT_AFTER) > publication->now_ms)
+    int64_t not_after_ms = host->number(certificate, CVM_C_NOT_AFTER);
+    if (publication->seeks_ended &&
+        (not_after_ms > publication->now_ms || not_after_ms > publication->store_now_ms))
         return 0;
     if (!revoked_at_ms)
         revoked_at_ms = host->number(certificate, CVM_C_REVOKE_AFTER);
@@ -267,11 +275,12 @@ static int32_t gather_take(
         revoked_at_ms = publication->now_ms;
     if (cvm_crl_entry_set(&entry, host->text(certificate, CVM_C_SERIAL), revoked_at_ms,
             is_held ? "certificateHold" : host->text(certificate, CVM_C_REASON))) {
-        publication->spoiled += !publication->is_ended;
+        publication->spoiled += !publication->seeks_ended;
         return 0;
     }
     return cvm_crl_list_add(
-        publication->is_ended ? &publication->ended[issuer] : &publication->found[issuer], &entry);
+        publication->seeks_ended ? &publication->ended[issuer] : &publication->found[issuer],
+        &entry);
 }
 
 static int32_t gather_add(struct publication *publication, const cvm_record_t *certificate)
@@ -301,7 +310,7 @@ static void gather_scanned_all(struct publication *publication)
 {
     const struct platform *platform = publication->platform;
     publication->has_found = 1;
-    publication->has_ended |= publication->is_ended;
+    publication->knows_ended |= publication->seeks_ended;
     if (gather_is_lost(publication))
         cvm_publication_give_up(publication,
             "this store knows of nothing, and crl.pem is another store's; if the store is the "
@@ -338,6 +347,10 @@ static void gather_scanned(void *argument, cvm_op_t *op, cvm_answer_t answer)
         }
     }
     const char *cursor = host->op_text(op, CVM_OUT_CURSOR);
+    if (cursor && *cursor && strcmp(cursor, publication->cursor) == 0) {
+        cvm_publication_give_up(publication, "the store's scan goes round");
+        return;
+    }
     (void)snprintf(publication->cursor, sizeof publication->cursor, "%s", cursor ? cursor : "");
     gather_page_done(publication);
 }
@@ -353,7 +366,7 @@ static void gather_scan(struct publication *publication)
 /* What has ended since the CRLs were made that are known. */
 static void gather_scan_ended(struct publication *publication)
 {
-    publication->is_ended = 1;
+    publication->seeks_ended = 1;
     publication->scanning = CVM_SCAN_REVOKED;
     for (uint32_t i = 0; i < publication->platform->issuers.count; i++) {
         const struct crl *crls[] = {publication->newer[i], publication->file.crls[i]};
@@ -387,14 +400,15 @@ void cvm_gather_forget(struct publication *publication)
         cvm_crl_list_clear(&publication->ended[i]);
     }
     gather_forget_made(publication);
-    publication->has_found = publication->has_ended = publication->is_ended = 0;
+    publication->has_found = publication->knows_ended = publication->seeks_ended = 0;
     publication->foreign_count = publication->spoiled = 0;
 }
 
 void cvm_gather(struct publication *publication)
 {
     cvm_gather_forget(publication);
-    publication->now_ms = publication->scan_before_ms =
+    publication->now_ms = cvm_now_ms();
+    publication->store_now_ms = publication->scan_before_ms =
         publication->platform->host->now_ms(publication->platform->context);
     /* In this order: what is suspended and then revoked meanwhile is in one of them at least. */
     publication->scanning = CVM_SCAN_SUSPENDED;

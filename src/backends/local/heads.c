@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MOST_PARTS 4096 /* of 192 kB: 20 million entries */
+#define MOST_NUMBER (INT64_MAX / 2) /* one more is a number still */
+#define MOST_PARTS  4096            /* of 192 kB: 20 million entries */
 
 /* The next word of a line, ended by NUL where the line went on; NULL behind the last. */
 static char *heads_word(char **line)
@@ -24,7 +25,7 @@ static int64_t heads_number(char **line)
     const char *word = heads_word(line);
     errno = 0;
     long long number = word ? strtoll(word, &end, 10) : 0;
-    return word && !*end && !errno && number > 0 ? number : 0;
+    return word && !*end && !errno && number > 0 && number < MOST_NUMBER ? number : 0;
 }
 
 /* 0, or -1 if it is no hex of that size. */
@@ -54,8 +55,9 @@ static int32_t heads_parse_line(char *line, struct crl_heads *heads)
         return -1;
     head.number = heads_number(&line);
     head.made_ms = heads_number(&line);
+    head.changes = heads_number(&line);
     int64_t parts = heads_number(&line);
-    if (!head.number || !head.made_ms || !parts || parts > MOST_PARTS ||
+    if (!head.number || !head.made_ms || !head.changes || !parts || parts > MOST_PARTS ||
         heads_hex(&line, head.sha256, sizeof head.sha256) || heads_after(&line, &head) ||
         cvm_heads_find(heads, head.issuer))
         return -1;
@@ -85,6 +87,8 @@ int32_t cvm_heads_parse(const char *text, struct crl_heads *heads)
     *heads = (struct crl_heads){0};
     int32_t failed = !copy || heads_parse(copy, heads);
     free(copy);
+    if (failed)
+        *heads = (struct crl_heads){0};
     return failed ? -1 : 0;
 }
 
@@ -98,8 +102,9 @@ char *cvm_heads_text(const struct crl_heads *heads)
     (void)fprintf(out, "sequence %" PRId64 "\n", heads->sequence);
     for (uint32_t i = 0; i < heads->count; i++) {
         const struct crl_head *head = &heads->list[i];
-        (void)fprintf(out, "%s %" PRId64 " %" PRId64 " %" PRIu32 " %s %s\n", head->issuer,
-            head->number, head->made_ms, head->parts, head->sha256, head->after);
+        (void)fprintf(out, "%s %" PRId64 " %" PRId64 " %" PRId64 " %" PRIu32 " %s %s\n",
+            head->issuer, head->number, head->made_ms, head->changes, head->parts, head->sha256,
+            head->after);
     }
     if (fclose(out)) {
         free(text);
@@ -114,6 +119,12 @@ const struct crl_head *cvm_heads_find(const struct crl_heads *heads, const char 
         if (strcmp(heads->list[i].issuer, issuer) == 0)
             return &heads->list[i];
     return NULL;
+}
+
+int64_t cvm_heads_changes(const struct crl_heads *heads, const char *issuer)
+{
+    const struct crl_head *head = cvm_heads_find(heads, issuer);
+    return head ? head->changes : 0;
 }
 
 int32_t cvm_heads_set(struct crl_heads *heads, const struct crl_head *head)

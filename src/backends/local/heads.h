@@ -13,6 +13,7 @@ struct crl_head {
     int64_t number, made_ms;
     uint32_t parts;
     char sha256[CVM_SHA256_HEX_SIZE]; /* of its DER */
+    int64_t changes;                  /* one more with each CRL of the issuer */
     char
         after[CVM_SHA256_HEX_SIZE]; /* of the CRL whose entries it has carried over; "-": of none */
 };
@@ -29,6 +30,8 @@ int32_t cvm_heads_parse(const char *text, struct crl_heads *heads);
 char *cvm_heads_text(const struct crl_heads *heads);
 /* NULL if there is none. */
 const struct crl_head *cvm_heads_find(const struct crl_heads *heads, const char *issuer);
+/* How many CRLs of that issuer there were. */
+int64_t cvm_heads_changes(const struct crl_heads *heads, const char *issuer);
 /* In the place of that issuer's last one. 0, or -1 if there are too many issuers. */
 int32_t cvm_heads_set(struct crl_heads *heads, const struct crl_head *head);
 /* When the last change was made; 0 without any. */

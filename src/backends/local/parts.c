@@ -143,8 +143,9 @@ static void part_got(void *argument, cvm_op_t *op, cvm_answer_t answer)
     struct transfer *transfer = argument;
     const char *base64 = transfer->platform->host->op_text(op, CVM_OUT_VALUE);
     if (answer != CVM_ANSWER_OK || !base64) {
-        transfer_end(transfer,
-            answer == CVM_ANSWER_NOT_FOUND ? CVM_ANSWER_NOT_FOUND : CVM_ANSWER_UNAVAILABLE);
+        transfer_end(transfer, answer == CVM_ANSWER_NOT_FOUND || answer == CVM_ANSWER_BROKEN
+                                   ? answer
+                                   : CVM_ANSWER_UNAVAILABLE);
         return;
     }
     size_t length = part_decode(base64, transfer->der + transfer->length);

@@ -9,6 +9,7 @@
 #include "admission.h"
 #include "base/crypto.h"
 #include "base/files.h"
+#include "crl_list.h"
 #include "local.h"
 #include "look.h"
 
@@ -16,6 +17,7 @@
 #define CA_NOTICE_MS      (INT64_C(90) * 24 * 3600 * 1000) /* a new one takes time to reach devices */
 #define LONGEST_PATH      4096
 #define LONGEST_ERROR     200
+#define MOST_CERTIFICATES 64 /* of a device, that are not revoked */
 
 /* --- Open and close --------------------------------------------------------------------------- */
 
@@ -271,6 +273,10 @@ void cvm_platform_go_on(struct platform *platform)
     platform->reloading = NULL;
     if (reloading)
         reload_now(platform, reloading);
+    if (!platform_is_busy(platform) && platform->waiting) {
+        cvm_publish_go_on(platform);
+        return; /* it comes by here again, or is under way */
+    }
     cvm_op_t *closing = platform->closing;
     if (!closing || platform_is_busy(platform) || platform->sweep)
         return;
@@ -372,21 +378,75 @@ static void publish_change(
     cvm_publish(self, op);
 }
 
-/* One that another CA has issued can't be in a CRL of ours; a server that has its key will do. */
-static void revoke(
-    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+/* One that another CA has issued can't be in a CRL of ours; a server that has its key will do. 1 if
+ * it was refused. */
+static int32_t refuse_foreign(
+    const struct platform *platform, cvm_op_t *op, const cvm_record_t *certificate)
 {
-    const struct platform *platform = self;
     const char *issuer = platform->host->text(certificate, CVM_C_ISSUER);
-    char why[200];
-    if (!*issuer || cvm_issuers_find(&platform->ca->issuers, issuer)) {
-        publish_change(self, op, device, certificate);
-        return;
-    }
+    char why[LONGEST_ERROR];
+    if (!*issuer || cvm_issuers_find(&platform->ca->issuers, issuer))
+        return 0;
     (void)snprintf(why, sizeof why,
         "the certificate's issuer is %.40s, whose key is not here (%s is)", issuer,
         cvm_ca_issuing(platform->ca)->key_id);
     platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, why);
+    return 1;
+}
+
+static void revoke(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    const struct platform *platform = self;
+    struct crl_entry entry;
+    if (refuse_foreign(platform, op, certificate))
+        return;
+    if (cvm_crl_entry_set(&entry, platform->host->text(certificate, CVM_C_SERIAL), 0, ""))
+        platform->host->complete(
+            op, CVM_ANSWER_UNAVAILABLE, "its serial is none: no CRL can list it");
+    else
+        publish_change(self, op, device, certificate);
+}
+
+/* A device whose certificates are looked at: all of them must be ours. */
+struct suspension {
+    struct platform *platform;
+    cvm_op_t *op;
+};
+
+static void got_suspended(void *argument, cvm_op_t *found, cvm_answer_t answer)
+{
+    const struct suspension suspension = *(struct suspension *)argument;
+    const cvm_host_t *host = suspension.platform->host;
+    const cvm_record_t *certificate;
+    free(argument);
+    if (answer != CVM_ANSWER_OK) {
+        host->complete(suspension.op, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
+        return;
+    }
+    for (uint32_t i = 0; (certificate = host->op_record(found, i)); i++) {
+        const char *state = host->text(certificate, CVM_C_STATE);
+        int32_t is_suspended = strcmp(state, "current") == 0 || strcmp(state, "retiring") == 0;
+        if (is_suspended && refuse_foreign(suspension.platform, suspension.op, certificate))
+            return;
+    }
+    cvm_publish(suspension.platform, suspension.op);
+}
+
+static void suspend(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct platform *platform = self;
+    struct suspension *suspension = malloc(sizeof *suspension);
+    (void)certificate;
+    if (suspension)
+        *suspension = (struct suspension){platform, op};
+    if (!suspension || platform->host->store_get_certificates(platform->context,
+                           platform->host->text(device, CVM_D_DEVICE_UID), MOST_CERTIFICATES,
+                           got_suspended, suspension)) {
+        free(suspension);
+        platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    }
 }
 
 static const cvm_platform_ops_t LOCAL_PLATFORM = {
@@ -397,7 +457,7 @@ static const cvm_platform_ops_t LOCAL_PLATFORM = {
     .prepare = prepare,
     .create_certificate = create_certificate,
     .revoke = revoke,
-    .suspend = publish_change,
+    .suspend = suspend,
     .reload = reload,
     .ready = look_again,
     .close = close_platform,

@@ -44,7 +44,10 @@ struct platform {
     cvm_op_t *closing;                  /* until both are done */
     atomic_int must_end;                /* what waits in a thread is cut short */
     cvm_timer_t *check;                 /* NULL: this is no server */
-    int64_t followed;                   /* the version of the heads that crl.pem is as */
+    int64_t seen;                       /* the version of the heads that was gone by last */
+    int32_t is_current;                 /* crl.pem was as they say then */
+    int32_t must_retry;                 /* something failed, or lacks */
+    int32_t is_changed;                 /* the CA and the properties may be others */
     int64_t checked_ms, current_ms;     /* by the monotonic clock: when all was looked at, and
                                            when crl.pem was as the heads last */
     int64_t wait_until_ms, patience_ms; /* after a failure */
@@ -70,6 +73,8 @@ void cvm_publish_answer(
 /* Follows what other servers publish, and publishes what is missing or ends soon, from now on. 0,
  * or -1 without memory. */
 int32_t cvm_publish_when_due(struct platform *platform);
+/* Begins for those who wait, or answers them. */
+void cvm_publish_go_on(struct platform *platform);
 /* No more of that; what runs is not begun anew. */
 void cvm_publish_stop(struct platform *platform);
 /* platform.c: what waited for a publication or a sweep to end. */

@@ -24,14 +24,18 @@ struct publication {
     struct waiting *waiting; /* who is answered by it */
     int32_t is_check;        /* it looks at crl.pem although the heads are as they were */
     int32_t is_server;       /* and not a command */
+    int32_t is_first;        /* of a server, or after a reload: properties may be others */
     int32_t must_write;      /* new CRLs, even if they list nothing new */
     uint32_t rounds;         /* how often it began again */
 
     /* follow.c */
     struct crl_heads heads;
-    int64_t version;        /* of the heads; 0: there are none */
-    int64_t first_sequence; /* that it has read; -1: none yet */
-    struct crl_file file;   /* crl.pem, as it is */
+    int64_t version; /* of the heads; 0: there are none */
+    int32_t is_idle; /* they are as they were, and nobody wants anything */
+    int32_t has_first;
+    int64_t first_changes[MOST_ISSUERS]; /* of each issuer, when it began */
+    uint32_t misses;                     /* of parts that were not there */
+    struct crl_file file;                /* crl.pem, as it is */
     struct crl
         *newer[MOST_ISSUERS];      /* than what is in crl.pem, of each of the platform's issuers */
     uint8_t is_lost[MOST_ISSUERS]; /* the store's can't be had */
@@ -42,16 +46,17 @@ struct publication {
     int32_t must_explain; /* crl.pem lists for good what the store's CRL does not */
     int32_t is_overtaken; /* another process has written crl.pem meanwhile */
     int32_t is_unread;    /* the heads can't be had */
-    int32_t is_behind;    /* crl.pem is not what the heads say */
 
     /* gather.c */
     cvm_scan_t scanning;
     int64_t scan_before_ms;
     char cursor[CVM_CURSOR_SIZE];
-    int64_t now_ms;                         /* when the scans began */
-    struct crl_list found[MOST_ISSUERS];    /* by the scans */
-    struct crl_list ended[MOST_ISSUERS];    /* revoked, but their time is over */
-    int32_t has_found, has_ended, is_ended; /* is_ended: the scan is for these */
+    int64_t now_ms; /* when the scans began, by this machine's clock, which was not in doubt: what
+                       is signed goes by it */
+    int64_t store_now_ms;                        /* and by the store's */
+    struct crl_list found[MOST_ISSUERS];         /* by the scans */
+    struct crl_list ended[MOST_ISSUERS];         /* revoked, but their time is over */
+    int32_t has_found, knows_ended, seeks_ended; /* the latter: the scan is for these */
     int32_t must_look_for_ended;
     uint32_t carried, spoiled; /* entries that no row has; rows that no CRL can list */
     struct foreign foreign[MOST_FOREIGN];
@@ -73,6 +78,12 @@ struct publication {
 const struct crl *cvm_publication_newest(const struct publication *publication, uint32_t issuer);
 /* Must this issuer's CRL be made anew, whatever it lists? */
 int32_t cvm_publication_is_due(const struct publication *publication, uint32_t issuer);
+/* Whether an issuer's CRL is still of use: who signs now, or has not ended. */
+int32_t cvm_publication_counts(const struct publication *publication, uint32_t issuer);
+/* Whether others' CRLs of an issuer say by now what this one is to say. */
+int32_t cvm_publication_is_overtaken(const struct publication *publication, uint32_t issuer);
+/* Reads the heads again, and goes on from there; not for ever. */
+void cvm_publication_again(struct publication *publication);
 /* Notes what went wrong; what follows is up to the caller. */
 void cvm_publication_fail(struct publication *publication, const char *what, const char *why);
 /* And ends it. */

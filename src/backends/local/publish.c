@@ -20,7 +20,6 @@
 #define CHECK_EVERY_MS    60000
 #define DOUBT_EVERY_MS    10000
 #define MOST_ROUNDS       20
-#define NOT_FOLLOWED      (-1) /* no version of the heads */
 #define LAG_SUBJECT       "the store's CRLs"
 
 static void publish_start(struct platform *platform, int32_t is_check);
@@ -38,16 +37,39 @@ void cvm_publish_answer(
     }
 }
 
+int32_t cvm_publication_counts(const struct publication *publication, uint32_t issuer)
+{
+    return !issuer ||
+           cvm_issuer_end_ms(&publication->platform->issuers.list[issuer]) > cvm_now_ms();
+}
+
+/* Is crl.pem what the heads say? */
+static int32_t publish_is_current(const struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    int32_t is_current = publication->file.is_whole;
+    for (uint32_t i = 0; is_current && i < publication->heads.count; i++) {
+        const struct crl_head *head = &publication->heads.list[i];
+        const struct ca_issuer *issuer = cvm_issuers_find(&platform->issuers, head->issuer);
+        uint32_t at = issuer ? (uint32_t)(issuer - platform->issuers.list) : 0;
+        const struct crl *crl = publication->file.crls[at];
+        is_current = issuer && (!cvm_publication_counts(publication, at) ||
+                                   (crl && crl->number >= head->number));
+    }
+    return is_current;
+}
+
 static void publish_tell_lag(struct platform *platform, const struct publication *publication)
 {
     int64_t now_ms = (int64_t)cvm_monotonic_ms();
     int64_t most_ms = platform->host->property_number(platform->context, "ca.crl_max_lag");
-    if (!publication->is_behind)
+    int32_t is_behind = publication->is_unread || !platform->is_current;
+    if (!is_behind)
         platform->current_ms = now_ms;
-    if (!platform->check)
-        return; /* a command */
-    int32_t is_late = publication->is_behind && now_ms - platform->current_ms > most_ms;
-    if (is_late || !publication->is_behind)
+    if (!publication->is_server)
+        return;
+    int32_t is_late = is_behind && now_ms - platform->current_ms > most_ms;
+    if (is_late || !is_behind)
         platform->host->health(platform->context, LAG_SUBJECT,
             is_late ? "could not be followed for longer than ca.crl_max_lag" : NULL, 0, 0, 0);
 }
@@ -72,29 +94,49 @@ static void publish_tell_file(struct platform *platform, const struct publicatio
         platform->host->gauge(platform->context, CVM_GAUGE_CRL_NEXT_UPDATE, "", ends_ms / 1000);
 }
 
-static void publication_free(struct publication *publication)
+static void publication_free(void *argument)
 {
+    struct publication *publication = argument;
     cvm_gather_forget(publication);
     cvm_crl_file_clear(&publication->file);
     for (uint32_t i = 0; i < MOST_ISSUERS; i++)
         cvm_crl_free(publication->newer[i]);
-    publication->platform->host->timer_free(publication->pause);
     free(publication->der);
     free(publication);
 }
 
-/* What failed is tried again, less and less often, but the store is asked for its heads all the
- * time. */
+static void publication_is_freed(void *argument)
+{
+    (void)argument;
+}
+
+/* A CRL of 100,000 entries takes a quarter of a second to free: not on the loop. */
+static void publication_drop(struct publication *publication)
+{
+    const struct platform *platform = publication->platform;
+    platform->host->timer_free(publication->pause);
+    int32_t is_small = publication->is_idle || atomic_load(&publication->platform->must_end);
+    if (is_small ||
+        platform->host->run(platform->context, publication_free, publication_is_freed, publication))
+        publication_free(publication);
+}
+
+/* What failed is tried again, less and less often; the store is asked for its heads all the time.
+ */
 static void publish_note_end(struct platform *platform, const struct publication *publication)
 {
     int32_t failed = publication->answer != CVM_ANSWER_OK;
     int64_t patience_ms = platform->patience_ms ? 2 * platform->patience_ms : FOLLOW_EVERY_MS;
-    platform->followed = failed || publication->is_behind ? NOT_FOLLOWED : publication->version;
-    platform->must_write |= failed && publication->must_write && !publication->waiting;
-    if (failed && !publication->is_unread)
-        platform->patience_ms = patience_ms < CHECK_EVERY_MS ? patience_ms : CHECK_EVERY_MS;
-    else
-        platform->patience_ms = 0;
+    if (publication->is_idle || publication->is_unread || (failed && !publication->waiting))
+        platform->must_write |= publication->must_write;
+    if (publication->is_idle || publication->is_unread)
+        return;
+    platform->seen = publication->version;
+    platform->is_current = publish_is_current(publication);
+    platform->must_retry = failed || !platform->is_current;
+    platform->patience_ms = !platform->must_retry          ? 0
+                            : patience_ms < CHECK_EVERY_MS ? patience_ms
+                                                           : CHECK_EVERY_MS;
     platform->wait_until_ms = (int64_t)cvm_monotonic_ms() + platform->patience_ms;
 }
 
@@ -118,17 +160,15 @@ void cvm_publication_finish(struct publication *publication)
     platform->publication = NULL;
     publish_note_end(platform, publication);
     publish_tell_lag(platform, publication);
-    publish_tell_file(platform, publication);
+    if (!publication->is_idle)
+        publish_tell_file(platform, publication);
     publish_tell_failure(platform, publication);
     cvm_publish_answer(
         platform, publication->waiting, publication->answer, failed ? publication->error : NULL);
-    if (platform->check && !failed)
+    if (publication->is_server && !publication->is_unread)
         cvm_sweep(platform, &publication->heads);
-    publication_free(publication);
-    if (platform->waiting)
-        publish_start(platform, 0);
-    else
-        cvm_platform_go_on(platform);
+    publication_drop(publication);
+    cvm_platform_go_on(platform);
 }
 
 void cvm_publication_fail(struct publication *publication, const char *what, const char *why)
@@ -182,13 +222,12 @@ static struct crl_head publish_head(const struct publication *publication, uint3
 {
     const struct crl *crl = publication->made[issuer];
     const struct crl *last = cvm_publication_newest(publication, issuer);
-    struct crl_head head = {.number = crl->number, .made_ms = publication->now_ms};
-    size_t length;
-    uint8_t *der = cvm_crl_der(crl, &length);
-    OPENSSL_free(der);
-    head.parts = cvm_parts_of(length);
-    (void)snprintf(
-        head.issuer, sizeof head.issuer, "%s", publication->platform->issuers.list[issuer].key_id);
+    const char *key_id = publication->platform->issuers.list[issuer].key_id;
+    struct crl_head head = {.number = crl->number,
+        .made_ms = publication->store_now_ms,
+        .changes = cvm_heads_changes(&publication->heads, key_id) + 1,
+        .parts = cvm_parts_of(crl->der_length)};
+    (void)snprintf(head.issuer, sizeof head.issuer, "%s", key_id);
     (void)snprintf(head.sha256, sizeof head.sha256, "%s", crl->sha256);
     (void)snprintf(head.after, sizeof head.after, "%s", last ? last->sha256 : "-");
     return head;
@@ -197,11 +236,11 @@ static struct crl_head publish_head(const struct publication *publication, uint3
 void cvm_publication_said(struct publication *publication)
 {
     publication->is_said = 1;
-    publication->must_write = publication->must_explain = publication->is_behind = 0;
+    publication->must_write = publication->must_explain = 0;
     memset(publication->is_lost, 0, sizeof publication->is_lost);
 }
 
-static void publish_again(struct publication *publication)
+void cvm_publication_again(struct publication *publication)
 {
     if (++publication->rounds < MOST_ROUNDS)
         cvm_follow(publication);
@@ -217,7 +256,7 @@ static void publish_heads_put(void *argument, cvm_op_t *op, cvm_answer_t answer)
     if (answer == CVM_ANSWER_OK)
         cvm_publication_said(publication);
     if (answer == CVM_ANSWER_OK || answer == CVM_ANSWER_CONFLICT || answer == CVM_ANSWER_UNKNOWN)
-        publish_again(publication);
+        cvm_publication_again(publication);
     else
         cvm_publication_give_up(publication, "it can't be stored");
 }
@@ -265,11 +304,9 @@ static void publish_put_parts(struct publication *publication)
         publish_put_heads(publication);
         return;
     }
-    size_t length;
+    const struct crl *crl = publication->made[publication->issuer];
     struct crl_head head = publish_head(publication, publication->issuer);
-    uint8_t *der = cvm_crl_der(publication->made[publication->issuer], &length);
-    cvm_parts_put(platform, &head, der, der ? length : 0, publish_parts_put, publication);
-    OPENSSL_free(der);
+    cvm_parts_put(platform, &head, crl->der, crl->der_length, publish_parts_put, publication);
 }
 
 /* --- What is to be done ----------------------------------------------------------------------- */
@@ -280,22 +317,34 @@ const struct crl *cvm_publication_newest(const struct publication *publication, 
     return newer ? newer : publication->file.crls[issuer];
 }
 
-/* There is none, or none in the store; crl.pem is ahead of a store that was restored; half of its
- * time is over, another validity was configured, or it is from a clock that was ahead: no broker
- * takes that one. */
+/* Half of the time that it was made for is over, or it is from a clock that was ahead: no broker
+ * takes that one. Where servers have other validities, each would find the others' wrong: so what
+ * was configured since counts once, for a server that starts or reloads. */
+static int32_t publish_is_ending(
+    const struct publication *publication, const struct ca_issuer *by, const struct crl *crl)
+{
+    int64_t now_ms = cvm_now_ms(), validity_ms = publication->validity_ms;
+    int64_t made_ms = crl->this_update_ms + CRL_BACKDATE_MS;
+    int64_t ends_ms = crl->next_update_ms;
+    if (crl->this_update_ms > now_ms)
+        return 1;
+    if (ends_ms < cvm_issuer_end_ms(by) && now_ms >= made_ms + (ends_ms - made_ms) / 2)
+        return 1;
+    return publication->is_first && (ends_ms < cvm_crl_end_ms(by, now_ms, validity_ms / 2) ||
+                                        ends_ms > cvm_crl_end_ms(by, now_ms, validity_ms));
+}
+
+/* There is none, or none in the store; crl.pem is ahead of a store that was restored; or it ends.
+ */
 int32_t cvm_publication_is_due(const struct publication *publication, uint32_t issuer)
 {
     const struct ca_issuer *by = &publication->platform->issuers.list[issuer];
     const struct crl *newest = cvm_publication_newest(publication, issuer);
     const struct crl_head *head = cvm_heads_find(&publication->heads, by->key_id);
-    int64_t now_ms = publication->platform->host->now_ms(publication->platform->context);
-    int64_t validity_ms = publication->validity_ms;
-    if (!by->key || (issuer && cvm_issuer_end_ms(by) <= now_ms))
+    if (!by->key || !cvm_publication_counts(publication, issuer))
         return 0;
     return publication->must_write || !newest || !head || publication->is_lost[issuer] ||
-           newest->number > head->number || newest->this_update_ms > now_ms ||
-           newest->next_update_ms < cvm_crl_end_ms(by, now_ms, validity_ms / 2) ||
-           newest->next_update_ms > cvm_crl_end_ms(by, now_ms, validity_ms);
+           newest->number > head->number || publish_is_ending(publication, by, newest);
 }
 
 static int32_t publish_is_any_due(const struct publication *publication)
@@ -313,24 +362,11 @@ static void publish_append(struct waiting **list, struct waiting *more)
     *list = more;
 }
 
-/* Who asked meanwhile is served as well; who asks later may change the store after this. */
-static void publish_take_waiting(struct publication *publication)
-{
-    struct platform *platform = publication->platform;
-    if (platform->waiting) {
-        publication->first_sequence = -1;
-        publication->is_said = 0;
-    }
-    publish_append(&publication->waiting, platform->waiting);
-    platform->waiting = NULL;
-}
-
 static void publish_paused(void *argument)
 {
     struct publication *publication = argument;
     publication->is_pausing = 0;
-    publish_take_waiting(publication);
-    publish_again(publication);
+    cvm_follow(publication); /* no round: nobody was faster */
 }
 
 /* The heads are read again after the pause, since what was read before the scans counts. */
@@ -374,14 +410,35 @@ static void publish_compare(struct publication *publication)
     cvm_gather_again(publication);
 }
 
+/* Who wrote the second of two CRLs that came since has read the first one before he scanned: he has
+ * found all that was written before this began. */
+int32_t cvm_publication_is_overtaken(const struct publication *publication, uint32_t issuer)
+{
+    const char *key_id = publication->platform->issuers.list[issuer].key_id;
+    return cvm_heads_changes(&publication->heads, key_id) >= publication->first_changes[issuer] + 2;
+}
+
+static int32_t publish_is_overtaken(const struct publication *publication)
+{
+    const struct ca_issuers *issuers = &publication->platform->issuers;
+    int32_t is_overtaken = 1;
+    for (uint32_t i = 0; i < issuers->count; i++)
+        is_overtaken &= !issuers->list[i].key || !cvm_publication_counts(publication, i) ||
+                        cvm_publication_is_overtaken(publication, i);
+    return is_overtaken;
+}
+
+static int32_t publish_is_needed(const struct publication *publication)
+{
+    if (publication->must_write || publication->must_explain)
+        return 1;
+    return !publication->is_said && (publication->waiting || publish_is_any_due(publication));
+}
+
 void cvm_publication_followed(struct publication *publication)
 {
-    int32_t is_needed = publication->waiting && !publication->is_said;
-    /* Who wrote the second of two heads that came since has read the first one before he scanned:
-     * he has found all that was written before this began. */
-    if (publication->heads.sequence >= publication->first_sequence + 2)
-        is_needed = 0;
-    if (!is_needed && (publication->is_said || !publish_is_any_due(publication)))
+    publication->is_said |= publish_is_overtaken(publication);
+    if (!publish_is_needed(publication))
         publish_hand_over(publication);
     else if (publication->has_found)
         publish_compare(publication);
@@ -398,7 +455,7 @@ void cvm_publication_gathered(struct publication *publication)
     if (!has_made) {
         publication->is_said = 1;
         publication->must_explain = 0;
-        publish_again(publication);
+        cvm_publication_again(publication);
     } else if (is_comparing) { /* of scans that are older than the heads */
         cvm_gather_forget(publication);
         publish_make(publication);
@@ -417,7 +474,6 @@ static struct publication *publication_new(struct platform *platform)
     if (!publication)
         return NULL;
     publication->platform = platform;
-    publication->first_sequence = -1;
     publication->is_server = platform->check != NULL;
     publication->command = host->property(platform->context, "ca.crl_command");
     publication->validity_ms = host->property_number(platform->context, "ca.crl_validity");
@@ -436,7 +492,10 @@ static void publish_start(struct platform *platform, int32_t is_check)
         platform->publication = publication;
         platform->must_write = 0;
         publication->is_check = is_check;
-        publish_take_waiting(publication);
+        publication->waiting = platform->waiting;
+        platform->waiting = NULL;
+        publication->is_first = platform->is_changed;
+        platform->is_changed = 0;
         cvm_follow(publication);
         return;
     }
@@ -468,8 +527,14 @@ void cvm_publish(struct platform *platform, cvm_op_t *op)
 void cvm_publish_all(struct platform *platform, struct waiting *waiting)
 {
     publish_append(&platform->waiting, waiting);
-    platform->must_write = 1; /* by the CA as it was read now */
+    platform->must_write = platform->is_changed = 1; /* by the CA as it was read now */
     publish_start(platform, 1);
+}
+
+void cvm_publish_go_on(struct platform *platform)
+{
+    if (platform->waiting)
+        publish_start(platform, 0);
 }
 
 void cvm_publish_stop(struct platform *platform)
@@ -500,8 +565,7 @@ static void publish_tick(void *argument)
         platform->checked_ms = now_ms;
         cvm_look(platform, NULL);
     }
-    if (is_check || now_ms >= platform->wait_until_ms)
-        publish_start(platform, is_check);
+    publish_start(platform, is_check);
 }
 
 int32_t cvm_publish_when_due(struct platform *platform)
@@ -510,6 +574,7 @@ int32_t cvm_publish_when_due(struct platform *platform)
     if (!platform->check)
         return -1;
     platform->current_ms = platform->checked_ms = (int64_t)cvm_monotonic_ms();
+    platform->is_changed = 1;
     platform->host->timer_start(platform->check, FOLLOW_EVERY_MS);
     publish_start(platform, 1);
     return 0;

@@ -144,8 +144,11 @@ static void sweep_scanned(void *argument, cvm_op_t *op, cvm_answer_t answer)
     for (uint32_t i = 0; !failed && (value = host->op_record(op, i)); i++)
         failed =
             sweep_take(sweep, host->text(value, CVM_V_NAME), host->number(value, CVM_V_VERSION));
+    char before[CVM_CURSOR_SIZE];
     const char *cursor = host->op_text(op, CVM_OUT_CURSOR);
+    (void)snprintf(before, sizeof before, "%s", sweep->cursor);
     (void)snprintf(sweep->cursor, sizeof sweep->cursor, "%s", cursor ? cursor : "");
+    failed |= cursor && *cursor && strcmp(cursor, before) == 0; /* it goes round */
     if (failed || atomic_load(&sweep->platform->must_end)) {
         sweep_end(sweep);
     } else if (*sweep->cursor) {
