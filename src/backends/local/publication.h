@@ -29,19 +29,19 @@ struct publication {
     uint32_t rounds;         /* how often it began again */
 
     /* follow.c */
+    uint32_t misses; /* of parts that were not there */
     struct crl_heads heads;
     int64_t version; /* of the heads; 0: there are none */
     int32_t is_idle; /* they are as they were, and nobody wants anything */
     int32_t has_first;
     int64_t first_changes[MOST_ISSUERS]; /* of each issuer, when it began */
-    uint32_t misses;                     /* of parts that were not there */
     struct crl_file file;                /* crl.pem, as it is */
-    struct crl
-        *newer[MOST_ISSUERS];      /* than what is in crl.pem, of each of the platform's issuers */
+    /* What is newer than that, of each of the platform's issuers. */
+    struct crl *newer[MOST_ISSUERS];
     uint8_t is_lost[MOST_ISSUERS]; /* the store's can't be had */
-    uint32_t issuer;               /* the one whose CRL is got, or put */
     uint8_t *der;
     size_t der_length;
+    uint32_t issuer; /* the one whose CRL is got, or put */
     int32_t must_write_chain;
     int32_t must_explain; /* crl.pem lists for good what the store's CRL does not */
     int32_t is_overtaken; /* another process has written crl.pem meanwhile */
@@ -50,27 +50,27 @@ struct publication {
     /* gather.c */
     cvm_scan_t scanning;
     int64_t scan_before_ms;
-    char cursor[CVM_CURSOR_SIZE];
     int64_t now_ms; /* when the scans began, by this machine's clock, which was not in doubt: what
                        is signed goes by it */
-    int64_t store_now_ms;                        /* and by the store's */
-    struct crl_list found[MOST_ISSUERS];         /* by the scans */
-    struct crl_list ended[MOST_ISSUERS];         /* revoked, but their time is over */
+    int64_t store_now_ms;                /* and by the store's */
+    struct crl_list found[MOST_ISSUERS]; /* by the scans */
+    struct crl_list ended[MOST_ISSUERS]; /* revoked, but their time is over */
+    struct crl *made[MOST_ISSUERS];
     int32_t has_found, knows_ended, seeks_ended; /* the latter: the scan is for these */
     int32_t must_look_for_ended;
     uint32_t carried, spoiled; /* entries that no row has; rows that no CRL can list */
-    struct foreign foreign[MOST_FOREIGN];
+    char cursor[CVM_CURSOR_SIZE];
     uint32_t foreign_count;
-    struct crl *made[MOST_ISSUERS];
+    struct foreign foreign[MOST_FOREIGN];
 
     /* publish.c */
     int32_t is_said;      /* what is waited for is in a CRL */
     int32_t is_comparing; /* what was found with another server's CRL */
-    cvm_timer_t *pause;
     int32_t is_pausing;
+    cvm_answer_t answer;
+    cvm_timer_t *pause;
     int64_t validity_ms;
     const char *command;
-    cvm_answer_t answer;
     char error[LONGEST_REASON];
 };
 
