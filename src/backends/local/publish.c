@@ -127,6 +127,8 @@ static void publish_note_end(struct platform *platform, const struct publication
 {
     int32_t failed = publication->answer != CVM_ANSWER_OK;
     int64_t patience_ms = platform->patience_ms ? 2 * platform->patience_ms : FOLLOW_EVERY_MS;
+    if (publication->is_idle || publication->is_unread || failed)
+        platform->is_changed |= publication->is_first;
     if (publication->is_idle || publication->is_unread || (failed && !publication->waiting))
         platform->must_write |= publication->must_write;
     if (publication->is_idle || publication->is_unread)
