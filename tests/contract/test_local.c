@@ -503,10 +503,10 @@ static void a_revoked_device_needs_a_reset(void **state)
     assert_string_equal(device_add(cvm, UID), "ok");
     expect_issued(cvm, csr, id);
     assert_string_equal(device_revoke(cvm, UID, "certificateHold"), "invalid_request");
-    assert_string_equal(device_revoke(cvm, UID, "keyCompromise"), "ok");
+    assert_string_equal(device_revoke(cvm, UID, "privilegeWithdrawn"), "ok");
     assert_string_equal(state_of(cvm, id), "revoked"); /* when it returned */
     device_view(cvm, UID, &view);
-    assert_string_equal(view.certificates[0].reason, "keyCompromise");
+    assert_string_equal(view.certificates[0].reason, "privilegeWithdrawn");
     assert_true(view.is_revoked && !view.is_enabled);
     expect(cvm, csr, "not_authorized");
     assert_string_equal(device_enable(cvm, UID), "ok");
@@ -1054,6 +1054,24 @@ static void devices_are_listed_in_pages(void **state)
     instance_end(cvm);
 }
 
+/* The device's own, which it has revoked for that, and comes with again once it was reset. */
+static void a_compromised_key_is_not_even_its_devices(void **state)
+{
+    (void)state;
+    char *csr = make_csr(), *other = make_csr();
+    cvm_t *cvm = start();
+    assert_string_equal(device_add(cvm, UID), "ok");
+    expect(cvm, csr, "ok");
+    assert_string_equal(device_revoke(cvm, UID, "keyCompromise"), "ok");
+    assert_string_equal(device_reset(cvm, UID), "ok");
+    assert_string_equal(device_enable(cvm, UID), "ok");
+    expect(cvm, csr, "invalid_csr");
+    expect(cvm, other, "ok");
+    free(csr);
+    free(other);
+    instance_end(cvm);
+}
+
 /* --- What is published ------------------------------------------------------------------------ */
 
 /* The first time it fails, which leaves a mark. */
@@ -1147,6 +1165,7 @@ int main(void)
         TEST(each_accepted_call_completes_once),
         TEST(a_batch_is_imported),
         TEST(devices_are_listed_in_pages),
+        TEST(a_compromised_key_is_not_even_its_devices),
         TEST(a_crl_that_was_not_handed_over_is_handed_over_later),
         TEST(issuers_that_are_told_are_bounded),
     };

@@ -252,6 +252,92 @@ static void a_public_key_belongs_to_one_device(void)
 
 /* --- Certificates ----------------------------------------------------------------------------- */
 
+static cvm_record_t *certificate_of_key(
+    const char *id, const char *uid, const char *state, const char *key)
+{
+    cvm_record_t *record = certificate(id, uid, state);
+    assert_int_equal(host->set_text(record, CVM_C_PUBLIC_KEY_SHA256, key), 0);
+    return record;
+}
+
+/* Gives the device a key and a certificate for it, and writes another one first, which may be NULL.
+ */
+static cvm_answer_t issue(
+    cvm_t *cvm, const char *uid, const char *key, cvm_record_t *first, const char *id)
+{
+    struct call call = {.is_done = 0};
+    cvm_record_t *row = certificate_of_key(id, uid, "current", key);
+    const cvm_record_t *rows[2] = {first ? first : row, row};
+    assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
+    cvm_record_t *wanted = host->record_copy(call.found[0]);
+    assert_int_equal(host->set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
+    cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, first ? 2 : 1);
+    host->record_free(wanted);
+    host->record_free(row);
+    host->record_free(first);
+    forget(&call);
+    return answer;
+}
+
+static void revoke_row(cvm_t *cvm, cvm_record_t *row, const char *reason, int64_t not_after_ms)
+{
+    const cvm_record_t *one = row;
+    assert_int_equal(host->set_text(row, CVM_C_REASON, reason), 0);
+    assert_int_equal(host->set_number(row, CVM_C_NOT_AFTER, not_after_ms), 0);
+    assert_int_equal(swap(cvm, NULL, NULL, &one, 1), CVM_ANSWER_OK);
+    host->record_free(row);
+}
+
+static void a_key_is_its_devices_until_its_certificate_has_retired(void)
+{
+    cvm_t *cvm = start_store();
+    insert(cvm, "A");
+    insert(cvm, "B");
+    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "A", "k2", certificate_of_key("C1", "A", "retiring", "k1"), "C2"),
+        CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "B", "k1", NULL, "C3"), CVM_ANSWER_KEY_IN_USE);
+    assert_string_equal(state_of(cvm, "B", 0), "none");
+    revoke_row(cvm, certificate_of_key("C1", "A", "revoked", "k1"), "superseded", NOW + DAY_MS);
+    assert_int_equal(issue(cvm, "B", "k1", NULL, "C3"), CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "A", "k1", certificate_of_key("C2", "A", "retiring", "k2"), "C4"),
+        CVM_ANSWER_KEY_IN_USE);
+    assert_string_equal(state_of(cvm, "A", 0), "current"); /* nothing of it */
+    instance_end(cvm);
+}
+
+static void a_retiring_key_is_free_once_its_device_is_gone(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "A");
+    insert(cvm, "B");
+    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "A", "k2", certificate_of_key("C1", "A", "retiring", "k1"), "C2"),
+        CVM_ANSWER_OK);
+    assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_OK);
+    assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "B", "k1", NULL, "C3"), CVM_ANSWER_OK);
+    forget(&call);
+    instance_end(cvm);
+}
+
+static void a_compromised_key_is_nobodys_until_its_certificate_has_ended(void)
+{
+    struct call call = {.is_done = 0};
+    cvm_t *cvm = start_store();
+    insert(cvm, "A");
+    insert(cvm, "B");
+    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
+    revoke_row(cvm, certificate_of_key("C1", "A", "revoked", "k1"), "keyCompromise", NOW + DAY_MS);
+    assert_int_equal(issue(cvm, "A", "k1", NULL, "C2"), CVM_ANSWER_KEY_IN_USE);
+    assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_OK);
+    assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "B", "k1", NULL, "C2"), CVM_ANSWER_KEY_IN_USE);
+    forget(&call);
+    instance_end(cvm);
+}
+
 static void a_certificate_is_updated_by_its_id(void)
 {
     struct call call = {.is_done = 0};
@@ -966,6 +1052,9 @@ static const struct {
     RUN(a_swap_wants_the_record_as_it_was_read),
     RUN(a_swap_of_a_device_that_is_gone_conflicts),
     RUN(a_public_key_belongs_to_one_device),
+    RUN(a_key_is_its_devices_until_its_certificate_has_retired),
+    RUN(a_retiring_key_is_free_once_its_device_is_gone),
+    RUN(a_compromised_key_is_nobodys_until_its_certificate_has_ended),
     RUN(a_certificate_is_updated_by_its_id),
     RUN(nothing_is_ever_unrevoked),
     RUN(a_device_has_one_current_certificate),

@@ -34,6 +34,7 @@ enum statement {
     FIND_THING,
     FIND_KEY,
     LOAD_CERTIFICATE,
+    IS_KEY_TAKEN,
     GET_TOKEN,
     REPLACE_TOKEN,
     GET_META,

@@ -146,6 +146,13 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
         "INSERT INTO certificates (" CERTIFICATE_NAMES ")"
         " VALUES (?" CVM_CERTIFICATE_OTHER_FIELDS(MARK) ")"
                                                         " ON CONFLICT(certificate_id) DO NOTHING",
+    /* Another device's that retires, or one that was revoked for keyCompromise and has not ended.
+     */
+    [IS_KEY_TAKEN] = "SELECT 1 FROM certificates c WHERE c.public_key_sha256 = ?1 AND"
+                     " ((c.state = 'retiring' AND c.device_uid <> ?2 AND EXISTS"
+                     "  (SELECT 1 FROM devices d WHERE d.device_uid = c.device_uid))"
+                     " OR (c.reason = 'keyCompromise' AND c.state IN ('retiring', 'revoked')"
+                     "  AND c.not_after > ?3)) LIMIT 1",
     [GET_TOKEN] = "SELECT device_token FROM devices WHERE device_uid = ?1",
     [REPLACE_TOKEN] = ("UPDATE devices SET device_token = ?2, revision = revision + 1"
                        " WHERE device_uid = ?1"),

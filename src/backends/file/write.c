@@ -86,6 +86,43 @@ static int write_certificates(
     return rc;
 }
 
+/* The key that a change gives a device anew, or certifies again; NULL: none. */
+static const char *key_anew(const cvm_host_t *host, const cvm_change_t *change)
+{
+    const char *key = change->wanted ? host->text(change->wanted, CVM_D_PUBLIC_KEY_SHA256) : "";
+    const char *before = host->text(change->as_read, CVM_D_PUBLIC_KEY_SHA256);
+    if (!*key)
+        return NULL;
+    if (strcmp(key, before) != 0)
+        return key;
+    for (uint32_t i = 0; i < change->certificate_count; i++)
+        if (strcmp(host->text(change->certificates[i], CVM_C_STATE), "current") == 0 &&
+            strcmp(host->text(change->certificates[i], CVM_C_PUBLIC_KEY_SHA256), key) == 0)
+            return key;
+    return NULL;
+}
+
+/* What the index of the devices' keys does not know. */
+static int check_key(struct store *store, struct db *db, struct job *job)
+{
+    const cvm_host_t *host = store->host;
+    const char *key = job->removes ? NULL : key_anew(host, job->change);
+    if (!key)
+        return SQLITE_OK;
+    sqlite3_stmt *prepared = cvm_db_statement(db, IS_KEY_TAKEN);
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    (void)sqlite3_bind_text(prepared, 1, key, -1, SQLITE_STATIC);
+    (void)sqlite3_bind_text(
+        prepared, 2, host->text(job->change->wanted, CVM_D_DEVICE_UID), -1, SQLITE_STATIC);
+    (void)sqlite3_bind_int64(prepared, 3, host->now_ms(store->context));
+    int rc = sqlite3_step(prepared);
+    if (rc == SQLITE_ROW)
+        job->answer = CVM_ANSWER_KEY_IN_USE;
+    (void)sqlite3_reset(prepared);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
 /* The device's row decides: on a conflict nothing of the change is written. */
 static int write_device(struct store *store, struct db *db, struct job *job)
 {
@@ -118,7 +155,9 @@ static int change_certificates(struct store *store, struct db *db, struct job *j
 static int change_both(struct store *store, struct db *db, struct job *job)
 {
     int written = 0;
-    int rc = write_device(store, db, job);
+    int rc = check_key(store, db, job);
+    if (rc == SQLITE_OK && job->answer == CVM_ANSWER_OK)
+        rc = write_device(store, db, job);
     return rc == SQLITE_OK && job->answer == CVM_ANSWER_OK
                ? write_certificates(store, db, job->change, &written)
                : rc;

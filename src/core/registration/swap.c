@@ -69,7 +69,8 @@ void cvm_swap_done(struct registration *r)
     } else if (r->op.answer == CVM_ANSWER_UNKNOWN) {
         cvm_store_get(r->cvm, &r->op, r->request->uid, read_again);
     } else if (r->op.answer == CVM_ANSWER_KEY_IN_USE) {
-        cvm_flow_fail(r, REASON_invalid_csr, "the CSR's key belongs to another device");
+        cvm_flow_fail(r, REASON_invalid_csr,
+            "the CSR's key belongs to another device, or was revoked for keyCompromise");
     } else if (!cvm_flow_failed(r)) {
         if (cvm_swap_adopt(r))
             cvm_flow_fail_unknown(r);
