@@ -176,23 +176,23 @@ void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms)
     cvm->clock.ends_ms = ends_ms;
 }
 
-static void clock_explain(struct cvm_trusted_clock *clock, int64_t now_ms, const char *what,
-    int64_t then_ms, const char *advice)
+static void clock_explain(struct cvm_trusted_clock *clock, const char *whose, int64_t now_ms,
+    const char *what, int64_t then_ms, const char *advice)
 {
     char now[CVM_RFC3339_SIZE], then[CVM_RFC3339_SIZE];
-    (void)snprintf(clock->why, sizeof clock->why, "the clock says %s, which is %s (%s)%s",
+    (void)snprintf(clock->why, sizeof clock->why, "%s clock says %s, which is %s (%s)%s", whose,
         cvm_rfc3339(now_ms, now), what, cvm_rfc3339(then_ms, then), advice);
 }
 
-/* 1 if the clock is wrong; says why. */
-static int32_t clock_is_wrong(struct cvm_trusted_clock *clock, int64_t now_ms)
+/* 1 if a clock is wrong; says why. */
+static int32_t clock_is_wrong(struct cvm_trusted_clock *clock, const char *whose, int64_t now_ms)
 {
     if (clock->begins_ms && now_ms < clock->begins_ms)
-        clock_explain(clock, now_ms, "before the issuing CA begins", clock->begins_ms, "");
+        clock_explain(clock, whose, now_ms, "before the issuing CA begins", clock->begins_ms, "");
     else if (clock->ends_ms && now_ms >= clock->ends_ms)
-        clock_explain(clock, now_ms, "when the issuing CA is over", clock->ends_ms, "");
+        clock_explain(clock, whose, now_ms, "when the issuing CA is over", clock->ends_ms, "");
     else if (now_ms < clock->mark_ms - BEHIND_MS)
-        clock_explain(clock, now_ms, "more than a day before the latest time on record",
+        clock_explain(clock, whose, now_ms, "more than a day before the latest time on record",
             clock->mark_ms, "; if that one is wrong: `cvm store clock --accept`");
     else
         return 0;
@@ -215,7 +215,9 @@ const char *cvm_clock_doubt(cvm_t *cvm)
 {
     struct cvm_trusted_clock *clock = &cvm->clock;
     int64_t now_ms = cvm_now_ms(); /* what certificates and CRLs are signed by */
-    int32_t is_doubted = clock_is_wrong(clock, now_ms);
+    /* What is due, and leases, go by the store's. */
+    int32_t is_doubted = clock_is_wrong(clock, "the", now_ms) ||
+                         clock_is_wrong(clock, "the store's", cvm_wall_ms(cvm));
     clock_tell(cvm, is_doubted);
     if (!clock->is_busy && cvm->how & CVM_OPEN_RECONCILE && cvm_is_started(cvm)) {
         clock_compare(cvm, now_ms, !is_doubted);

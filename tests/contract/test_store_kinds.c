@@ -105,6 +105,30 @@ static void the_offset_is_measured_anew_with_each_connection(void **state)
     instance_end(cvm);
 }
 
+/* Nothing is issued by a clock that lies outside the issuing CA's life, whose ever it is. */
+static void a_store_whose_clock_is_wrong_issues_nothing(void **state)
+{
+    struct outcome outcome;
+    (void)state;
+    const struct setting settings[] = {
+        {"store", "clocked"}, {"platform", harness_make_ca()}, {"role", "server"}, {NULL, NULL}};
+    faulty_set_clock(0);
+    cvm_t *cvm = instance_start(settings);
+    assert_string_equal(device_add(cvm, UID), "ok");
+    faulty_set_clock(50 * 365 * 24 * HOUR_MS);
+    faulty_reconnect();
+    turn_for(50);
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "platform_unavailable");
+    assert_non_null(strstr(outcome.text, "the store's clock says"));
+    outcome_clear(&outcome);
+    faulty_set_clock(0);
+    faulty_reconnect();
+    turn_for(50);
+    assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
+    outcome_clear(&outcome);
+    instance_end(cvm);
+}
+
 /* Without an answer the last one holds, and nothing else fails. */
 static void a_clock_that_does_not_answer_holds_nothing_up(void **state)
 {
@@ -211,6 +235,7 @@ int main(void)
         TEST(leases_go_by_the_stores_clock),
         TEST(a_lease_ends_by_the_stores_clock),
         TEST(the_offset_is_measured_anew_with_each_connection),
+        TEST(a_store_whose_clock_is_wrong_issues_nothing),
         TEST(a_clock_that_does_not_answer_holds_nothing_up),
         TEST(a_machines_clock_that_is_set_moves_no_lease),
         TEST(a_stop_waits_for_the_clock_that_is_asked),
