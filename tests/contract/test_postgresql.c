@@ -200,6 +200,20 @@ static void a_compromised_key_is_nobodys_until_its_certificate_has_ended(void **
     instance_end(cvm);
 }
 
+/* The database is UTF-8: what is not can be nowhere in it, now or later. */
+static void what_is_no_text_is_refused(void **state)
+{
+    (void)state;
+    cvm_t *cvm = start();
+    cvm_record_t *record = device("A");
+    assert_int_equal(host->set_text(record, CVM_D_THING_NAME, "\xff\xfe"), 0);
+    assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_INVALID);
+    assert_int_equal(host->set_text(record, CVM_D_THING_NAME, "\xc3\xa4"), 0);
+    assert_int_equal(swap(cvm, NULL, record, NULL, 0), CVM_ANSWER_OK);
+    host->record_free(record);
+    instance_end(cvm);
+}
+
 /* --- Outcomes that nobody knows --------------------------------------------------------------- */
 
 /* A network in between: it forwards, and cuts off when the server has answered to a commit. */
@@ -747,6 +761,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_device_lives_on_it),
         TEST(a_compromised_key_is_nobodys_until_its_certificate_has_ended),
+        TEST(what_is_no_text_is_refused),
         TEST(what_was_written_unheard_is_recognised),
         TEST(nonsense_is_no_answer),
         TEST(warnings_of_others_are_none_of_ours),

@@ -21,6 +21,7 @@
 
 /* SQLSTATEs, or how they begin. */
 #define ROLLED_BACK           "40"
+#define DATA_EXCEPTION        "22"
 #define UNIQUE_VIOLATION      "23505"
 #define CARDINALITY_VIOLATION "21000"
 #define DIVISION_BY_ZERO      "22012" /* GUARD's, see statements.c */
@@ -163,7 +164,7 @@ static int32_t link_judge(const struct link *link, const struct job *job, cvm_an
         return 1; /* statements.c: somebody else's came in between */
     if (is_state(link, UNIQUE_VIOLATION) || is_state(link, DIVISION_BY_ZERO))
         *answer = CVM_ANSWER_CONFLICT;
-    else if (job->verb->writes && (is_state(link, "2200") || is_state(link, "23") ||
+    else if (job->verb->writes && (is_state(link, DATA_EXCEPTION) || is_state(link, "23") ||
                                       is_state(link, CARDINALITY_VIOLATION)))
         *answer = CVM_ANSWER_INVALID;
     return 0;
