@@ -159,7 +159,7 @@ def test_each_change_reaches_every_machine(fleet):
     assert len(numbers) == 1
     label = f'{{issuer="{fleet.issuer}"}}'
     for machine in fleet.machines:
-        assert machine.metric("cvm_crl_number") == {f"cvm_crl_number{label}": numbers.copy().pop()}
+        wait_until(lambda at=machine: at.metric("cvm_crl_number") == {f"cvm_crl_number{label}": numbers.copy().pop()}, "the gauge")
         made = machine.metric("cvm_crl_made_timestamp_seconds")[f"cvm_crl_made_timestamp_seconds{label}"]
         assert abs(made - time.time()) < 60
 

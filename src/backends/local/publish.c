@@ -162,8 +162,6 @@ void cvm_publication_finish(struct publication *publication)
     platform->publication = NULL;
     publish_note_end(platform, publication);
     publish_tell_lag(platform, publication);
-    if (!publication->is_idle)
-        publish_tell_file(platform, publication);
     publish_tell_failure(platform, publication);
     cvm_publish_answer(
         platform, publication->waiting, publication->answer, failed ? publication->error : NULL);
@@ -188,7 +186,7 @@ void cvm_publication_give_up(struct publication *publication, const char *why)
 /* --- Handing over ----------------------------------------------------------------------------- */
 
 /* Without the lock: it may take its time, and reads what is newest. */
-static void hand_over(void *argument)
+static void publish_run_command(void *argument)
 {
     struct publication *publication = argument;
     struct platform *platform = publication->platform;
@@ -202,7 +200,7 @@ static void hand_over(void *argument)
         cvm_crl_file_set_handed_over(platform->folder, publication->file.sha256);
 }
 
-static void handed_over(void *argument)
+static void publish_handed_over(void *argument)
 {
     cvm_publication_finish(argument);
 }
@@ -212,7 +210,8 @@ static void publish_hand_over(struct publication *publication)
     const struct platform *platform = publication->platform;
     if (!*publication->command && !publication->is_server)
         cvm_publication_finish(publication);
-    else if (platform->host->run(platform->context, hand_over, handed_over, publication))
+    else if (platform->host->run(
+                 platform->context, publish_run_command, publish_handed_over, publication))
         cvm_publication_give_up(publication, "out of memory");
 }
 
@@ -439,6 +438,7 @@ static int32_t publish_is_needed(const struct publication *publication)
 
 void cvm_publication_followed(struct publication *publication)
 {
+    publish_tell_file(publication->platform, publication);
     publication->is_said |= publish_is_overtaken(publication);
     if (!publish_is_needed(publication))
         publish_hand_over(publication);
