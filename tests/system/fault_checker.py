@@ -122,14 +122,15 @@ class Checker:
         other.number = 0
         return other
 
-    def check_settled(self, folder, journal):
-        """Waits until all that is due has been carried out, then looks for more than check() does."""
+    def check_settled(self, folder, journal, carried=frozenset()):
+        """Waits until all that is due has been carried out, then looks for more than check() does. carried: serials that
+        stay listed, whatever the store knows of them."""
         folder = pathlib.Path(folder)
         deadline = time.monotonic() + SETTLE_S
         while True:
             store = self._settled_store(folder)
             crl = Crl(folder / "ca/crl.pem", folder / "ca")
-            problems = self._unsettled(store) + self._exactly(store, crl)
+            problems = self._unsettled(store) + self._exactly(store, crl, carried)
             if not problems or time.monotonic() > deadline:
                 return problems + self.check(folder, journal)
             time.sleep(0.1)
@@ -266,11 +267,11 @@ class Checker:
                 if device["certificate_id"] and device["is_enabled"] == device["is_suspended"]]
 
     @staticmethod
-    def _exactly(store, crl):
+    def _exactly(store, crl, carried):
         """Nothing stands in the CRL that should not, and nothing is missing."""
         now_ms = time.time() * 1000
         revoked = {int(row["serial"], 16) for row in store.certificates
-                   if row["state"] == "revoked" and row["not_after"] > now_ms}
+                   if row["state"] == "revoked" and row["not_after"] > now_ms} | carried
         held = {int(row["serial"], 16) for uid, device in store.devices.items() if not device["is_enabled"]
                 for row in store.of.get(uid, []) if row["state"] in ("current", "retiring")} - revoked
         listed_held = {serial for serial, reason in crl.entries.items() if reason == "Certificate Hold"}
