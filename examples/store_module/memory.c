@@ -236,8 +236,11 @@ static cvm_answer_t put_value(
 {
     const cvm_host_t *host = store->host;
     cvm_record_t *record = host->record_new(CVM_RECORD_VALUE);
-    char *text = strdup(wanted);
+    size_t size = strlen(wanted) + 1;
+    char *text = malloc(size);
     struct row *row = NULL;
+    if (text)
+        memcpy(text, wanted, size);
     if (record && text && !host->set_text(record, CVM_V_NAME, name) &&
         !host->set_number(record, CVM_V_VERSION, version))
         row = put(store, CVM_RECORD_VALUE, record);
