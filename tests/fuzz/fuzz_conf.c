@@ -36,9 +36,9 @@ static char *expected(const struct cvm_property *property, const char *value)
     const char *path = ""; /* none */
     if (property->type == TYPE_PATH)
         path = value;
-    else if (property->type == TYPE_BACKEND && strncmp(value, "file:", 5) == 0)
+    else if (strcmp(property->name, "store") == 0 && strncmp(value, "file:", 5) == 0)
         path = value + 5;
-    else if (property->type == TYPE_BACKEND && strncmp(value, "local:", 6) == 0)
+    else if (strcmp(property->name, "platform") == 0 && strncmp(value, "local:", 6) == 0)
         path = value + 6;
     if (*path && *path != '/')
         CHECK(asprintf(&text, "%.*s" FOLDER "/%s", (int)(path - value), value, path) >= 0);
