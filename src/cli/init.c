@@ -363,15 +363,6 @@ static int32_t is_one_line(const char *text)
 }
 
 /* Before anything is made: a second try would find a folder that is not empty. */
-static int32_t is_url(const char *url)
-{
-    int32_t is_good = strlen(url) <= LONGEST_URL &&
-                      (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0);
-    for (; is_good && *url; url++)
-        is_good = *url > ' ' && *url < 0x7f && *url != '%';
-    return is_good;
-}
-
 static int32_t check_arguments(struct plan *plan)
 {
     const char *endpoint = plan->endpoint ? plan->endpoint : "localhost";
@@ -380,7 +371,8 @@ static int32_t check_arguments(struct plan *plan)
     if (cvm_endpoint_parse(endpoint, MQTT_PORT, &plan->broker))
         return cli_fail(EX_USAGE,
             "--endpoint takes HOST or HOST:PORT, a DNS name or an address, not '%s'", endpoint);
-    if (plan->crl_url && !is_url(plan->crl_url))
+    if (plan->crl_url &&
+        (!cvm_local_is_url(plan->crl_url, LONGEST_URL) || strchr(plan->crl_url, '%')))
         return cli_fail(EX_USAGE,
             "--crl-url takes a URL (http: or https:) of at most %d bytes, not '%.80s'", LONGEST_URL,
             plan->crl_url);

@@ -145,7 +145,7 @@ static char *admission_more(
             "ca.admit: the store has %u issuing CAs, and %u are the most", admission->stored.count,
             MOST_ISSUERS);
     for (uint32_t i = 0; pem && !*error && i < wanted.count; i++) {
-        char *added = NULL, *certificate = cvm_issuer_pem(&wanted.list[i]);
+        char *added = NULL, *certificate = cvm_ca_certificate_pem(wanted.list[i].certificate);
         if (X509_check_issued(admission->ca->root, wanted.list[i].certificate) != X509_V_OK ||
             X509_verify(wanted.list[i].certificate, X509_get0_pubkey(admission->ca->root)) != 1)
             (void)snprintf(error, error_size, "ca.admit: %.120s is not issued by this root", path);

@@ -24,7 +24,6 @@
 
 #define LONGEST_PATH 4096
 #define SERIAL_BYTES 16
-#define OTHER_PREFIX "issuing-"
 #define LONGEST_URL  512
 
 /* --- Small things ----------------------------------------------------------------------------- */
@@ -116,12 +115,22 @@ const struct ca_issuer *cvm_issuers_of(const struct ca_issuers *issuers, X509 *c
     return NULL;
 }
 
-char *cvm_issuer_pem(const struct ca_issuer *issuer)
+char *cvm_ca_certificate_pem(X509 *certificate)
 {
     BIO *bio = BIO_new(BIO_s_mem());
-    char *text = bio && PEM_write_bio_X509(bio, issuer->certificate) ? cvm_ca_text_of(bio) : NULL;
+    char *text = bio && PEM_write_bio_X509(bio, certificate) ? cvm_ca_text_of(bio) : NULL;
     BIO_free(bio);
     return text;
+}
+
+void cvm_ca_other_name(const char *key_id, const char *suffix, char name[OTHER_NAME_SIZE])
+{
+    (void)snprintf(name, OTHER_NAME_SIZE, OTHER_PREFIX "%s%s", key_id, suffix);
+}
+
+int32_t cvm_issuers_counts(const struct ca_issuers *issuers, uint32_t i)
+{
+    return !i || cvm_issuer_end_ms(&issuers->list[i]) > cvm_now_ms();
 }
 
 const struct ca_issuer *cvm_issuers_find(const struct ca_issuers *issuers, const char *key_id)
@@ -231,11 +240,11 @@ static int32_t load_take(struct ca *ca, X509 *certificate, EVP_PKEY *key)
 /* issuing.key lies under its other name while `cvm ca rotate` puts another one in its place. */
 static int32_t load_issuing(struct ca *ca, const char *folder, char *error, size_t error_size)
 {
-    char key_id[KEY_ID_SIZE], name[KEY_ID_SIZE + 16], why[LONGEST_PATH];
+    char key_id[KEY_ID_SIZE], name[OTHER_NAME_SIZE], why[LONGEST_PATH];
     X509 *issuing = parse_certificate(ca->chain_pem);
     EVP_PKEY *key = issuing ? load_key(folder, "issuing.key", issuing, error, error_size) : NULL;
     if (issuing && !key && !cvm_ca_key_id(issuing, key_id)) {
-        (void)snprintf(name, sizeof name, OTHER_PREFIX "%s.key", key_id);
+        cvm_ca_other_name(key_id, ".key", name);
         key = load_key(folder, name, issuing, why, sizeof why);
         ca->has_key_elsewhere = 1;
     }
@@ -263,7 +272,7 @@ static int load_is_other(const struct dirent *entry)
  * signs no CRL, and what it has issued is counted as in none. */
 static void load_other(struct ca *ca, const char *folder, const char *file)
 {
-    char key_id[KEY_ID_SIZE], name[KEY_ID_SIZE + 16], why[LONGEST_PATH];
+    char key_id[KEY_ID_SIZE], name[OTHER_NAME_SIZE], why[LONGEST_PATH];
     char *pem = read_in(folder, file, why, sizeof why);
     X509 *certificate = pem ? parse_certificate(pem) : NULL;
     free(pem);
@@ -272,7 +281,7 @@ static void load_other(struct ca *ca, const char *folder, const char *file)
         X509_free(certificate);
         return;
     }
-    (void)snprintf(name, sizeof name, OTHER_PREFIX "%s.key", key_id);
+    cvm_ca_other_name(key_id, ".key", name);
     (void)load_take(ca, certificate, load_key(folder, name, certificate, why, sizeof why));
 }
 
@@ -396,14 +405,19 @@ int32_t cvm_ca_add_crl_url(X509 *certificate, const char *url)
     return added ? 0 : -1;
 }
 
+int32_t cvm_local_is_url(const char *url, size_t most)
+{
+    int32_t is_url = strlen(url) <= most &&
+                     (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0);
+    for (; is_url && *url; url++)
+        is_url = *url > ' ' && *url < 0x7f;
+    return is_url;
+}
+
 static int32_t is_crl_url(const char *url)
 {
     const char *mark = strstr(url, KEY_ID_MARK);
-    int32_t is_good = strlen(url) <= LONGEST_URL && mark && !strstr(mark + 1, KEY_ID_MARK) &&
-                      (strncmp(url, "http://", 7) == 0 || strncmp(url, "https://", 8) == 0);
-    for (; is_good && *url; url++)
-        is_good = *url > ' ' && *url < 0x7f;
-    return is_good;
+    return cvm_local_is_url(url, LONGEST_URL) && mark && !strstr(mark + 1, KEY_ID_MARK);
 }
 
 char *cvm_ca_crl_url(const struct ca *ca, const char *key_id)

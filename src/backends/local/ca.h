@@ -27,8 +27,14 @@ struct ca_issuers {
 
 /* A CA certificate's subject key identifier. 0, or -1 if it has none of 20 bytes. */
 int32_t cvm_ca_key_id(X509 *certificate, char key_id[KEY_ID_SIZE]);
-/* Its certificate; freed by the caller. NULL without memory. */
-char *cvm_issuer_pem(const struct ca_issuer *issuer);
+/* A certificate as PEM; freed by the caller. NULL without memory. */
+char *cvm_ca_certificate_pem(X509 *certificate);
+/* The file of an issuing CA that does not sign now: "issuing-KEYID.pem", or its key's. */
+#define OTHER_PREFIX    "issuing-"
+#define OTHER_NAME_SIZE (KEY_ID_SIZE + 16)
+void cvm_ca_other_name(const char *key_id, const char *suffix, char name[OTHER_NAME_SIZE]);
+/* Whether an issuer is of use: who signs now, or has not ended. */
+int32_t cvm_issuers_counts(const struct ca_issuers *issuers, uint32_t i);
 /* Appends one; takes the references on success. 0, or -1: it is no CA's certificate, or there are
  * too many. */
 int32_t cvm_issuers_add(struct ca_issuers *issuers, X509 *certificate, EVP_PKEY *key);

@@ -8,15 +8,9 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-#include "base/clock.h"
 #include "base/files.h"
 
 #define LONGEST_PATH 4096
-
-static int32_t chain_counts(const struct ca_issuers *issuers, uint32_t i)
-{
-    return !i || cvm_issuer_end_ms(&issuers->list[i]) > cvm_now_ms();
-}
 
 static void chain_path(const char *folder, char path[LONGEST_PATH])
 {
@@ -51,7 +45,7 @@ int32_t cvm_chain_lacks(const struct ca_issuers *issuers, const char *folder)
     if (chain_read(issuers, folder, is_there) || !is_there[0])
         return 0;
     for (uint32_t i = 0; i < issuers->count; i++)
-        lacks |= !is_there[i] && chain_counts(issuers, i);
+        lacks |= !is_there[i] && cvm_issuers_counts(issuers, i);
     return lacks;
 }
 
@@ -62,7 +56,8 @@ int32_t cvm_chain_write(const struct ca *ca, const struct ca_issuers *issuers, c
     BIO *bio = BIO_new(BIO_s_mem());
     int32_t failed = !bio;
     for (uint32_t i = 0; !failed && i < issuers->count; i++)
-        failed = chain_counts(issuers, i) && !PEM_write_bio_X509(bio, issuers->list[i].certificate);
+        failed = cvm_issuers_counts(issuers, i) &&
+                 !PEM_write_bio_X509(bio, issuers->list[i].certificate);
     char *text = failed || BIO_puts(bio, ca->root_pem) < 0 ? NULL : cvm_ca_text_of(bio);
     BIO_free(bio);
     chain_path(folder, path);

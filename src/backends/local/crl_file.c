@@ -18,7 +18,6 @@
 #define LOCK_TRIES   3000 /* of 10 ms: 30 s */
 #define LOCK_WAIT_US 10000
 #define LONGEST_PATH 4096
-#define LARGEST_FILE ((size_t)1 << 30) /* ten million entries have 660 MB */
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
@@ -58,12 +57,11 @@ static void file_path(const char *folder, char path[LONGEST_PATH])
     (void)snprintf(path, LONGEST_PATH, "%s/crl.pem", folder);
 }
 
-/* Freed by the caller; NULL if it can't be read, and "" is its SHA-256 then. */
-static char *file_load(const char *folder, size_t *length, char sha256[CVM_SHA256_HEX_SIZE])
+char *cvm_crl_file_load(const char *folder, size_t *length, char sha256[CVM_SHA256_HEX_SIZE])
 {
     char path[LONGEST_PATH], why[LONGEST_PATH];
     file_path(folder, path);
-    char *pem = cvm_files_read_most(path, LARGEST_FILE, length, why, sizeof why);
+    char *pem = cvm_files_read_most(path, LARGEST_CRL_FILE, length, why, sizeof why);
     if (!pem || cvm_sha256_hex(pem, *length, sha256))
         *sha256 = 0;
     return pem;
@@ -74,18 +72,12 @@ void cvm_crl_file_read(const struct ca *ca, const struct ca_issuers *issuers, co
 {
     size_t length;
     *file = (struct crl_file){0};
-    char *pem = file_load(folder, &length, file->sha256);
+    char *pem = cvm_crl_file_load(folder, &length, file->sha256);
     BIO *bio = pem ? BIO_new_mem_buf(pem, (int)length) : NULL;
     if (bio)
         file_parse(ca, issuers, bio, file);
     BIO_free(bio);
     free(pem);
-}
-
-void cvm_crl_file_sha256(const char *folder, char sha256[CVM_SHA256_HEX_SIZE])
-{
-    size_t length;
-    free(file_load(folder, &length, sha256));
 }
 
 void cvm_crl_file_clear(struct crl_file *file)
@@ -110,36 +102,39 @@ static char *file_text(
     return text;
 }
 
-/* mosquitto accepts revoked devices when it can't read the file: nothing less will do. */
+/* mosquitto accepts revoked devices when it can't read the file: nothing less will do. file: what
+ * the text says. */
 static int32_t file_is_good(const struct ca *ca, const struct ca_issuers *issuers,
-    struct crl *const *crls, const char *text)
+    struct crl *const *crls, const char *text, struct crl_file *file)
 {
-    struct crl_file file = {0};
     BIO *bio = BIO_new_mem_buf(text, -1);
-    file_parse(ca, issuers, bio, &file);
+    file_parse(ca, issuers, bio, file);
     BIO_free(bio);
-    int32_t is_good = file.is_whole;
+    int32_t is_good = file->is_whole && !cvm_sha256_hex(text, strlen(text), file->sha256);
     for (uint32_t i = 0; i < issuers->count; i++)
-        is_good &= !crls[i] || (file.crls[i] && file.crls[i]->number == crls[i]->number);
-    cvm_crl_file_clear(&file);
+        is_good &= !crls[i] || (file->crls[i] && file->crls[i]->number == crls[i]->number);
     return is_good;
 }
 
 int32_t cvm_crl_file_write(const struct ca *ca, const struct ca_issuers *issuers,
-    const char *folder, struct crl *const *crls, char *error, size_t error_size)
+    const char *folder, struct crl *const *crls, struct crl_file *written, char *error,
+    size_t error_size)
 {
     char path[LONGEST_PATH];
     int32_t failed = -1;
     char *text = file_text(ca, issuers, crls);
+    *written = (struct crl_file){0};
     file_path(folder, path);
     if (!text)
         (void)snprintf(error, error_size, "out of memory");
-    else if (!file_is_good(ca, issuers, crls, text))
+    else if (!file_is_good(ca, issuers, crls, text, written))
         (void)snprintf(error, error_size,
             "what was made can't be verified (is root.crl.pem broken?); the old one stays");
     else
         failed = cvm_files_replace(path, text, strlen(text), 0644, (gid_t)-1, error, error_size);
     free(text);
+    if (failed)
+        cvm_crl_file_clear(written);
     return failed;
 }
 

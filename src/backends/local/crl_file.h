@@ -19,13 +19,16 @@ struct crl_file {
 void cvm_crl_file_read(const struct ca *ca, const struct ca_issuers *issuers, const char *folder,
     struct crl_file *file);
 void cvm_crl_file_clear(struct crl_file *file);
-/* "" if it can't be read. */
-void cvm_crl_file_sha256(const char *folder, char sha256[CVM_SHA256_HEX_SIZE]);
+/* The file's text and its SHA-256; freed by the caller. NULL, and "", if it can't be read. */
+char *cvm_crl_file_load(const char *folder, size_t *length, char sha256[CVM_SHA256_HEX_SIZE]);
+#define LARGEST_CRL_FILE ((size_t)1 << 30) /* ten million entries have 660 MB */
 
 /* Writes the file, once what was made is parsed and verified again, by a temporary file; blocks. Of
- * crls[i], the one of issuer i, NULL is left out. 0, or -1 and why. */
+ * crls[i], the one of issuer i, NULL is left out. written: as it is then, the caller's. 0, or -1
+ * and why. */
 int32_t cvm_crl_file_write(const struct ca *ca, const struct ca_issuers *issuers,
-    const char *folder, struct crl *const *crls, char *error, size_t error_size);
+    const char *folder, struct crl *const *crls, struct crl_file *written, char *error,
+    size_t error_size);
 
 /* One writer at a time, whatever process it is in. Waits for the lock, for 30 s at most; blocks. A
  * descriptor, or -1 and why. */

@@ -12,12 +12,8 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-#include "base/files.h"
-
-#define LONGEST_PATH 4096
-#define LARGEST_FILE ((size_t)1 << 30)
-#define PKIX_CRL     "application/pkix-crl" /* RFC 5280 §8, of DER */
-#define PEM_FILE     "application/x-pem-file"
+#define PKIX_CRL "application/pkix-crl" /* RFC 5280 §8, of DER */
+#define PEM_FILE "application/x-pem-file"
 
 static void documents_put(const struct platform *platform, const char *path, const char *media_type,
     const void *bytes, size_t length)
@@ -27,19 +23,16 @@ static void documents_put(const struct platform *platform, const char *path, con
 }
 
 /* A CRL in both forms; stem is the path without its end. */
-static void documents_put_crl(const struct platform *platform, const char *stem, X509_CRL *crl)
+static void documents_put_crl(
+    const struct platform *platform, const char *stem, const struct crl *crl)
 {
     char path[128];
-    unsigned char *der = NULL;
     char *pem;
-    int length = i2d_X509_CRL(crl, &der);
-    (void)snprintf(path, sizeof path, "%s.crl", stem);
-    if (length > 0)
-        documents_put(platform, path, PKIX_CRL, der, (size_t)length);
-    OPENSSL_free(der);
     BIO *bio = BIO_new(BIO_s_mem());
+    (void)snprintf(path, sizeof path, "%s.crl", stem);
+    documents_put(platform, path, PKIX_CRL, crl->der, crl->der_length);
     (void)snprintf(path, sizeof path, "%s.pem", stem);
-    if (bio && PEM_write_bio_X509_CRL(bio, crl)) {
+    if (bio && PEM_write_bio_X509_CRL(bio, crl->x509)) {
         long size = BIO_get_mem_data(bio, &pem);
         documents_put(platform, path, PEM_FILE, pem, (size_t)size);
     }
@@ -54,7 +47,7 @@ static void documents_serve_issuer(
     struct crl *at_url = url && issuer->key ? cvm_crl_at_url(issuer, crl, url) : NULL;
     (void)snprintf(stem, sizeof stem, "/ca/crl/%s", issuer->key_id);
     if (at_url || !*platform->ca->crl_url)
-        documents_put_crl(platform, stem, at_url ? at_url->x509 : crl->x509);
+        documents_put_crl(platform, stem, at_url ? at_url : crl);
     cvm_crl_free(at_url);
     free(url);
 }
@@ -77,10 +70,9 @@ static void documents_serve_root(const struct platform *platform)
 
 static void documents_serve_file(const struct platform *platform)
 {
-    char path[LONGEST_PATH], why[LONGEST_PATH];
+    char sha256[CVM_SHA256_HEX_SIZE];
     size_t length;
-    (void)snprintf(path, sizeof path, "%s/crl.pem", platform->folder);
-    char *pem = cvm_files_read_most(path, LARGEST_FILE, &length, why, sizeof why);
+    char *pem = cvm_crl_file_load(platform->folder, &length, sha256);
     documents_put(platform, "/ca/crl.pem", PEM_FILE, pem, pem ? length : 0);
     free(pem);
 }

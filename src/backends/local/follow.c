@@ -57,7 +57,7 @@ static void follow_choose(const struct publication *publication, struct crl *cho
     for (uint32_t i = 0; i < issuers->count; i++) {
         struct crl *newest =
             publication->newer[i] ? publication->newer[i] : publication->file.crls[i];
-        chosen[i] = cvm_publication_counts(publication, i) ? newest : NULL;
+        chosen[i] = cvm_issuers_counts(issuers, i) ? newest : NULL;
     }
 }
 
@@ -66,10 +66,12 @@ static int32_t follow_write_locked(struct publication *publication, char *why, s
 {
     const struct platform *platform = publication->platform;
     struct crl *chosen[MOST_ISSUERS] = {NULL};
+    struct crl_file written;
     char sha256[CVM_SHA256_HEX_SIZE];
-    cvm_crl_file_sha256(platform->folder, sha256);
-    publication->is_overtaken = strcmp(sha256, publication->file.sha256) != 0;
-    if (publication->is_overtaken)
+    size_t length;
+    free(cvm_crl_file_load(platform->folder, &length, sha256));
+    publication->is_file_new = strcmp(sha256, publication->file.sha256) != 0;
+    if (publication->is_file_new)
         return 0;
     /* The chain first: a broker's CRLs are checked by it. */
     if (publication->must_write_chain &&
@@ -78,13 +80,13 @@ static int32_t follow_write_locked(struct publication *publication, char *why, s
     publication->must_write_chain = 0;
     follow_choose(publication, chosen);
     if (cvm_crl_file_write(
-            platform->ca, &platform->issuers, platform->folder, chosen, why, why_size))
+            platform->ca, &platform->issuers, platform->folder, chosen, &written, why, why_size))
         return -1;
     /* What was there may have been lost, or another: the command runs, also if this was known. */
     cvm_crl_file_set_handed_over(platform->folder, NOT_HANDED_OVER);
-    cvm_crl_file_clear(&publication->file);
-    cvm_crl_file_read(platform->ca, &platform->issuers, platform->folder, &publication->file);
     follow_forget_newer(publication);
+    cvm_crl_file_clear(&publication->file);
+    publication->file = written;
     return 0;
 }
 
@@ -123,8 +125,8 @@ static void follow_written(void *argument)
     struct publication *publication = argument;
     if (publication->answer != CVM_ANSWER_OK) {
         cvm_publication_finish(publication);
-    } else if (publication->is_overtaken) {
-        publication->is_overtaken = 0;
+    } else if (publication->is_file_new) {
+        publication->is_file_new = 0;
         cvm_publication_again(publication);
     } else {
         cvm_publication_followed(publication);
@@ -184,7 +186,7 @@ static void follow_parsed(void *argument)
         follow_lose(publication, crl ? "has another number than its head" : "is not signed by it");
 }
 
-static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, size_t length)
+static void follow_got(void *argument, cvm_answer_t answer, uint8_t *der, size_t length)
 {
     struct publication *publication = argument;
     const struct platform *platform = publication->platform;
@@ -197,12 +199,11 @@ static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, 
         follow_lose(publication, answer == CVM_ANSWER_BROKEN ? "is broken" : "is not there");
         return;
     }
-    publication->der = answer == CVM_ANSWER_OK ? malloc(length) : NULL;
-    if (!publication->der) {
+    if (answer != CVM_ANSWER_OK) {
         cvm_publication_give_up(publication, "the store does not answer");
         return;
     }
-    memcpy(publication->der, der, length);
+    publication->der = der;
     publication->der_length = length;
     if (platform->host->run(platform->context, follow_parse, follow_parsed, publication))
         cvm_publication_give_up(publication, "out of memory");
@@ -213,7 +214,7 @@ static void follow_got(void *argument, cvm_answer_t answer, const uint8_t *der, 
 static int32_t follow_is_behind(const struct publication *publication, const struct crl_head *head)
 {
     const struct crl *newest = cvm_publication_newest(publication, publication->issuer);
-    return head && cvm_publication_counts(publication, publication->issuer) &&
+    return head && cvm_issuers_counts(&publication->platform->issuers, publication->issuer) &&
            !publication->is_lost[publication->issuer] &&
            (!newest || newest->number < head->number ||
                (newest->number == head->number && strcmp(newest->sha256, head->sha256) != 0));

@@ -23,28 +23,32 @@ static int32_t gather_add_all(struct crl_list *list, const struct crl_list *more
     return failed;
 }
 
-/* Adds what a CRL lists for good, but what has ended. 0, or -1. */
+/* Adds what is listed for good, but what has ended. 0, or -1. */
 static int32_t gather_carry(
-    const struct crl *crl, const struct crl_list *ended, struct crl_list *list)
+    const struct crl_list *before, const struct crl_list *ended, struct crl_list *list)
 {
-    struct crl_list before = {0};
-    int32_t failed = crl && cvm_crl_entries(crl, &before);
-    for (size_t i = 0; !failed && i < before.count; i++)
-        if (!cvm_crl_entry_is_held(&before.entries[i]) &&
-            !cvm_crl_list_find(ended, &before.entries[i]))
-            failed = cvm_crl_list_add(list, &before.entries[i]);
-    cvm_crl_list_clear(&before);
+    int32_t failed = 0;
+    for (size_t i = 0; !failed && i < before->count; i++)
+        if (!cvm_crl_entry_is_held(&before->entries[i]) &&
+            !cvm_crl_list_find(ended, &before->entries[i]))
+            failed = cvm_crl_list_add(list, &before->entries[i]);
     return failed;
 }
 
-/* What the next CRL lists. How many entries no row was found for, or -1. */
-static int64_t gather_list(
-    const struct publication *publication, uint32_t issuer, struct crl_list *list)
+/* What the next CRL lists; said: what the newest one does. How many entries no row was found for,
+ * or -1. */
+static int64_t gather_list(const struct publication *publication, uint32_t issuer,
+    const struct crl_list *said, struct crl_list *list)
 {
     const struct crl_list *found = &publication->found[issuer];
     const struct crl_list *ended = &publication->ended[issuer];
-    if (gather_add_all(list, found) || gather_carry(publication->newer[issuer], ended, list) ||
-        gather_carry(publication->file.crls[issuer], ended, list))
+    const struct crl *in_file = publication->newer[issuer] ? publication->file.crls[issuer] : NULL;
+    struct crl_list also = {0};
+    int32_t failed = gather_add_all(list, found) || gather_carry(said, ended, list) ||
+                     (in_file && cvm_crl_entries(in_file, &also)) ||
+                     gather_carry(&also, ended, list);
+    cvm_crl_list_clear(&also);
+    if (failed)
         return -1;
     cvm_crl_list_sort(list);
     return (int64_t)(list->count - found->count);
@@ -65,25 +69,11 @@ static int64_t gather_number(const struct publication *publication, uint32_t iss
     return last < INT64_MAX ? last + 1 : last;
 }
 
-/* 1 if the newest CRL says what list says, -1 without memory. */
-static int32_t gather_is_said(const struct crl *newest, const struct crl_list *list)
-{
-    struct crl_list said = {0};
-    int32_t is_said = 0;
-    if (newest)
-        is_said = cvm_crl_entries(newest, &said) ? -1 : cvm_crl_list_is_same(&said, list);
-    cvm_crl_list_clear(&said);
-    return is_said;
-}
-
-static int32_t gather_make(
-    struct publication *publication, uint32_t issuer, const struct crl_list *list)
+static int32_t gather_make(struct publication *publication, uint32_t issuer,
+    const struct crl_list *said, const struct crl_list *list)
 {
     const struct ca_issuer *by = &publication->platform->issuers.list[issuer];
-    int32_t is_said = gather_is_said(cvm_publication_newest(publication, issuer), list);
-    if (is_said < 0)
-        return -1;
-    if (is_said && !cvm_publication_is_due(publication, issuer))
+    if (cvm_crl_list_is_same(said, list) && !cvm_publication_is_due(publication, issuer))
         return 0;
     publication->made[issuer] =
         cvm_crl_make(by, gather_number(publication, issuer), publication->now_ms,
@@ -97,15 +87,18 @@ static int32_t gather_sign_one(struct publication *publication, uint32_t issuer)
 {
     if (publication->is_comparing && cvm_publication_is_overtaken(publication, issuer))
         return 0;
-    struct crl_list list = {0};
-    int64_t carried = gather_list(publication, issuer, &list);
-    int32_t failed = carried < 0;
+    struct crl_list said = {0}, list = {0};
+    const struct crl *newest = cvm_publication_newest(publication, issuer);
+    int32_t failed = newest && cvm_crl_entries(newest, &said);
+    int64_t carried = failed ? -1 : gather_list(publication, issuer, &said, &list);
+    failed = carried < 0;
     if (carried > 0 && !publication->knows_ended) {
         publication->must_look_for_ended = 1;
     } else if (!failed) {
         publication->carried += (uint32_t)carried;
-        failed = gather_make(publication, issuer, &list);
+        failed = gather_make(publication, issuer, &said, &list);
     }
+    cvm_crl_list_clear(&said);
     cvm_crl_list_clear(&list);
     return failed;
 }
@@ -172,7 +165,7 @@ static void gather_sign(void *argument)
         cvm_crl_list_sort(&publication->ended[i]);
     }
     for (uint32_t i = 0; !failed && i < issuers->count; i++) {
-        if (!cvm_publication_counts(publication, i))
+        if (!cvm_issuers_counts(issuers, i))
             continue;
         if (issuers->list[i].key)
             failed = gather_sign_one(publication, i);

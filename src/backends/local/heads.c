@@ -28,38 +28,29 @@ static int64_t heads_number(char **line)
     return word && !*end && !errno && number > 0 && number < MOST_NUMBER ? number : 0;
 }
 
-/* 0, or -1 if it is no hex of that size. */
-static int32_t heads_hex(char **line, char *to, size_t size)
+/* 0, or -1 if the next word is no hex of that size. What a CRL carried on may be nothing. */
+static int32_t heads_hex(char **line, int32_t may_be_none, char *to, size_t size)
 {
     const char *word = heads_word(line);
-    if (!word || !cvm_is_hex(word, size - 1))
+    int32_t is_none = may_be_none && word && strcmp(word, NO_CRL) == 0;
+    if (!is_none && (!word || !cvm_is_hex(word, size - 1)))
         return -1;
-    memcpy(to, word, size);
-    return 0;
-}
-
-/* What it carried on may be nothing. */
-static int32_t heads_after(char **line, struct crl_head *head)
-{
-    const char *word = *line;
-    if (!word || (strcmp(word, "-") != 0 && strncmp(word, "- ", 2) != 0))
-        return heads_hex(line, head->after, sizeof head->after);
-    (void)snprintf(head->after, sizeof head->after, "-");
+    (void)snprintf(to, size, "%s", word);
     return 0;
 }
 
 static int32_t heads_parse_line(char *line, struct crl_heads *heads)
 {
     struct crl_head head = {0};
-    if (heads_hex(&line, head.issuer, sizeof head.issuer))
+    if (heads_hex(&line, 0, head.issuer, sizeof head.issuer))
         return -1;
     head.number = heads_number(&line);
     head.made_ms = heads_number(&line);
     head.changes = heads_number(&line);
     int64_t parts = heads_number(&line);
     if (!head.number || !head.made_ms || !head.changes || !parts || parts > MOST_PARTS ||
-        heads_hex(&line, head.sha256, sizeof head.sha256) || heads_after(&line, &head) ||
-        cvm_heads_find(heads, head.issuer))
+        heads_hex(&line, 0, head.sha256, sizeof head.sha256) ||
+        heads_hex(&line, 1, head.after, sizeof head.after) || cvm_heads_find(heads, head.issuer))
         return -1;
     head.parts = (uint32_t)parts;
     return cvm_heads_set(heads, &head);

@@ -7,6 +7,7 @@
 #include "ca.h"
 
 #define HEADS_NAME "crl_heads"
+#define NO_CRL     "-" /* in the place of a SHA-256 */
 
 struct crl_head {
     char issuer[KEY_ID_SIZE];
@@ -14,8 +15,8 @@ struct crl_head {
     uint32_t parts;
     char sha256[CVM_SHA256_HEX_SIZE]; /* of its DER */
     int64_t changes;                  /* one more with each CRL of the issuer */
-    char
-        after[CVM_SHA256_HEX_SIZE]; /* of the CRL whose entries it has carried over; "-": of none */
+    char after[CVM_SHA256_HEX_SIZE];  /* of the CRL whose entries it has carried over; NO_CRL: of
+                                         none */
 };
 
 struct crl_heads {

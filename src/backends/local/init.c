@@ -105,14 +105,6 @@ static X509 *certify(
     return certificate;
 }
 
-static char *certificate_pem(X509 *certificate)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text = bio && PEM_write_bio_X509(bio, certificate) ? cvm_ca_text_of(bio) : NULL;
-    BIO_free(bio);
-    return text;
-}
-
 static char *key_pem(EVP_PKEY *key, const char *passphrase)
 {
     BIO *bio = BIO_new(BIO_s_secmem());
@@ -199,7 +191,7 @@ static int32_t write_keys(const struct new_ca *ca, const char *folder, const cha
 static int32_t write_certificates(
     const struct new_ca *ca, const char *folder, char *error, size_t error_size)
 {
-    char *root = certificate_pem(ca->root), *issuing = certificate_pem(ca->issuing);
+    char *root = cvm_ca_certificate_pem(ca->root), *issuing = cvm_ca_certificate_pem(ca->issuing);
     char *chain = joined(issuing, root), *crl = cvm_crl_of_root(ca->root, ca->root_key);
     int32_t failed = write_in(folder, "root.pem", root, 0644, error, error_size) ||
                      write_in(folder, "issuing.pem", issuing, 0644, error, error_size) ||
@@ -217,6 +209,7 @@ static int32_t write_first_crl(const char *folder, char *error, size_t error_siz
 {
     const struct crl_list nothing = {0};
     struct crl *crls[MOST_ISSUERS] = {NULL};
+    struct crl_file written = {0};
     struct ca *ca = cvm_ca_load(folder, error, error_size);
     const struct ca_issuer *issuer = ca ? cvm_ca_issuing(ca) : NULL;
     int32_t failed = -1;
@@ -224,9 +217,10 @@ static int32_t write_first_crl(const char *folder, char *error, size_t error_siz
         crls[0] =
             cvm_crl_make(issuer, FIRST_CRL, cvm_now_ms(), cvm_issuer_end_ms(issuer), &nothing);
     if (crls[0])
-        failed = cvm_crl_file_write(ca, &ca->issuers, folder, crls, error, error_size);
+        failed = cvm_crl_file_write(ca, &ca->issuers, folder, crls, &written, error, error_size);
     else if (ca)
         (void)snprintf(error, error_size, "the first CRL could not be signed");
+    cvm_crl_file_clear(&written);
     cvm_crl_free(crls[0]);
     cvm_ca_free(ca);
     return failed;
@@ -332,7 +326,7 @@ static int32_t write_server_certificate(const struct ca *ca, EVP_PKEY *key,
 {
     X509 *certificate =
         certify(key, cvm_ca_issuing(ca)->certificate, cvm_ca_issuing(ca)->key, profile);
-    char *leaf = certificate ? certificate_pem(certificate) : NULL;
+    char *leaf = certificate ? cvm_ca_certificate_pem(certificate) : NULL;
     char *chain = joined(leaf, ca->chain_pem);
     int32_t failed = -1;
     if (chain)

@@ -38,6 +38,9 @@ int32_t cvm_local_show(const char *folder, int32_t json, FILE *out, char *error,
 /* The number of the CRL in the folder's crl.pem; 0 if it is missing or broken. */
 int64_t cvm_local_crl_number(const char *folder);
 
+/* 1 if it is an http: or https: URL of at most that many bytes, without blanks. */
+int32_t cvm_local_is_url(const char *url, size_t most);
+
 /* The path of a file of the instance whose CA's folder that is: "mosquitto/server.pem". */
 void cvm_local_path(const char *ca_folder, const char *name, char *path, size_t size);
 

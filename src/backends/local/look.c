@@ -18,12 +18,12 @@
 #include "base/crypto.h"
 #include "base/files.h"
 #include "base/secret.h"
+#include "crl_file.h"
 #include "local.h"
 
 #define LONGEST_PATH 4096
 #define DAY_MS       INT64_C(86400000)
 #define NOTICE_MS    (14 * DAY_MS)
-#define LARGEST_CRL  ((size_t)1 << 30) /* ten million entries have 660 MB */
 
 /* One file, as it was found. One that could not be looked at keeps what was known of it. */
 struct finding {
@@ -61,7 +61,7 @@ static BIO *look_read(struct finding *finding)
 {
     char why[LONGEST_PATH];
     size_t length;
-    char *pem = cvm_files_read_most(finding->path, LARGEST_CRL, &length, why, sizeof why);
+    char *pem = cvm_files_read_most(finding->path, LARGEST_CRL_FILE, &length, why, sizeof why);
     if (!pem && errno == ENOENT)
         finding->problem = "is missing";
     else if (!pem && errno == ENOMEM)

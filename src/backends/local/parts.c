@@ -16,7 +16,8 @@
 struct transfer {
     struct platform *platform;
     struct crl_head head;
-    uint8_t *der;
+    const uint8_t *put; /* of length bytes */
+    uint8_t *got;       /* so many of them by now */
     size_t length;
     uint32_t part, tries;
     void (*next)(struct transfer *transfer); /* puts or gets the part */
@@ -35,30 +36,28 @@ void cvm_part_name(const struct crl_head *head, uint32_t part, char name[PART_NA
         head->number, head->sha256, part);
 }
 
-static void transfer_free(struct transfer *transfer)
-{
-    free(transfer->der);
-    free(transfer);
-}
-
 static void transfer_end(struct transfer *transfer, cvm_answer_t answer)
 {
-    transfer->done(transfer->argument, answer, transfer->der, transfer->length);
-    transfer_free(transfer);
+    struct transfer ended = *transfer;
+    free(transfer);
+    if (answer != CVM_ANSWER_OK) {
+        free(ended.got);
+        ended.got = NULL;
+    }
+    ended.done(ended.argument, answer, ended.got, ended.length);
 }
 
-/* Takes der. */
+/* Takes what is got into. */
 static void transfer_start(struct transfer transfer)
 {
-    struct transfer *copy = malloc(sizeof *copy);
-    if (!copy || !transfer.der) {
-        free(transfer.der);
-        free(copy);
+    struct transfer *copy = transfer.put || transfer.got ? malloc(sizeof *copy) : NULL;
+    if (copy) {
+        *copy = transfer;
+        copy->next(copy);
+    } else {
+        free(transfer.got);
         transfer.done(transfer.argument, CVM_ANSWER_UNAVAILABLE, NULL, 0);
-        return;
     }
-    *copy = transfer;
-    copy->next(copy);
 }
 
 static size_t transfer_part_length(const struct transfer *transfer)
@@ -93,7 +92,7 @@ static void put_part(struct transfer *transfer)
     char *base64 = malloc(BASE64_SIZE);
     cvm_part_name(&transfer->head, transfer->part, name);
     if (base64)
-        (void)EVP_EncodeBlock((unsigned char *)base64, transfer->der + transfer->part * PART_SIZE,
+        (void)EVP_EncodeBlock((unsigned char *)base64, transfer->put + transfer->part * PART_SIZE,
             (int)transfer_part_length(transfer));
     if (!base64 ||
         platform->host->store_meta_put(platform->context, name, 0, base64, part_put, transfer))
@@ -104,12 +103,9 @@ static void put_part(struct transfer *transfer)
 void cvm_parts_put(struct platform *platform, const struct crl_head *head, const uint8_t *der,
     size_t length, parts_done done, void *argument)
 {
-    uint8_t *copy = malloc(length);
-    if (copy)
-        memcpy(copy, der, length);
     transfer_start((struct transfer){.platform = platform,
         .head = *head,
-        .der = copy,
+        .put = der,
         .length = length,
         .next = put_part,
         .done = done,
@@ -133,7 +129,7 @@ static size_t part_decode(const char *base64, uint8_t *to)
 static void got_all(struct transfer *transfer)
 {
     char sha256[CVM_SHA256_HEX_SIZE];
-    int32_t is_it = !cvm_sha256_hex(transfer->der, transfer->length, sha256) &&
+    int32_t is_it = !cvm_sha256_hex(transfer->got, transfer->length, sha256) &&
                     strcmp(sha256, transfer->head.sha256) == 0;
     transfer_end(transfer, is_it ? CVM_ANSWER_OK : CVM_ANSWER_BROKEN);
 }
@@ -148,7 +144,7 @@ static void part_got(void *argument, cvm_op_t *op, cvm_answer_t answer)
                                    : CVM_ANSWER_UNAVAILABLE);
         return;
     }
-    size_t length = part_decode(base64, transfer->der + transfer->length);
+    size_t length = part_decode(base64, transfer->got + transfer->length);
     transfer->length += length;
     if (!length)
         transfer_end(transfer, CVM_ANSWER_BROKEN);
@@ -172,7 +168,7 @@ void cvm_parts_get(
 {
     transfer_start((struct transfer){.platform = platform,
         .head = *head,
-        .der = malloc(head->parts * PART_SIZE),
+        .got = malloc(head->parts * PART_SIZE),
         .next = get_part,
         .done = done,
         .argument = argument});

@@ -19,6 +19,12 @@
 #define LONGEST_ERROR     200
 #define MOST_CERTIFICATES 64 /* of a device, that are not revoked */
 
+/* Who waits until the store has answered. */
+struct asked {
+    struct platform *platform;
+    cvm_op_t *op;
+};
+
 /* --- Open and close --------------------------------------------------------------------------- */
 
 static void destroy(void *self)
@@ -149,15 +155,10 @@ void cvm_platform_take_issuers(struct platform *platform, struct ca_issuers *iss
 
 /* --- Opening: a server is one of the store's -------------------------------------------------- */
 
-struct opening {
-    struct platform *platform;
-    cvm_op_t *op;
-};
-
 static void opening_admitted(
     void *argument, cvm_answer_t answer, const char *why, struct ca_issuers *issuers)
 {
-    struct opening opening = *(struct opening *)argument;
+    struct asked opening = *(struct asked *)argument;
     struct platform *platform = opening.platform;
     free(argument);
     platform->is_admitting = 0;
@@ -180,12 +181,12 @@ static void open_platform(void *self, cvm_op_t *op, uint32_t how)
         cvm_look(platform, op);
         return;
     }
-    struct opening *opening = malloc(sizeof *opening);
+    struct asked *opening = malloc(sizeof *opening);
     if (!opening) {
         platform->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
         return;
     }
-    *opening = (struct opening){platform, op};
+    *opening = (struct asked){platform, op};
     platform->is_admitting = 1;
     cvm_admission_ask(platform, platform->ca, opening_admitted, opening);
 }
@@ -315,7 +316,7 @@ static int32_t set_chain(
     const struct ca_issuer *issuer = cvm_issuers_find(&platform->issuers, key_id);
     if (!issuer || issuer == &platform->issuers.list[0])
         return platform->host->op_set_text(op, CVM_OUT_CHAIN, platform->ca->chain_pem);
-    char *pem = cvm_issuer_pem(issuer);
+    char *pem = cvm_ca_certificate_pem(issuer->certificate);
     int32_t failed = !pem || platform->host->op_set_text(op, CVM_OUT_CHAIN, pem);
     free(pem);
     return failed;
@@ -408,15 +409,10 @@ static void revoke(
         publish_change(self, op, device, certificate);
 }
 
-/* A device whose certificates are looked at: all of them must be ours. */
-struct suspension {
-    struct platform *platform;
-    cvm_op_t *op;
-};
-
+/* All of the device's certificates must be ours. */
 static void got_suspended(void *argument, cvm_op_t *found, cvm_answer_t answer)
 {
-    const struct suspension suspension = *(struct suspension *)argument;
+    const struct asked suspension = *(struct asked *)argument;
     const cvm_host_t *host = suspension.platform->host;
     const cvm_record_t *certificate;
     free(argument);
@@ -437,10 +433,10 @@ static void suspend(
     void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct platform *platform = self;
-    struct suspension *suspension = malloc(sizeof *suspension);
+    struct asked *suspension = malloc(sizeof *suspension);
     (void)certificate;
     if (suspension)
-        *suspension = (struct suspension){platform, op};
+        *suspension = (struct asked){platform, op};
     if (!suspension || platform->host->store_get_certificates(platform->context,
                            platform->host->text(device, CVM_D_DEVICE_UID), MOST_CERTIFICATES,
                            got_suspended, suspension)) {

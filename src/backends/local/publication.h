@@ -44,7 +44,7 @@ struct publication {
     uint32_t issuer; /* the one whose CRL is got, or put */
     int32_t must_write_chain;
     int32_t must_explain; /* crl.pem lists for good what the store's CRL does not */
-    int32_t is_overtaken; /* another process has written crl.pem meanwhile */
+    int32_t is_file_new;  /* another process has written crl.pem meanwhile */
     int32_t is_unread;    /* the heads can't be had */
 
     /* gather.c */
@@ -78,8 +78,6 @@ struct publication {
 const struct crl *cvm_publication_newest(const struct publication *publication, uint32_t issuer);
 /* Must this issuer's CRL be made anew, whatever it lists? */
 int32_t cvm_publication_is_due(const struct publication *publication, uint32_t issuer);
-/* Whether an issuer's CRL is still of use: who signs now, or has not ended. */
-int32_t cvm_publication_counts(const struct publication *publication, uint32_t issuer);
 /* Whether others' CRLs of an issuer say by now what this one is to say. */
 int32_t cvm_publication_is_overtaken(const struct publication *publication, uint32_t issuer);
 /* Reads the heads again, and goes on from there; not for ever. */

@@ -37,12 +37,6 @@ void cvm_publish_answer(
     }
 }
 
-int32_t cvm_publication_counts(const struct publication *publication, uint32_t issuer)
-{
-    return !issuer ||
-           cvm_issuer_end_ms(&publication->platform->issuers.list[issuer]) > cvm_now_ms();
-}
-
 /* Is crl.pem what the heads say? */
 static int32_t publish_is_current(const struct publication *publication)
 {
@@ -53,7 +47,7 @@ static int32_t publish_is_current(const struct publication *publication)
         const struct ca_issuer *issuer = cvm_issuers_find(&platform->issuers, head->issuer);
         uint32_t at = issuer ? (uint32_t)(issuer - platform->issuers.list) : 0;
         const struct crl *crl = publication->file.crls[at];
-        is_current = issuer && (!cvm_publication_counts(publication, at) ||
+        is_current = issuer && (!cvm_issuers_counts(&platform->issuers, at) ||
                                    (crl && crl->number >= head->number));
     }
     return is_current;
@@ -230,7 +224,7 @@ static struct crl_head publish_head(const struct publication *publication, uint3
         .parts = cvm_parts_of(crl->der_length)};
     (void)snprintf(head.issuer, sizeof head.issuer, "%s", key_id);
     (void)snprintf(head.sha256, sizeof head.sha256, "%s", crl->sha256);
-    (void)snprintf(head.after, sizeof head.after, "%s", last ? last->sha256 : "-");
+    (void)snprintf(head.after, sizeof head.after, "%s", last ? last->sha256 : NO_CRL);
     return head;
 }
 
@@ -282,8 +276,7 @@ static void publish_put_heads(struct publication *publication)
     free(text);
 }
 
-static void publish_parts_put(
-    void *argument, cvm_answer_t answer, const uint8_t *der, size_t length)
+static void publish_parts_put(void *argument, cvm_answer_t answer, uint8_t *der, size_t length)
 {
     struct publication *publication = argument;
     (void)der;
@@ -342,7 +335,7 @@ int32_t cvm_publication_is_due(const struct publication *publication, uint32_t i
     const struct ca_issuer *by = &publication->platform->issuers.list[issuer];
     const struct crl *newest = cvm_publication_newest(publication, issuer);
     const struct crl_head *head = cvm_heads_find(&publication->heads, by->key_id);
-    if (!by->key || !cvm_publication_counts(publication, issuer))
+    if (!by->key || !cvm_issuers_counts(&publication->platform->issuers, issuer))
         return 0;
     return publication->must_write || !newest || !head || publication->is_lost[issuer] ||
            newest->number > head->number || publish_is_ending(publication, by, newest);
@@ -350,7 +343,7 @@ int32_t cvm_publication_is_due(const struct publication *publication, uint32_t i
 
 static int32_t publish_is_any_due(const struct publication *publication)
 {
-    int32_t is_due = publication->must_explain;
+    int32_t is_due = 0;
     for (uint32_t i = 0; i < publication->platform->issuers.count; i++)
         is_due |= cvm_publication_is_due(publication, i);
     return is_due;
@@ -424,7 +417,7 @@ static int32_t publish_is_overtaken(const struct publication *publication)
     const struct ca_issuers *issuers = &publication->platform->issuers;
     int32_t is_overtaken = 1;
     for (uint32_t i = 0; i < issuers->count; i++)
-        is_overtaken &= !issuers->list[i].key || !cvm_publication_counts(publication, i) ||
+        is_overtaken &= !issuers->list[i].key || !cvm_issuers_counts(issuers, i) ||
                         cvm_publication_is_overtaken(publication, i);
     return is_overtaken;
 }

@@ -25,7 +25,9 @@
 static void rotate_path(
     const char *folder, const char *key_id, const char *suffix, char path[LONGEST_PATH])
 {
-    (void)snprintf(path, LONGEST_PATH, "%s/issuing-%s%s", folder, key_id, suffix);
+    char name[OTHER_NAME_SIZE];
+    cvm_ca_other_name(key_id, suffix, name);
+    (void)snprintf(path, LONGEST_PATH, "%s/%s", folder, name);
 }
 
 /* One that was made by a rotation that did not end: it outlives who signs now. */
@@ -66,8 +68,7 @@ static int32_t rotate_write(const char *folder, X509 *certificate, EVP_PKEY *key
     struct cvm_local_rotation *rotation, char *error, size_t error_size)
 {
     char path[LONGEST_PATH];
-    struct ca_issuer made = {.certificate = certificate};
-    char *key_pem = cvm_init_key_pem(key), *pem = cvm_issuer_pem(&made);
+    char *key_pem = cvm_init_key_pem(key), *pem = cvm_ca_certificate_pem(certificate);
     int32_t failed = !key_pem || !pem || cvm_ca_key_id(certificate, rotation->key_id);
     if (failed)
         (void)snprintf(error, error_size, "out of memory");
@@ -167,11 +168,12 @@ static int32_t rotate_copy(const char *folder, const char *from, const char *to,
 int32_t cvm_local_rotate_end(
     const char *folder, const struct cvm_local_rotation *rotation, char *error, size_t error_size)
 {
-    char old_key[64], old_pem[64], new_key[64], new_pem[64];
-    (void)snprintf(old_key, sizeof old_key, "issuing-%s.key", rotation->before);
-    (void)snprintf(old_pem, sizeof old_pem, "issuing-%s.pem", rotation->before);
-    (void)snprintf(new_key, sizeof new_key, "issuing-%s.key", rotation->key_id);
-    (void)snprintf(new_pem, sizeof new_pem, "issuing-%s.pem", rotation->key_id);
+    char old_key[OTHER_NAME_SIZE], old_pem[OTHER_NAME_SIZE];
+    char new_key[OTHER_NAME_SIZE], new_pem[OTHER_NAME_SIZE];
+    cvm_ca_other_name(rotation->before, ".key", old_key);
+    cvm_ca_other_name(rotation->before, ".pem", old_pem);
+    cvm_ca_other_name(rotation->key_id, ".key", new_key);
+    cvm_ca_other_name(rotation->key_id, ".pem", new_pem);
     return (*rotation->before &&
                (rotate_copy(folder, "issuing.key", old_key, 0600, error, error_size) ||
                    rotate_copy(folder, "issuing.pem", old_pem, 0644, error, error_size))) ||
