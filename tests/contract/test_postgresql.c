@@ -150,25 +150,6 @@ static void get_at_last(cvm_t *cvm, const char *uid, struct call *call)
     assert_int_equal(answer, CVM_ANSWER_OK);
 }
 
-/* Gives the device a key and a certificate for it, and writes another one with it, which may be
- * NULL. */
-static cvm_answer_t issue(
-    cvm_t *cvm, const char *uid, const char *key, cvm_record_t *first, const char *id)
-{
-    struct call call = {.is_done = 0};
-    cvm_record_t *row = certificate(id, uid, "current", key);
-    const cvm_record_t *rows[2] = {first ? first : row, row};
-    assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
-    cvm_record_t *wanted = host->record_copy(call.found[0]);
-    assert_int_equal(host->set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
-    cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, first ? 2 : 1);
-    host->record_free(wanted);
-    host->record_free(row);
-    host->record_free(first);
-    forget(&call);
-    return answer;
-}
-
 static void write_certificate(cvm_t *cvm, cvm_record_t *record, const char *reason)
 {
     const cvm_record_t *one = record;
@@ -186,16 +167,21 @@ static void a_compromised_key_is_nobodys_until_its_certificate_has_ended(void **
     cvm_t *cvm = start();
     insert(cvm, "A");
     insert(cvm, "B");
-    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
+    assert_int_equal(
+        give_key(cvm, "A", "k1", NULL, certificate("C1", "A", "current", "k1")), CVM_ANSWER_OK);
     write_certificate(cvm, certificate("C1", "A", "revoked", "k1"), "keyCompromise");
     assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_OK);
     assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
     insert(cvm, "A");
-    assert_int_equal(issue(cvm, "B", "k1", NULL, "C2"), CVM_ANSWER_KEY_IN_USE);
-    assert_int_equal(issue(cvm, "A", "k1", NULL, "C2"), CVM_ANSWER_KEY_IN_USE);
+    assert_int_equal(give_key(cvm, "B", "k1", NULL, certificate("C2", "B", "current", "k1")),
+        CVM_ANSWER_KEY_IN_USE);
+    assert_int_equal(give_key(cvm, "A", "k1", NULL, certificate("C2", "A", "current", "k1")),
+        CVM_ANSWER_KEY_IN_USE);
     (void)sql("UPDATE keys SET blocked_until = 1");
-    assert_int_equal(issue(cvm, "B", "k1", NULL, "C2"), CVM_ANSWER_OK);
-    assert_int_equal(issue(cvm, "A", "k1", NULL, "C4"), CVM_ANSWER_KEY_IN_USE);
+    assert_int_equal(
+        give_key(cvm, "B", "k1", NULL, certificate("C2", "B", "current", "k1")), CVM_ANSWER_OK);
+    assert_int_equal(give_key(cvm, "A", "k1", NULL, certificate("C4", "A", "current", "k1")),
+        CVM_ANSWER_KEY_IN_USE);
     forget(&call);
     instance_end(cvm);
 }

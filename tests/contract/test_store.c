@@ -260,23 +260,22 @@ static cvm_record_t *certificate_of_key(
     return record;
 }
 
-/* Gives the device a key and a certificate for it, and writes another one first, which may be NULL.
- */
 static cvm_answer_t issue(
-    cvm_t *cvm, const char *uid, const char *key, cvm_record_t *first, const char *id)
+    cvm_t *cvm, const char *uid, const char *key, cvm_record_t *before, const char *id)
 {
-    struct call call = {.is_done = 0};
-    cvm_record_t *row = certificate_of_key(id, uid, "current", key);
-    const cvm_record_t *rows[2] = {first ? first : row, row};
-    assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
-    cvm_record_t *wanted = host->record_copy(call.found[0]);
-    assert_int_equal(host->set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
-    cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, first ? 2 : 1);
-    host->record_free(wanted);
-    host->record_free(row);
-    host->record_free(first);
-    forget(&call);
-    return answer;
+    return give_key(cvm, uid, key, before, certificate_of_key(id, uid, "current", key));
+}
+
+/* The devices A and B; A's key was k1, whose certificate retires, and is k2. */
+static cvm_t *start_with_a_retiring_key(void)
+{
+    cvm_t *cvm = start_store();
+    insert(cvm, "A");
+    insert(cvm, "B");
+    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
+    assert_int_equal(issue(cvm, "A", "k2", certificate_of_key("C1", "A", "retiring", "k1"), "C2"),
+        CVM_ANSWER_OK);
+    return cvm;
 }
 
 static void revoke_row(cvm_t *cvm, cvm_record_t *row, const char *reason, int64_t not_after_ms)
@@ -290,12 +289,7 @@ static void revoke_row(cvm_t *cvm, cvm_record_t *row, const char *reason, int64_
 
 static void a_key_is_its_devices_until_its_certificate_has_retired(void)
 {
-    cvm_t *cvm = start_store();
-    insert(cvm, "A");
-    insert(cvm, "B");
-    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
-    assert_int_equal(issue(cvm, "A", "k2", certificate_of_key("C1", "A", "retiring", "k1"), "C2"),
-        CVM_ANSWER_OK);
+    cvm_t *cvm = start_with_a_retiring_key();
     assert_int_equal(issue(cvm, "B", "k1", NULL, "C3"), CVM_ANSWER_KEY_IN_USE);
     assert_string_equal(state_of(cvm, "B", 0), "none");
     revoke_row(cvm, certificate_of_key("C1", "A", "revoked", "k1"), "superseded", NOW + DAY_MS);
@@ -309,12 +303,7 @@ static void a_key_is_its_devices_until_its_certificate_has_retired(void)
 static void a_retiring_key_is_free_once_its_device_is_gone(void)
 {
     struct call call = {.is_done = 0};
-    cvm_t *cvm = start_store();
-    insert(cvm, "A");
-    insert(cvm, "B");
-    assert_int_equal(issue(cvm, "A", "k1", NULL, "C1"), CVM_ANSWER_OK);
-    assert_int_equal(issue(cvm, "A", "k2", certificate_of_key("C1", "A", "retiring", "k1"), "C2"),
-        CVM_ANSWER_OK);
+    cvm_t *cvm = start_with_a_retiring_key();
     assert_int_equal(get(cvm, "A", &call), CVM_ANSWER_OK);
     assert_int_equal(remove_device(cvm, call.found[0], NULL, 0), CVM_ANSWER_OK);
     assert_int_equal(issue(cvm, "B", "k1", NULL, "C3"), CVM_ANSWER_OK);

@@ -116,6 +116,22 @@ cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char
     return answer;
 }
 
+cvm_answer_t give_key(
+    cvm_t *cvm, const char *uid, const char *key, cvm_record_t *before, cvm_record_t *row)
+{
+    struct call call = {.is_done = 0};
+    const cvm_record_t *rows[2] = {before ? before : row, row};
+    assert_int_equal(get(cvm, uid, &call), CVM_ANSWER_OK);
+    cvm_record_t *wanted = host->record_copy(call.found[0]);
+    assert_int_equal(host->set_text(wanted, CVM_D_PUBLIC_KEY_SHA256, key), 0);
+    cvm_answer_t answer = swap(cvm, call.found[0], wanted, rows, before ? 2 : 1);
+    host->record_free(wanted);
+    host->record_free(row);
+    host->record_free(before);
+    forget(&call);
+    return answer;
+}
+
 void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call)
 {
     cvm->store.get_certificates(cvm->store_context.self, begin(cvm, call), uid, limit);

@@ -43,6 +43,10 @@ cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *
 cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call);
 /* *version: of the value as it was read, and as it is written. */
 cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted);
+/* Gives the device a key with its certificate, row, and writes another one before that, which may
+ * be NULL. Frees both. */
+cvm_answer_t give_key(
+    cvm_t *cvm, const char *uid, const char *key, cvm_record_t *before, cvm_record_t *row);
 /* These two fail the test if they don't answer OK. The cursor may be the call's own. */
 void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call);
 void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,

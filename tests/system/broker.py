@@ -35,6 +35,12 @@ def openssl(*arguments, data=None, check=True):
     return done.stdout.decode()
 
 
+def key_id_of(certificate):
+    """A CA's subject key identifier, as records and metrics have it."""
+    text = openssl("x509", "-in", certificate, "-noout", "-ext", "subjectKeyIdentifier")
+    return text.split("\n")[1].strip().replace(":", "").lower()
+
+
 def wait_until(condition, what, timeout_s=WAIT_S):
     end = time.monotonic() + timeout_s
     while not condition():

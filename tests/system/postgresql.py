@@ -46,6 +46,12 @@ class PostgreSQL:
         """Those that servers of ours are connected to. Their number."""
         return self.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'cvm'")
 
+    def instances(self, folder, count):
+        """So many that share the store, whose tables are made, and the first one's CA."""
+        first = self.instance(folder, "s0")
+        first.cvm("store", "migrate")
+        return [first] + [self.instance(folder, f"s{i}", like=first) for i in range(1, count)]
+
     def instance(self, folder, name, like=None):
         """An instance whose store is there; like: it shares that one's CA."""
         instance = Instance(folder, name=name)

@@ -12,7 +12,7 @@ import urllib.request
 
 import pytest
 
-from broker import MOSQUITTO, RELOAD, Broker, Device, free_port, openssl, wait_until
+from broker import MOSQUITTO, RELOAD, Broker, Device, free_port, key_id_of, openssl, wait_until
 from cvm_server import Failed, Instance, environment, program, scale
 from fault_checker import Crl
 from postgresql import PostgreSQL
@@ -21,11 +21,6 @@ SERVERS = 3
 FOLLOWS_S = 5  # what `cvm device revoke` promises of other servers
 CONFIG, TRY_AGAIN = 78, 75
 SETTINGS = {"registration.retry_window": 0, "reconcile.interval": "1s"}
-
-
-def key_id(certificate):
-    text = openssl("x509", "-in", certificate, "-noout", "-ext", "subjectKeyIdentifier")
-    return text.split("\n")[1].strip().replace(":", "").lower()
 
 
 class Machine:
@@ -80,13 +75,11 @@ class Fleet:
     def __init__(self, database, folder):
         self.database = database
         self.folder = folder
-        first = database.instance(folder, "m0")
-        self.machines = [Machine(first)] + [
-            Machine(database.instance(folder, f"m{i}", like=first)) for i in range(1, SERVERS)]
-        shutil.rmtree(first.folder / "mosquitto")  # it would be looked at, and nobody serves it
-        first.cvm("store", "migrate")
+        instances = database.instances(folder, SERVERS)
+        shutil.rmtree(instances[0].folder / "mosquitto")  # it would be looked at, and nobody serves it
+        self.machines = [Machine(instance) for instance in instances]
         self.a, self.b, self.c = self.machines
-        self.issuer = key_id(first.folder / "ca/issuing.pem")
+        self.issuer = key_id_of(self.a.folder / "ca/issuing.pem")
 
     def register(self, *uids):
         """{uid: serial}, by the second machine."""
@@ -101,6 +94,10 @@ class Fleet:
 
     def value(self, name):
         return self.database.sql(f"SELECT value FROM cvm.meta WHERE name = '{name}'")
+
+    def set_heads(self, text):
+        """As a backup of the store would have them, or worse."""
+        self.database.sql(f"UPDATE cvm.meta SET value = '{text}', version = version + 1 WHERE name = 'crl_heads'")
 
     def check(self):
         """No number twice, none goes back, and what is revoked stays so, on each machine."""
@@ -274,7 +271,7 @@ def test_a_server_with_another_ca_is_refused(fleet, tmp_path):
     with pytest.raises(Failed, match=f"ended with {CONFIG}") as failure:
         stranger.serve_plain()
     said = str(failure.value)
-    assert key_id(stranger.folder / "ca/issuing.pem") in said and fleet.issuer in said
+    assert key_id_of(stranger.folder / "ca/issuing.pem") in said and fleet.issuer in said
     serial = fleet.register("DEVICE")["DEVICE"]
     done = stranger.cvm("device", "revoke", "DEVICE", check=False)
     assert done.returncode == TRY_AGAIN and fleet.issuer.encode() in done.stderr, done.stderr
@@ -353,7 +350,7 @@ def test_a_restored_store_takes_no_revocation_back(fleet):
     fleet.c.instance.stop()
     fleet.database.sql("DELETE FROM cvm.certificates WHERE device_uid IN ('SINCE', 'HELD')")
     fleet.database.sql("DELETE FROM cvm.devices WHERE device_uid IN ('SINCE', 'HELD')")
-    fleet.database.sql(f"UPDATE cvm.meta SET value = '{kept}\n', version = version + 1 WHERE name = 'crl_heads'")
+    fleet.set_heads(f"{kept}\n")
     both = (fleet.a, fleet.b)
     wait_until(lambda: all(machine.crl.number > number for machine in both), "what the machines know")
     assert all(set(machine.crl.entries) == {serials["BEFORE"], serials["SINCE"]} for machine in both)
@@ -379,7 +376,7 @@ def test_who_alone_knows_of_a_revocation_is_heard(fleet):
         (machine.folder / "ca/crl.pem").write_bytes(old)
     fleet.database.sql("DELETE FROM cvm.certificates WHERE device_uid = 'LOST'")
     fleet.database.sql("DELETE FROM cvm.devices WHERE device_uid = 'LOST'")
-    fleet.database.sql(f"UPDATE cvm.meta SET value = '{kept}\n', version = version + 1 WHERE name = 'crl_heads'")
+    fleet.set_heads(f"{kept}\n")
     for machine in (fleet.a, fleet.b):
         machine.serve()
     fleet.a.instance.cvm("ca", "crl")
@@ -404,8 +401,8 @@ def test_a_hold_of_a_restored_store_does_not_undo_a_revocation(fleet):
         machine.forget()
     (fleet.a.folder / "ca/crl.pem").write_bytes(old)
     fleet.database.sql("TRUNCATE cvm.devices, cvm.certificates; INSERT INTO cvm.devices SELECT * FROM cvm.kept_devices;"
-                       "INSERT INTO cvm.certificates SELECT * FROM cvm.kept_certificates;"
-                       f"UPDATE cvm.meta SET value = '{kept}\n', version = version + 1 WHERE name = 'crl_heads'")
+                       "INSERT INTO cvm.certificates SELECT * FROM cvm.kept_certificates")
+    fleet.set_heads(f"{kept}\n")
     fleet.a.serve()
     fleet.a.instance.cvm("ca", "crl")
     fleet.a.instance.cvm("ca", "crl")
@@ -445,13 +442,13 @@ def test_who_can_not_follow_is_not_ready(fleet):
     fleet.b.serve(ca__crl_max_lag="2s")
     wait_until(lambda: fleet.b.readiness()[0] == 200, "readiness")
     kept = fleet.value("crl_heads")
-    fleet.database.sql("UPDATE cvm.meta SET value = 'junk', version = version + 1 WHERE name = 'crl_heads'")
+    fleet.set_heads("junk")
     wait_until(lambda: fleet.b.readiness()[0] == 503, "the lag")
     assert "the store's CRLs" in fleet.b.readiness()[1]
     assert fleet.a.readiness()[0] == 200  # 30 s
-    fleet.database.sql(f"UPDATE cvm.meta SET value = '{kept}\n', version = version + 1 WHERE name = 'crl_heads'")
+    fleet.set_heads(f"{kept}\n")
     wait_until(lambda: fleet.b.readiness()[0] == 200, "readiness again")
-    fleet.database.sql("UPDATE cvm.meta SET value = 'junk', version = version + 1 WHERE name = 'crl_heads'")
+    fleet.set_heads("junk")
     wait_until(lambda: fleet.b.readiness()[0] == 503, "the lag")
     fleet.a.instance.cvm("ca", "crl")  # puts new ones in its place
     wait_until(lambda: fleet.b.readiness()[0] == 200, "readiness by hand")
@@ -539,7 +536,7 @@ def test_the_issuing_ca_is_rotated(fleet):
     root_key = fleet.folder / "root.key"
     shutil.move(fleet.a.folder / "ca/offline/root.key", root_key)
     done = fleet.a.instance.cvm("ca", "rotate", "--root-key", root_key)
-    new_id = key_id(fleet.a.folder / "ca/issuing.pem")
+    new_id = key_id_of(fleet.a.folder / "ca/issuing.pem")
     assert new_id != fleet.issuer and new_id.encode() in done.stdout
     assert set(crls_of(fleet.a)) >= {new_id, fleet.issuer} and chain_of(fleet.a) == 3
     follows(lambda machine: new_id in crls_of(machine) and chain_of(machine) == 3, fleet.b, fleet.c)
@@ -596,7 +593,7 @@ def test_an_issuing_ca_that_was_made_elsewhere_is_added(fleet, tmp_path):
     done = fleet.a.instance.cvm("ca", "add", fleet.a.instance.conf, check=False)
     assert done.returncode == CONFIG and b"no CA's certificate" in done.stderr
     fleet.a.instance.cvm("ca", "add", elsewhere.folder / "ca/issuing.pem")
-    added = key_id(elsewhere.folder / "ca/issuing.pem")
+    added = key_id_of(elsewhere.folder / "ca/issuing.pem")
     with elsewhere.serve_plain():
         follows(lambda machine: added in crls_of(machine) and chain_of(machine) == 3, *fleet.machines)
     for machine in fleet.machines:

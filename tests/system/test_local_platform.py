@@ -19,7 +19,7 @@ import urllib.request
 
 import pytest
 
-from broker import openssl, wait_until
+from broker import key_id_of, openssl, wait_until
 from csr_tools import make_csr
 from cvm_server import Instance, environment, is_sanitized, program, scale
 
@@ -740,11 +740,6 @@ def fetch(port, path, method="GET"):
 def crl_text(data, form="PEM"):
     return subprocess.run(["openssl", "crl", "-inform", form, "-noout", "-text", "-crlnumber"], input=data, check=True,
                           capture_output=True).stdout.decode()
-
-
-def key_id_of(path):
-    text = openssl("x509", "-in", path, "-noout", "-ext", "subjectKeyIdentifier")
-    return text.split("\n")[1].strip().replace(":", "").lower()
 
 
 def test_crls_are_served(tmp_path):

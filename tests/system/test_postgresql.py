@@ -23,9 +23,7 @@ def database():
 def instances(database, tmp_path):
     """Three servers that run, on an empty store."""
     database.sql("DROP SCHEMA IF EXISTS cvm CASCADE")
-    first = database.instance(tmp_path, "s0")
-    found = [first] + [database.instance(tmp_path, f"s{i}", like=first) for i in range(1, SERVERS)]
-    first.cvm("store", "migrate")
+    found = database.instances(tmp_path, SERVERS)
     for instance in found:
         instance.serve_plain({"registration.retry_window": 0})
     yield found

@@ -36,9 +36,7 @@ def configuration(port, ports):
 @pytest.fixture
 def fleet(tmp_path):
     with PostgreSQL() as database:
-        first = database.instance(tmp_path, "s0")
-        instances = [first] + [database.instance(tmp_path, f"s{i}", like=first) for i in range(1, SERVERS)]
-        first.cvm("store", "migrate")
+        instances = database.instances(tmp_path, SERVERS)
         ports = [(free_port(), free_port()) for _ in instances]
 
         def serve(i):
