@@ -40,19 +40,26 @@ static struct row **find(struct store *store, cvm_record_kind_t kind, const char
     return link;
 }
 
-/* Puts a copy in the place of the row with its id, or at the end. NULL without memory. */
-static struct row *put(struct store *store, cvm_record_kind_t kind, const cvm_record_t *record)
+static int is_text(
+    struct store *store, const cvm_record_t *record, uint32_t field, const char *text)
 {
-    struct row **link = find(store, kind, store->host->text(record, ID)), *row = *link;
-    cvm_record_t *copy = store->host->record_copy(record);
-    if (!copy || (!row && !(row = calloc(1, sizeof *row)))) {
-        store->host->record_free(copy);
+    return strcmp(store->host->text(record, field), text) == 0;
+}
+
+/* Puts record, which is the store's from now on, in the place of the row with its id, or at the
+ * end. NULL without memory. */
+static struct row *put(struct store *store, cvm_record_kind_t kind, cvm_record_t *record)
+{
+    struct row **link = record ? find(store, kind, store->host->text(record, ID)) : NULL;
+    struct row *row = link ? *link : NULL;
+    if (!record || (!row && !(row = calloc(1, sizeof *row)))) {
+        store->host->record_free(record);
         return NULL;
     }
     store->host->record_free(row->record);
     if (!*link)
         row->number = ++store->number;
-    row->record = copy;
+    row->record = record;
     row->kind = kind;
     return *link = row;
 }
@@ -69,10 +76,99 @@ static void take_out(struct store *store, struct row **link)
 /* Puts a device with a revision of its own. */
 static cvm_answer_t put_device(struct store *store, const cvm_record_t *device, int64_t revision)
 {
-    struct row *row = put(store, CVM_RECORD_DEVICE, device);
+    struct row *row = put(store, CVM_RECORD_DEVICE, store->host->record_copy(device));
     if (!row || store->host->set_number(row->record, CVM_D_REVISION, revision))
         return CVM_ANSWER_UNAVAILABLE;
     return CVM_ANSWER_OK;
+}
+
+/* --- Changes ---------------------------------------------------------------------------------- */
+
+/* A certificate that is revoked stays as it is, and so does another device's. */
+static int is_writable(struct store *store, const cvm_record_t *certificate)
+{
+    const cvm_host_t *host = store->host;
+    const struct row *row =
+        *find(store, CVM_RECORD_CERTIFICATE, host->text(certificate, CVM_C_CERTIFICATE_ID));
+    return !row || (!is_text(store, row->record, CVM_C_STATE, "revoked") &&
+                       is_text(store, row->record, CVM_C_DEVICE_UID,
+                           host->text(certificate, CVM_C_DEVICE_UID)));
+}
+
+/* Of a row that is there the PEM stays, which says all that the certificate is. */
+static cvm_answer_t put_certificate(struct store *store, const cvm_record_t *certificate)
+{
+    const cvm_host_t *host = store->host;
+    const struct row *row =
+        *find(store, CVM_RECORD_CERTIFICATE, host->text(certificate, CVM_C_CERTIFICATE_ID));
+    cvm_record_t *copy = host->record_copy(certificate);
+    if (copy && row && host->set_text(copy, CVM_C_PEM, host->text(row->record, CVM_C_PEM))) {
+        host->record_free(copy);
+        copy = NULL;
+    }
+    return put(store, CVM_RECORD_CERTIFICATE, copy) ? CVM_ANSWER_OK : CVM_ANSWER_UNKNOWN;
+}
+
+/* Is the row among the certificates of a change? */
+static int is_written(struct store *store, const struct row *row, const cvm_change_t *change)
+{
+    for (uint32_t i = 0; i < change->certificate_count; i++)
+        if (is_text(store, change->certificates[i], ID, store->host->text(row->record, ID)))
+            return 1;
+    return 0;
+}
+
+/* Would a device have a second current certificate? */
+static int has_two_current(struct store *store, const cvm_change_t *change)
+{
+    for (uint32_t i = 0; i < change->certificate_count; i++) {
+        const cvm_record_t *written = change->certificates[i];
+        if (!is_text(store, written, CVM_C_STATE, "current"))
+            continue;
+        for (const struct row *row = store->rows; row; row = row->next)
+            if (row->kind == CVM_RECORD_CERTIFICATE && !is_written(store, row, change) &&
+                is_text(store, row->record, CVM_C_STATE, "current") &&
+                is_text(store, row->record, CVM_C_DEVICE_UID,
+                    store->host->text(written, CVM_C_DEVICE_UID)))
+                return 1;
+    }
+    return 0;
+}
+
+/* Is the device as it was read? */
+static int is_as_read(struct store *store, const cvm_change_t *change)
+{
+    const cvm_record_t *subject = change->as_read ? change->as_read : change->wanted;
+    const struct row *row = *find(store, CVM_RECORD_DEVICE, store->host->text(subject, ID));
+    return (row ? store->host->number(row->record, CVM_D_REVISION) : 0) ==
+           (change->as_read ? store->host->number(change->as_read, CVM_D_REVISION) : 0);
+}
+
+static cvm_answer_t write_device(struct store *store, const cvm_change_t *change)
+{
+    const cvm_host_t *host = store->host;
+    if (change->wanted)
+        return put_device(store, change->wanted,
+            change->as_read ? host->number(change->as_read, CVM_D_REVISION) + 1 : ++store->last);
+    take_out(store, find(store, CVM_RECORD_DEVICE, host->text(change->as_read, ID)));
+    return CVM_ANSWER_OK;
+}
+
+/* First whether it can be, then what it is. */
+static cvm_answer_t change_rows(struct store *store, const cvm_change_t *change)
+{
+    int has_device = change->as_read || change->wanted;
+    uint32_t written = 0;
+    if ((has_device && !is_as_read(store, change)) || has_two_current(store, change))
+        return CVM_ANSWER_CONFLICT;
+    cvm_answer_t answer = has_device ? write_device(store, change) : CVM_ANSWER_OK;
+    for (uint32_t i = 0; i < change->certificate_count && answer == CVM_ANSWER_OK; i++) {
+        if (!is_writable(store, change->certificates[i]))
+            continue;
+        written++;
+        answer = put_certificate(store, change->certificates[i]);
+    }
+    return answer == CVM_ANSWER_OK && !has_device && !written ? CVM_ANSWER_NOT_FOUND : answer;
 }
 
 /* --- The verbs -------------------------------------------------------------------------------- */
@@ -89,48 +185,11 @@ static void get(void *self, cvm_op_t *op, const char *device_uid)
         NULL);
 }
 
-/* The device's row decides; a certificate that is revoked stays so. */
-static cvm_answer_t change(struct store *store, const cvm_change_t *change, int removes)
-{
-    const cvm_host_t *host = store->host;
-    const cvm_record_t *subject = change->as_read ? change->as_read : change->wanted;
-    cvm_answer_t answer = CVM_ANSWER_OK;
-    uint32_t written = 0;
-    if (subject) {
-        struct row **link = find(store, CVM_RECORD_DEVICE, host->text(subject, CVM_D_DEVICE_UID));
-        int64_t revision = *link ? host->number((*link)->record, CVM_D_REVISION) : 0;
-        if (revision != (change->as_read ? host->number(change->as_read, CVM_D_REVISION) : 0))
-            return CVM_ANSWER_CONFLICT;
-        if (removes && *link)
-            take_out(store, link);
-        else
-            answer = put_device(store, change->wanted, revision ? revision + 1 : ++store->last);
-    }
-    for (uint32_t i = 0; i < change->certificate_count && answer == CVM_ANSWER_OK; i++) {
-        const cvm_record_t *certificate = change->certificates[i];
-        const struct row *row =
-            *find(store, CVM_RECORD_CERTIFICATE, host->text(certificate, CVM_C_CERTIFICATE_ID));
-        if (row && (strcmp(host->text(row->record, CVM_C_STATE), "revoked") == 0 ||
-                       strcmp(host->text(row->record, CVM_C_DEVICE_UID),
-                           host->text(certificate, CVM_C_DEVICE_UID)) != 0))
-            continue;
-        written++;
-        if (!put(store, CVM_RECORD_CERTIFICATE, certificate))
-            answer = CVM_ANSWER_UNKNOWN;
-    }
-    return answer == CVM_ANSWER_OK && !subject && !written ? CVM_ANSWER_NOT_FOUND : answer;
-}
-
-static void swap(void *self, cvm_op_t *op, const cvm_change_t *wanted)
+/* Also remove: what is wanted is nothing then. */
+static void swap(void *self, cvm_op_t *op, const cvm_change_t *change)
 {
     struct store *store = self;
-    store->host->complete(op, change(store, wanted, 0), NULL);
-}
-
-static void remove_device(void *self, cvm_op_t *op, const cvm_change_t *wanted)
-{
-    struct store *store = self;
-    store->host->complete(op, change(store, wanted, 1), NULL);
+    store->host->complete(op, change_rows(store, change), NULL);
 }
 
 /* Is the row what a scan looks for? */
@@ -156,11 +215,21 @@ static int is_sought(struct store *store, const struct row *row, cvm_scan_t what
     if (what == CVM_SCAN_SUSPENDED && lives) {
         const struct row *device =
             *find(store, CVM_RECORD_DEVICE, host->text(record, CVM_C_DEVICE_UID));
-        return device && !host->number(device->record, CVM_D_IS_ENABLED);
+        return device && !host->number(device->record, CVM_D_IS_ENABLED) &&
+               host->number(record, CVM_C_NOT_AFTER) > before_ms;
     }
     return what == CVM_SCAN_CERTIFICATES || (what == CVM_SCAN_DUE && is_due) ||
            (what == CVM_SCAN_REVOKED && (is_due || strcmp(state, "revoked") == 0) &&
                host->number(record, CVM_C_NOT_AFTER) > before_ms);
+}
+
+/* Answers a copy; with_pem: as a scan it leaves that out. */
+static int32_t add_copy(struct store *store, cvm_op_t *op, const struct row *row, int with_pem)
+{
+    cvm_record_t *copy = store->host->record_copy(row->record);
+    if (copy && row->kind == CVM_RECORD_CERTIFICATE && !with_pem)
+        (void)store->host->set_text(copy, CVM_C_PEM, NULL);
+    return store->host->op_add_record(op, copy);
 }
 
 /* Rows have rising numbers; the cursor is the last one's that was answered. */
@@ -171,6 +240,10 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
     int64_t after = strtoll(cursor, NULL, 10);
     char last[24] = "";
     int32_t failed = 0;
+    if (what < CVM_SCAN_DEVICES || what > CVM_SCAN_META) {
+        store->host->complete(op, CVM_ANSWER_INVALID, "no such scan");
+        return;
+    }
     for (const struct row *row = store->rows; row && !failed; row = row->next) {
         if (row->number <= after || !is_sought(store, row, what, before_ms))
             continue;
@@ -178,42 +251,74 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
             failed = store->host->op_set_text(op, CVM_OUT_CURSOR, last);
             break;
         }
-        failed = store->host->op_add_record(op, store->host->record_copy(row->record));
+        failed = add_copy(store, op, row, what == CVM_SCAN_CERTIFICATES);
         (void)snprintf(last, sizeof last, "%lld", (long long)row->number);
     }
     store->host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
+}
+
+/* The newest of the device's certificates that came before that number, revoked or not. */
+static const struct row *certificate_before(
+    struct store *store, const char *device_uid, int64_t number, int is_revoked)
+{
+    const struct row *found = NULL;
+    for (const struct row *row = store->rows; row && row->number < number; row = row->next)
+        if (row->kind == CVM_RECORD_CERTIFICATE &&
+            is_text(store, row->record, CVM_C_DEVICE_UID, device_uid) &&
+            is_text(store, row->record, CVM_C_STATE, "revoked") == is_revoked)
+            found = row;
+    return found;
 }
 
 static void get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
 {
     struct store *store = self;
     int32_t failed = 0;
-    for (const struct row *row = store->rows; row && limit && !failed; row = row->next) {
-        if (row->kind != CVM_RECORD_CERTIFICATE ||
-            strcmp(store->host->text(row->record, CVM_C_DEVICE_UID), device_uid) != 0)
-            continue;
-        failed = store->host->op_add_record(op, store->host->record_copy(row->record));
-        limit--;
+    for (int is_revoked = 0; is_revoked <= 1; is_revoked++) {
+        const struct row *row = NULL;
+        int64_t number = INT64_MAX;
+        while (
+            !failed && limit && (row = certificate_before(store, device_uid, number, is_revoked))) {
+            failed = add_copy(store, op, row, 1);
+            number = row->number;
+            limit--;
+        }
     }
     store->host->complete(op, failed ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK, NULL);
+}
+
+/* --- Loads ------------------------------------------------------------------------------------ */
+
+static cvm_answer_t load_device(
+    struct store *store, const cvm_record_t *device, uint32_t flags, uint8_t *became)
+{
+    const cvm_host_t *host = store->host;
+    const char *token = host->text(device, CVM_D_DEVICE_TOKEN);
+    const struct row *row = *find(store, CVM_RECORD_DEVICE, host->text(device, ID));
+    int64_t revision = host->number(row ? row->record : device, CVM_D_REVISION);
+    if (!row) {
+        *became = CVM_LOAD_INSERTED;
+        return put_device(store, device, revision ? revision : ++store->last);
+    }
+    *became = is_text(store, row->record, CVM_D_DEVICE_TOKEN, token) ? CVM_LOAD_UNCHANGED
+              : flags & CVM_LOAD_REPLACE_TOKENS                      ? CVM_LOAD_REPLACED
+                                                                     : CVM_LOAD_CONFLICT;
+    if (*became == CVM_LOAD_REPLACED &&
+        (host->set_text(row->record, CVM_D_DEVICE_TOKEN, token) ||
+            host->set_number(row->record, CVM_D_REVISION, revision + 1)))
+        return CVM_ANSWER_UNKNOWN;
+    return CVM_ANSWER_OK;
 }
 
 static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
     struct store *store = self;
     cvm_answer_t answer = CVM_ANSWER_OK;
-    for (uint32_t i = 0; i < loading->count && answer == CVM_ANSWER_OK; i++) {
-        const cvm_record_t *device = loading->devices[i];
-        int is_there =
-            *find(store, CVM_RECORD_DEVICE, store->host->text(device, CVM_D_DEVICE_UID)) != NULL;
-        int64_t revision = store->host->number(device, CVM_D_REVISION);
-        loading->rows[i] = is_there ? CVM_LOAD_CONFLICT : CVM_LOAD_INSERTED;
-        if (!is_there)
-            answer = put_device(store, device, revision ? revision : ++store->last);
-    }
+    for (uint32_t i = 0; i < loading->count && answer == CVM_ANSWER_OK; i++)
+        answer = load_device(store, loading->devices[i], loading->flags, &loading->rows[i]);
     for (uint32_t i = 0; i < loading->certificate_count && answer == CVM_ANSWER_OK; i++)
-        if (!put(store, CVM_RECORD_CERTIFICATE, loading->certificates[i]))
-            answer = CVM_ANSWER_UNAVAILABLE;
+        if (!*find(store, CVM_RECORD_CERTIFICATE, store->host->text(loading->certificates[i], ID)))
+            answer = put_certificate(store, loading->certificates[i]);
     store->host->complete(op, answer, NULL);
 }
 
@@ -244,7 +349,8 @@ static cvm_answer_t put_value(
     if (record && text && !host->set_text(record, CVM_V_NAME, name) &&
         !host->set_number(record, CVM_V_VERSION, version))
         row = put(store, CVM_RECORD_VALUE, record);
-    host->record_free(record);
+    else
+        host->record_free(record);
     free(row ? row->text : text);
     if (row)
         row->text = text;
@@ -306,6 +412,7 @@ static void destroy(void *self)
 
 static const cvm_store_ops_t MEMORY = {
     .size = sizeof(cvm_store_ops_t),
+    .flags = CVM_STORE_EXTRA_FIELDS, /* it copies records whole */
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,
@@ -318,7 +425,7 @@ static const cvm_store_ops_t MEMORY = {
     .load = load,
     .meta_get = meta_get,
     .meta_put = meta_put,
-    .remove = remove_device,
+    .remove = swap,
     .close = be_fine,
     .destroy = destroy,
 };

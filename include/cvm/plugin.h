@@ -45,7 +45,9 @@ typedef struct cvm_timer_s cvm_timer_t;
 
 /* name, kind of value, longest text in bytes. Times are milliseconds since 1970. A text that was
  * never set reads as "", a number as 0. New fields come at the end. */
-#define CVM_DEVICE_FIELDS(X) X(D_DEVICE_UID, device_uid, TEXT, 128) CVM_DEVICE_OTHER_FIELDS(X)
+#define CVM_DEVICE_FIELDS(X)                                                                       \
+    X(D_DEVICE_UID, device_uid, TEXT, 128) /* of A-Z a-z 0-9 : _ - */                              \
+    CVM_DEVICE_OTHER_FIELDS(X)
 #define CVM_DEVICE_OTHER_FIELDS(X)                                                                 \
     X(D_DEVICE_TOKEN, device_token, TEXT, 256) /* "sha256:" and 64 hex digits, or literal */       \
     X(D_IS_ENABLED, is_enabled, NUMBER, 0)                                                         \
@@ -181,7 +183,8 @@ enum {
     CVM_SCAN_ENDED_LEASES = 3, /**< devices with a lease_owner or a lease_certificate_id, and
                                     lease_until <= before_ms */
     CVM_SCAN_REVOKED = 4,      /**< revoked and due certificates with not_after > before_ms */
-    CVM_SCAN_SUSPENDED = 5,    /**< current and retiring certificates of disabled devices */
+    CVM_SCAN_SUSPENDED = 5,    /**< current and retiring certificates of disabled devices, with
+                                    not_after > before_ms */
     CVM_SCAN_CERTIFICATES =
         6,            /**< all certificates, with their PEM, those of removed devices too */
     CVM_SCAN_META = 7 /**< the names and versions of all values: CVM_RECORD_VALUE */
@@ -219,7 +222,8 @@ enum {
 /** What load() inserts. */
 typedef struct cvm_loading_s {
     uint32_t size, flags; /**< CVM_LOAD_REPLACE_TOKENS */
-    /** Whole records. A revision that one has is kept; without one it is random. */
+    /** Whole records. A revision that one has is kept; without one it is random. Of several of one
+     *  device the first is inserted, and the last one's token replaces. */
     cvm_record_t *const *devices;
     uint32_t count, certificate_count;
     /** Of any devices; one that is there already stays as it is. */
@@ -259,8 +263,8 @@ typedef struct cvm_change_s {
  *   open                      UNAVAILABLE (it may be asked again), INVALID (configuration), CONFLICT
  *   ready                     UNAVAILABLE: asked of who writes; "read-only", "in recovery" and
  *                             "stopped" are no
- *   get, find, meta_get       NOT_FOUND, UNAVAILABLE, BUSY, BROKEN
- *   get_certificates, scan    UNAVAILABLE, BUSY, BROKEN
+ *   get, find, meta_get       NOT_FOUND, UNAVAILABLE, BUSY, BROKEN; find: INVALID (not by that)
+ *   get_certificates, scan    UNAVAILABLE, BUSY, BROKEN; scan: INVALID (no such kind)
  *   swap, remove              CONFLICT (not as read), KEY_IN_USE, INVALID, UNAVAILABLE and BUSY
  *                             (nothing was written), UNKNOWN (it may have been; where the store can,
  *                             it finds out first), NOT_FOUND (certificates alone: all were so)

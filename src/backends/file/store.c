@@ -295,3 +295,7 @@ int32_t cvm_plugin_file(const cvm_host_t *host, cvm_registry_t *registry, void *
 {
     return host->add_store(registry, "file", &FILE_STORE, user_data, NULL, 0);
 }
+
+#ifdef CVM_IS_MODULE
+CVM_MODULE(cvm_plugin_file);
+#endif

@@ -44,6 +44,16 @@ static int32_t load_send_certificates(struct link *link, struct job *job)
     return cvm_link_send(link, job, LOAD_CERTIFICATES, &params);
 }
 
+static int32_t load_send_certificate_keys(struct link *link, struct job *job)
+{
+    const cvm_loading_t *loading = job->loading;
+    struct params params = {.count = 0};
+    cvm_params_number(&params, job->change_id);
+    cvm_params_column(&params, link->lane->store->host, loading->certificates,
+        loading->certificate_count, CVM_RECORD_CERTIFICATE, CVM_C_CERTIFICATE_ID);
+    return cvm_link_send(link, job, LOAD_CERTIFICATE_KEYS, &params);
+}
+
 /* Two columns: the uids and what they have, or the other way round. */
 static int32_t load_send_pairs(struct link *link, struct job *job, enum statement statement,
     uint32_t first_field, uint32_t second_field)
@@ -80,7 +90,7 @@ static int32_t load_send(struct link *link, struct job *job)
     if (!failed && load_has_keys(host, loading))
         failed = load_send_pairs(link, job, LOAD_KEYS, CVM_D_PUBLIC_KEY_SHA256, CVM_D_DEVICE_UID);
     if (!failed && loading->certificate_count)
-        failed = load_send_certificates(link, job);
+        failed = load_send_certificates(link, job) || load_send_certificate_keys(link, job);
     if (!failed && (loading->flags & CVM_LOAD_REPLACE_TOKENS))
         failed = load_send_pairs(link, job, REPLACE_TOKENS, CVM_D_DEVICE_UID, CVM_D_DEVICE_TOKEN);
     return failed ? failed : load_send_states(link, job);

@@ -275,6 +275,21 @@ static const char *const FORMS[STATEMENT_COUNT] = {
                    " AND o.device_uid <> g.device_uid)"
                    " ORDER BY device_uid, certificate_id"
                    " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
+    /* $2 certificates: the keys of those that this load has inserted and that may be accepted
+     * are their devices', and of those that were compromised nobody's. */
+    [LOAD_CERTIFICATE_KEYS] =
+        "WITH given AS (SELECT public_key_sha256 AS key, min(device_uid) AS uid,"
+        " count(DISTINCT device_uid) AS owners,"
+        " max(CASE WHEN state = 'revoked' THEN not_after ELSE 0 END) AS until"
+        " FROM @certificates WHERE certificate_id = ANY(?2|?T) AND change_id = $1::bigint"
+        " AND public_key_sha256 IS NOT NULL AND (state IN ('current', 'retiring')"
+        " OR (state = 'revoked' AND reason = 'keyCompromise')) GROUP BY public_key_sha256),"
+        "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid, blocked_until)"
+        " SELECT key, uid, until FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
+        " DO UPDATE SET blocked_until = greatest(k.blocked_until, excluded.blocked_until)"
+        " WHERE k.device_uid = excluded.device_uid OR excluded.blocked_until <> 0 RETURNING 1)"
+        " SELECT " GUARD("(SELECT count(*) FROM claimed) < (SELECT count(*) FROM given)"
+                         " OR EXISTS (SELECT FROM given WHERE owners > 1 AND until = 0)"),
     /* $2 uids and $3 tokens. Of several for one device the last one counts. */
     [REPLACE_TOKENS] =
         "UPDATE @devices d SET device_token = g.token, revision = d.revision + 1,"

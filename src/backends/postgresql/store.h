@@ -13,7 +13,7 @@
 #include "statements.h"
 
 #define CVM_LARGEST_BATCH  32
-#define CVM_MOST_RESULTS   5 /* statements of one job */
+#define CVM_MOST_RESULTS   6 /* statements of one job */
 #define CVM_MOST_LINKS     16
 #define CVM_JOB_TEXT       200
 #define CVM_MOST_CHANGED   256  /* certificates of one change */
