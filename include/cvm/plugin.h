@@ -329,7 +329,8 @@ typedef struct cvm_store_ops_s {
      * VERSION. version 0: it must not exist. wanted NULL: it is removed. Durable. */
     void (*meta_put)(
         void *store, cvm_op_t *op, const char *name, int64_t version, const char *wanted);
-    /** Deletes change->as_read if it still is as read, and writes the certificates; durable. */
+    /** Deletes change->as_read if it still is as read, and writes the certificates; durable. wanted
+     * is NULL. */
     void (*remove)(void *store, cvm_op_t *op, const cvm_change_t *change);
     /** Answers VALUE, the device_uid that has it or had it: certificates that are revoked, and
      * those of removed devices, lead to it too. It is a hint, which may be stale: the host reads

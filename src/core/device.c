@@ -138,7 +138,8 @@ static void change(struct verb *verb)
         recorded(verb);
         return;
     }
-    verb->change = cvm_change_of(verb->device, verb->wanted, verb->changed, verb->changed_count);
+    verb->change = cvm_change_of(verb->device, verb->kind->removes ? NULL : verb->wanted,
+        verb->changed, verb->changed_count);
     (verb->kind->removes ? cvm_store_remove : cvm_store_swap)(
         verb->cvm, &verb->op, &verb->change, swapped);
 }

@@ -141,7 +141,7 @@ static void keep_write(const struct verb *verb)
     assert_true(change->certificate_count <= 2);
     late->store = verb->store;
     late->as_read = cvm_record_copy(change->as_read);
-    late->wanted = cvm_record_copy(change->wanted);
+    late->wanted = change->wanted ? cvm_record_copy(change->wanted) : NULL;
     for (uint32_t i = 0; i < change->certificate_count; i++)
         late->certificates[i] = cvm_record_copy(change->certificates[i]);
     late->change = cvm_change_of(late->as_read, late->wanted,
