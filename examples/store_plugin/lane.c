@@ -1,0 +1,174 @@
+/* The threads. A verb must not block the host's loop, so it leaves a job; an fsync costs as much
+ * for one as for a hundred, so all that waits is written in one transaction. */
+#define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <stdlib.h>
+
+#include "store.h"
+
+static void lane_complete(struct store *store, struct job *job)
+{
+    store->host->complete(job->op, job->answer, job->text);
+    free(job);
+}
+
+/* Why nothing was written. */
+static const char *lane_reason(int rc)
+{
+    switch (rc) {
+    case MDB_MAP_FULL:
+        return "the file has reached lmdb.map_size";
+    case ENOSPC:
+        return "the disk is full";
+    case ENOMEM:
+        return "out of memory";
+    default:
+        return mdb_strerror(rc);
+    }
+}
+
+static void lane_fail(struct job *first, cvm_answer_t answer, int rc)
+{
+    for (struct job *job = first; job; job = job->next) {
+        job->answer = answer;
+        job->text = lane_reason(rc);
+    }
+}
+
+/* One job in a transaction inside that of all: what it wrote stays or goes by itself. */
+static void lane_write_one(struct store *store, MDB_txn *outer, struct job *job)
+{
+    MDB_txn *txn = NULL;
+    int rc = mdb_txn_begin(store->env->lmdb, outer, 0, &txn);
+    if (!rc)
+        rc = job->run(store, txn, job);
+    if (rc && rc != MDB_NOTFOUND) {
+        job->answer = CVM_ANSWER_UNAVAILABLE;
+        job->text = lane_reason(rc);
+    }
+    if (txn && job->answer != CVM_ANSWER_OK)
+        mdb_txn_abort(txn);
+    else if (txn && mdb_txn_commit(txn))
+        job->answer = CVM_ANSWER_UNAVAILABLE;
+}
+
+/* Another process may have made the file's map larger. */
+static int lane_begin(struct store *store, unsigned flags, MDB_txn **txn)
+{
+    int rc = mdb_txn_begin(store->env->lmdb, NULL, flags, txn);
+    if (rc == MDB_MAP_RESIZED && !(rc = mdb_env_set_mapsize(store->env->lmdb, 0)))
+        rc = mdb_txn_begin(store->env->lmdb, NULL, flags, txn);
+    return rc;
+}
+
+/* Nothing is acknowledged before the commit has answered; one that fails leaves a doubt. */
+static void lane_write(struct store *store, struct job *first)
+{
+    MDB_txn *txn;
+    int rc = lane_begin(store, 0, &txn);
+    if (rc) {
+        lane_fail(first, CVM_ANSWER_UNAVAILABLE, rc);
+        return;
+    }
+    for (struct job *job = first; job; job = job->next)
+        lane_write_one(store, txn, job);
+    if ((rc = mdb_txn_commit(txn)))
+        lane_fail(first, CVM_ANSWER_UNKNOWN, rc);
+}
+
+static void lane_read(struct store *store, struct job *first)
+{
+    MDB_txn *txn;
+    int rc = lane_begin(store, MDB_RDONLY, &txn);
+    if (rc) {
+        lane_fail(first, CVM_ANSWER_UNAVAILABLE, rc);
+        return;
+    }
+    for (struct job *job = first; job; job = job->next) {
+        rc = job->run(store, txn, job);
+        if (rc == MDB_NOTFOUND) {
+            job->answer = CVM_ANSWER_NOT_FOUND;
+        } else if (rc) {
+            job->answer = CVM_ANSWER_UNAVAILABLE;
+            job->text = lane_reason(rc);
+        }
+    }
+    mdb_txn_abort(txn);
+}
+
+/* All that waits, or NULL at the end. */
+static struct job *lane_take(struct lane *lane)
+{
+    (void)pthread_mutex_lock(&lane->lock);
+    while (!lane->first && !lane->must_end)
+        (void)pthread_cond_wait(&lane->wanted, &lane->lock);
+    struct job *first = lane->first;
+    lane->first = NULL;
+    lane->last = &lane->first;
+    (void)pthread_mutex_unlock(&lane->lock);
+    return first;
+}
+
+static void lane_work(struct lane *lane, struct job *first)
+{
+    if (lane->writes)
+        lane_write(lane->store, first);
+    else
+        lane_read(lane->store, first);
+    while (first) {
+        struct job *next = first->next;
+        lane_complete(lane->store, first);
+        first = next;
+    }
+}
+
+static void *lane_run(void *argument)
+{
+    struct lane *lane = argument;
+    struct store *store = lane->store;
+    struct job *first;
+    while ((first = lane_take(lane)))
+        lane_work(lane, first);
+    if (atomic_fetch_sub(&store->lanes, 1) == 1)
+        store->host->complete(store->closing, CVM_ANSWER_OK, NULL);
+    return NULL;
+}
+
+int lane_start(struct store *store, struct lane *lane, int writes)
+{
+    if (lane->is_started)
+        return 0;
+    lane->store = store;
+    lane->writes = writes;
+    lane->last = &lane->first;
+    (void)pthread_mutex_init(&lane->lock, NULL);
+    (void)pthread_cond_init(&lane->wanted, NULL);
+    if (pthread_create(&lane->thread, NULL, lane_run, lane))
+        return -1;
+    lane->is_started = 1;
+    atomic_fetch_add(&store->lanes, 1);
+    return 0;
+}
+
+void lane_add(struct lane *lane, const struct job *job)
+{
+    struct job *copy = malloc(sizeof *copy);
+    if (!copy) {
+        lane->store->host->complete(job->op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
+    }
+    *copy = *job;
+    (void)pthread_mutex_lock(&lane->lock);
+    *lane->last = copy;
+    lane->last = &copy->next;
+    (void)pthread_cond_signal(&lane->wanted);
+    (void)pthread_mutex_unlock(&lane->lock);
+}
+
+void lane_end(struct lane *lane)
+{
+    (void)pthread_mutex_lock(&lane->lock);
+    lane->must_end = 1;
+    (void)pthread_cond_signal(&lane->wanted);
+    (void)pthread_mutex_unlock(&lane->lock);
+}
