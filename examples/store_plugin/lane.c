@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "store.h"
 
@@ -35,13 +36,26 @@ static void lane_fail(struct job *first, cvm_answer_t answer, int rc)
     }
 }
 
+/* What a frozen store does is thaw. */
+static int lane_is_frozen(struct store *store, MDB_txn *txn, const struct job *job)
+{
+    static char name[] = CVM_FROZEN;
+    MDB_val key = {sizeof name - 1, name}, value;
+    return mdb_get(txn, store->env->dbs[VALUES], &key, &value) == 0 &&
+           !(job->name && strcmp(job->name, name) == 0);
+}
+
 /* One job in a transaction inside that of all: what it wrote stays or goes by itself. */
 static void lane_write_one(struct store *store, MDB_txn *outer, struct job *job)
 {
     MDB_txn *txn = NULL;
     int rc = mdb_txn_begin(store->env->lmdb, outer, 0, &txn);
-    if (!rc)
+    if (!rc && lane_is_frozen(store, txn, job)) {
+        job->answer = CVM_ANSWER_UNAVAILABLE;
+        job->text = CVM_FROZEN_TEXT;
+    } else if (!rc) {
         rc = job->run(store, txn, job);
+    }
     if (rc && rc != MDB_NOTFOUND) {
         job->answer = CVM_ANSWER_UNAVAILABLE;
         job->text = lane_reason(rc);

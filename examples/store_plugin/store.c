@@ -259,8 +259,8 @@ static void destroy(void *self)
 
 static const cvm_store_ops_t LMDB = {
     .size = sizeof(cvm_store_ops_t),
-    .flags =
-        CVM_STORE_SHARED | CVM_STORE_UNIQUE_KEYS | CVM_STORE_EXTRA_FIELDS | CVM_LOCATION_IS_PATH,
+    .flags = CVM_STORE_SHARED | CVM_STORE_UNIQUE_KEYS | CVM_STORE_EXTRA_FIELDS | CVM_STORE_FREEZES |
+             CVM_LOCATION_IS_PATH,
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,

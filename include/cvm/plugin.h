@@ -170,6 +170,12 @@ enum {
 #define CVM_STORE_UNIQUE_KEYS 2u
 /** It keeps fields that it was not built to know, by their names. */
 #define CVM_STORE_EXTRA_FIELDS 4u
+/** While there is a value named CVM_FROZEN, swap, remove, load, ready, and meta_put of any other
+ * name answer UNAVAILABLE: what has not been written by the time that one is put never is. The last
+ * part of a copy of the store is made then. */
+#define CVM_STORE_FREEZES 32u
+#define CVM_FROZEN        "frozen"
+#define CVM_FROZEN_TEXT   "the store is frozen: it is being moved, or was"
 /** Scans for REVOKED and SUSPENDED may miss what was written before they began: a platform that
  *  NEEDS_SCANS (`local`, for its CRL) is refused. */
 #define CVM_STORE_SCANS_LAG 16u

@@ -220,6 +220,73 @@ static void writers_that_cross_hold_each_other_up_for_a_while_only(void)
         EXPECT(crossed->won[i] == 1 || (!crossed->won[i] && crossed->in_doubt[i]));
 }
 
+/* --- Frozen ----------------------------------------------------------------------------------- */
+
+struct freezing {
+    struct meeting meeting;
+    _Atomic uint32_t next_player, written, ended;
+    uint32_t found[2]; /* devices when it was frozen, and once all had ended */
+};
+
+/* Writes until it is refused, with some under way at once. */
+static void freezing_writer(struct freezing *freezing, struct store *store, uint32_t player)
+{
+    enum { AT_ONCE = 5 };
+    cvm_op_t *ops[AT_ONCE];
+    bool is_refused = false;
+    for (uint32_t round = 0; !is_refused; round++) {
+        for (uint32_t i = 0; i < AT_ONCE; i++)
+            ops[i] = begin_swap(
+                store, NULL, device(numbered(numbered("D", player), round * AT_ONCE + i)), NULL, 0);
+        for (uint32_t i = 0; i < AT_ONCE; i++) {
+            cvm_answer_t answer = wait_for(ops[i])->answer;
+            EXPECT(answer == CVM_ANSWER_OK || answer == CVM_ANSWER_UNAVAILABLE);
+            freezing->written += answer == CVM_ANSWER_OK;
+            is_refused |= answer == CVM_ANSWER_UNAVAILABLE;
+        }
+    }
+    freezing->ended++;
+}
+
+static void freezing_player(void *argument)
+{
+    struct freezing *freezing = argument;
+    uint32_t player = atomic_fetch_add(&freezing->next_player, 1);
+    struct store *store = store_open();
+    process_meet(&freezing->meeting);
+    if (player) {
+        freezing_writer(freezing, store, player);
+    } else {
+        while (freezing->written < 20 * PLAYERS)
+            loop_turn(1);
+        EXPECT_ANSWER(meta_put(store, CVM_FROZEN, 0, "now"), CVM_ANSWER_OK);
+        freezing->found[0] = scan_all(store, CVM_SCAN_DEVICES, 0, 1000, NULL, NULL);
+        while (freezing->ended < PLAYERS - 1)
+            loop_turn(10);
+        freezing->found[1] = scan_all(store, CVM_SCAN_DEVICES, 0, 1000, NULL, NULL);
+    }
+    store_end(store);
+}
+
+/* What was under way when it was frozen is complete by then, or never written. */
+static void nothing_is_written_once_one_has_frozen_it(void)
+{
+    int players[PLAYERS];
+    bool is_well = true;
+    store_must_be(CVM_STORE_FREEZES, "it says that it can't be frozen");
+    process_must_share_store();
+    struct freezing *freezing = process_share(sizeof *freezing);
+    freezing->meeting.players = PLAYERS;
+    for (int i = 0; i < PLAYERS; i++)
+        players[i] = process_begin(freezing_player, freezing);
+    for (int i = 0; i < PLAYERS; i++)
+        is_well &= process_wait(players[i]);
+    if (!is_well)
+        check_fail(NULL, 0, "a player has failed");
+    EXPECT_NUMBER(freezing->found[0], freezing->found[1]);
+    EXPECT_NUMBER(freezing->found[1], freezing->written + 1); /* and SHARED */
+}
+
 const struct test TESTS_OF_CONTESTS[] = {
     {"of a device that all write one writes it", of_a_device_that_all_write_one_writes_it},
     {"of a device that all insert one inserts it", of_a_device_that_all_insert_one_inserts_it},
@@ -228,5 +295,6 @@ const struct test TESTS_OF_CONTESTS[] = {
     {"of a value that all write one writes it", of_a_value_that_all_write_one_writes_it},
     {"writers that cross hold each other up for a while only",
         writers_that_cross_hold_each_other_up_for_a_while_only},
+    {"nothing is written once one has frozen it", nothing_is_written_once_one_has_frozen_it},
     {NULL, NULL},
 };

@@ -88,10 +88,50 @@ static void they_are_listed_with_their_versions(void)
     store_end(store);
 }
 
+/* While a store is frozen nothing is written but what thaws it; what was OK before is there. */
+static void a_store_that_is_frozen_writes_nothing(void)
+{
+    enum { MANY = 50 };
+    static cvm_op_t *ops[MANY];
+    store_must_be(CVM_STORE_FREEZES, "it says that it can't be frozen");
+    struct store *store = store_open();
+    insert(store, device("D"));
+    int64_t version = put(store, "a", 0, "1");
+    const cvm_record_t *read = read_device(store, "D");
+    for (uint32_t i = 0; i < MANY; i++)
+        ops[i] = begin_swap(store, NULL, device(numbered("D", i)), NULL, 0);
+    int64_t frozen = put(store, CVM_FROZEN, 0, "since today");
+    cvm_record_t *devices[] = {device("LOADED")};
+    uint8_t row;
+    EXPECT_ANSWER(swap(store, NULL, device("NEW"), NULL), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(swap(store, read, read, NULL), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(
+        swap(store, NULL, NULL, certificate("C", "D", "pending")), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(begin_remove(store, read, NULL, 0), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(begin_load(store, 0, devices, 1, NULL, 0, &row), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(meta_put(store, "a", version, "2"), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(meta_put(store, "a", version, NULL), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(meta_put(store, "b", 0, "2"), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(ready(store), CVM_ANSWER_UNAVAILABLE);
+    EXPECT_ANSWER(meta_put(store, CVM_FROZEN, 0, "again"), CVM_ANSWER_CONFLICT);
+    for (uint32_t i = 0; i < MANY; i++) {
+        bool is_ok = wait_for(ops[i])->answer == CVM_ANSWER_OK;
+        EXPECT(is_ok || ops[i]->answer == CVM_ANSWER_UNAVAILABLE);
+        EXPECT_ANSWER(
+            begin_get(store, numbered("D", i)), is_ok ? CVM_ANSWER_OK : CVM_ANSWER_NOT_FOUND);
+    }
+    EXPECT_ANSWER(meta_put(store, CVM_FROZEN, frozen, NULL), CVM_ANSWER_OK);
+    EXPECT_ANSWER(ready(store), CVM_ANSWER_OK);
+    EXPECT_ANSWER(swap(store, read, read, NULL), CVM_ANSWER_OK);
+    put(store, "a", version, "2");
+    store_end(store);
+}
+
 const struct test TESTS_OF_VALUES[] = {
     {"one is written by its version", one_is_written_by_its_version},
     {"one is removed by its version", one_is_removed_by_its_version},
     {"the largest is kept", the_largest_is_kept},
     {"they are listed with their versions", they_are_listed_with_their_versions},
+    {"a store that is frozen writes nothing", a_store_that_is_frozen_writes_nothing},
     {NULL, NULL},
 };

@@ -741,6 +741,24 @@ static void a_connection_that_is_refused_refuses_no_work(void **state)
     instance_end(cvm);
 }
 
+/* Who has written and not committed yet is waited for: what comes after that is never written. */
+static void freezing_waits_for_what_is_under_way(void **state)
+{
+    struct call freeze = {.is_done = 0};
+    (void)state;
+    cvm_t *cvm = instance_start(postgresql_settings(1));
+    insert(cvm, "A");
+    sql("BEGIN");
+    sql("UPDATE devices SET thing_name = 'written' WHERE device_uid = 'A'");
+    begin_meta_put(cvm, &freeze, CVM_FROZEN, 0, "now");
+    turn_for(300);
+    assert_false(freeze.is_done);
+    sql("COMMIT");
+    assert_int_equal(wait_for(&freeze), CVM_ANSWER_OK);
+    forget(&freeze);
+    instance_end(cvm);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -762,6 +780,7 @@ int main(void)
         TEST(a_compromised_key_is_not_even_its_devices),
         TEST(who_is_held_up_while_connecting_gives_up),
         TEST(a_connection_that_is_refused_refuses_no_work),
+        TEST(freezing_waits_for_what_is_under_way),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, postgresql_start, postgresql_stop);

@@ -63,6 +63,12 @@ void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading)
     cvm->store.load(cvm->store_context.self, begin(cvm, call), loading);
 }
 
+void begin_meta_put(
+    cvm_t *cvm, struct call *call, const char *name, int64_t version, const char *wanted)
+{
+    cvm->store.meta_put(cvm->store_context.self, begin(cvm, call), name, version, wanted);
+}
+
 cvm_answer_t wait_for(struct call *call)
 {
     turn_until(&call->is_done, 1);
@@ -108,7 +114,7 @@ cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
 cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted)
 {
     struct call call = {.is_done = 0};
-    cvm->store.meta_put(cvm->store_context.self, begin(cvm, &call), name, *version, wanted);
+    begin_meta_put(cvm, &call, name, *version, wanted);
     cvm_answer_t answer = wait_for(&call);
     if (answer == CVM_ANSWER_OK)
         *version = call.version;

@@ -37,6 +37,7 @@ enum statement {
     IS_KEY_TAKEN,
     GET_TOKEN,
     REPLACE_TOKEN,
+    IS_FROZEN,
     GET_META,
     INSERT_META,
     UPDATE_META,

@@ -137,7 +137,7 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                           " WHERE certificate_id > ?1 ORDER BY certificate_id LIMIT ?3",
     /* Without what is this file's alone. */
     [SCAN_META] = "SELECT name, version, name FROM meta WHERE name > ?1"
-                  " AND name NOT IN ('generation', 'space') ORDER BY name LIMIT ?3",
+                  " AND name NOT IN ('generation', 'space', 'clock_mark') ORDER BY name LIMIT ?3",
     [FIND_CERTIFICATE] = "SELECT device_uid FROM certificates WHERE certificate_id = ?1",
     [FIND_THING] = "SELECT device_uid FROM devices WHERE thing_name = ?1 LIMIT 1",
     [FIND_KEY] = "SELECT device_uid FROM devices WHERE public_key_sha256 = ?1 UNION ALL"
@@ -156,6 +156,7 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
     [GET_TOKEN] = "SELECT device_token FROM devices WHERE device_uid = ?1",
     [REPLACE_TOKEN] = ("UPDATE devices SET device_token = ?2, revision = revision + 1"
                        " WHERE device_uid = ?1"),
+    [IS_FROZEN] = "SELECT 1 FROM meta WHERE name = '" CVM_FROZEN "'",
     [GET_META] = "SELECT value, version FROM meta WHERE name = ?1",
     [INSERT_META] = "INSERT INTO meta VALUES (?1, ?2, " RANDOM ")"
                     " ON CONFLICT(name) DO NOTHING RETURNING version",

@@ -271,7 +271,7 @@ static void backup_store(void *self, cvm_op_t *op, const char *path)
 
 static const cvm_store_ops_t FILE_STORE = {
     .size = sizeof(cvm_store_ops_t),
-    .flags = CVM_LOCATION_IS_PATH | CVM_STORE_UNIQUE_KEYS,
+    .flags = CVM_LOCATION_IS_PATH | CVM_STORE_UNIQUE_KEYS | CVM_STORE_FREEZES,
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,

@@ -387,6 +387,27 @@ static const char *write_misplaced(struct store *store)
     return "the store's log was taken away";
 }
 
+static int write_look_if_frozen(struct db *db, int *is_frozen)
+{
+    sqlite3_stmt *prepared = cvm_db_statement(db, IS_FROZEN);
+    if (!prepared)
+        return sqlite3_extended_errcode(db->sqlite);
+    int rc = sqlite3_step(prepared);
+    *is_frozen = rc == SQLITE_ROW;
+    (void)sqlite3_reset(prepared);
+    return rc == SQLITE_ROW || rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* What a frozen store does is thaw. */
+static int write_job(struct store *store, struct db *db, struct job *job, int is_frozen)
+{
+    if (!is_frozen || (job->name && strcmp(job->name, CVM_FROZEN) == 0))
+        return job->run(store, db, job);
+    job->answer = CVM_ANSWER_UNAVAILABLE;
+    job->text = CVM_FROZEN_TEXT;
+    return SQLITE_OK;
+}
+
 /* One transaction for a list of jobs. */
 static void write_batch(struct store *store, struct job *first)
 {
@@ -397,9 +418,11 @@ static void write_batch(struct store *store, struct job *first)
             is_broken ? "the file failed" : "the store's file system is read-only");
         return;
     }
-    int rc = cvm_db_run(db, BEGIN_WRITE);
+    int is_frozen = 0, rc = cvm_db_run(db, BEGIN_WRITE);
+    if (rc == SQLITE_OK)
+        rc = write_look_if_frozen(db, &is_frozen);
     for (struct job *job = first; job && rc == SQLITE_OK; job = job->next)
-        rc = job->run(store, db, job);
+        rc = write_job(store, db, job, is_frozen);
     int in_doubt = rc == SQLITE_OK;
     if (rc == SQLITE_OK)
         rc = cvm_db_run(db, COMMIT);

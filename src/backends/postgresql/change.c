@@ -182,9 +182,15 @@ const struct verb CVM_CHANGE = {change_send, change_take, 1, 0};
 
 /* --- Values ----------------------------------------------------------------------------------- */
 
+/* What is on its way is waited for, and what comes later sees it. */
+static int32_t meta_freezes(const struct job *job)
+{
+    return job->wanted && strcmp(job->name, CVM_FROZEN) == 0;
+}
+
 static int32_t meta_send(struct link *link, struct job *job)
 {
-    struct params params = {.count = 0};
+    struct params params = {.count = 0}, none = {.count = 0};
     cvm_params_text(&params, job->name);
     if (job->wanted && !*job->wanted)
         params.values[params.count++] = ""; /* a value that is empty is one */
@@ -193,6 +199,8 @@ static int32_t meta_send(struct link *link, struct job *job)
     cvm_params_number(&params, job->version ? job->version : job->change_id + 1);
     cvm_params_number(&params, job->change_id);
     enum statement statement = job->version ? UPDATE_META : INSERT_META;
+    if (meta_freezes(job) && cvm_link_send(link, job, LOCK_ALL, &none))
+        return -1;
     return cvm_link_send(link, job, job->wanted ? statement : DELETE_META, &params);
 }
 
@@ -200,10 +208,11 @@ static cvm_answer_t meta_take(struct store *store, struct job *job)
 {
     if (!job->result_count)
         return CVM_ANSWER_UNKNOWN;
-    if (PQntuples(job->results[0]) != 1)
+    const PGresult *result = job->results[job->result_count - 1];
+    if (PQntuples(result) != 1)
         return job->is_in_doubt ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT;
     (void)store->host->op_set_number(
-        job->op, CVM_OUT_VERSION, strtoll(PQgetvalue(job->results[0], 0, 0), NULL, 10));
+        job->op, CVM_OUT_VERSION, strtoll(PQgetvalue(result, 0, 0), NULL, 10));
     return CVM_ANSWER_OK;
 }
 

@@ -25,6 +25,7 @@
 #define UNIQUE_VIOLATION      "23505"
 #define CARDINALITY_VIOLATION "21000"
 #define DIVISION_BY_ZERO      "22012" /* GUARD's, see statements.c */
+#define IS_FROZEN             "22P02" /* NOT_FROZEN's */
 #define READ_ONLY             "25006"
 #define NO_SUCH_STATEMENT     "26000"
 #define PLAN_HAS_CHANGED      "0A000"
@@ -154,10 +155,18 @@ static int32_t is_state(const struct link *link, const char *prefix)
     return strncmp(link->state_code, prefix, strlen(prefix)) == 0;
 }
 
+/* A text that is no number can be only that: what we send are numbers. */
+static int32_t link_is_frozen(const struct link *link, const struct job *job)
+{
+    return job->verb->writes && is_state(link, IS_FROZEN);
+}
+
 /* What an error means to the one operation that has caused it. 1 if it is to be tried again. */
 static int32_t link_judge(const struct link *link, const struct job *job, cvm_answer_t *answer)
 {
     *answer = CVM_ANSWER_UNAVAILABLE;
+    if (link_is_frozen(link, job))
+        return 0;
     if (is_state(link, ROLLED_BACK))
         return 1; /* who else is at it made it roll back */
     if (is_state(link, DIVISION_BY_ZERO) && !job->loading)
@@ -179,7 +188,8 @@ static void link_fail_batch(struct link *link)
         link_forget_results(job);
     cvm_answer_t answer = CVM_ANSWER_OK;
     if (first && !first->next && !link_judge(link, first, &answer)) {
-        cvm_job_end(store, first, first->is_in_doubt ? CVM_ANSWER_UNKNOWN : answer, link->text);
+        cvm_job_end(store, first, first->is_in_doubt ? CVM_ANSWER_UNKNOWN : answer,
+            link_is_frozen(link, first) ? CVM_FROZEN_TEXT : link->text);
         return;
     }
     for (struct job *job = first; job; job = job->next)

@@ -122,9 +122,13 @@ const struct verb CVM_NOW = {server_send, now_take, 0, 0};
 static cvm_answer_t ready_take(struct store *store, struct job *job)
 {
     (void)store;
-    if (PQntuples(job->results[0]) == 1 && *PQgetvalue(job->results[0], 0, 0) == 'f')
+    const PGresult *result = job->results[0];
+    int32_t is_there = PQntuples(result) == 1;
+    int32_t is_writable = is_there && *PQgetvalue(result, 0, 0) == 'f';
+    if (is_writable && *PQgetvalue(result, 0, 1) == 'f')
         return CVM_ANSWER_OK;
-    (void)snprintf(job->text, sizeof job->text, CVM_TEXT_READ_ONLY);
+    (void)snprintf(
+        job->text, sizeof job->text, "%s", is_writable ? CVM_FROZEN_TEXT : CVM_TEXT_READ_ONLY);
     return CVM_ANSWER_UNAVAILABLE;
 }
 

@@ -41,6 +41,9 @@
 #define NOW_MS "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 #define NOW_US "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
+/* All but what thaws it. */
+#define MAY_PUT "($1::text = '" CVM_FROZEN "' OR " NOT_FROZEN ")"
+
 /* --- Changes ---------------------------------------------------------------------------------- */
 
 /*
@@ -57,6 +60,10 @@
     "NOT EXISTS (SELECT FROM written w JOIN @certificates x ON x.device_uid = w.device_uid"        \
     " WHERE w.state = 'current' AND x.state = 'current'"                                           \
     " AND NOT EXISTS (SELECT FROM written v WHERE v.certificate_id = x.certificate_id))"
+
+/* Fails, by 22P02, once the store is frozen. A statement looks after it has its lock on the tables,
+ * which whoever freezes the store waits for. */
+#define NOT_FROZEN "(SELECT name::integer FROM @meta WHERE name = '" CVM_FROZEN "') IS NULL"
 
 /* The key is nobody's, its own, or was another's whose certificate has ended. */
 #define CLAIMED                                                                                    \
@@ -174,14 +181,17 @@ static const char *const FORMS[STATEMENT_COUNT] = {
                  "1",
     [GET_META] = "SELECT value, version FROM @meta WHERE name = ?t",
     [GET_NOW] = "SELECT " NOW_MS,
-    [GET_READY] = "SELECT " CVM_SQL_READ_ONLY,
+    [GET_READY] = "SELECT " CVM_SQL_READ_ONLY
+                  ", EXISTS (SELECT FROM @meta WHERE name = '" CVM_FROZEN "')",
+    /* By a function, since a batch is no transaction block to the server. */
+    [LOCK_ALL] = "DO $$ BEGIN LOCK TABLE @devices, @certificates, @keys, @meta IN EXCLUSIVE MODE; END $$",
     /* Gives a transaction that may have found nothing to write a commit to wait
        for. */
     [FENCE] = "SELECT pg_logical_emit_message(true, 'cvm', '')",
 
     [INSERT_DEVICE] =
         "WITH " WRITTEN ","
-        "allowed AS (SELECT $1::text AS device_uid WHERE " ONE_CURRENT
+        "allowed AS (SELECT $1::text AS device_uid WHERE " ONE_CURRENT " AND " NOT_FROZEN
         " AND NOT EXISTS (SELECT FROM @devices d WHERE d.device_uid = $1"
         " AND d.change_id <> $3::bigint)),"
         CLAIMED ","
@@ -199,7 +209,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "locked AS (SELECT device_uid FROM @devices d WHERE d.device_uid = $1"
         " AND (d.revision = $2::bigint"
         " OR (d.revision = $2::bigint + 1 AND d.change_id = $3::bigint)) FOR UPDATE),"
-        "allowed AS (SELECT device_uid FROM locked WHERE " ONE_CURRENT "),"
+        "allowed AS (SELECT device_uid FROM locked WHERE " ONE_CURRENT " AND " NOT_FROZEN "),"
         CLAIMED ","
         "changed AS (UPDATE @devices d SET change_id = $3::bigint?21|"
         CVM_DEVICE_OTHER_FIELDS(SET)
@@ -210,6 +220,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "WITH " WRITTEN ","
         "allowed AS (SELECT 1 WHERE $4::text IS NULL AND $5::text[] IS NOT NULL),"
         "changed AS (DELETE FROM @devices WHERE device_uid = $1 AND revision = $2::bigint"
+        " AND " NOT_FROZEN
         " RETURNING 1),"
         "given_up AS (DELETE FROM @keys k WHERE k.device_uid = $1 AND k.blocked_until = 0"
         " AND " CHANGED_DEVICE "),"
@@ -222,7 +233,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "WITH " WRITTEN ","
         "owner AS (SELECT public_key_sha256 FROM @devices d WHERE d.device_uid = $1 FOR UPDATE),"
         "allowed AS (SELECT 1 WHERE " ONE_CURRENT
-        " AND $2::bigint IS NOT NULL AND $4::text IS NULL),"
+        " AND $2::bigint IS NOT NULL AND $4::text IS NULL AND " NOT_FROZEN "),"
         STORED("EXISTS (SELECT FROM allowed)") ","
         FREED("EXISTS (SELECT FROM stored) AND NOT EXISTS (SELECT FROM owner o"
               " WHERE o.public_key_sha256 = k.public_key_sha256)") ","
@@ -233,16 +244,17 @@ static const char *const FORMS[STATEMENT_COUNT] = {
      * the change.
      */
     [INSERT_META] = "INSERT INTO @meta AS m (name, value, version, change_id)"
-                    " VALUES (?t, ?t, ?b, ?b) ON CONFLICT (name)"
+                    " SELECT ?t, ?t, ?b, ?b WHERE " MAY_PUT " ON CONFLICT (name)"
                     " DO UPDATE SET change_id = excluded.change_id"
                     " WHERE m.change_id = excluded.change_id RETURNING version",
     [UPDATE_META] =
         "UPDATE @meta SET value = $2::text, version = $3::bigint + 1,"
         " change_id = $4::bigint WHERE name = $1::text AND (version = $3::bigint"
-        " OR (version = $3::bigint + 1 AND change_id = $4::bigint)) RETURNING "
+        " OR (version = $3::bigint + 1 AND change_id = $4::bigint)) AND " MAY_PUT " RETURNING "
         "version",
     [DELETE_META] = "DELETE FROM @meta WHERE name = $1::text AND version = $3::bigint"
-                    " AND $2::text IS NULL AND $4::bigint IS NOT NULL RETURNING version",
+                    " AND $2::text IS NULL AND $4::bigint IS NOT NULL AND " MAY_PUT
+                    " RETURNING version",
 
     /* $1 the change's id for what is inserted; one more for what is replaced. */
     [LOAD_DEVICES] =
@@ -275,13 +287,13 @@ static const char *const FORMS[STATEMENT_COUNT] = {
                    " AND o.device_uid <> g.device_uid)"
                    " ORDER BY device_uid, certificate_id"
                    " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
-    /* $2 certificates: the keys of those that this load has inserted and that may be accepted
-     * are their devices', and of those that were compromised nobody's. */
+    /* $2 certificates: the keys of those that may be accepted are their devices', and of those
+     * that were compromised nobody's. */
     [LOAD_CERTIFICATE_KEYS] =
         "WITH given AS (SELECT public_key_sha256 AS key, min(device_uid) AS uid,"
         " count(DISTINCT device_uid) AS owners,"
         " max(CASE WHEN state = 'revoked' THEN not_after ELSE 0 END) AS until"
-        " FROM @certificates WHERE certificate_id = ANY(?2|?T) AND change_id = $1::bigint"
+        " FROM @certificates WHERE certificate_id = ANY(?2|?T) AND $1::bigint IS NOT NULL"
         " AND public_key_sha256 IS NOT NULL AND (state IN ('current', 'retiring')"
         " OR (state = 'revoked' AND reason = 'keyCompromise')) GROUP BY public_key_sha256),"
         "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid, blocked_until)"
@@ -304,7 +316,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
     /* Not joined with what is given: the planner would rather read the whole table.
      */
     [LOAD_STATES] = "SELECT device_uid, device_token, change_id FROM @devices"
-                    " WHERE device_uid = ANY(?2|?T) AND $1::bigint IS NOT NULL "
+                    " WHERE device_uid = ANY(?2|?T) AND $1::bigint IS NOT NULL AND " NOT_FROZEN " "
                     "ORDER BY device_uid",
 };
 /* clang-format on */

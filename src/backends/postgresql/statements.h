@@ -21,6 +21,7 @@ enum statement {
     GET_META,
     GET_NOW,
     GET_READY,
+    LOCK_ALL,
     FENCE,
     INSERT_DEVICE,
     UPDATE_DEVICE,

@@ -310,7 +310,7 @@ static void migrate(void *self, cvm_op_t *op, uint32_t how)
 
 static const cvm_store_ops_t POSTGRESQL_STORE = {
     .size = sizeof(cvm_store_ops_t),
-    .flags = CVM_STORE_SHARED | CVM_STORE_UNIQUE_KEYS,
+    .flags = CVM_STORE_SHARED | CVM_STORE_UNIQUE_KEYS | CVM_STORE_FREEZES,
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
     .create = create,
