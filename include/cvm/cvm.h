@@ -250,6 +250,27 @@ CVM_API cvm_error_t *cvm_new(const cvm_conf_t *conf, cvm_t **cvm);
 CVM_API cvm_error_t *cvm_new_on_uv(const cvm_conf_t *conf, struct uv_loop_s *loop, cvm_t **cvm);
 /** Receives a text, or the error. */
 typedef void (*cvm_text_cb)(void *user_data, const cvm_error_t *error, const char *text);
+/** Tells how far a copy has come: count of what ("devices", "certificates", …). is_frozen: servers
+ *  of the source write nothing any more. @return 1 to end the copy */
+typedef int32_t (*cvm_copy_progress_cb)(
+    void *user_data, const char *what, uint64_t count, int32_t is_frozen);
+/**
+ * Copies all devices, certificates and values from one instance's store into that of another, while
+ * servers work with the first. Run again it goes on where it was, and copies what has changed.
+ * Until it is finished no instance starts on the target. Both instances are of the same thread,
+ * which runs both, and are not started; platforms are not touched.
+ * @param finish    1: then freezes the source, so that its servers refuse registrations (503),
+ * copies the rest, and compares both sides whole. The source stays frozen; if it fails, it is
+ * thawed
+ * @param progress  may be NULL
+ * @param callback  its text says what was copied
+ * @return refused: "conflict" if one was started, or the source can't be frozen
+ */
+CVM_API cvm_error_t *cvm_store_copy(cvm_t *from, cvm_t *to, int32_t finish,
+    cvm_copy_progress_cb progress, cvm_text_cb callback, void *user_data);
+/** Lets servers write to a store again that a copy has frozen: its target must not be in use.
+ *  "not_found" if it is not frozen. */
+CVM_API cvm_error_t *cvm_store_thaw(cvm_t *cvm, cvm_done_cb callback, void *user_data);
 /**
  * Makes what a store consists of, such as its tables, or brings it up to this release: for stores
  * of which a server does not do so when it starts. On an instance that is not started; it may be

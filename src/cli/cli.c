@@ -213,23 +213,28 @@ static cvm_error_t *leave_audit(cvm_conf_t *conf)
                : NULL;
 }
 
-int32_t cli_open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
-    cvm_conf_t *conf, cvm_t **cvm)
+int32_t cli_make(cvm_conf_t *conf, cvm_t **cvm)
 {
-    struct cli_outcome outcome = {0};
     cvm_error_t *error = quiet_log(conf);
     if (!error)
         error = leave_audit(conf);
     if (!error)
         error = cvm_new(conf, cvm);
-    if (error)
-        return cli_error(NULL, error);
-    error = cli_set_actor(*cvm);
     if (!error)
+        error = cli_set_actor(*cvm);
+    return cli_error(NULL, error);
+}
+
+int32_t cli_open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
+    cvm_conf_t *conf, cvm_t **cvm)
+{
+    struct cli_outcome outcome = {.code = cli_make(conf, cvm)};
+    cvm_error_t *error = NULL;
+    if (!outcome.code)
         error = start(*cvm, cli_done, &outcome);
     if (error)
         outcome.code = cli_error(NULL, error);
-    else
+    else if (!outcome.code)
         cli_run_until(*cvm, &outcome.is_done);
     if (outcome.code) {
         cvm_free(*cvm);

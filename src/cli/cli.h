@@ -78,6 +78,8 @@ cvm_error_t *cli_set_actor(cvm_t *cvm);
 int32_t cli_open(cvm_conf_t *conf, cvm_t **cvm);
 /* The same where there may be no store yet: makes it. */
 int32_t cli_open_new(cvm_conf_t *conf, cvm_t **cvm);
+/* One that is not started; what it is is the caller's also on failure. */
+int32_t cli_make(cvm_conf_t *conf, cvm_t **cvm);
 /* The same by a start of the caller's own. */
 int32_t cli_open_as(cvm_error_t *(*start)(cvm_t *cvm, cvm_done_cb callback, void *user_data),
     cvm_conf_t *conf, cvm_t **cvm);

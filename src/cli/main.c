@@ -24,7 +24,7 @@ static const struct verb VERBS[] = {
     {"backup", cli_backup, 0, "copy the file store while the server runs"},
     {"restore", cli_restore, 0, "put a backup of the file store in place"},
     {"store", cli_store_verb, 1,
-        "make its tables; look for damage; accept the clock after one that was ahead"},
+        "make its tables; move it into another one; look for damage; accept the clock"},
     {"reconcile", cli_reconcile, 0, "carry out now what is due"},
     {"config", cli_config, 0, "every property with type, default, range and help"},
     {"version", cli_version, 0, "the version"},

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "cli.h"
 #include "file/file.h"
+#include "store_copy.h"
 
 #define ERROR_SIZE 512
 
@@ -24,7 +25,11 @@ static const char USAGE[] =
     "       cvm store clock [--accept] [--json] -c CONFIG\n"
     "                                   the latest time on record, before which no clock is "
     "believed;\n"
-    "                                   --accept: it is now, after a clock that was ahead\n";
+    "                                   --accept: it is now, after a clock that was ahead\n"
+    "       cvm store copy FROM TO [--finish] -c CONFIG\n"
+    "                                   moves a store into another one, beside its servers\n"
+    "       cvm store thaw -c CONFIG\n"
+    "                                   lets the servers of a frozen store write again\n";
 
 struct arguments {
     const char *config;
@@ -193,5 +198,9 @@ int32_t cli_store_verb(int argc, char **argv)
             code = migrates ? migrate(&arguments) : run(&arguments, is_clock ? show_clock : check);
         return code;
     }
+    if (strcmp(name, "copy") == 0)
+        return cli_store_copy(argc - 1, argv + 1);
+    if (strcmp(name, "thaw") == 0)
+        return cli_store_thaw(argc - 1, argv + 1);
     return cli_no_verb("store", name, USAGE);
 }

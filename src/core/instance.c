@@ -12,6 +12,7 @@
 #include "base/at_exit.h"
 #include "base/crypto.h"
 #include "call.h"
+#include "copy/copy.h"
 #include "entry.h"
 #include "health.h"
 #include "instance/documents.h"
@@ -463,6 +464,26 @@ static void ask_clock(cvm_t *cvm)
         start_next(cvm);
 }
 
+/* What is half in there is not to be worked with: it would be overwritten, or what it lacks
+ * refused. */
+static void got_copy_mark(cvm_op_t *op)
+{
+    if (op->answer == CVM_ANSWER_NOT_FOUND)
+        start_next(op->cvm);
+    else if (op->answer == CVM_ANSWER_OK)
+        tell_started(op->cvm, cvm_error_configuration("store",
+                                  "store: a copy into it, begun %.40s, is not complete: finish it "
+                                  "by `cvm store copy --finish`",
+                                  op->outs[CVM_OUT_VALUE]));
+    else
+        tell_started(op->cvm, cvm_open_error(op));
+}
+
+static void look_for_copy(cvm_t *cvm)
+{
+    cvm_store_meta_get(cvm, &cvm->opening, COPY_MARK, got_copy_mark);
+}
+
 static void read_mark(cvm_t *cvm)
 {
     cvm_store_meta_get(cvm, &cvm->opening, CVM_CLOCK_MARK, got_mark);
@@ -488,8 +509,8 @@ static void begin_to_reconcile(cvm_t *cvm)
 }
 
 /* The store first: the platform works with it, and with a clock that the mark judges. */
-static void (*const STARTS[])(cvm_t *cvm) = {
-    open_store, ask_clock, read_mark, look_for_devices, open_platform, begin_to_reconcile};
+static void (*const STARTS[])(cvm_t *cvm) = {open_store, look_for_copy, ask_clock, read_mark,
+    look_for_devices, open_platform, begin_to_reconcile};
 #define START_COUNT (sizeof STARTS / sizeof STARTS[0])
 
 static void start_next(cvm_t *cvm)

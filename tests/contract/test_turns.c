@@ -163,6 +163,8 @@ static const char *call_as_its_thread(cvm_t *cvm, const char *name)
     EXPECT(name, cvm_start(cvm, on_done, NULL));
     EXPECT(name, cvm_start_command(cvm, on_done, NULL));
     EXPECT(name, cvm_store_migrate(cvm, 1, on_text, NULL));
+    EXPECT(name, cvm_store_copy(cvm, cvm, 1, NULL, on_text, NULL));
+    EXPECT(name, cvm_store_thaw(cvm, on_done, NULL));
     EXPECT(name, cvm_listen(cvm));
     EXPECT_VALUE(NULL, cvm_listener(cvm, 0));
     EXPECT(name, cvm_reload(cvm, on_done, NULL));
@@ -285,6 +287,10 @@ static const char *leave_out_of_instances(cvm_t *cvm)
     EXPECT(NAME, cvm_find_unknown(cvm, 1, NULL, NULL));
     EXPECT(NAME, cvm_settle(cvm, NULL, NULL));
     EXPECT(NAME, cvm_store_migrate(cvm, 0, NULL, NULL));
+    EXPECT(NAME, cvm_store_copy(NULL, cvm, 0, NULL, on_text, NULL));
+    EXPECT(NAME, cvm_store_copy(cvm, NULL, 0, NULL, on_text, NULL));
+    EXPECT(NAME, cvm_store_copy(cvm, cvm, 0, NULL, NULL, NULL));
+    EXPECT(NAME, cvm_store_thaw(cvm, NULL, NULL));
     EXPECT(NAME, cvm_device_reconcile(cvm, NULL, on_done, NULL));
     EXPECT(NAME, cvm_audit_event(cvm, NULL, NAMES, VALUES, 1));
     EXPECT(NAME, cvm_audit_event(cvm, "event", NULL, VALUES, 1));

@@ -256,7 +256,8 @@ static const char *const FORMS[STATEMENT_COUNT] = {
                     " AND $2::text IS NULL AND $4::bigint IS NOT NULL AND " MAY_PUT
                     " RETURNING version",
 
-    /* $1 the change's id for what is inserted; one more for what is replaced. */
+    /* $1 the change's id for what is inserted; one more for what is replaced. What is given is not
+     * joined with a table, but looked up row by row: the planner would rather read all of it. */
     [LOAD_DEVICES] =
         "INSERT INTO @devices (" DEVICE_NAMES ",change_id) SELECT " DEVICE_NAMES
         ",$1::bigint FROM unnest(?2|?T" CVM_DEVICE_OTHER_FIELDS(
@@ -264,11 +265,9 @@ static const char *const FORMS[STATEMENT_COUNT] = {
                    ") ORDER BY device_uid ON CONFLICT (device_uid) DO NOTHING",
     /* $2 keys and $3 whose: of devices that this load has inserted. */
     [LOAD_KEYS] =
-        "WITH given AS (SELECT DISTINCT g.key, g.uid FROM unnest(?2|?T,?T) AS "
-        "g(key, uid)"
-        " JOIN @devices d ON d.device_uid = g.uid AND d.device_uid = "
-        "ANY($3::text[])"
-        " AND d.change_id = $1::bigint WHERE g.key IS NOT NULL),"
+        "WITH given AS (SELECT DISTINCT g.key, g.uid FROM unnest(?2|?T,?T) AS g(key, uid)"
+        " WHERE g.key IS NOT NULL AND (SELECT d.change_id FROM @devices d"
+        " WHERE d.device_uid = g.uid) = $1::bigint),"
         "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid)"
         " SELECT key, uid FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
         " DO UPDATE SET device_uid = excluded.device_uid"
@@ -280,11 +279,9 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         " SELECT " CERTIFICATE_NAMES ",not_before * 1000,$1::bigint FROM unnest(?2|"
         "?T" CVM_CERTIFICATE_OTHER_FIELDS(
             ARRAY) ") AS g(" CERTIFICATE_NAMES
-                   ") WHERE NOT EXISTS (SELECT FROM @certificates o"
-                   " WHERE o.certificate_id = g.certificate_id AND "
-                   "o.certificate_id = "
-                   "ANY($2::text[])"
-                   " AND o.device_uid <> g.device_uid)"
+                   ") WHERE (SELECT o.device_uid FROM @certificates o"
+                   " WHERE o.certificate_id = g.certificate_id"
+                   " AND o.device_uid <> g.device_uid LIMIT 1) IS NULL"
                    " ORDER BY device_uid, certificate_id"
                    " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
     /* $2 certificates: the keys of those that may be accepted are their devices', and of those
@@ -313,8 +310,6 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         " g WHERE d.device_uid = g.uid AND d.device_uid = ANY($2::text[])"
         " AND d.change_id <> $1::bigint"
         " AND d.device_token IS DISTINCT FROM g.token",
-    /* Not joined with what is given: the planner would rather read the whole table.
-     */
     [LOAD_STATES] = "SELECT device_uid, device_token, change_id FROM @devices"
                     " WHERE device_uid = ANY(?2|?T) AND $1::bigint IS NOT NULL AND " NOT_FROZEN " "
                     "ORDER BY device_uid",

@@ -1,0 +1,402 @@
+/* The API, the steps, and how a copy ends. */
+#include "copy.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/at_exit.h"
+#include "entry.h"
+
+#define FEW_ROWS 1000 /* that a pass has written: the next one, over a frozen source, is short */
+
+struct copy_step {
+    const char *name;
+    void (*run)(struct copy *copy);
+};
+
+/* --- What all steps use ----------------------------------------------------------------------- */
+
+struct copy *cvm_copy_of(cvm_op_t *op)
+{
+    return CVM_CONTAINER(op, struct copy_op, op)->copy;
+}
+
+int32_t cvm_copy_has_failed(struct copy *copy, const cvm_op_t *op)
+{
+    if (op->answer == CVM_ANSWER_OK)
+        return 0;
+    cvm_copy_fail(
+        copy, cvm_error_new(cvm_op_reason(op), "%s: %s: %s", op->cvm == copy->from ? "from" : "to",
+                  op->call, *op->text ? op->text : cvm_reason_text(cvm_op_reason(op))));
+    return 1;
+}
+
+int32_t cvm_copy_is_refusal(cvm_answer_t answer)
+{
+    return answer == CVM_ANSWER_CONFLICT || answer == CVM_ANSWER_KEY_IN_USE ||
+           answer == CVM_ANSWER_INVALID;
+}
+
+int32_t cvm_copy_tell(struct copy *copy, const char *what, uint64_t count)
+{
+    int32_t must_end = 0;
+    if (copy->progress)
+        CVM_CALL_OUT(must_end = copy->progress(copy->user_data, what, count, copy->is_last));
+    if (must_end)
+        cvm_copy_fail(copy, cvm_error_new(REASON_unavailable, "the copy was interrupted"));
+    return must_end;
+}
+
+int32_t cvm_copy_note(struct copy *copy, struct copy_ids *ids, const char *id)
+{
+    if (ids->count == ids->size) {
+        size_t size = ids->size ? ids->size * 2 : 64;
+        char **more = realloc(ids->list, size * sizeof(char *));
+        if (more) {
+            ids->list = more;
+            ids->size = size;
+        }
+    }
+    char *copied = ids->count < ids->size ? strdup(id) : NULL;
+    if (!copied) {
+        cvm_copy_fail(copy, cvm_error_out_of_memory());
+        return -1;
+    }
+    ids->list[ids->count++] = copied;
+    return 0;
+}
+
+void cvm_copy_forget(struct copy_ids *ids)
+{
+    while (ids->count)
+        free(ids->list[--ids->count]);
+    free(ids->list);
+    *ids = (struct copy_ids){.list = NULL};
+}
+
+/* --- The end ---------------------------------------------------------------------------------- */
+
+static void copy_free(struct copy *copy)
+{
+    cvm_op_clear(&copy->from_op.op);
+    cvm_op_clear(&copy->to_op.op);
+    cvm_copy_map_clear(&copy->devices);
+    cvm_copy_map_clear(&copy->certificates);
+    cvm_copy_forget(&copy->changed);
+    cvm_copy_forget(&copy->deferred);
+    cvm_copy_forget(&copy->names);
+    cvm_copy_clear_page(copy);
+    free(copy->page);
+    free(copy->rows);
+    free(copy->value);
+    free(copy);
+}
+
+static void copy_end(struct copy *copy)
+{
+    char text[200];
+    cvm_error_t *error = copy->error;
+    (void)snprintf(text, sizeof text,
+        "%zu devices and %zu certificates are in the target; %" PRIu64 " rows were written%s",
+        copy->devices.count, copy->certificates.count, copy->total + copy->written,
+        copy->is_last ? ", and all was verified" : "");
+    cvm_t *from = copy->from, *to = copy->to;
+    CVM_CALL_OUT(copy->callback(copy->user_data, error, error ? "" : text));
+    cvm_error_free(error);
+    copy_free(copy);
+    cvm_release(to);
+    cvm_release(from);
+}
+
+static void copy_thawed(cvm_op_t *op)
+{
+    copy_end(cvm_copy_of(op));
+}
+
+void cvm_copy_end_failed(struct copy *copy)
+{
+    if (copy->frozen_version)
+        cvm_store_meta_put(
+            copy->from, &copy->from_op.op, CVM_FROZEN, copy->frozen_version, NULL, copy_thawed);
+    else
+        copy_end(copy);
+}
+
+void cvm_copy_fail(struct copy *copy, cvm_error_t *error)
+{
+    if (copy->error)
+        cvm_error_free(error);
+    else
+        copy->error = error;
+    if (!copy->at_once)
+        cvm_copy_end_failed(copy);
+}
+
+/* --- Opening ---------------------------------------------------------------------------------- */
+
+static void copy_opened(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    cvm_error_t *error = cvm_open_error(op);
+    if (error) {
+        cvm_copy_fail(copy, error);
+        return;
+    }
+    op->cvm->store_context.is_open = 1;
+    cvm_copy_next(copy);
+}
+
+static void copy_open(cvm_t *side, cvm_op_t *op, uint32_t how)
+{
+    cvm_op_start(op, side, SIDE_STORE, "open", copy_opened);
+    side->store.open(side->store_context.self, op, how);
+}
+
+static void copy_open_source(struct copy *copy)
+{
+    copy_open(copy->from, &copy->from_op.op, 0);
+}
+
+static void copy_open_target(struct copy *copy)
+{
+    copy_open(copy->to, &copy->to_op.op, CVM_OPEN_UPDATE);
+}
+
+/* --- The mark --------------------------------------------------------------------------------- */
+
+static void mark_put(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (cvm_copy_has_failed(copy, op))
+        return;
+    copy->mark_version = op->numbers[CVM_OUT_VERSION];
+    cvm_copy_next(copy);
+}
+
+static void mark_looked(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (cvm_copy_has_failed(copy, op))
+        return;
+    if (op->record_count) {
+        cvm_copy_fail(copy,
+            cvm_error_new(REASON_conflict, "to: there are devices in it that no copy has made"));
+        return;
+    }
+    cvm_store_meta_put(
+        copy->to, op, COPY_MARK, 0, cvm_rfc3339(cvm_now_ms(), copy->stamp), mark_put);
+}
+
+static void mark_got(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_NOT_FOUND) {
+        cvm_store_scan(copy->to, op, CVM_SCAN_DEVICES, "", 0, 1, mark_looked);
+    } else if (!cvm_copy_has_failed(copy, op)) {
+        copy->mark_version = op->numbers[CVM_OUT_VERSION];
+        cvm_copy_next(copy);
+    }
+}
+
+static void copy_mark(struct copy *copy)
+{
+    cvm_store_meta_get(copy->to, &copy->to_op.op, COPY_MARK, mark_got);
+}
+
+/* A source that has the mark is a target: this one's own, or one that is not complete. */
+static void source_got(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_NOT_FOUND)
+        cvm_copy_next(copy);
+    else if (!cvm_copy_has_failed(copy, op))
+        cvm_copy_fail(copy,
+            cvm_error_new(REASON_conflict, "from: it is the target, or an incomplete copy itself"));
+}
+
+static void copy_check_source(struct copy *copy)
+{
+    cvm_store_meta_get(copy->from, &copy->from_op.op, COPY_MARK, source_got);
+}
+
+static void copy_unmark(struct copy *copy)
+{
+    cvm_store_meta_put(copy->to, &copy->to_op.op, COPY_MARK, copy->mark_version, NULL, mark_put);
+}
+
+/* --- Freezing --------------------------------------------------------------------------------- */
+
+static void frozen_got(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (cvm_copy_has_failed(copy, op))
+        return;
+    copy->frozen_version = op->numbers[CVM_OUT_VERSION];
+    copy->is_last = 1;
+    cvm_copy_next(copy);
+}
+
+/* It may be frozen already, by a copy that was killed. */
+static void frozen_put(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_CONFLICT)
+        cvm_store_meta_get(copy->from, op, CVM_FROZEN, frozen_got);
+    else
+        frozen_got(op);
+}
+
+static void copy_freeze(struct copy *copy)
+{
+    cvm_store_meta_put(copy->from, &copy->from_op.op, CVM_FROZEN, 0,
+        cvm_rfc3339(cvm_now_ms(), copy->stamp), frozen_put);
+}
+
+/* --- The flow --------------------------------------------------------------------------------- */
+
+static void copy_begin_pass(struct copy *copy)
+{
+    copy->pass++;
+    copy->total += copy->written;
+    copy->written_before = copy->written;
+    copy->written = 0;
+    memset(copy->sums, 0, sizeof copy->sums);
+    cvm_copy_next(copy);
+}
+
+static void copy_judge_pass(struct copy *copy);
+
+static const struct copy_step STEPS[] = {
+    {"open", copy_open_source},
+    {"open", copy_open_target},
+    {"mark", copy_mark},
+    {"check", copy_check_source},
+    {"look", cvm_copy_look_for_devices},
+    {"look", cvm_copy_look_for_certificates},
+    {"pass", copy_begin_pass},
+    {"devices", cvm_copy_devices},
+    {"removed", cvm_copy_remove_devices},
+    {"certificates", cvm_copy_certificates},
+    {"deferred", cvm_copy_deferred},
+    {"values", cvm_copy_values},
+    {"judge", copy_judge_pass}, /* to "freeze", "pass", or the end */
+    {"freeze", copy_freeze},
+    {"again", NULL}, /* to "pass" */
+    {"verify", cvm_copy_verify},
+    {"unmark", copy_unmark},
+    {"end", copy_end},
+};
+
+static void copy_go(struct copy *copy, const char *name)
+{
+    copy->step = STEPS;
+    while (strcmp(copy->step->name, name) != 0)
+        copy->step++;
+    copy->step->run(copy);
+}
+
+void cvm_copy_next(struct copy *copy)
+{
+    copy->step++;
+    if (copy->step->run)
+        copy->step->run(copy);
+    else
+        copy_go(copy, "pass");
+}
+
+/* While servers write, until a pass has hardly anything to do, or not much less than the one
+ * before: what a source writes in the time of a pass, the next one has to do. Then the last one. */
+static void copy_judge_pass(struct copy *copy)
+{
+    if (copy->is_last)
+        copy_go(copy, "verify");
+    else if (copy->written > FEW_ROWS &&
+             (copy->pass == 1 || copy->written < copy->written_before / 2))
+        copy_go(copy, "pass");
+    else
+        copy_go(copy, copy->finishes ? "freeze" : "end");
+}
+
+static cvm_error_t *copy_check(const cvm_t *from, const cvm_t *to, int32_t finishes)
+{
+    if (from == to || from->state != STATE_NEW || to->state != STATE_NEW)
+        return cvm_error_new(REASON_conflict, "a copy takes two instances that were not started");
+    if (finishes && !(from->store.flags & CVM_STORE_FREEZES))
+        return cvm_error_new(REASON_conflict,
+            "store '%s' can't be frozen: the last part of a copy can't be made beside servers",
+            from->store_context.kind);
+    return NULL;
+}
+
+cvm_error_t *cvm_store_copy(cvm_t *from, cvm_t *to, int32_t finish, cvm_copy_progress_cb progress,
+    cvm_text_cb callback, void *user_data)
+{
+    cvm_error_t *error = cvm_entry(from, __func__, callback != NULL);
+    if (!error)
+        error = cvm_entry(to, __func__, 1);
+    if (!error)
+        error = copy_check(from, to, finish);
+    if (error)
+        return error;
+    struct copy *copy = calloc(1, sizeof *copy);
+    if (!copy)
+        return cvm_error_out_of_memory();
+    copy->from = from;
+    copy->to = to;
+    copy->finishes = finish;
+    copy->progress = progress;
+    copy->callback = callback;
+    copy->user_data = user_data;
+    copy->from_op.copy = copy->to_op.copy = copy;
+    cvm_hold(from);
+    cvm_hold(to);
+    copy->step = STEPS;
+    copy->step->run(copy);
+    return NULL;
+}
+
+/* --- Thawing ---------------------------------------------------------------------------------- */
+
+struct thawing {
+    cvm_op_t op;
+    cvm_done_cb callback;
+    void *user_data;
+};
+
+static void thaw_end(cvm_op_t *op)
+{
+    struct thawing *thawing = CVM_CONTAINER(op, struct thawing, op);
+    cvm_error_t *error = op->answer == CVM_ANSWER_NOT_FOUND
+                             ? cvm_error_new(REASON_not_found, "the store is not frozen")
+                             : cvm_op_error(op);
+    CVM_CALL_OUT(thawing->callback(thawing->user_data, error));
+    cvm_error_free(error);
+    cvm_op_clear(op);
+    free(thawing);
+}
+
+static void thaw_got(cvm_op_t *op)
+{
+    if (op->answer == CVM_ANSWER_OK)
+        cvm_store_meta_put(op->cvm, op, CVM_FROZEN, op->numbers[CVM_OUT_VERSION], NULL, thaw_end);
+    else
+        thaw_end(op);
+}
+
+cvm_error_t *cvm_store_thaw(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (!error)
+        error = cvm_check_ready(cvm);
+    if (error)
+        return error;
+    struct thawing *thawing = calloc(1, sizeof *thawing);
+    if (!thawing)
+        return cvm_error_out_of_memory();
+    thawing->callback = callback;
+    thawing->user_data = user_data;
+    cvm_store_meta_get(cvm, &thawing->op, CVM_FROZEN, thaw_got);
+    return NULL;
+}

@@ -1,0 +1,125 @@
+/*
+ * Copying a store into another one while servers work with the first. The rooms, in the order of
+ * the flow (the table of steps is in copy.c):
+ *
+ *   copy.c    the API, the steps, how a copy ends
+ *   look.c    what the target has already
+ *   bulk.c    a pass over the source: what is new goes over in batches
+ *   one.c     a device that has changed, with its certificates
+ *   values.c  the small values
+ *   verify.c  both sides, whole, against each other
+ */
+#ifndef CVM_CORE_COPY_H
+#define CVM_CORE_COPY_H
+
+#include "base/clock.h"
+#include "call.h"
+#include "instance.h"
+#include "map.h"
+#include "record.h"
+
+/* The target is not to be used before the copy is complete. */
+#define COPY_MARK "copying"
+
+/* A list of ids that grows. */
+struct copy_ids {
+    char **list;
+    size_t count, size;
+};
+
+/* A sum over whole records that does not depend on their order. */
+struct copy_sum {
+    uint64_t parts[2], count;
+};
+
+struct copy_op {
+    cvm_op_t op;
+    struct copy *copy;
+    void *owner; /* one.c's */
+};
+
+struct copy {
+    cvm_t *from, *to;
+    struct copy_op from_op, to_op;
+    int32_t finishes;
+    cvm_copy_progress_cb progress;
+    cvm_text_cb callback;
+    void *user_data;
+    const struct copy_step *step;
+    cvm_error_t *error;
+    int64_t frozen_version, mark_version;
+    char stamp[CVM_RFC3339_SIZE];            /* the value of either, while it is put */
+    uint32_t pass;                           /* from 1 */
+    int32_t is_last;                         /* this pass goes over a frozen source */
+    uint64_t written, written_before, total; /* rows: in this pass, the one before, all before */
+    struct copy_map devices, certificates;
+    struct cvm_paging paging;
+    /* bulk.c: a page of the source that is new to the target. */
+    cvm_record_kind_t kind;
+    cvm_record_t **page;
+    uint8_t *rows;
+    uint32_t page_count, page_at, page_window;
+    cvm_loading_t loading;
+    /* one.c: devices to look at one by one, and those that could not be written yet. */
+    struct copy_ids changed, deferred;
+    size_t changed_at;
+    uint32_t at_once; /* that are under way; of all else one operation is */
+    void (*changed_done)(struct copy *copy);
+    char why[CVM_OP_TEXT]; /* the last one could not be written */
+    /* values.c */
+    struct copy_ids names;
+    size_t name_at;
+    char *value;
+    /* verify.c */
+    struct copy_sum sums[2][2]; /* by side, devices and certificates */
+};
+
+/* --- copy.c ----------------------------------------------------------------------------------- */
+
+/* The step is over. */
+void cvm_copy_next(struct copy *copy);
+/* The copy is, once no device is under way: thaws what it has frozen, and tells. Takes error over.
+ */
+void cvm_copy_fail(struct copy *copy, cvm_error_t *error);
+void cvm_copy_end_failed(struct copy *copy);
+/* 1, and it has failed, if op did not answer OK. */
+int32_t cvm_copy_has_failed(struct copy *copy, const cvm_op_t *op);
+/* Tells how far it has come. 1, and it has failed, if it is not to go on. */
+int32_t cvm_copy_tell(struct copy *copy, const char *what, uint64_t count);
+/* 0, or -1 without memory: then it has failed. */
+int32_t cvm_copy_note(struct copy *copy, struct copy_ids *ids, const char *id);
+void cvm_copy_forget(struct copy_ids *ids);
+/* An answer that is one row's affair, and no failure of the store's. */
+int32_t cvm_copy_is_refusal(cvm_answer_t answer);
+/* The copy that an operation is of. */
+struct copy *cvm_copy_of(cvm_op_t *op);
+/* Values that are not copied. */
+int32_t cvm_copy_is_reserved(const char *name);
+
+/* --- The steps -------------------------------------------------------------------------------- */
+
+void cvm_copy_look_for_devices(struct copy *copy);
+void cvm_copy_look_for_certificates(struct copy *copy);
+void cvm_copy_devices(struct copy *copy);
+void cvm_copy_remove_devices(struct copy *copy);
+void cvm_copy_certificates(struct copy *copy);
+void cvm_copy_deferred(struct copy *copy);
+void cvm_copy_values(struct copy *copy);
+void cvm_copy_verify(struct copy *copy);
+
+/* --- bulk.c ----------------------------------------------------------------------------------- */
+
+void cvm_copy_clear_page(struct copy *copy);
+
+/* --- one.c ------------------------------------------------------------------------------------ */
+
+/* Writes each of copy->changed as the source has it now, with its certificates; calls done. */
+void cvm_copy_changed(struct copy *copy, void (*done)(struct copy *copy));
+/* What of a certificate changes, as a number. */
+int64_t cvm_copy_state_of(const cvm_record_t *certificate);
+
+/* --- verify.c --------------------------------------------------------------------------------- */
+
+void cvm_copy_sum_add(struct copy_sum *sum, cvm_record_kind_t kind, const cvm_record_t *record);
+
+#endif

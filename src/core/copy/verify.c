@@ -1,0 +1,85 @@
+/* The target, whole, against what the last pass has seen of the source. */
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "copy.h"
+
+#define PAGE 500
+
+/* Adds a digest of all fields: the sum is the same in whichever order records come. */
+void cvm_copy_sum_add(struct copy_sum *sum, cvm_record_kind_t kind, const cvm_record_t *record)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE] = {0};
+    uint64_t parts[2];
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int32_t is_ok = context && EVP_DigestInit_ex(context, EVP_sha256(), NULL);
+    for (uint32_t i = 0; is_ok && i < cvm_field_count(kind); i++) {
+        int64_t number = cvm_record_number(record, i);
+        const char *text = cvm_record_text(record, i);
+        is_ok = EVP_DigestUpdate(context, &number, sizeof number) &&
+                EVP_DigestUpdate(context, text, strlen(text) + 1);
+    }
+    if (is_ok)
+        (void)EVP_DigestFinal_ex(context, digest, NULL);
+    EVP_MD_CTX_free(context);
+    memcpy(parts, digest, sizeof parts);
+    sum->parts[0] += parts[0];
+    sum->parts[1] += parts[1];
+    sum->count++;
+}
+
+static void verify_scan(struct copy *copy);
+
+static void verify_compare(struct copy *copy)
+{
+    const struct copy_sum(*sums)[2] = (const struct copy_sum(*)[2])copy->sums;
+    for (uint32_t kind = 0; kind < 2; kind++) {
+        if (memcmp(&sums[0][kind], &sums[1][kind], sizeof sums[0][kind]) == 0)
+            continue;
+        cvm_copy_fail(copy,
+            cvm_error_new(REASON_conflict,
+                "the target is not as the source: of %llu %s it has %llu%s",
+                (unsigned long long)sums[0][kind].count, kind ? "certificates" : "devices",
+                (unsigned long long)sums[1][kind].count,
+                sums[0][kind].count == sums[1][kind].count ? ", and some of them are others" : ""));
+        return;
+    }
+    cvm_copy_next(copy);
+}
+
+static void verify_scanned(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    struct copy_sum *sum = &copy->sums[1][copy->kind == CVM_RECORD_CERTIFICATE];
+    if (cvm_copy_has_failed(copy, op))
+        return;
+    for (uint32_t i = 0; i < op->record_count; i++)
+        cvm_copy_sum_add(sum, copy->kind, op->records[i]);
+    int32_t goes_on = cvm_paging_next(&copy->paging, op);
+    if (goes_on < 0) {
+        cvm_copy_fail(copy, cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND));
+    } else if (goes_on || copy->kind == CVM_RECORD_DEVICE) {
+        if (!goes_on)
+            copy->kind = CVM_RECORD_CERTIFICATE;
+        if (!cvm_copy_tell(copy, "rows verified", copy->sums[1][0].count + copy->sums[1][1].count))
+            verify_scan(copy);
+    } else {
+        verify_compare(copy);
+    }
+}
+
+static void verify_scan(struct copy *copy)
+{
+    cvm_store_scan(copy->to, &copy->to_op.op,
+        copy->kind == CVM_RECORD_DEVICE ? CVM_SCAN_DEVICES : CVM_SCAN_CERTIFICATES,
+        copy->paging.cursor, 0, PAGE, verify_scanned);
+}
+
+void cvm_copy_verify(struct copy *copy)
+{
+    memset(copy->sums[1], 0, sizeof copy->sums[1]);
+    copy->kind = CVM_RECORD_DEVICE;
+    copy->paging = (struct cvm_paging){.pages = 0};
+    verify_scan(copy);
+}
