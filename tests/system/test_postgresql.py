@@ -107,6 +107,38 @@ def test_tables_are_made_by_hand_or_by_a_command(database, tmp_path):
         assert register(instance, "BEFORE_ANY_SERVER") == "ok"
 
 
+def test_a_password_is_in_a_file_and_read_anew(database, tmp_path):
+    hba = database.folder / "data/pg_hba.conf"
+    before = hba.read_text()
+    database.sql("DROP SCHEMA IF EXISTS cvm CASCADE; CREATE ROLE secretive LOGIN SUPERUSER PASSWORD 'first'")
+    hba.write_text("local all secretive scram-sha-256\n" + before)
+    database.sql("SELECT pg_reload_conf()")
+    try:
+        instance = database.instance(tmp_path, "secretive")
+        file = tmp_path / "password"
+        file.write_text("first\n")
+        text = instance.conf.read_text().replace("//cvm@", "//secretive@")
+        instance.conf.write_text(f"{text}postgresql.password_file = {file}\n")
+        instance.cvm("store", "migrate")
+        instance.add("D1")
+        with instance.serve_plain():
+            assert register(instance, "D1") == "ok"
+            database.sql("ALTER ROLE secretive PASSWORD 'second'")
+            file.write_text("second\n")
+            database.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'secretive'")
+            instance.add("D2")
+            assert register(instance, "D2") == "ok"
+        file.write_text("wrong\n")
+        done = instance.cvm("device", "list", check=False)
+        assert done.returncode == 78 and b"authentication failed" in done.stderr and b"wrong" not in done.stderr
+        file.unlink()
+        done = instance.cvm("device", "list", check=False)
+        assert done.returncode == 78 and str(file).encode() in done.stderr
+    finally:
+        hba.write_text(before)
+        database.sql("SELECT pg_reload_conf(); DROP SCHEMA cvm CASCADE; DROP ROLE secretive")
+
+
 def test_an_import_says_what_became_of_each_row(instances):
     uids = [f"IMPORT{i:05}" for i in range(5000)]
     first = instances[0].import_csv(uids).stdout.decode()

@@ -3,11 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "base/at_exit.h"
 #include "base/clock.h"
 #include "schema.h"
 #include "session.h"
 #include "store.h"
+
+#define MOST_PASSWORD 1024
 
 /* What libpq says of what no second try makes better. It has no code for it (libpq 15). */
 static const char *const HOPELESS[] = {"authentication failed", "does not exist",
@@ -29,13 +33,31 @@ static cvm_answer_t connect_fail(struct link *link)
     return answer;
 }
 
+/* The password is read anew each time: it may be another one by now. 0, or -1 and why. */
+static int32_t connect_read_password(struct link *link, char password[MOST_PASSWORD])
+{
+    const struct store *store = link->lane->store;
+    char error[160];
+    if (store->host->secret(store->context, CVM_PROPERTY_PASSWORD, password, MOST_PASSWORD, error,
+            sizeof error) >= 0)
+        return 0;
+    (void)snprintf(link->why, sizeof link->why, "PostgreSQL: %s", error);
+    return -1;
+}
+
 static cvm_answer_t connect_begin(struct link *link)
 {
-    /* Those before dbname are what counts where the location says nothing. */
+    /* Those before dbname are what counts where the location says nothing; those behind it count
+     * unless they are empty. */
     static const char *const NAMES[] = {"target_session_attrs", "connect_timeout",
-        "fallback_application_name", "dbname", "client_encoding", NULL};
-    const char *values[] = {"read-write", "5", "cvm", link->lane->store->location, "UTF8", NULL};
+        "fallback_application_name", "dbname", "client_encoding", "password", NULL};
+    char password[MOST_PASSWORD];
+    if (connect_read_password(link, password))
+        return CVM_ANSWER_INVALID;
+    const char *values[] = {
+        "read-write", "5", "cvm", link->lane->store->location, "UTF8", password, NULL};
     link->connection = PQconnectdbParams(NAMES, values, 1);
+    OPENSSL_cleanse(password, sizeof password);
     if (!link->connection || PQstatus(link->connection) != CONNECTION_OK)
         return connect_fail(link);
     (void)PQsetNoticeReceiver(link->connection, cvm_link_warned, link);

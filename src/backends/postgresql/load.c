@@ -24,13 +24,39 @@ static void load_add_column(
     free(revisions);
 }
 
+/* What an import's rows have, in the order of LOAD_PLAIN_DEVICES. */
+static const uint32_t PLAIN_FIELDS[] = {
+    CVM_D_DEVICE_UID, CVM_D_DEVICE_TOKEN, CVM_D_IS_ENABLED, CVM_D_REVISION};
+#define PLAIN_COUNT (sizeof PLAIN_FIELDS / sizeof PLAIN_FIELDS[0])
+
+static int32_t field_is_plain(uint32_t field)
+{
+    for (size_t i = 0; i < PLAIN_COUNT; i++)
+        if (PLAIN_FIELDS[i] == field)
+            return 1;
+    return 0;
+}
+
+/* No device has more than that. */
+static int32_t load_is_plain(const cvm_host_t *host, const cvm_loading_t *loading)
+{
+    for (uint32_t field = 0; field < CVM_DEVICE_FIELD_COUNT; field++)
+        for (uint32_t i = 0; i < loading->count && !field_is_plain(field); i++)
+            if (host->number(loading->devices[i], field) || *host->text(loading->devices[i], field))
+                return 0;
+    return 1;
+}
+
 static int32_t load_send_devices(struct link *link, struct job *job)
 {
+    const cvm_host_t *host = link->lane->store->host;
     struct params params = {.count = 0};
+    int32_t is_plain = load_is_plain(host, job->loading);
+    uint32_t count = is_plain ? PLAIN_COUNT : CVM_DEVICE_FIELD_COUNT;
     cvm_params_number(&params, job->change_id);
-    for (uint32_t field = 0; field < CVM_DEVICE_FIELD_COUNT; field++)
-        load_add_column(&params, link->lane->store->host, job->loading, field);
-    return cvm_link_send(link, job, LOAD_DEVICES, &params);
+    for (uint32_t i = 0; i < count; i++)
+        load_add_column(&params, host, job->loading, is_plain ? PLAIN_FIELDS[i] : i);
+    return cvm_link_send(link, job, is_plain ? LOAD_PLAIN_DEVICES : LOAD_DEVICES, &params);
 }
 
 static int32_t load_send_certificates(struct link *link, struct job *job)

@@ -8,7 +8,7 @@
 #include "statements.h"
 
 /* Columns. */
-#define UID_RULE " CHECK (device_uid ~ '^[!-~]{1,128}$')"
+#define UID_RULE " CHECK (device_uid !~ '[^!-~]' AND octet_length(device_uid) BETWEEN 1 AND 128)"
 #define TEXT(name, longest)                                                                        \
     " " #name " text COLLATE \"C\" CHECK (octet_length(" #name ") <= " #longest "),"
 #define NUMBER(name, value) " " #name " bigint NOT NULL DEFAULT " #value ","

@@ -103,6 +103,9 @@
     "WHERE " condition " ON CONFLICT (public_key_sha256)"                                          \
     " DO UPDATE SET blocked_until = greatest(k.blocked_until, excluded.blocked_until))"
 
+/* A load's row, before it is tried: that costs more than a look. */
+#define IS_NEW "(SELECT 1 FROM @devices d WHERE d.device_uid = g.device_uid) IS NULL"
+
 /* Fails the transaction, by division_by_zero: see link.c. */
 #define GUARD(condition) "1 / CASE WHEN " condition " THEN 0 ELSE 1 END"
 
@@ -262,7 +265,13 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "INSERT INTO @devices (" DEVICE_NAMES ",change_id) SELECT " DEVICE_NAMES
         ",$1::bigint FROM unnest(?2|?T" CVM_DEVICE_OTHER_FIELDS(
             ARRAY) ") AS g(" DEVICE_NAMES
-                   ") ORDER BY device_uid ON CONFLICT (device_uid) DO NOTHING",
+                   ") WHERE " IS_NEW " ORDER BY device_uid ON CONFLICT (device_uid) DO NOTHING",
+    /* An import's rows have no more than this. */
+    [LOAD_PLAIN_DEVICES] =
+        "INSERT INTO @devices (device_uid, device_token, is_enabled, revision, change_id)"
+        " SELECT device_uid, device_token, is_enabled, revision, $1::bigint"
+        " FROM unnest(?2|?T,?T,?B,?B) AS g(device_uid, device_token, is_enabled, revision)"
+        " WHERE " IS_NEW " ORDER BY device_uid ON CONFLICT (device_uid) DO NOTHING",
     /* $2 keys and $3 whose: of devices that this load has inserted. */
     [LOAD_KEYS] =
         "WITH given AS (SELECT DISTINCT g.key, g.uid FROM unnest(?2|?T,?T) AS g(key, uid)"

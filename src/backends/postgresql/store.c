@@ -336,6 +336,8 @@ static const cvm_store_ops_t POSTGRESQL_STORE = {
 static const cvm_property_row_t PROPERTIES[] = {
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "postgresql.schema", CVM_TYPE_TEXT,
         "cvm", NULL, "The schema that has the tables."},
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_SECRET, CVM_PROPERTY_PASSWORD, CVM_TYPE_TEXT, "",
+        NULL, "The role's password, where no passfile or service has it."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "postgresql.connections",
         CVM_TYPE_COUNT, "2", "1 to 8", "Connections that write; one more reads."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "postgresql.timeout",

@@ -12,12 +12,13 @@
 #include "params.h"
 #include "statements.h"
 
-#define CVM_LARGEST_BATCH  32
-#define CVM_MOST_RESULTS   6 /* statements of one job */
-#define CVM_MOST_LINKS     16
-#define CVM_JOB_TEXT       200
-#define CVM_MOST_CHANGED   256  /* certificates of one change */
-#define CVM_CLOSE_GRACE_MS 3000 /* for what runs when the store closes */
+#define CVM_LARGEST_BATCH     32
+#define CVM_PROPERTY_PASSWORD "postgresql.password"
+#define CVM_MOST_RESULTS      6 /* statements of one job */
+#define CVM_MOST_LINKS        16
+#define CVM_JOB_TEXT          200
+#define CVM_MOST_CHANGED      256  /* certificates of one change */
+#define CVM_CLOSE_GRACE_MS    3000 /* for what runs when the store closes */
 
 struct job;
 struct link;

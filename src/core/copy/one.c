@@ -168,12 +168,11 @@ static void one_write_device(struct one *one)
     cvm_t *to = one->copy->to;
     int64_t wanted = one->source ? cvm_record_number(one->source, CVM_D_REVISION) : 0;
     int64_t there = one->target ? cvm_record_number(one->target, CVM_D_REVISION) : 0;
-    if (!one->source && !one->target) {
+    int32_t is_same = one->source && one->target ? wanted == there : one->source == one->target;
+    if (is_same) {
         one_has_device(one);
     } else if (!one->target) {
         one_load(one);
-    } else if (one->source && wanted == there) {
-        one_has_device(one);
     } else if (one->source && wanted > there && wanted - there <= MOST_WRITES) {
         one->change = cvm_change_of(one->target, one->source, NULL, 0);
         cvm_store_swap(to, &one->to_op.op, &one->change, one_swapped);
