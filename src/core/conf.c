@@ -545,17 +545,40 @@ cvm_error_t *cvm_conf_add_plugin(cvm_conf_t *conf, cvm_plugin_cb function, void 
     return error ? error : take_in(conf);
 }
 
-/* The library's own module for a backend that nothing else has; it may not be installed. */
-static cvm_error_t *load_own_module(cvm_conf_t *conf, enum cvm_side side, const char *value)
+/* The library's own module of that name; it may not be installed. */
+static cvm_error_t *load_own_module(cvm_conf_t *conf, const char *name, size_t name_length)
 {
     char path[1024];
-    if (cvm_registry_find(&conf->registry, side, value))
-        return NULL;
     int length = snprintf(path, sizeof path, "%s/cvm-%.*s.so", cvm_conf_own(conf, "module.path"),
-        (int)strcspn(value, ":"), value);
-    if (length < 0 || (size_t)length >= sizeof path || access(path, F_OK) != 0)
+        (int)name_length, name);
+    if (memchr(name, '/', name_length) || length < 0 || (size_t)length >= sizeof path ||
+        access(path, F_OK) != 0)
         return NULL;
     return cvm_registry_load(&conf->registry, path);
+}
+
+/* For a backend that nothing else has. */
+static cvm_error_t *load_backend(cvm_conf_t *conf, enum cvm_side side, const char *value)
+{
+    if (cvm_registry_find(&conf->registry, side, value))
+        return NULL;
+    return load_own_module(conf, value, strcspn(value, ":"));
+}
+
+/* For properties that nothing else has, though their backend is not the one in use: another one may
+ * be for a command, or for a while. */
+static cvm_error_t *load_for_kept(cvm_conf_t *conf)
+{
+    cvm_error_t *error = NULL;
+    for (const struct kept *kept = conf->kept; kept && !error; kept = kept->next) {
+        char name[CVM_BACKEND_NAME_SIZE];
+        size_t length = strcspn(kept->name, ".");
+        (void)snprintf(name, sizeof name, "%.*s", (int)length, kept->name);
+        if (!kept->is_variable && !cvm_registry_find(&conf->registry, SIDE_STORE, name) &&
+            !cvm_registry_find(&conf->registry, SIDE_PLATFORM, name))
+            error = load_own_module(conf, kept->name, length);
+    }
+    return error;
 }
 
 /* All of the list or none; those that are loaded stay so whatever their properties were set to. */
@@ -571,9 +594,11 @@ static cvm_error_t *load_modules(cvm_conf_t *conf)
             error = cvm_registry_load(&conf->registry, path);
     free(list);
     if (!error)
-        error = load_own_module(conf, SIDE_STORE, cvm_conf_own(conf, "store"));
+        error = load_backend(conf, SIDE_STORE, cvm_conf_own(conf, "store"));
     if (!error)
-        error = load_own_module(conf, SIDE_PLATFORM, cvm_conf_own(conf, "platform"));
+        error = load_backend(conf, SIDE_PLATFORM, cvm_conf_own(conf, "platform"));
+    if (!error)
+        error = load_for_kept(conf);
     conf->has_modules = !error;
     if (!error)
         return take_in(conf);

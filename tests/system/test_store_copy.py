@@ -283,6 +283,20 @@ def test_a_store_is_not_copied_into_itself(move, tmp_path):
     assert missing.returncode in (69, 78) and b"nowhere" in missing.stderr
 
 
+def test_properties_of_the_store_that_is_not_in_use_are_known(move):
+    instance = move.instance
+    instance.import_csv(["D1"])
+    conf = instance.conf.read_text()
+    instance.conf.write_text(conf + "postgresql.schema = another\n")
+    move.database.sql("DROP SCHEMA IF EXISTS another CASCADE")
+    assert b"D1" in instance.cvm("device", "list").stdout
+    move.copy("--finish")
+    assert move.database.sql("SELECT device_uid FROM another.devices") == "D1"
+    instance.conf.write_text(conf + "postgresql.shcema = another\n")
+    done = instance.cvm("device", "list", check=False)
+    assert done.returncode == 78 and b"there is no property 'postgresql.shcema'" in done.stderr
+
+
 @pytest.mark.parametrize("arguments, text", [
     ((), b"--help"), (("file:a",), b"--help"), (("file:a", "nonsense:b"), b"there is no 'nonsense' here")])
 def test_what_is_asked_wrongly_is_told(move, arguments, text):
