@@ -11,33 +11,24 @@
 
 #define TURN_MS 1000
 
+/* clang-format off */
 static const char USAGE[] =
     "usage: cvm store copy FROM TO [--finish] -c CONFIG\n"
-    "Copies a store into another one, such as `file:devices.db postgresql:dbname=cvm`, while "
-    "servers "
-    "work\n"
-    "with the first; both as the property `store`, and with CONFIG's other properties. Run again "
-    "it "
-    "goes\n"
-    "on where it was, and copies what has changed since. Nothing starts on TO until it is "
-    "finished.\n"
-    "  --finish  then freezes FROM (its servers refuse registrations: devices ask again), copies "
-    "the "
-    "rest,\n"
-    "            and compares both whole. FROM stays frozen: start the servers on TO. If it fails, "
-    "FROM is\n"
-    "            thawed\n"
+    "Copies a store into another one, such as `file:devices.db postgresql:dbname=cvm`, while\n"
+    "servers work with the first; both as the property `store`, and with CONFIG's other properties.\n"
+    "Run again it goes on where it was, and copies what has changed since. TO must be empty, or such\n"
+    "a copy; nothing starts on it until it is finished.\n"
+    "  --finish  then freezes FROM (its servers refuse to register, revoke and all else that writes:\n"
+    "            devices ask again), copies the rest, and compares both whole. FROM stays frozen:\n"
+    "            start the servers on TO. If it fails, FROM is thawed\n"
     "\n"
     "       cvm store thaw -c CONFIG\n"
-    "Lets the servers of a frozen store write again: to go back, or after a --finish that was "
-    "killed. "
-    "Never\n"
-    "while servers work with the copy: each would have devices that the other lacks.\n"
+    "Lets the servers of a frozen store write again: to go back, or after a --finish that was\n"
+    "killed. Never while servers work with the copy: each would have devices that the other lacks.\n"
     "\n"
-    "Exit code: 0 done; 65 TO has devices of its own, or refuses some; 69, 75 a store fails for "
-    "now: "
-    "run it\n"
-    "again; 78 a wrong configuration.\n";
+    "Exit code: 0 done; 77 TO has devices of its own, or refuses some, or FROM was thawed meanwhile;\n"
+    "69, 75 a store fails for now: run it again; 65 thaw: it is not frozen; 78 a wrong configuration.\n";
+/* clang-format on */
 
 struct copying {
     struct progress progress;

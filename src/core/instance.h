@@ -24,7 +24,14 @@ struct cvm_documents;
 struct cvm_reconciler;
 struct cvm_transport;
 
-enum cvm_state { STATE_NEW, STATE_STARTING, STATE_READY, STATE_STOPPING, STATE_STOPPED };
+enum cvm_state {
+    STATE_NEW,
+    STATE_COPIED,
+    STATE_STARTING,
+    STATE_READY,
+    STATE_STOPPING,
+    STATE_STOPPED
+};
 
 /* A store or platform as the instance holds it; its backend has it as its context. */
 struct cvm_context_s {

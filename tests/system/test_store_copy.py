@@ -147,11 +147,57 @@ def test_a_key_that_went_to_another_device_goes_over(move, csr):
     assert move.dump(move.target) == move.dump(move.file)
 
 
+def test_keys_that_two_devices_exchanged_go_over(move, tmp_path):
+    """Each waits for the other's: as they are there, neither can be written first."""
+    instance = move.instance
+    first, second, between = (new_csr(tmp_path, name) for name in ("first", "second", "between"))
+    instance.import_csv(["A", "B"])
+    with instance.serve_plain():
+        assert register(instance, "A", first)[0] == register(instance, "B", second)[0] == 200
+        move.copy()
+        for uid, csr in (("A", between), ("B", first), ("A", second)):
+            instance.cvm("device", "revoke", uid)
+            instance.cvm("device", "reset", uid)
+            instance.cvm("device", "enable", uid)
+            assert register(instance, uid, csr)[0] == 200
+    move.copy("--finish")
+    assert move.dump(move.target) == move.dump(move.file)
+
+
+def test_a_key_that_its_device_lost_goes_over(move, csr):
+    """A registers and is revoked for keyCompromise after the first pass."""
+    instance = move.instance
+    instance.import_csv(["A"])
+    move.copy()
+    with instance.serve_plain():
+        assert register(instance, "A", csr)[0] == 200
+        instance.cvm("device", "revoke", "A", "--reason", "keyCompromise")
+    move.copy("--finish")
+    assert move.dump(move.file) == move.dump(move.target)
+    with instance.serve_plain():
+        instance.cvm("device", "reset", "A")
+        instance.cvm("device", "enable", "A")
+        assert register(instance, "A", csr)[0] == 422
+
+
+def test_rows_that_others_made_go_over(move):
+    """They may have no revision."""
+    move.instance.import_csv(["A", "B"])
+    move.copy()
+    subprocess.run(["sqlite3", move.file[5:], "UPDATE devices SET revision = 0, is_enabled = 0 WHERE device_uid = 'A'"], check=True)
+    move.copy("--finish")
+    assert move.dump(move.target) == move.dump(move.file)
+
+
 @pytest.fixture
 def csr(tmp_path):
+    return new_csr(tmp_path, "csr")
+
+
+def new_csr(folder, name):
     subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj",
-                    "/CN=x", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "csr.pem"], check=True, capture_output=True)
-    return (tmp_path / "csr.pem").read_text()
+                    "/CN=x", "-keyout", folder / "key.pem", "-out", folder / name], check=True, capture_output=True)
+    return (folder / name).read_text()
 
 
 def test_registrations_go_on_while_it_is_copied_and_none_is_lost(move):
@@ -201,6 +247,26 @@ def test_registrations_go_on_while_it_is_copied_and_none_is_lost(move):
             assert register(instance, uid)[0] == 200
 
 
+def test_a_freeze_waits_for_who_writes_and_not_for_long(move):
+    """In PostgreSQL: a transaction that does not end holds the freeze up, which gives up and is gone."""
+    instance = move.instance
+    instance.import_csv(["D1"])
+    move.copy("--finish")
+    move.use(move.target)
+    holder = subprocess.Popen(["psql", "-h", move.database.folder, "-U", "cvm", "-q", "postgres"], stdin=subprocess.PIPE, text=True)
+    holder.stdin.write("BEGIN; UPDATE cvm.devices SET is_enabled = is_enabled;\n")
+    holder.stdin.flush()
+    while move.database.sql("SELECT count(*) FROM pg_locks WHERE relation = 'cvm.devices'::regclass") == "0":
+        time.sleep(0.02)
+    back = FILE.format(instance.folder / "back")
+    (instance.folder / "back").mkdir()
+    done = move.copy("--finish", source=move.target, target=back, check=False)
+    holder.communicate("COMMIT;\n")
+    assert done.returncode == 69 and b"lock timeout" in done.stderr
+    instance.cvm("device", "disable", "D1")  # it is not
+    move.copy("--finish", source=move.target, target=back)
+
+
 def test_a_copy_that_was_killed_goes_on(move):
     chance = random.Random(seed())
     instance = move.instance
@@ -236,6 +302,27 @@ def test_one_that_was_killed_while_it_is_frozen_is_finished_or_given_up(move):
     assert move.dump_one(move.target, "DEVICE000001") == move.dump_one(move.file, "DEVICE000001")
 
 
+def test_one_whose_source_was_thawed_meanwhile_is_not_complete(move):
+    """Somebody thaws it while it is compared, and the source goes on."""
+    instance = move.instance
+    instance.import_csv([f"DEVICE{i:06}" for i in range(30000)])
+    move.copy()
+    copying = move.begin("--finish")
+    assert "frozen" in copying.stdout.readline()
+    copying.send_signal(signal.SIGSTOP)
+    instance.cvm("store", "thaw")
+    instance.cvm("device", "disable", "DEVICE000001")
+    copying.send_signal(signal.SIGCONT)
+    out, errors = copying.communicate(timeout=60)
+    assert copying.returncode in (65, 69, 77) and "the copy is complete" not in out, errors
+    instance.cvm("device", "enable", "DEVICE000001")  # it is not frozen
+    move.use(move.target)
+    assert b"is not complete" in instance.cvm("device", "list", check=False).stderr
+    move.use(move.file)
+    move.copy("--finish")
+    assert move.dump_one(move.target, "DEVICE000001") == move.dump_one(move.file, "DEVICE000001")
+
+
 def test_an_interrupted_one_thaws(move):
     instance = move.instance
     instance.import_csv([f"DEVICE{i:06}" for i in range(30000)])
@@ -245,7 +332,7 @@ def test_an_interrupted_one_thaws(move):
     copying.send_signal(signal.SIGINT)
     _, errors = copying.communicate(timeout=30)
     if copying.returncode:  # it may have been complete by then
-        assert "the copy was interrupted" in errors
+        assert "the copy was interrupted; FROM is thawed" in errors
         instance.cvm("device", "disable", "DEVICE000001")
 
 
@@ -269,7 +356,7 @@ def test_a_target_with_devices_of_its_own_is_left_alone(move, tmp_path):
     other.import_csv(["ITS_OWN"])
     move.instance.import_csv(["D1"])
     done = move.copy(target=FILE.format(other.folder), check=False)
-    assert done.returncode == 77 and b"to: there are devices in it that no copy has made" in done.stderr
+    assert done.returncode == 77 and b"to: there are devices or certificates in it that no copy has made" in done.stderr
     assert b"ITS_OWN" in other.cvm("device", "list").stdout
 
 
@@ -278,7 +365,9 @@ def test_a_store_is_not_copied_into_itself(move, tmp_path):
     done = move.copy(target=move.file, check=False)
     assert done.returncode == 77
     assert b"D1" in move.instance.cvm("device", "list").stdout
-    (tmp_path / "empty").mkdir()
+    move.instance.cvm("device", "remove", "D1")
+    assert move.copy(target=move.file, check=False).returncode == 77
+    move.instance.add("D2")
     missing = move.copy(source=FILE.format(tmp_path / "nowhere"), check=False)
     assert missing.returncode in (69, 78) and b"nowhere" in missing.stderr
 

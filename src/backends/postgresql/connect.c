@@ -83,8 +83,9 @@ static cvm_answer_t connect_fail_to(struct link *link, const PGresult *result)
 static cvm_answer_t connect_check_server(struct link *link)
 {
     struct session session = connect_session(link, link->lane->store->timeout_ms);
-    PGresult *result = cvm_session_run(
-        &session, "SELECT " CVM_SQL_READ_ONLY ", current_setting('synchronous_commit') = 'off'");
+    PGresult *result = cvm_session_run(&session,
+        "SELECT " CVM_SQL_READ_ONLY ", current_setting('synchronous_commit') = 'off'"
+        ", current_setting('transaction_isolation') <> 'read committed'");
     cvm_answer_t answer = CVM_ANSWER_OK;
     if (!result || PQresultStatus(result) != PGRES_TUPLES_OK) {
         answer = connect_fail_to(link, result);
@@ -95,6 +96,11 @@ static cvm_answer_t connect_check_server(struct link *link)
         (void)snprintf(link->why, sizeof link->why,
             "PostgreSQL: synchronous_commit is off for this role or database: what is acknowledged "
             "could be lost");
+        answer = CVM_ANSWER_INVALID;
+    } else if (link->lane->store->is_pooled && *PQgetvalue(result, 0, 2) == 't') {
+        (void)snprintf(link->why, sizeof link->why,
+            "PostgreSQL: transactions are not `read committed` by default for this role or "
+            "database, and through pgbouncer that can't be set");
         answer = CVM_ANSWER_INVALID;
     }
     PQclear(result);
@@ -123,14 +129,22 @@ static cvm_answer_t connect_check_schema(struct link *link)
     return answer;
 }
 
-/* Once this end is given up, the server's is to end what it waits in: no matter if it can't. */
+/* A statement has to see what was committed while it waited for a lock. And once this end is given
+ * up, the server's is to end what it waits in: no matter if it can't. */
 static cvm_answer_t connect_set_session(struct link *link)
 {
     struct session session = connect_session(link, link->lane->store->timeout_ms);
     if (link->lane->store->is_pooled)
         return CVM_ANSWER_OK;
-    PGresult *result = cvm_session_run(&session, "SET client_connection_check_interval = '2s'");
-    cvm_answer_t answer = result ? CVM_ANSWER_OK : connect_fail_to(link, NULL);
+    PGresult *result =
+        cvm_session_run(&session, "SET default_transaction_isolation = 'read committed'");
+    int32_t is_set = result && PQresultStatus(result) == PGRES_COMMAND_OK;
+    cvm_answer_t answer = is_set ? CVM_ANSWER_OK : connect_fail_to(link, result);
+    PQclear(result);
+    if (answer != CVM_ANSWER_OK)
+        return answer;
+    result = cvm_session_run(&session, "SET client_connection_check_interval = '2s'");
+    answer = result ? CVM_ANSWER_OK : connect_fail_to(link, NULL);
     PQclear(result);
     return answer;
 }

@@ -186,8 +186,10 @@ static const char *const FORMS[STATEMENT_COUNT] = {
     [GET_NOW] = "SELECT " NOW_MS,
     [GET_READY] = "SELECT " CVM_SQL_READ_ONLY
                   ", EXISTS (SELECT FROM @meta WHERE name = '" CVM_FROZEN "')",
-    /* By a function, since a batch is no transaction block to the server. */
-    [LOCK_ALL] = "DO $$ BEGIN LOCK TABLE @devices, @certificates, @keys, @meta IN EXCLUSIVE MODE; END $$",
+    /* By a function, since a batch is no transaction block to the server. All that writes waits
+     * behind it, so not for long. */
+    [LOCK_ALL] = "DO $$ BEGIN PERFORM set_config('lock_timeout', '5s', true);"
+                 " LOCK TABLE @devices, @certificates, @keys, @meta IN EXCLUSIVE MODE; END $$",
     /* Gives a transaction that may have found nothing to write a commit to wait
        for. */
     [FENCE] = "SELECT pg_logical_emit_message(true, 'cvm', '')",
@@ -280,8 +282,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid)"
         " SELECT key, uid FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
         " DO UPDATE SET device_uid = excluded.device_uid"
-        " WHERE k.device_uid = excluded.device_uid AND k.blocked_until = 0 "
-        "RETURNING 1)"
+        " WHERE k.device_uid = excluded.device_uid RETURNING 1)"
         " SELECT " GUARD("(SELECT count(*) FROM claimed) < (SELECT count(*) FROM given)"),
     [LOAD_CERTIFICATES] =
         "INSERT INTO @certificates (" CERTIFICATE_NAMES ",issued_at,change_id)"
@@ -293,15 +294,16 @@ static const char *const FORMS[STATEMENT_COUNT] = {
                    " AND o.device_uid <> g.device_uid LIMIT 1) IS NULL"
                    " ORDER BY device_uid, certificate_id"
                    " ON CONFLICT (device_uid, certificate_id) DO NOTHING",
-    /* $2 certificates: the keys of those that may be accepted are their devices', and of those
-     * that were compromised nobody's. */
+    /* $2 certificates: the keys of those that may be accepted are their devices', if there are such,
+     * and of those that were compromised nobody's. */
     [LOAD_CERTIFICATE_KEYS] =
         "WITH given AS (SELECT public_key_sha256 AS key, min(device_uid) AS uid,"
         " count(DISTINCT device_uid) AS owners,"
         " max(CASE WHEN state = 'revoked' THEN not_after ELSE 0 END) AS until"
-        " FROM @certificates WHERE certificate_id = ANY(?2|?T) AND $1::bigint IS NOT NULL"
-        " AND public_key_sha256 IS NOT NULL AND (state IN ('current', 'retiring')"
-        " OR (state = 'revoked' AND reason = 'keyCompromise')) GROUP BY public_key_sha256),"
+        " FROM @certificates c WHERE certificate_id = ANY(?2|?T) AND $1::bigint IS NOT NULL"
+        " AND public_key_sha256 IS NOT NULL AND ((state = 'revoked' AND reason = 'keyCompromise')"
+        " OR (state IN ('current', 'retiring') AND (SELECT 1 FROM @devices d"
+        " WHERE d.device_uid = c.device_uid) IS NOT NULL)) GROUP BY public_key_sha256),"
         "claimed AS (INSERT INTO @keys AS k (public_key_sha256, device_uid, blocked_until)"
         " SELECT key, uid, until FROM given ORDER BY key ON CONFLICT (public_key_sha256)"
         " DO UPDATE SET blocked_until = greatest(k.blocked_until, excluded.blocked_until)"

@@ -20,17 +20,6 @@ void cvm_copy_clear_page(struct copy *copy)
     copy->page_count = copy->page_at = 0;
 }
 
-static struct copy_map *bulk_map(struct copy *copy)
-{
-    return copy->kind == CVM_RECORD_DEVICE ? &copy->devices : &copy->certificates;
-}
-
-static int64_t bulk_value(const struct copy *copy, const cvm_record_t *record)
-{
-    return copy->kind == CVM_RECORD_DEVICE ? cvm_record_number(record, CVM_D_REVISION)
-                                           : cvm_copy_state_of(record);
-}
-
 static const char *bulk_uid(const struct copy *copy, const cvm_record_t *record)
 {
     return cvm_record_text(
@@ -43,10 +32,11 @@ static const char *bulk_uid(const struct copy *copy, const cvm_record_t *record)
 static int32_t bulk_note_loaded(struct copy *copy)
 {
     for (uint32_t i = copy->page_at; i < copy->page_at + copy->page_window; i++) {
-        struct copy_row *row = cvm_copy_map_add(bulk_map(copy), cvm_record_text(copy->page[i], 0));
+        struct copy_row *row =
+            cvm_copy_map_add(cvm_copy_map_of(copy), cvm_record_text(copy->page[i], 0));
         if (!row)
             return -1;
-        row->value = bulk_value(copy, copy->page[i]);
+        row->value = cvm_copy_value_of(copy->kind, copy->page[i]);
         row->pass = copy->pass;
     }
     copy->written += copy->page_window;
@@ -116,15 +106,18 @@ static void bulk_load(struct copy *copy)
 static int32_t bulk_sort(struct copy *copy, cvm_op_t *op, uint32_t i)
 {
     const cvm_record_t *record = op->records[i];
-    struct copy_row *row = cvm_copy_map_find(bulk_map(copy), cvm_record_text(record, 0));
+    struct copy_row *row = cvm_copy_map_find(cvm_copy_map_of(copy), cvm_record_text(record, 0));
     if (copy->is_last)
         cvm_copy_sum_add(&copy->sums[0][copy->kind == CVM_RECORD_CERTIFICATE], copy->kind, record);
     if (!row) {
         copy->page[copy->page_count++] = cvm_op_take(op, i);
         return 0;
     }
-    row->pass = copy->pass;
-    return row->value == bulk_value(copy, record)
+    int32_t can_tell = row->pass != COPY_GONE && (copy->kind != CVM_RECORD_DEVICE ||
+                                                     cvm_record_number(record, CVM_D_REVISION));
+    if (row->pass != COPY_GONE)
+        row->pass = copy->pass;
+    return can_tell && row->value == cvm_copy_value_of(copy->kind, record)
                ? 0
                : cvm_copy_note(copy, &copy->changed, bulk_uid(copy, record));
 }
@@ -143,7 +136,7 @@ static void bulk_scanned(cvm_op_t *op)
     }
     copy->page_window = copy->page_count;
     if (!cvm_copy_tell(copy, copy->kind == CVM_RECORD_DEVICE ? "devices" : "certificates",
-            bulk_map(copy)->count))
+            cvm_copy_map_of(copy)->count))
         bulk_load(copy);
 }
 

@@ -33,6 +33,17 @@ int32_t cvm_copy_has_failed(struct copy *copy, const cvm_op_t *op)
     return 1;
 }
 
+struct copy_map *cvm_copy_map_of(struct copy *copy)
+{
+    return copy->kind == CVM_RECORD_DEVICE ? &copy->devices : &copy->certificates;
+}
+
+int64_t cvm_copy_value_of(cvm_record_kind_t kind, const cvm_record_t *record)
+{
+    return kind == CVM_RECORD_DEVICE ? cvm_record_number(record, CVM_D_REVISION)
+                                     : cvm_copy_state_of(record);
+}
+
 int32_t cvm_copy_is_refusal(cvm_answer_t answer)
 {
     return answer == CVM_ANSWER_CONFLICT || answer == CVM_ANSWER_KEY_IN_USE ||
@@ -100,7 +111,7 @@ static void copy_end(struct copy *copy)
     cvm_error_t *error = copy->error;
     (void)snprintf(text, sizeof text,
         "%zu devices and %zu certificates are in the target; %" PRIu64 " rows were written%s",
-        copy->devices.count, copy->certificates.count, copy->total + copy->written,
+        copy->devices.count - copy->gone, copy->certificates.count, copy->total + copy->written,
         copy->is_last ? ", and all was verified" : "");
     cvm_t *from = copy->from, *to = copy->to;
     CVM_CALL_OUT(copy->callback(copy->user_data, error, error ? "" : text));
@@ -110,18 +121,35 @@ static void copy_end(struct copy *copy)
     cvm_release(from);
 }
 
+/* Says beside the reason what has become of the source. */
+static void copy_add_to_error(struct copy *copy, const char *more)
+{
+    cvm_error_t *error = copy->error;
+    copy->error = cvm_error_new(error->reason, "%.180s; %s", cvm_error_text(error), more);
+    cvm_error_free(error);
+}
+
+/* Where it was not frozen as this copy had it, it is another one's. */
 static void copy_thawed(cvm_op_t *op)
 {
-    copy_end(cvm_copy_of(op));
+    struct copy *copy = cvm_copy_of(op);
+    copy_add_to_error(copy, op->answer == CVM_ANSWER_OK ? "FROM is thawed"
+                            : op->answer == CVM_ANSWER_CONFLICT
+                                ? "FROM was thawed by somebody else"
+                                : "FROM may be frozen still: `cvm store thaw`");
+    copy_end(copy);
 }
 
 void cvm_copy_end_failed(struct copy *copy)
 {
-    if (copy->frozen_version)
+    if (copy->frozen_version) {
         cvm_store_meta_put(
             copy->from, &copy->from_op.op, CVM_FROZEN, copy->frozen_version, NULL, copy_thawed);
-    else
-        copy_end(copy);
+        return;
+    }
+    if (copy->may_be_frozen)
+        copy_add_to_error(copy, "FROM may be frozen: `cvm store thaw`");
+    copy_end(copy);
 }
 
 void cvm_copy_fail(struct copy *copy, cvm_error_t *error)
@@ -172,8 +200,11 @@ static void mark_put(cvm_op_t *op)
     if (cvm_copy_has_failed(copy, op))
         return;
     copy->mark_version = op->numbers[CVM_OUT_VERSION];
+    copy->has_marked = 1;
     cvm_copy_next(copy);
 }
+
+static void mark_looked(cvm_op_t *op);
 
 static void mark_looked(cvm_op_t *op)
 {
@@ -181,8 +212,14 @@ static void mark_looked(cvm_op_t *op)
     if (cvm_copy_has_failed(copy, op))
         return;
     if (op->record_count) {
-        cvm_copy_fail(copy,
-            cvm_error_new(REASON_conflict, "to: there are devices in it that no copy has made"));
+        cvm_copy_fail(
+            copy, cvm_error_new(REASON_conflict,
+                      "to: there are devices or certificates in it that no copy has made"));
+        return;
+    }
+    if (copy->kind == CVM_RECORD_DEVICE) {
+        copy->kind = CVM_RECORD_CERTIFICATE;
+        cvm_store_scan(copy->to, op, CVM_SCAN_CERTIFICATES, "", 0, 1, mark_looked);
         return;
     }
     cvm_store_meta_put(
@@ -193,6 +230,7 @@ static void mark_got(cvm_op_t *op)
 {
     struct copy *copy = cvm_copy_of(op);
     if (op->answer == CVM_ANSWER_NOT_FOUND) {
+        copy->kind = CVM_RECORD_DEVICE;
         cvm_store_scan(copy->to, op, CVM_SCAN_DEVICES, "", 0, 1, mark_looked);
     } else if (!cvm_copy_has_failed(copy, op)) {
         copy->mark_version = op->numbers[CVM_OUT_VERSION];
@@ -205,15 +243,25 @@ static void copy_mark(struct copy *copy)
     cvm_store_meta_get(copy->to, &copy->to_op.op, COPY_MARK, mark_got);
 }
 
+static void mark_taken_back(cvm_op_t *op)
+{
+    cvm_copy_fail(cvm_copy_of(op),
+        cvm_error_new(REASON_conflict, "from: it is the target, or an incomplete copy itself"));
+}
+
 /* A source that has the mark is a target: this one's own, or one that is not complete. */
 static void source_got(cvm_op_t *op)
 {
     struct copy *copy = cvm_copy_of(op);
     if (op->answer == CVM_ANSWER_NOT_FOUND)
         cvm_copy_next(copy);
-    else if (!cvm_copy_has_failed(copy, op))
-        cvm_copy_fail(copy,
-            cvm_error_new(REASON_conflict, "from: it is the target, or an incomplete copy itself"));
+    else if (cvm_copy_has_failed(copy, op))
+        return;
+    else if (copy->has_marked)
+        cvm_store_meta_put(
+            copy->to, &copy->to_op.op, COPY_MARK, copy->mark_version, NULL, mark_taken_back);
+    else
+        mark_taken_back(op);
 }
 
 static void copy_check_source(struct copy *copy)
@@ -221,16 +269,65 @@ static void copy_check_source(struct copy *copy)
     cvm_store_meta_get(copy->from, &copy->from_op.op, COPY_MARK, source_got);
 }
 
+/* From here on the target may be in use, for all we know: then the source is not thawed. */
+static void mark_asked(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_NOT_FOUND) {
+        cvm_copy_next(copy);
+        return;
+    }
+    if (op->answer != CVM_ANSWER_OK)
+        copy->frozen_version = 0;
+    cvm_copy_fail(copy, cvm_error_new(REASON_unknown,
+                            "to: whether the copy is complete is not known: run it again%s",
+                            copy->frozen_version ? "" : " (FROM is still frozen)"));
+}
+
+static void mark_removed(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_OK)
+        cvm_copy_next(copy);
+    else
+        cvm_store_meta_get(copy->to, op, COPY_MARK, mark_asked);
+}
+
 static void copy_unmark(struct copy *copy)
 {
-    cvm_store_meta_put(copy->to, &copy->to_op.op, COPY_MARK, copy->mark_version, NULL, mark_put);
+    cvm_store_meta_put(
+        copy->to, &copy->to_op.op, COPY_MARK, copy->mark_version, NULL, mark_removed);
 }
 
 /* --- Freezing --------------------------------------------------------------------------------- */
 
+static void frozen_put(cvm_op_t *op);
+
+static void frozen_write(struct copy *copy, int64_t version)
+{
+    cvm_store_meta_put(copy->from, &copy->from_op.op, CVM_FROZEN, version,
+        cvm_rfc3339(cvm_now_ms(), copy->stamp), frozen_put);
+}
+
 static void frozen_got(cvm_op_t *op)
 {
     struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_NOT_FOUND)
+        frozen_write(copy, 0);
+    else if (!cvm_copy_has_failed(copy, op))
+        frozen_write(copy, op->numbers[CVM_OUT_VERSION]);
+}
+
+/* It may be frozen already, by a copy that was killed: that one's freeze becomes this one's, whose
+ * version no other copy knows. */
+static void frozen_put(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_CONFLICT) {
+        cvm_store_meta_get(copy->from, op, CVM_FROZEN, frozen_got);
+        return;
+    }
+    copy->may_be_frozen = op->answer == CVM_ANSWER_UNKNOWN;
     if (cvm_copy_has_failed(copy, op))
         return;
     copy->frozen_version = op->numbers[CVM_OUT_VERSION];
@@ -238,20 +335,30 @@ static void frozen_got(cvm_op_t *op)
     cvm_copy_next(copy);
 }
 
-/* It may be frozen already, by a copy that was killed. */
-static void frozen_put(cvm_op_t *op)
-{
-    struct copy *copy = cvm_copy_of(op);
-    if (op->answer == CVM_ANSWER_CONFLICT)
-        cvm_store_meta_get(copy->from, op, CVM_FROZEN, frozen_got);
-    else
-        frozen_got(op);
-}
-
 static void copy_freeze(struct copy *copy)
 {
-    cvm_store_meta_put(copy->from, &copy->from_op.op, CVM_FROZEN, 0,
-        cvm_rfc3339(cvm_now_ms(), copy->stamp), frozen_put);
+    frozen_write(copy, 0);
+}
+
+/* Somebody has thawed it since, or another copy has taken it over. */
+static void frozen_confirmed(cvm_op_t *op)
+{
+    struct copy *copy = cvm_copy_of(op);
+    if (op->answer == CVM_ANSWER_CONFLICT) {
+        copy->frozen_version = 0;
+        cvm_copy_fail(copy, cvm_error_new(REASON_conflict,
+                                "from: it was thawed meanwhile, or another copy froze it: run it "
+                                "again"));
+    } else if (!cvm_copy_has_failed(copy, op)) {
+        copy->frozen_version = op->numbers[CVM_OUT_VERSION];
+        cvm_copy_next(copy);
+    }
+}
+
+static void copy_confirm(struct copy *copy)
+{
+    cvm_store_meta_put(copy->from, &copy->from_op.op, CVM_FROZEN, copy->frozen_version,
+        cvm_rfc3339(cvm_now_ms(), copy->stamp), frozen_confirmed);
 }
 
 /* --- The flow --------------------------------------------------------------------------------- */
@@ -285,6 +392,7 @@ static const struct copy_step STEPS[] = {
     {"freeze", copy_freeze},
     {"again", NULL}, /* to "pass" */
     {"verify", cvm_copy_verify},
+    {"confirm", copy_confirm},
     {"unmark", copy_unmark},
     {"end", copy_end},
 };
@@ -350,6 +458,7 @@ cvm_error_t *cvm_store_copy(cvm_t *from, cvm_t *to, int32_t finish, cvm_copy_pro
     copy->callback = callback;
     copy->user_data = user_data;
     copy->from_op.copy = copy->to_op.copy = copy;
+    from->state = to->state = STATE_COPIED;
     cvm_hold(from);
     cvm_hold(to);
     copy->step = STEPS;

@@ -21,6 +21,9 @@
 /* The target is not to be used before the copy is complete. */
 #define COPY_MARK "copying"
 
+/* What a row of a map is: its value is for comparing only. */
+int64_t cvm_copy_value_of(cvm_record_kind_t kind, const cvm_record_t *record);
+
 /* A list of ids that grows. */
 struct copy_ids {
     char **list;
@@ -47,12 +50,17 @@ struct copy {
     void *user_data;
     const struct copy_step *step;
     cvm_error_t *error;
-    int64_t frozen_version, mark_version;
+    int64_t frozen_version; /* 0: this copy has not frozen the source */
+    int64_t mark_version;
+    int32_t may_be_frozen;                   /* nobody knows: it was not answered */
+    int32_t has_marked;                      /* this copy has, no earlier one */
     char stamp[CVM_RFC3339_SIZE];            /* the value of either, while it is put */
     uint32_t pass;                           /* from 1 */
+    int32_t is_forced;                       /* what is refused is removed from the target first */
     int32_t is_last;                         /* this pass goes over a frozen source */
     uint64_t written, written_before, total; /* rows: in this pass, the one before, all before */
     struct copy_map devices, certificates;
+    size_t gone; /* devices in that map which the source has no more */
     struct cvm_paging paging;
     /* bulk.c: a page of the source that is new to the target. */
     cvm_record_kind_t kind;
@@ -93,6 +101,8 @@ void cvm_copy_forget(struct copy_ids *ids);
 int32_t cvm_copy_is_refusal(cvm_answer_t answer);
 /* The copy that an operation is of. */
 struct copy *cvm_copy_of(cvm_op_t *op);
+/* The one of copy->kind. */
+struct copy_map *cvm_copy_map_of(struct copy *copy);
 /* Values that are not copied. */
 int32_t cvm_copy_is_reserved(const char *name);
 

@@ -3,18 +3,12 @@
 
 #define PAGE 1000
 
-static int64_t look_value(const struct copy *copy, const cvm_record_t *record)
-{
-    return copy->kind == CVM_RECORD_DEVICE ? cvm_record_number(record, CVM_D_REVISION)
-                                           : cvm_copy_state_of(record);
-}
-
 static void look_page(struct copy *copy);
 
 static void look_answered(cvm_op_t *op)
 {
     struct copy *copy = cvm_copy_of(op);
-    struct copy_map *map = copy->kind == CVM_RECORD_DEVICE ? &copy->devices : &copy->certificates;
+    struct copy_map *map = cvm_copy_map_of(copy);
     if (cvm_copy_has_failed(copy, op))
         return;
     for (uint32_t i = 0; i < op->record_count; i++) {
@@ -23,7 +17,7 @@ static void look_answered(cvm_op_t *op)
             cvm_copy_fail(copy, cvm_error_out_of_memory());
             return;
         }
-        row->value = look_value(copy, op->records[i]);
+        row->value = cvm_copy_value_of(copy->kind, op->records[i]);
     }
     int32_t goes_on = cvm_paging_next(&copy->paging, op);
     if (goes_on < 0)

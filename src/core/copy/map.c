@@ -68,7 +68,7 @@ size_t cvm_copy_map_unseen(const struct copy_map *map, uint32_t pass)
 {
     size_t count = 0;
     for (size_t i = 0; i < map->size; i++)
-        count += map->rows[i].key[0] && map->rows[i].pass != pass;
+        count += map->rows[i].key[0] && map->rows[i].pass != pass && map->rows[i].pass != COPY_GONE;
     return count;
 }
 

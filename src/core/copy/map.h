@@ -6,6 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of a row that the target has no more either. */
+#define COPY_GONE UINT32_MAX
+
 struct copy_row {
     uint64_t key[2]; /* of SHA-256; the first isn't 0 */
     int64_t value;

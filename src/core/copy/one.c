@@ -7,6 +7,7 @@
  *
  *   source → target → { load | swap … | remove, load } → certificates → { load | swap } … → the end
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,6 +29,7 @@ struct one {
     uint32_t count, at;
     cvm_record_t *retiring; /* certificate `at` on its way to revoked, while that is written */
     int32_t has_retired;    /* it was */
+    int32_t is_loaded;      /* the device was removed there, or never was */
     uint8_t row;            /* what a load of the device did */
     cvm_loading_t loading;
     cvm_change_t change;
@@ -76,6 +78,7 @@ static void one_end(struct one *one)
     cvm_op_clear(&one->from_op.op);
     cvm_op_clear(&one->to_op.op);
     free(one);
+    (void)cvm_copy_tell(copy, "changed devices", copy->changed_at);
     copy->at_once--;
     one_begin_more(copy);
 }
@@ -87,7 +90,8 @@ static int32_t one_is_over(struct one *one, const cvm_op_t *op)
     if (op->answer == CVM_ANSWER_OK)
         return 0;
     if (cvm_copy_is_refusal(op->answer)) {
-        memcpy(copy->why, op->text, sizeof copy->why);
+        (void)snprintf(copy->why, sizeof copy->why, "%s",
+            *op->text ? op->text : cvm_reason_text(cvm_op_reason(op)));
         (void)cvm_copy_note(copy, &copy->deferred, one->uid);
     } else {
         (void)cvm_copy_has_failed(copy, op);
@@ -108,8 +112,13 @@ static void one_without_memory(struct one *one)
 static void one_has_device(struct one *one)
 {
     struct copy *copy = one->copy;
-    struct copy_row *row = one->source ? cvm_copy_map_add(&copy->devices, one->uid) : NULL;
-    if (row) {
+    struct copy_row *row = one->source ? cvm_copy_map_add(&copy->devices, one->uid)
+                                       : cvm_copy_map_find(&copy->devices, one->uid);
+    if (row && (row->pass == COPY_GONE) == (one->source != NULL))
+        copy->gone += one->source ? (size_t)-1 : 1;
+    if (row && !one->source) {
+        row->pass = COPY_GONE;
+    } else if (row) {
         row->value = cvm_record_number(one->source, CVM_D_REVISION);
         row->pass = copy->pass;
     }
@@ -125,6 +134,7 @@ static void one_loaded(cvm_op_t *op)
     if (one_is_over(one, op))
         return;
     one->copy->written++;
+    one->is_loaded = 1;
     one_has_device(one);
 }
 
@@ -162,18 +172,33 @@ static void one_removed(cvm_op_t *op)
     one_write_device(one);
 }
 
+/* By the revision; of a row that has none, since another writer made it, by all else. */
+static int32_t one_is_same(const struct one *one)
+{
+    int64_t wanted = cvm_record_number(one->source, CVM_D_REVISION);
+    if (wanted)
+        return wanted == cvm_record_number(one->target, CVM_D_REVISION);
+    for (uint32_t i = 0; i < CVM_DEVICE_FIELD_COUNT; i++)
+        if (i != CVM_D_REVISION &&
+            (strcmp(cvm_record_text(one->source, i), cvm_record_text(one->target, i)) != 0 ||
+                cvm_record_number(one->source, i) != cvm_record_number(one->target, i)))
+            return 0;
+    return 1;
+}
+
 /* The next write that makes the target's as the source's. */
 static void one_write_device(struct one *one)
 {
     cvm_t *to = one->copy->to;
     int64_t wanted = one->source ? cvm_record_number(one->source, CVM_D_REVISION) : 0;
     int64_t there = one->target ? cvm_record_number(one->target, CVM_D_REVISION) : 0;
-    int32_t is_same = one->source && one->target ? wanted == there : one->source == one->target;
+    int32_t is_same = one->source && one->target ? one_is_same(one) : one->source == one->target;
+    int32_t is_later = wanted > there && there > 0 && wanted - there <= MOST_WRITES;
     if (is_same) {
         one_has_device(one);
     } else if (!one->target) {
         one_load(one);
-    } else if (one->source && wanted > there && wanted - there <= MOST_WRITES) {
+    } else if (one->source && is_later && !one->copy->is_forced) {
         one->change = cvm_change_of(one->target, one->source, NULL, 0);
         cvm_store_swap(to, &one->to_op.op, &one->change, one_swapped);
     } else {
@@ -234,10 +259,9 @@ static void one_certificate_loaded(cvm_op_t *op)
 static void one_certificate_swapped(cvm_op_t *op)
 {
     struct one *one = one_of(op);
-    int32_t was_so = op->answer == CVM_ANSWER_NOT_FOUND;
-    if (!was_so && one_is_over(one, op))
+    if (op->answer != CVM_ANSWER_NOT_FOUND && one_is_over(one, op))
         return;
-    int32_t goes_on = one->retiring && !was_so;
+    int32_t goes_on = one->retiring != NULL;
     cvm_record_free(one->retiring);
     one->retiring = NULL;
     one->has_retired = 1;
@@ -272,6 +296,27 @@ static void one_swap_certificate(struct one *one)
     cvm_store_swap(one->copy->to, &one->to_op.op, &one->change, one_certificate_swapped);
 }
 
+static void one_claimed(cvm_op_t *op)
+{
+    struct one *one = one_of(op);
+    if (!one_is_over(one, op))
+        one_end(one);
+}
+
+/* A device that was removed has lost its keys: what is loaded has them. */
+static void one_claim_keys(struct one *one)
+{
+    if (!one->is_loaded || !one->count) {
+        one_end(one);
+        return;
+    }
+    one->loading = (cvm_loading_t){.size = sizeof one->loading,
+        .certificates = (const cvm_record_t *const *)one->certificates,
+        .certificate_count = one->count,
+        .rows = &one->row};
+    cvm_store_load(one->copy->to, &one->to_op.op, &one->loading, one_claimed);
+}
+
 /* The next one that is not as it is there. */
 static void one_write_certificate(struct one *one)
 {
@@ -288,7 +333,7 @@ static void one_write_certificate(struct one *one)
             return;
         }
     }
-    one_end(one);
+    one_claim_keys(one);
 }
 
 /* What is not current first. */
@@ -349,8 +394,29 @@ static void one_begin_more(struct copy *copy)
         copy->changed_done(copy);
 }
 
+static int compare_ids(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* A device is noted once for each of its certificates. */
+static void drop_duplicates(struct copy_ids *ids)
+{
+    size_t count = 0;
+    if (ids->count)
+        qsort(ids->list, ids->count, sizeof(char *), compare_ids);
+    for (size_t i = 0; i < ids->count; i++) {
+        if (count && strcmp(ids->list[count - 1], ids->list[i]) == 0)
+            free(ids->list[i]);
+        else
+            ids->list[count++] = ids->list[i];
+    }
+    ids->count = count;
+}
+
 void cvm_copy_changed(struct copy *copy, void (*done)(struct copy *copy))
 {
+    drop_duplicates(&copy->changed);
     copy->changed_done = done;
     copy->changed_at = 0;
     copy->at_once = 0;
@@ -361,15 +427,18 @@ void cvm_copy_changed(struct copy *copy, void (*done)(struct copy *copy))
 
 static void deferred_round(struct copy *copy);
 
-/* As long as there are fewer each time. What is left of a source that goes on changing is the next
- * pass's. */
+/* As long as there are fewer each time; then once more by force: two devices may each wait for the
+ * other's key. What is left of a source that goes on changing is the next pass's. */
 static void deferred_done(struct copy *copy)
 {
-    if (copy->deferred.count && copy->deferred.count < copy->changed_at) {
+    int32_t has_helped = copy->deferred.count < copy->changed_at;
+    if (copy->deferred.count && (has_helped || !copy->is_forced)) {
+        copy->is_forced |= !has_helped;
         deferred_round(copy);
         return;
     }
     cvm_error_t *error = NULL;
+    copy->is_forced = 0;
     if (copy->deferred.count && copy->is_last)
         error = cvm_error_new(REASON_conflict,
             "%zu devices are refused by the target, %.40s among them: %.100s", copy->deferred.count,
