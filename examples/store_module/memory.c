@@ -50,9 +50,10 @@ static int is_text(
  * end. NULL without memory. */
 static struct row *put(struct store *store, cvm_record_kind_t kind, cvm_record_t *record)
 {
-    struct row **link = record ? find(store, kind, store->host->text(record, ID)) : NULL;
-    struct row *row = link ? *link : NULL;
-    if (!record || (!row && !(row = calloc(1, sizeof *row)))) {
+    if (!record)
+        return NULL;
+    struct row **link = find(store, kind, store->host->text(record, ID)), *row = *link;
+    if (!row && !(row = calloc(1, sizeof *row))) {
         store->host->record_free(record);
         return NULL;
     }
@@ -71,6 +72,12 @@ static void take_out(struct store *store, struct row **link)
     store->host->record_free(row->record);
     free(row->text);
     free(row);
+}
+
+/* The first revision of a row: none that an earlier one has come to. */
+static int64_t next_row(struct store *store)
+{
+    return store->last += INT64_C(1) << 32;
 }
 
 /* Puts a device with a revision of its own. */
@@ -95,43 +102,64 @@ static int is_writable(struct store *store, const cvm_record_t *certificate)
                            host->text(certificate, CVM_C_DEVICE_UID)));
 }
 
-/* Of a row that is there the PEM stays, which says all that the certificate is. */
+/* Of a row that is there the PEM stays, which says all that the certificate is; and the reason of
+ * one that retires. */
 static cvm_answer_t put_certificate(struct store *store, const cvm_record_t *certificate)
 {
     const cvm_host_t *host = store->host;
     const struct row *row =
         *find(store, CVM_RECORD_CERTIFICATE, host->text(certificate, CVM_C_CERTIFICATE_ID));
     cvm_record_t *copy = host->record_copy(certificate);
-    if (copy && row && host->set_text(copy, CVM_C_PEM, host->text(row->record, CVM_C_PEM))) {
+    int32_t keeps_reason = row && is_text(store, row->record, CVM_C_STATE, "retiring") &&
+                           is_text(store, certificate, CVM_C_STATE, "revoked");
+    if (copy && row &&
+        (host->set_text(copy, CVM_C_PEM, host->text(row->record, CVM_C_PEM)) ||
+            (keeps_reason &&
+                host->set_text(copy, CVM_C_REASON, host->text(row->record, CVM_C_REASON))))) {
         host->record_free(copy);
         copy = NULL;
     }
     return put(store, CVM_RECORD_CERTIFICATE, copy) ? CVM_ANSWER_OK : CVM_ANSWER_UNKNOWN;
 }
 
-/* Is the row among the certificates of a change? */
-static int is_written(struct store *store, const struct row *row, const cvm_change_t *change)
+/* Is the certificate current once the first ones of a list are written? was: whether it is now. */
+static int is_current_after(struct store *store, const char *id, int was,
+    const cvm_record_t *const *written, uint32_t count)
 {
-    for (uint32_t i = 0; i < change->certificate_count; i++)
-        if (is_text(store, change->certificates[i], ID, store->host->text(row->record, ID)))
+    for (uint32_t i = 0; i < count; i++)
+        if (is_text(store, written[i], ID, id) && is_writable(store, written[i]))
+            was = is_text(store, written[i], CVM_C_STATE, "current");
+    return was;
+}
+
+/* Would the last one of a list be a second current one of its device? */
+static int is_second_current(
+    struct store *store, const cvm_record_t *const *written, uint32_t count)
+{
+    const cvm_record_t *last = written[count - 1];
+    const char *uid = store->host->text(last, CVM_C_DEVICE_UID);
+    const char *id = store->host->text(last, ID);
+    if (!is_text(store, last, CVM_C_STATE, "current") || !is_writable(store, last))
+        return 0;
+    for (const struct row *row = store->rows; row; row = row->next)
+        if (row->kind == CVM_RECORD_CERTIFICATE && !is_text(store, row->record, ID, id) &&
+            is_text(store, row->record, CVM_C_DEVICE_UID, uid) &&
+            is_current_after(store, store->host->text(row->record, ID),
+                is_text(store, row->record, CVM_C_STATE, "current"), written, count))
+            return 1;
+    for (uint32_t i = 0; i < count; i++)
+        if (!is_text(store, written[i], ID, id) &&
+            is_text(store, written[i], CVM_C_DEVICE_UID, uid) &&
+            is_current_after(store, store->host->text(written[i], ID), 0, written, count))
             return 1;
     return 0;
 }
 
-/* Would a device have a second current certificate? */
-static int has_two_current(struct store *store, const cvm_change_t *change)
+static int has_two_current(struct store *store, const cvm_record_t *const *written, uint32_t count)
 {
-    for (uint32_t i = 0; i < change->certificate_count; i++) {
-        const cvm_record_t *written = change->certificates[i];
-        if (!is_text(store, written, CVM_C_STATE, "current"))
-            continue;
-        for (const struct row *row = store->rows; row; row = row->next)
-            if (row->kind == CVM_RECORD_CERTIFICATE && !is_written(store, row, change) &&
-                is_text(store, row->record, CVM_C_STATE, "current") &&
-                is_text(store, row->record, CVM_C_DEVICE_UID,
-                    store->host->text(written, CVM_C_DEVICE_UID)))
-                return 1;
-    }
+    for (uint32_t i = 1; i <= count; i++)
+        if (is_second_current(store, written, i))
+            return 1;
     return 0;
 }
 
@@ -149,7 +177,7 @@ static cvm_answer_t write_device(struct store *store, const cvm_change_t *change
     const cvm_host_t *host = store->host;
     if (change->wanted)
         return put_device(store, change->wanted,
-            change->as_read ? host->number(change->as_read, CVM_D_REVISION) + 1 : ++store->last);
+            change->as_read ? host->number(change->as_read, CVM_D_REVISION) + 1 : next_row(store));
     take_out(store, find(store, CVM_RECORD_DEVICE, host->text(change->as_read, ID)));
     return CVM_ANSWER_OK;
 }
@@ -159,7 +187,8 @@ static cvm_answer_t change_rows(struct store *store, const cvm_change_t *change)
 {
     int has_device = change->as_read || change->wanted;
     uint32_t written = 0;
-    if ((has_device && !is_as_read(store, change)) || has_two_current(store, change))
+    if ((has_device && !is_as_read(store, change)) ||
+        has_two_current(store, change->certificates, change->certificate_count))
         return CVM_ANSWER_CONFLICT;
     cvm_answer_t answer = has_device ? write_device(store, change) : CVM_ANSWER_OK;
     for (uint32_t i = 0; i < change->certificate_count && answer == CVM_ANSWER_OK; i++) {
@@ -298,7 +327,7 @@ static cvm_answer_t load_device(
     int64_t revision = host->number(row ? row->record : device, CVM_D_REVISION);
     if (!row) {
         *became = CVM_LOAD_INSERTED;
-        return put_device(store, device, revision ? revision : ++store->last);
+        return put_device(store, device, revision ? revision : next_row(store));
     }
     *became = is_text(store, row->record, CVM_D_DEVICE_TOKEN, token) ? CVM_LOAD_UNCHANGED
               : flags & CVM_LOAD_REPLACE_TOKENS                      ? CVM_LOAD_REPLACED
@@ -314,6 +343,8 @@ static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
     struct store *store = self;
     cvm_answer_t answer = CVM_ANSWER_OK;
+    if (has_two_current(store, loading->certificates, loading->certificate_count))
+        answer = CVM_ANSWER_CONFLICT;
     for (uint32_t i = 0; i < loading->count && answer == CVM_ANSWER_OK; i++)
         answer = load_device(store, loading->devices[i], loading->flags, &loading->rows[i]);
     for (uint32_t i = 0; i < loading->certificate_count && answer == CVM_ANSWER_OK; i++)
@@ -386,7 +417,7 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
         return CVM_ANSWER_INVALID;
     }
     store->host = host;
-    store->last = host->now_ms(context); /* as good as random: nothing outlives the process */
+    store->last = host->now_ms(context); /* nothing outlives the process */
     *result = store;
     return CVM_ANSWER_OK;
 }

@@ -37,6 +37,7 @@ struct key_look {
     struct store *store;
     MDB_txn *txn;
     const char *uid; /* of whoever is to have it */
+    int is_load;     /* it had it elsewhere */
     int is_taken;
 };
 
@@ -48,12 +49,13 @@ static int key_owner(void *argument, const char *uid)
     return look->is_taken ? STOP : 0;
 }
 
-static int key_device_is_there(struct key_look *look, const char *uid)
+static int key_device_is_there(struct key_look *look, const char *uid, int *is_there)
 {
     int rc;
     cvm_record_t *device = row_get(look->store, look->txn, CVM_RECORD_DEVICE, uid, NULL, &rc);
     look->store->host->record_free(device);
-    return rc == 0;
+    *is_there = rc == 0;
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* It was compromised, and is nobody's until that certificate ends; or another device's certificate
@@ -67,22 +69,25 @@ static int key_certificate(void *argument, const char *id)
     cvm_record_t *row = row_get(store, look->txn, CVM_RECORD_CERTIFICATE, id, NULL, &rc);
     if (!row)
         return rc;
-    if (is_text(store, row, CVM_C_STATE, "revoked"))
-        look->is_taken = is_text(store, row, CVM_C_REASON, "keyCompromise") &&
-                         host->number(row, CVM_C_NOT_AFTER) > host->now_ms(store->context);
-    else if (!is_text(store, row, CVM_C_STATE, "pending"))
-        look->is_taken = !is_text(store, row, CVM_C_DEVICE_UID, look->uid) &&
-                         key_device_is_there(look, host->text(row, CVM_C_DEVICE_UID));
+    int is_revoked = is_text(store, row, CVM_C_STATE, "revoked");
+    int is_lost = (is_revoked || is_text(store, row, CVM_C_STATE, "retiring")) &&
+                  is_text(store, row, CVM_C_REASON, "keyCompromise") &&
+                  host->number(row, CVM_C_NOT_AFTER) > host->now_ms(store->context);
+    int is_its_own = is_text(store, row, CVM_C_DEVICE_UID, look->uid);
+    if (is_lost && !(look->is_load && is_its_own))
+        look->is_taken = 1;
+    else if (!is_revoked && !is_text(store, row, CVM_C_STATE, "pending") && !is_its_own)
+        rc = key_device_is_there(look, host->text(row, CVM_C_DEVICE_UID), &look->is_taken);
     host->record_free(row);
-    return look->is_taken ? STOP : 0;
+    return rc ? rc : look->is_taken ? STOP : 0;
 }
 
 /* May the device not have that key? */
 static int look_for_key(
-    struct store *store, MDB_txn *txn, const char *key, const char *uid, int *is_taken)
+    struct store *store, MDB_txn *txn, const char *key, const char *uid, int is_load, int *is_taken)
 {
     char prefix[KEY_SIZE];
-    struct key_look look = {store, txn, uid, 0};
+    struct key_look look = {store, txn, uid, is_load, 0};
     size_t length = index_key(prefix, OF_KEY, key, "");
     int rc = *key ? index_visit(store, txn, prefix, length, NULL, key_owner, &look) : 0;
     length = index_key(prefix, OF_CERTIFIED, key, "");
@@ -144,15 +149,18 @@ static int check_current(
     return 0;
 }
 
-/* The parts of a certificate's row that change. */
+/* The parts of a certificate's row that change; the reason of one that retires stays. */
 static int copy_state(struct store *store, cvm_record_t *to, const cvm_record_t *from)
 {
     static const uint32_t TEXTS[] = {CVM_C_STATE, CVM_C_REASON, CVM_C_SUCCESSOR};
     static const uint32_t NUMBERS[] = {CVM_C_REVOKE_AFTER, CVM_C_REVOKED_AT};
     const cvm_host_t *host = store->host;
+    int keeps_reason =
+        is_text(store, to, CVM_C_STATE, "retiring") && is_text(store, from, CVM_C_STATE, "revoked");
     int32_t failed = 0;
     for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++)
-        failed |= host->set_text(to, TEXTS[i], host->text(from, TEXTS[i]));
+        if (TEXTS[i] != CVM_C_REASON || !keeps_reason)
+            failed |= host->set_text(to, TEXTS[i], host->text(from, TEXTS[i]));
     for (size_t i = 0; i < sizeof NUMBERS / sizeof NUMBERS[0]; i++)
         failed |= host->set_number(to, NUMBERS[i], host->number(from, NUMBERS[i]));
     return failed ? ENOMEM : 0;
@@ -210,7 +218,7 @@ static int check_device(struct store *store, MDB_txn *txn, struct job *job)
         job->answer = CVM_ANSWER_CONFLICT;
     else if (change->wanted && is_key_anew(store, change))
         rc = look_for_key(
-            store, txn, host->text(change->wanted, CVM_D_PUBLIC_KEY_SHA256), uid, &is_taken);
+            store, txn, host->text(change->wanted, CVM_D_PUBLIC_KEY_SHA256), uid, 0, &is_taken);
     if (is_taken)
         job->answer = CVM_ANSWER_KEY_IN_USE;
     host->record_free(row);
@@ -255,7 +263,7 @@ static int insert_loaded(
     int64_t revision = host->number(device, CVM_D_REVISION);
     int is_taken = 0;
     int rc = look_for_key(store, txn, host->text(device, CVM_D_PUBLIC_KEY_SHA256),
-        host->text(device, CVM_D_DEVICE_UID), &is_taken);
+        host->text(device, CVM_D_DEVICE_UID), 1, &is_taken);
     if (is_taken)
         job->answer = CVM_ANSWER_KEY_IN_USE;
     if (!rc && !revision)

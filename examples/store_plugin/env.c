@@ -60,8 +60,10 @@ static int env_make(struct env *env, size_t map_size, int may_create)
         rc = mdb_reader_check(env->lmdb, &dead); /* of processes that were killed */
     if (!rc)
         rc = env_open_dbs(env);
-    if (!rc && is_new)
-        rc = env_sync_folder(env->path);
+    if (!rc)
+        rc = env_sync_folder(env->path); /* who made it may have been killed before */
+    if (!rc)
+        rc = pthread_rwlock_init(&env->map_lock, NULL);
     if (rc)
         mdb_env_close(env->lmdb);
     return rc;
@@ -111,6 +113,7 @@ void env_close(struct env *env)
             link = &(*link)->next;
         *link = env->next;
         mdb_env_close(env->lmdb);
+        (void)pthread_rwlock_destroy(&env->map_lock);
         free(env);
     }
     (void)pthread_mutex_unlock(&lock);

@@ -37,20 +37,23 @@ static void lane_fail(struct job *first, cvm_answer_t answer, int rc)
 }
 
 /* What a frozen store does is thaw. */
-static int lane_is_frozen(struct store *store, MDB_txn *txn, const struct job *job)
+static int lane_is_frozen(struct store *store, MDB_txn *txn, const struct job *job, int *is_frozen)
 {
     static char name[] = CVM_FROZEN;
     MDB_val key = {sizeof name - 1, name}, value;
-    return mdb_get(txn, store->env->dbs[VALUES], &key, &value) == 0 &&
-           !(job->name && strcmp(job->name, name) == 0);
+    int rc = mdb_get(txn, store->env->dbs[VALUES], &key, &value);
+    *is_frozen = !rc && !(job->name && strcmp(job->name, name) == 0);
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* One job in a transaction inside that of all: what it wrote stays or goes by itself. */
 static void lane_write_one(struct store *store, MDB_txn *outer, struct job *job)
 {
     MDB_txn *txn = NULL;
-    int rc = mdb_txn_begin(store->env->lmdb, outer, 0, &txn);
-    if (!rc && lane_is_frozen(store, txn, job)) {
+    int is_frozen, rc = mdb_txn_begin(store->env->lmdb, outer, 0, &txn);
+    if (!rc)
+        rc = lane_is_frozen(store, txn, job, &is_frozen);
+    if (!rc && is_frozen) {
         job->answer = CVM_ANSWER_UNAVAILABLE;
         job->text = CVM_FROZEN_TEXT;
     } else if (!rc) {
@@ -66,13 +69,30 @@ static void lane_write_one(struct store *store, MDB_txn *outer, struct job *job)
         job->answer = CVM_ANSWER_UNAVAILABLE;
 }
 
-/* Another process may have made the file's map larger. */
+/* Another process may have made the file's map larger: then it is mapped anew, once nobody of this
+ * process reads it. Whoever has begun one has the lock until lane_end_txn(). */
 static int lane_begin(struct store *store, unsigned flags, MDB_txn **txn)
 {
-    int rc = mdb_txn_begin(store->env->lmdb, NULL, flags, txn);
-    if (rc == MDB_MAP_RESIZED && !(rc = mdb_env_set_mapsize(store->env->lmdb, 0)))
-        rc = mdb_txn_begin(store->env->lmdb, NULL, flags, txn);
+    struct env *env = store->env;
+    (void)pthread_rwlock_rdlock(&env->map_lock);
+    int rc = mdb_txn_begin(env->lmdb, NULL, flags, txn);
+    if (rc == MDB_MAP_RESIZED) {
+        (void)pthread_rwlock_unlock(&env->map_lock);
+        (void)pthread_rwlock_wrlock(&env->map_lock);
+        rc = mdb_env_set_mapsize(env->lmdb, 0);
+        (void)pthread_rwlock_unlock(&env->map_lock);
+        (void)pthread_rwlock_rdlock(&env->map_lock);
+        if (!rc)
+            rc = mdb_txn_begin(env->lmdb, NULL, flags, txn);
+    }
+    if (rc)
+        (void)pthread_rwlock_unlock(&env->map_lock);
     return rc;
+}
+
+static void lane_end_txn(struct store *store)
+{
+    (void)pthread_rwlock_unlock(&store->env->map_lock);
 }
 
 /* Nothing is acknowledged before the commit has answered; one that fails leaves a doubt. */
@@ -88,6 +108,7 @@ static void lane_write(struct store *store, struct job *first)
         lane_write_one(store, txn, job);
     if ((rc = mdb_txn_commit(txn)))
         lane_fail(first, CVM_ANSWER_UNKNOWN, rc);
+    lane_end_txn(store);
 }
 
 static void lane_read(struct store *store, struct job *first)
@@ -108,6 +129,7 @@ static void lane_read(struct store *store, struct job *first)
         }
     }
     mdb_txn_abort(txn);
+    lane_end_txn(store);
 }
 
 /* All that waits, or NULL at the end. */
@@ -136,6 +158,12 @@ static void lane_work(struct lane *lane, struct job *first)
     }
 }
 
+void lane_leave(struct store *store)
+{
+    if (atomic_fetch_sub(&store->lanes, 1) == 1)
+        store->host->complete(store->closing, CVM_ANSWER_OK, NULL);
+}
+
 static void *lane_run(void *argument)
 {
     struct lane *lane = argument;
@@ -143,8 +171,7 @@ static void *lane_run(void *argument)
     struct job *first;
     while ((first = lane_take(lane)))
         lane_work(lane, first);
-    if (atomic_fetch_sub(&store->lanes, 1) == 1)
-        store->host->complete(store->closing, CVM_ANSWER_OK, NULL);
+    lane_leave(store);
     return NULL;
 }
 

@@ -170,14 +170,14 @@ static int scan_disabled(void *argument, const char *uid)
     return scan_certificates_of(argument, uid, NULL);
 }
 
-static int is_disabled(struct scan *scan, const char *uid)
+static int is_disabled(struct scan *scan, const char *uid, int *is_so)
 {
     int rc;
     const cvm_host_t *host = scan->store->host;
     cvm_record_t *device = row_get(scan->store, scan->txn, CVM_RECORD_DEVICE, uid, NULL, &rc);
-    int is_so = device && !host->number(device, CVM_D_IS_ENABLED);
+    *is_so = device && !host->number(device, CVM_D_IS_ENABLED);
     host->record_free(device);
-    return is_so;
+    return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
 /* First what is left of the device where the last page ended. */
@@ -185,11 +185,12 @@ static int scan_all_suspended(struct scan *scan)
 {
     static const char PREFIX[] = {OF_DISABLED};
     char uid[CVM_CURSOR_SIZE];
-    const char *space = strchr(scan->job->name, ' ');
-    int rc = 0;
-    (void)snprintf(
-        uid, sizeof uid, "%.*s", (int)(space ? space - scan->job->name : 0), scan->job->name);
-    if (space && is_disabled(scan, uid))
+    const char *cursor = scan->job->name, *space = strchr(cursor, ' ');
+    int is_so = 0, rc = 0;
+    (void)snprintf(uid, sizeof uid, "%.*s", (int)(space ? space - cursor : 0), cursor);
+    if (space)
+        rc = is_disabled(scan, uid, &is_so);
+    if (!rc && is_so)
         rc = scan_certificates_of(scan, uid, space + 1);
     return rc ? rc
               : index_visit(scan->store, scan->txn, PREFIX, sizeof PREFIX, *uid ? uid : NULL,

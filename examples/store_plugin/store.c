@@ -87,7 +87,10 @@ static void copy_work(void *argument)
 {
     struct copying *copying = argument;
     int fd = open(copying->path, O_WRONLY | O_CREAT | O_EXCL, 0600);
-    copying->rc = fd < 0 ? errno : mdb_env_copyfd2(copying->store->env->lmdb, fd, MDB_CP_COMPACT);
+    struct env *env = copying->store->env;
+    (void)pthread_rwlock_rdlock(&env->map_lock);
+    copying->rc = fd < 0 ? errno : mdb_env_copyfd2(env->lmdb, fd, MDB_CP_COMPACT);
+    (void)pthread_rwlock_unlock(&env->map_lock);
     if (fd >= 0 && !copying->rc && fsync(fd))
         copying->rc = errno;
     if (fd >= 0)
@@ -104,6 +107,7 @@ static void copy_done(void *argument)
     struct copying *copying = argument;
     copying->store->host->complete(
         copying->op, copying->answer, copying->rc ? mdb_strerror(copying->rc) : NULL);
+    lane_leave(copying->store);
     free(copying->path);
     free(copying);
 }
@@ -114,9 +118,11 @@ static void backup(void *self, cvm_op_t *op, const char *path)
     struct copying *copying = calloc(1, sizeof *copying);
     if (copying) {
         *copying = (struct copying){.store = store, .op = op, .path = strdup(path)};
+        atomic_fetch_add(&store->lanes, 1);
         if (copying->path && !store->host->run(store->context, copy_work, copy_done, copying))
             return;
         free(copying->path);
+        lane_leave(store);
     }
     free(copying);
     store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
@@ -173,7 +179,8 @@ static void open_work(void *argument)
     struct opening *opening = argument;
     struct store *store = opening->store;
     size_t map_size = (size_t)store->host->property_number(store->context, "lmdb.map_size");
-    opening->rc = env_open(store->path, map_size, opening->may_create, &store->env);
+    if (!store->env) /* of an open() that went wrong later */
+        opening->rc = env_open(store->path, map_size, opening->may_create, &store->env);
 }
 
 static void open_tell(const struct opening *opening, int rc)

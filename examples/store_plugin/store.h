@@ -30,7 +30,8 @@ struct env {
     char path[1024];
     MDB_env *lmdb;
     MDB_dbi dbs[DB_COUNT];
-    unsigned users; /* stores of this process that have it open */
+    pthread_rwlock_t map_lock; /* who reads or writes it has it for reading */
+    unsigned users;            /* stores of this process that have it open */
 };
 
 /* An LMDB error or errno; 0 and *result. */
@@ -73,15 +74,17 @@ struct store {
     struct lane writes, reads;
     int is_opening; /* the loop's, as is closing until the threads end */
     cvm_op_t *closing;
-    atomic_int lanes; /* threads that have not ended */
+    atomic_int lanes; /* threads that have not ended, and copies that are made */
 };
 
 /* 0, or -1. */
 int lane_start(struct store *store, struct lane *lane, int writes);
 /* Takes a copy of job; completes it without memory. */
 void lane_add(struct lane *lane, const struct job *job);
-/* It ends once it has done what it has; the last one to end completes store->closing. */
+/* It ends once it has done what it has. */
 void lane_end(struct lane *lane);
+/* A thread or a copy has ended; the last one to end completes store->closing. */
+void lane_leave(struct store *store);
 
 /* --- Records as bytes (rows.c) ------------------------------------------------------------------
  */

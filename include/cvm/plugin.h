@@ -165,8 +165,11 @@ enum {
 /** Several servers may work with it at once. For whoever shows what a store is: the host makes no
  *  difference by it. */
 #define CVM_STORE_SHARED 1u
-/** No two devices have the same public_key_sha256: it answers KEY_IN_USE. Without it the host warns
- *  when it starts: nobody refuses a CSR whose key another device has. */
+/** Keys are one device's. A swap that gives a device a public_key_sha256 anew, or certifies it
+ * again, answers KEY_IN_USE if another device has that key, or has (as long as it is there) a
+ * current or retiring certificate for it; and, whoever asks, if a certificate for it retires or was
+ * revoked for keyCompromise and has not ended. A load: if another device has it. Without this flag
+ * the host warns when it starts: nobody refuses a CSR whose key another device has. */
 #define CVM_STORE_UNIQUE_KEYS 2u
 /** It keeps fields that it was not built to know, by their names. */
 #define CVM_STORE_EXTRA_FIELDS 4u
@@ -258,7 +261,8 @@ typedef struct cvm_change_s {
     const cvm_record_t *wanted;  /**< NULL (and as_read NULL): certificates only */
     /** Inserted, or updated by id, in this order: what leaves `current` comes first. A revoked one
      *  stays as it is, so does one whose row is another device's, and at most one of a device is
-     *  current: that is the store's own rule too. */
+     *  current, also between two of them: that is the store's own rule too. Of a row that is there
+     *  what the certificate is stays, such as its PEM; and a reason stays once it retires. */
     const cvm_record_t *const *certificates;
 } cvm_change_t;
 

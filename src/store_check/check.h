@@ -50,7 +50,9 @@ void store_must_be(uint32_t flag, const char *why_not);
 /* --- Records ---------------------------------------------------------------------------------- */
 
 #define DAY_MS INT64_C(86400000)
-#define NOW    INT64_C(1800000000000)
+/* When the check began. */
+extern int64_t check_now_ms;
+#define NOW check_now_ms
 
 /* Enabled, with a token. */
 cvm_record_t *device(const char *uid);
@@ -121,6 +123,8 @@ void process_kill(int process);
 void process_run(void (*run)(void *argument), void *argument);
 /* Memory that processes share, zeroed. */
 void *process_share(size_t size);
+/* To be called by whoever waits for another process: ends this one once one has failed. */
+void process_go_on(void);
 /* In memory that they share: each waits for the others. */
 struct meeting {
     _Atomic uint32_t waiting, round;

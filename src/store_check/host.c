@@ -9,6 +9,8 @@
 #include "host.h"
 
 struct module module;
+bool *host_has_failed;
+uint32_t host_timeout_s;
 
 /* What is looked for while the module's entry function runs. */
 struct cvm_registry_s {

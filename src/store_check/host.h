@@ -169,6 +169,10 @@ struct module {
     char location[1024];
 };
 extern struct module module;
+/* Of a test: whether one of its processes has failed, which all of them see; and how long it may
+ * take. */
+extern bool *host_has_failed;
+extern uint32_t host_timeout_s;
 
 /* Loads the shared object, and takes its store that named ("KIND:LOCATION") says. 0, or -1 and why.
  */

@@ -3,6 +3,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +17,10 @@ int process_begin(void (*run)(void *argument), void *argument)
     if (process < 0)
         CHECK_VIOLATION("a process can't be had");
     if (process == 0) {
+#ifdef __linux__
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+        (void)alarm(host_timeout_s);
         run(argument);
         ops_end();
         loop_end();
@@ -48,12 +55,19 @@ void *process_share(size_t size)
     return memory;
 }
 
+void process_go_on(void)
+{
+    if (*host_has_failed)
+        _exit(1);
+    (void)sched_yield();
+}
+
 void process_meet(struct meeting *meeting)
 {
     uint32_t round = meeting->round;
     if (atomic_fetch_add(&meeting->waiting, 1) + 1 < meeting->players) {
         while (meeting->round == round)
-            (void)sched_yield();
+            process_go_on();
         return;
     }
     meeting->waiting = 0;

@@ -29,6 +29,11 @@ static const struct {
     {"contests", TESTS_OF_CONTESTS},
 };
 
+int64_t check_now_ms;
+
+/* The test that runs: it ends with the first process. */
+static volatile sig_atomic_t running;
+
 /* Of the test's process: why it was skipped, for the parent. */
 static char *shared_reason;
 
@@ -55,6 +60,7 @@ void check_fail(const char *file, int line, const char *format, ...)
     if (file)
         (void)snprintf(where, sizeof where, " (%s:%d)", base ? base + 1 : file, line);
     strncat(text, where, sizeof text - strlen(text) - 1);
+    *host_has_failed = true;
     check_print(text);
     host_print_log();
     _exit(1);
@@ -104,6 +110,8 @@ void check_same(
 static void run_here(const struct test *test, uint32_t timeout_s)
 {
     (void)setpgid(0, 0);
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
     (void)alarm(timeout_s);
     test->run();
     ops_end();
@@ -137,6 +145,14 @@ static void run_tell(uint32_t number, const char *group, const char *name, int s
     (void)fflush(stdout);
 }
 
+static void run_interrupted(int number)
+{
+    if (running)
+        (void)kill(-running, SIGKILL);
+    (void)signal(number, SIG_DFL);
+    (void)raise(number);
+}
+
 /* Whether it passed, or does not apply. */
 static bool run_one(
     const struct run *run, uint32_t number, const char *group, const struct test *test)
@@ -144,12 +160,15 @@ static bool run_one(
     int status = 1 << 8;
     if (run_reset(run->reset)) {
         (void)fflush(stdout);
+        *host_has_failed = false;
         pid_t child = fork();
         if (child == 0)
             run_here(test, run->timeout_s);
+        running = child;
         if (child > 0) {
             (void)waitpid(child, &status, 0);
             (void)kill(-child, SIGKILL); /* whom it has left */
+            running = 0;
         }
     }
     run_tell(number, group, test->name, status);
@@ -174,6 +193,11 @@ uint32_t run_all(const struct run *run)
 {
     uint32_t number = 0, failed = 0;
     shared_reason = process_share(CHECK_TEXT);
+    host_has_failed = process_share(sizeof *host_has_failed);
+    host_timeout_s = run->timeout_s;
+    check_now_ms = CHECK_HOST.now_ms(NULL);
+    (void)signal(SIGINT, run_interrupted);
+    (void)signal(SIGTERM, run_interrupted);
     (void)printf("TAP version 14\n");
     for (size_t i = 0; i < LENGTH(GROUPS); i++)
         for (const struct test *test = GROUPS[i].tests; test->name; test++)

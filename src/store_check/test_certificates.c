@@ -83,6 +83,40 @@ static void a_device_has_one_current(void)
     store_end(store);
 }
 
+/* Nor for a moment, nor by a load. */
+static void a_device_never_has_two_current(void)
+{
+    struct store *store = store_open();
+    cvm_record_t *loaded[] = {certificate("C4", "D", "current")};
+    insert(store, device("D"));
+    EXPECT_ANSWER(
+        touch(store, "D", certificate("C1", "D", "current"), certificate("C2", "D", "current")),
+        CVM_ANSWER_CONFLICT);
+    EXPECT_TEXT(state_of(store, "D", 0), "none");
+    EXPECT_ANSWER(touch(store, "D", certificate("C1", "D", "current"), NULL), CVM_ANSWER_OK);
+    EXPECT_ANSWER(
+        touch(store, "D", certificate("C2", "D", "current"), certificate("C1", "D", "retiring")),
+        CVM_ANSWER_CONFLICT);
+    EXPECT_ANSWER(begin_load(store, 0, NULL, 0, loaded, 1, NULL), CVM_ANSWER_CONFLICT);
+    EXPECT_TEXT(state_of(store, "D", 0), "current");
+    EXPECT_TEXT(state_of(store, "D", 1), "none");
+    store_end(store);
+}
+
+/* What it was taken for is not forgotten when that is carried out. */
+static void a_reason_stays_once_it_retires(void)
+{
+    struct store *store = store_open();
+    write_certificate(store, certificate("C1", "D", "current"));
+    write_certificate(
+        store, with_text(certificate("C1", "D", "retiring"), CVM_C_REASON, "keyCompromise"));
+    write_certificate(
+        store, with_text(certificate("C1", "D", "revoked"), CVM_C_REASON, "superseded"));
+    EXPECT_TEXT(
+        records_text(get_certificates(store, "D", 1)->found[0], CVM_C_REASON), "keyCompromise");
+    store_end(store);
+}
+
 static void they_outlive_their_device(void)
 {
     struct store *store = store_open();
@@ -151,6 +185,8 @@ const struct test TESTS_OF_CERTIFICATES[] = {
     {"a revoked one holds nothing up", a_revoked_one_holds_nothing_up},
     {"another device's row stays as it is", another_devices_row_stays_as_it_is},
     {"a device has one current", a_device_has_one_current},
+    {"a device never has two current", a_device_never_has_two_current},
+    {"a reason stays once it retires", a_reason_stays_once_it_retires},
     {"they outlive their device", they_outlive_their_device},
     {"the newest come first", the_newest_come_first},
     {"what is not revoked comes first", what_is_not_revoked_comes_first},

@@ -104,9 +104,26 @@ static cvm_answer_t play_swap(
     return wait_for(begin_swap(store, read, wanted, &row, 1))->answer;
 }
 
+/* What is there is one player's, wholly. */
+static void read_what_was_written(void *argument)
+{
+    (void)argument;
+    struct store *store = store_open();
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        const char *uid = numbered("D", round);
+        const char *winner = records_text(read_device(store, uid), CVM_D_THING_NAME);
+        const cvm_op_t *rows = get_certificates(store, uid, PLAYERS);
+        EXPECT_NUMBER(rows->count, 1);
+        const char *id = records_text(rows->found[0], CVM_C_CERTIFICATE_ID);
+        EXPECT_TEXT(id + strlen(id) - 3, winner + strlen(winner) - 3); /* the player's number */
+    }
+    store_end(store);
+}
+
 static void of_a_device_that_all_write_one_writes_it(void)
 {
     contest_run(begin_devices, prepare_device, play_swap, CVM_ANSWER_CONFLICT);
+    process_run(read_what_was_written, NULL);
 }
 
 static cvm_answer_t play_insert(
@@ -257,12 +274,16 @@ static void freezing_player(void *argument)
     if (player) {
         freezing_writer(freezing, store, player);
     } else {
-        while (freezing->written < 20 * PLAYERS)
+        while (freezing->written < 20 * PLAYERS) {
+            process_go_on();
             loop_turn(1);
+        }
         EXPECT_ANSWER(meta_put(store, CVM_FROZEN, 0, "now"), CVM_ANSWER_OK);
         freezing->found[0] = scan_all(store, CVM_SCAN_DEVICES, 0, 1000, NULL, NULL);
-        while (freezing->ended < PLAYERS - 1)
+        while (freezing->ended < PLAYERS - 1) {
+            process_go_on();
             loop_turn(10);
+        }
         freezing->found[1] = scan_all(store, CVM_SCAN_DEVICES, 0, 1000, NULL, NULL);
     }
     store_end(store);

@@ -97,6 +97,19 @@ static void a_compromised_one_is_nobodys(void)
     store_end(store);
 }
 
+/* As soon as that is known, before it is carried out. */
+static void one_that_is_being_revoked_for_it_is_nobodys(void)
+{
+    struct store *store = open_with_two();
+    EXPECT_ANSWER(give_key(store, "A", "k1", NULL, "C1", "current"), CVM_ANSWER_OK);
+    write_certificate(
+        store, with_text(of_key("C1", "A", "retiring", "k1"), CVM_C_REASON, "keyCompromise"));
+    EXPECT_ANSWER(give_key(store, "A", "k1", NULL, "C2", "current"), CVM_ANSWER_KEY_IN_USE);
+    EXPECT_ANSWER(begin_remove(store, read_device(store, "A"), NULL, 0), CVM_ANSWER_OK);
+    EXPECT_ANSWER(give_key(store, "B", "k1", NULL, "C2", "current"), CVM_ANSWER_KEY_IN_USE);
+    store_end(store);
+}
+
 /* One device with a stolen CSR is nobody else's affair. */
 static void one_in_use_spoils_no_other_change(void)
 {
@@ -121,6 +134,7 @@ const struct test TESTS_OF_KEYS[] = {
     {"a device may take its own again", a_device_may_take_its_own_again},
     {"one is free once its device is gone", one_is_free_once_its_device_is_gone},
     {"a compromised one is nobody's", a_compromised_one_is_nobodys},
+    {"one that is being revoked for it is nobody's", one_that_is_being_revoked_for_it_is_nobodys},
     {"one in use spoils no other change", one_in_use_spoils_no_other_change},
     {NULL, NULL},
 };

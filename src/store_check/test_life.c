@@ -136,8 +136,10 @@ static void what_was_acknowledged_outlives_a_kill(void)
     for (uint32_t round = 0; round < 5; round++) {
         uint32_t before = progress->done;
         int writer = process_begin(write_on_and_on, progress);
-        while (progress->done < before + 10)
+        while (progress->done < before + 10) {
+            process_go_on();
             sleep_ms(1);
+        }
         sleep_ms(round);
         process_kill(writer);
         process_run(look_at_what_is_there, progress);

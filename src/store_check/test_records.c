@@ -185,6 +185,22 @@ static void what_begins_anew_is_not_what_it_was(void)
     store_end(store);
 }
 
+/* Nor is one whose revision went up before it was removed. */
+static void what_begins_anew_is_not_what_it_became(void)
+{
+    struct store *store = store_open();
+    insert(store, device("D"));
+    for (uint32_t i = 0; i < 3; i++) {
+        const cvm_record_t *read = read_device(store, "D");
+        EXPECT_ANSWER(swap(store, read, read, NULL), CVM_ANSWER_OK);
+        const cvm_record_t *before = read_device(store, "D");
+        EXPECT_ANSWER(begin_remove(store, before, NULL, 0), CVM_ANSWER_OK);
+        insert(store, device("D"));
+        EXPECT_ANSWER(swap(store, before, before, NULL), CVM_ANSWER_CONFLICT);
+    }
+    store_end(store);
+}
+
 static void of_many_swaps_one_wins(void)
 {
     enum { MANY = 300 };
@@ -249,6 +265,7 @@ const struct test TESTS_OF_RECORDS[] = {
     {"a device that is gone conflicts", a_device_that_is_gone_conflicts},
     {"a removal wants the record as it was read", a_removal_wants_the_record_as_it_was_read},
     {"what begins anew is not what it was", what_begins_anew_is_not_what_it_was},
+    {"what begins anew is not what it became", what_begins_anew_is_not_what_it_became},
     {"of many swaps one wins", of_many_swaps_one_wins},
     {"a change that can not be spoils no other", a_change_that_can_not_be_spoils_no_other},
     {"an answer is true however late", an_answer_is_true_however_late},

@@ -106,7 +106,7 @@ static void what_a_crl_lists_is_found(void)
 
 static void leases_that_ended_are_found(void)
 {
-    static const struct {
+    const struct {
         const char *uid, *owner, *certificate_id;
         int64_t until_ms;
     } LEASES[] = {{"NONE", NULL, NULL, 0}, {"ENDED", "owner", NULL, NOW},
@@ -155,7 +155,9 @@ static void certificates_of_disabled_devices_are_found(void)
     write_certificate(store, certificate("C9", "SUSPENDED", "revoked"));
     write_certificate(store, certificate("C8", "SUSPENDED", "pending"));
     write_certificate(store, certificate("C4", "TO_RESUME", "current"));
-    EXPECT_SCAN(store, CVM_SCAN_SUSPENDED, NOW, "C2", "C3");
+    write_certificate(store, certificate("C5", "SUSPENDED", "current"));
+    write_certificate(store, certificate("C6", "SUSPENDED", "retiring"));
+    EXPECT_SCAN(store, CVM_SCAN_SUSPENDED, NOW, "C2", "C3", "C5", "C6");
     EXPECT_NUMBER(scan_all(store, CVM_SCAN_SUSPENDED, NOW + 2 * DAY_MS, 9, NULL, NULL), 0);
     store_end(store);
 }
