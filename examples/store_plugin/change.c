@@ -149,20 +149,31 @@ static int check_current(
     return 0;
 }
 
-/* The parts of a certificate's row that change; the reason of one that retires stays. */
+/* What a certificate is, which stays. */
+static int is_fixed(uint32_t field)
+{
+    static const uint32_t FIXED[] = {CVM_C_CERTIFICATE_ID, CVM_C_PEM, CVM_C_DEVICE_UID,
+        CVM_C_SERIAL, CVM_C_ISSUER, CVM_C_NOT_BEFORE, CVM_C_NOT_AFTER, CVM_C_PUBLIC_KEY_SHA256};
+    for (size_t i = 0; i < sizeof FIXED / sizeof FIXED[0]; i++)
+        if (FIXED[i] == field)
+            return 1;
+    return 0;
+}
+
+/* All else changes, fields of later releases too; but the reason of one that retires stays. */
 static int copy_state(struct store *store, cvm_record_t *to, const cvm_record_t *from)
 {
-    static const uint32_t TEXTS[] = {CVM_C_STATE, CVM_C_REASON, CVM_C_SUCCESSOR};
-    static const uint32_t NUMBERS[] = {CVM_C_REVOKE_AFTER, CVM_C_REVOKED_AT};
     const cvm_host_t *host = store->host;
     int keeps_reason =
         is_text(store, to, CVM_C_STATE, "retiring") && is_text(store, from, CVM_C_STATE, "revoked");
     int32_t failed = 0;
-    for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++)
-        if (TEXTS[i] != CVM_C_REASON || !keeps_reason)
-            failed |= host->set_text(to, TEXTS[i], host->text(from, TEXTS[i]));
-    for (size_t i = 0; i < sizeof NUMBERS / sizeof NUMBERS[0]; i++)
-        failed |= host->set_number(to, NUMBERS[i], host->number(from, NUMBERS[i]));
+    for (uint32_t i = 0; i < host->field_count(CVM_RECORD_CERTIFICATE); i++) {
+        if (is_fixed(i) || (i == CVM_C_REASON && keeps_reason))
+            continue;
+        failed |= host->field_kind(CVM_RECORD_CERTIFICATE, i) == CVM_FIELD_NUMBER
+                      ? host->set_number(to, i, host->number(from, i))
+                      : host->set_text(to, i, host->text(from, i));
+    }
     return failed ? ENOMEM : 0;
 }
 

@@ -13,6 +13,13 @@ static void lane_complete(struct store *store, struct job *job)
     free(job);
 }
 
+/* What a process that was killed was reading holds room. */
+static void lane_free_room(struct store *store)
+{
+    int dead;
+    (void)mdb_reader_check(store->env->lmdb, &dead);
+}
+
 /* Why nothing was written. */
 static const char *lane_reason(int rc)
 {
@@ -63,6 +70,8 @@ static void lane_write_one(struct store *store, MDB_txn *outer, struct job *job)
         job->answer = CVM_ANSWER_UNAVAILABLE;
         job->text = lane_reason(rc);
     }
+    if (rc == MDB_MAP_FULL)
+        lane_free_room(store); /* for the next ones */
     if (txn && job->answer != CVM_ANSWER_OK)
         mdb_txn_abort(txn);
     else if (txn && mdb_txn_commit(txn))

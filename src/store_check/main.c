@@ -28,8 +28,8 @@ static const char USAGE[] =
     "  78 if the module can't be taken.\n"
     "\n"
     "example:\n"
-    "  cvm-store-check --module ./cvm-lmdb.so --store lmdb:/tmp/check --reset 'rm -rf "
-    "/tmp/check'\n";
+    "  cvm-store-check --module ./cvm-lmdb.so --store lmdb:/tmp/check/db --reset 'rm -f "
+    "/tmp/check/*'\n";
 
 static int main_usage(const char *why)
 {

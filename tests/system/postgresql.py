@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import subprocess
 import tempfile
+import time
 
 from cvm_server import Instance, build_folder
 
@@ -13,28 +14,56 @@ SERVER = pathlib.Path(__file__).parent.parent / "support/postgresql"
 class PostgreSQL:
     """On a unix socket in a folder; gone after a with block."""
 
-    def __init__(self):
+    def __init__(self, standby_of=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cvm-postgresql-"))
+        self.hosts = [self.folder]  # of the URI
+        self.is_running = False
+        self._standby_of = standby_of
 
     def __enter__(self):
-        self._run("start")
+        if self._standby_of:
+            self._run("standby", self._standby_of.folder)
+        else:
+            self._run("start")
+        self.is_running = True
         return self
 
     def __exit__(self, *_):
-        self._run("stop")
+        self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _run(self, action):
-        subprocess.run([SERVER, action, self.folder], check=True)
+    def _run(self, action, *arguments):
+        subprocess.run([SERVER, action, self.folder, *arguments], check=True)
+
+    def stop(self):
+        """As if power was lost."""
+        if self.is_running:
+            self._run("stop")
+        self.is_running = False
+
+    def promote(self):
+        """The standby takes writes from now on."""
+        self._run("promote")
 
     def restart(self):
         """As after a loss of power."""
         self._run("stop")
         self._run("start")
 
+    def freeze(self, seconds):
+        """All of its processes stand still for so long."""
+        self._run("freeze")
+        time.sleep(seconds)
+        self._run("thaw")
+
+    def set(self, name, value):
+        """A setting of the server's, for what begins from now on."""
+        self.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+        self.sql("SELECT pg_reload_conf()")
+
     @property
     def uri(self):
-        return f"postgresql://cvm@/postgres?host={self.folder}"
+        return f"postgresql://cvm@/postgres?host={','.join(map(str, self.hosts))}"
 
     def sql(self, text):
         """What a statement answers, a row a line."""

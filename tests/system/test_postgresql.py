@@ -107,6 +107,20 @@ def test_tables_are_made_by_hand_or_by_a_command(database, tmp_path):
         assert register(instance, "BEFORE_ANY_SERVER") == "ok"
 
 
+def test_the_fleet_can_be_looked_at(database, instances):
+    instances[0].import_csv(["WAITING", "REGISTERED", "DISABLED", "REVOKED"])
+    for uid in ("REGISTERED", "REVOKED"):
+        assert register(instances[1], uid) == "ok"
+    instances[0].cvm("device", "disable", "DISABLED")
+    instances[0].cvm("device", "revoke", "REVOKED")
+    rows = database.sql("SELECT device_uid, state, thing_name, certificate_ends > now() FROM cvm.fleet ORDER BY 1").splitlines()
+    assert rows[0].startswith("DISABLED|disabled|")
+    assert rows[1] == "REGISTERED|registered|thing_REGISTERED|t"
+    assert rows[2].startswith("REVOKED|revoked|thing_REVOKED|")
+    assert rows[3] == "WAITING|waiting||"
+    assert "token" not in database.sql("SELECT string_agg(column_name, ' ') FROM information_schema.columns WHERE table_name = 'fleet'")
+
+
 def test_a_password_is_in_a_file_and_read_anew(database, tmp_path):
     hba = database.folder / "data/pg_hba.conf"
     before = hba.read_text()

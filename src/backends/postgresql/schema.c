@@ -86,7 +86,16 @@ static const char *const MIGRATIONS[] = {
     "CREATE INDEX keys_device ON @keys (device_uid);"
     "CREATE TABLE @meta (name text COLLATE \"C\" PRIMARY KEY, value text NOT "
     "NULL,"
-    " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);",
+    " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);"
+    /* For people: no token, and times as such. */
+    "CREATE VIEW @fleet AS SELECT d.device_uid, CASE WHEN d.is_revoked <> 0 THEN 'revoked'"
+    " WHEN d.is_enabled = 0 THEN 'disabled' WHEN d.is_registered <> 0 THEN 'registered'"
+    " ELSE 'waiting' END AS state, d.thing_name, d.certificate_id, c.serial,"
+    " to_timestamp(c.not_after / 1000) AS certificate_ends,"
+    " to_timestamp(nullif(d.first_issued_at, 0) / 1000) AS first_issued,"
+    " to_timestamp(nullif(d.last_issued_at, 0) / 1000) AS last_issued, d.reissue_count"
+    " FROM @devices d LEFT JOIN @certificates c"
+    " ON c.device_uid = d.device_uid AND c.certificate_id = d.certificate_id;",
 };
 /* clang-format on */
 
