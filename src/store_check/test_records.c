@@ -85,6 +85,22 @@ static void fields_of_a_later_release_are_kept(void)
     records_keep_every_field();
 }
 
+static void fields_of_a_later_release_change(void)
+{
+    enum { TEXT = CVM_DEVICE_FIELD_COUNT, NUMBER = CVM_CERTIFICATE_FIELD_COUNT + 1 };
+    store_must_be(CVM_STORE_EXTRA_FIELDS, "it says that it keeps no fields that it doesn't know");
+    records_are_later = true;
+    struct store *store = store_open();
+    insert(store, with_text(device("D"), TEXT, "one"));
+    write_certificate(store, with_number(certificate("C", "D", "pending"), NUMBER, 1));
+    const cvm_record_t *read = read_device(store, "D");
+    EXPECT_ANSWER(swap(store, read, with_text(copy_of(read), TEXT, "two"), NULL), CVM_ANSWER_OK);
+    write_certificate(store, with_number(certificate("C", "D", "current"), NUMBER, 2));
+    EXPECT_TEXT(records_text(read_device(store, "D"), TEXT), "two");
+    EXPECT_NUMBER(records_number(get_certificates(store, "D", 1)->found[0], NUMBER), 2);
+    store_end(store);
+}
+
 /* Text compares as bytes, and comes back as it went in. A uid has no other characters than these.
  */
 static void text_is_bytes(void)
@@ -258,6 +274,7 @@ const struct test TESTS_OF_RECORDS[] = {
     {"an unknown device is not found", an_unknown_device_is_not_found},
     {"every field is kept", every_field_is_kept},
     {"fields of a later release are kept", fields_of_a_later_release_are_kept},
+    {"fields of a later release change", fields_of_a_later_release_change},
     {"text is bytes", text_is_bytes},
     {"the second insert conflicts", the_second_insert_conflicts},
     {"a swap wants the record as it was read", a_swap_wants_the_record_as_it_was_read},
