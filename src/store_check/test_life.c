@@ -8,7 +8,7 @@ enum { MANY = 100 };
 
 static void sleep_ms(uint32_t ms)
 {
-    const struct timespec wait = {ms / 1000, (long)(ms % 1000) * 1000000};
+    const struct timespec wait = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
     (void)nanosleep(&wait, NULL);
 }
 
