@@ -431,8 +431,32 @@ static void ended_backends_lose_nothing(void **state)
     instance_end(cvm);
 }
 
-/* A standby that does not come: who waits for it is cancelled, which is told as a success with a
- * warning. */
+/* From now on each commit waits for a standby that does not come. */
+static void begin_to_wait_for_nobody(void)
+{
+    (void)sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
+    (void)sql("SELECT pg_reload_conf()");
+    wait_until("current_setting('synchronous_standby_names') = 'nobody'");
+    (void)sql("SELECT pg_terminate_backend(pid) FROM " OURS); /* a new one has read it */
+    wait_until("NOT EXISTS (SELECT FROM " OURS " AND backend_start < pg_conf_load_time())");
+}
+
+/* Who waits is cancelled, which is told as a success with a warning: it waits anew each time, and
+ * is told OK only once nobody has to be waited for. */
+static void cancel_who_waits(struct call *call)
+{
+    for (int i = 0; i < 3; i++) {
+        wait_until("EXISTS (SELECT FROM " OURS " AND wait_event = 'SyncRep')");
+        (void)sql("SELECT pg_cancel_backend(pid) FROM " OURS " AND wait_event = 'SyncRep'");
+        turn_for(50);
+        if (call->is_done)
+            fail_msg("round %d: %d", i, call->answer);
+    }
+    (void)sql("ALTER SYSTEM RESET synchronous_standby_names");
+    (void)sql("SELECT pg_reload_conf()");
+    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
+}
+
 static void a_commit_that_no_standby_has_is_none(void **state)
 {
     struct call call = {.is_done = 0};
@@ -441,24 +465,29 @@ static void a_commit_that_no_standby_has_is_none(void **state)
     insert(cvm, "A");
     cvm_record_t *record = device("B");
     const cvm_change_t change = change_of(NULL, record, NULL, 0);
-    (void)sql("ALTER SYSTEM SET synchronous_standby_names = 'nobody'");
-    (void)sql("SELECT pg_reload_conf()");
-    wait_until("current_setting('synchronous_standby_names') = 'nobody'");
-    (void)sql("SELECT pg_terminate_backend(pid) FROM " OURS); /* a new one has read it */
-    wait_until("NOT EXISTS (SELECT FROM " OURS " AND backend_start < pg_conf_load_time())");
+    begin_to_wait_for_nobody();
     begin_swap(cvm, &call, &change);
-    for (int i = 0; i < 3; i++) {
-        wait_until("EXISTS (SELECT FROM " OURS " AND wait_event = 'SyncRep')");
-        (void)sql("SELECT pg_cancel_backend(pid) FROM " OURS " AND wait_event = 'SyncRep'");
-        turn_for(50);
-        if (call.is_done)
-            fail_msg("round %d: %d", i, call.answer);
-    }
-    (void)sql("ALTER SYSTEM RESET synchronous_standby_names");
-    (void)sql("SELECT pg_reload_conf()");
-    assert_int_equal(wait_for(&call), CVM_ANSWER_OK);
+    cancel_who_waits(&call);
     assert_int_equal(sql_count("devices"), 2);
     host->record_free(record);
+    forget(&call);
+    instance_end(cvm);
+}
+
+/* Asked again it finds nothing to remove: without a write of its own it would wait for nobody. */
+static void a_removal_that_no_standby_has_is_none(void **state)
+{
+    struct call call = {.is_done = 0}, found = {.is_done = 0};
+    (void)state;
+    cvm_t *cvm = start();
+    insert(cvm, "A");
+    assert_int_equal(get(cvm, "A", &found), CVM_ANSWER_OK);
+    const cvm_change_t change = change_of(found.found[0], NULL, NULL, 0);
+    begin_to_wait_for_nobody();
+    begin_remove(cvm, &call, &change);
+    cancel_who_waits(&call);
+    assert_int_equal(sql_count("devices"), 0);
+    forget(&found);
     forget(&call);
     instance_end(cvm);
 }
@@ -771,6 +800,7 @@ int main(void)
         TEST(warnings_of_others_are_none_of_ours),
         TEST(ended_backends_lose_nothing),
         TEST(a_commit_that_no_standby_has_is_none),
+        TEST(a_removal_that_no_standby_has_is_none),
         TEST(a_restart_is_survived),
         TEST(a_server_that_stopped_answers_is_given_up),
         TEST(who_writes_nothing_is_not_ready),

@@ -63,6 +63,11 @@ void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading)
     cvm->store.load(cvm->store_context.self, begin(cvm, call), loading);
 }
 
+void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change)
+{
+    cvm->store.remove(cvm->store_context.self, begin(cvm, call), change);
+}
+
 void begin_meta_put(
     cvm_t *cvm, struct call *call, const char *name, int64_t version, const char *wanted)
 {
@@ -95,7 +100,7 @@ cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
 {
     struct call call = {.is_done = 0};
     const cvm_change_t change = change_of(as_read, NULL, certificates, count);
-    cvm->store.remove(cvm->store_context.self, begin(cvm, &call), &change);
+    begin_remove(cvm, &call, &change);
     return wait_for(&call);
 }
 

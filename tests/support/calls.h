@@ -31,6 +31,7 @@ cvm_change_t change_of(const cvm_record_t *as_read, const cvm_record_t *wanted,
 
 /* Several may be under way, each of which is waited for. */
 void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change);
+void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change);
 void begin_meta_put(
     cvm_t *cvm, struct call *call, const char *name, int64_t version, const char *wanted);
 void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading);
