@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import random
+import select
 import signal
 import subprocess
 import threading
@@ -40,6 +41,21 @@ class Move:
         """A copy that runs."""
         return subprocess.Popen([program(), "store", "copy", self.file, self.target, *more, "-c", self.instance.conf],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment())
+
+    def catch_frozen(self, number):
+        """A copy that got the signal while its source was frozen, and before it was complete."""
+        for _ in range(5):
+            copying = self.begin("--finish")
+            assert "frozen" in copying.stdout.readline()
+            copying.send_signal(number)
+            if not select.select([copying.stdout], [], [], 0.3)[0] or not copying.stdout.readline():
+                return copying
+            copying.kill()  # it was too late
+            copying.communicate()
+            self.instance.cvm("store", "thaw")
+            self.database.sql("DROP SCHEMA cvm CASCADE")
+            self.copy()
+        raise AssertionError("it is complete too soon")
 
     def use(self, store):
         """The instance's store from now on."""
@@ -288,11 +304,7 @@ def test_one_that_was_killed_while_it_is_frozen_is_finished_or_given_up(move):
     instance = move.instance
     instance.import_csv([f"DEVICE{i:06}" for i in range(30000)])
     move.copy()
-    copying = move.begin("--finish")
-    line = copying.stdout.readline()
-    assert "frozen" in line
-    copying.kill()
-    copying.communicate()
+    move.catch_frozen(signal.SIGKILL).communicate()
     done = instance.cvm("device", "disable", "DEVICE000001", check=False)
     assert done.returncode == 69 and b"the store is frozen" in done.stderr
     instance.cvm("store", "thaw")
@@ -307,9 +319,7 @@ def test_one_whose_source_was_thawed_meanwhile_is_not_complete(move):
     instance = move.instance
     instance.import_csv([f"DEVICE{i:06}" for i in range(30000)])
     move.copy()
-    copying = move.begin("--finish")
-    assert "frozen" in copying.stdout.readline()
-    copying.send_signal(signal.SIGSTOP)
+    copying = move.catch_frozen(signal.SIGSTOP)
     instance.cvm("store", "thaw")
     instance.cvm("device", "disable", "DEVICE000001")
     copying.send_signal(signal.SIGCONT)
