@@ -258,7 +258,8 @@ typedef int32_t (*cvm_copy_progress_cb)(
  * Copies all devices, certificates and values from one instance's store into that of another, while
  * servers work with the first. Run again it goes on where it was, and copies what has changed.
  * Until it is finished no instance starts on the target. Both instances are of the same thread,
- * which runs both, and are not started; platforms are not touched.
+ * which runs both until the callback; neither is stopped or freed before that. They were not
+ * started, and are for nothing else afterwards. Platforms are not touched.
  * @param finish    1: then freezes the source, so that its servers refuse registrations (503),
  * copies the rest, and compares both sides whole. The source stays frozen; if it fails, it is
  * thawed
