@@ -1,4 +1,5 @@
-/* What an operator asks of a running instance: to reload, whether it works, and a backup. */
+/* What an operator asks of a running instance: to reload, whether it works, a backup, and that its
+ * store takes writes again. */
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,5 +141,32 @@ cvm_error_t *cvm_backup(cvm_t *cvm, const char *path, cvm_done_cb callback, void
         return cvm_error_out_of_memory();
     }
     cvm_store_backup(cvm, &inquiry->op, inquiry->path, answered);
+    return NULL;
+}
+
+/* --- A frozen store --------------------------------------------------------------------------- */
+
+static void got_frozen(cvm_op_t *op)
+{
+    struct inquiry *inquiry = CVM_CONTAINER(op, struct inquiry, op);
+    if (op->answer == CVM_ANSWER_NOT_FOUND)
+        note(inquiry, cvm_error_new(REASON_not_found, "the store is not frozen"));
+    if (op->answer == CVM_ANSWER_OK)
+        cvm_store_meta_put(op->cvm, op, CVM_FROZEN, op->numbers[CVM_OUT_VERSION], NULL, answered);
+    else
+        answered(op);
+}
+
+cvm_error_t *cvm_store_thaw(cvm_t *cvm, cvm_done_cb callback, void *user_data)
+{
+    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
+    if (!error)
+        error = cvm_check_ready(cvm);
+    if (error)
+        return error;
+    struct inquiry *inquiry = inquiry_new(callback, user_data);
+    if (!inquiry)
+        return cvm_error_out_of_memory();
+    cvm_store_meta_get(cvm, &inquiry->op, CVM_FROZEN, got_frozen);
     return NULL;
 }

@@ -2,15 +2,12 @@
  * what is not as the target has it the device is noted, for one.c. A batch that the target refuses
  * is tried in halves, down to the row that is to blame: others may still have what it needs, such
  * as its key. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "copy.h"
 
-#define DEVICE_PAGE      2000
 #define CERTIFICATE_PAGE 500 /* of up to 8 KiB of PEM each */
 
-static void bulk_scan(struct copy *copy);
 static void bulk_load(struct copy *copy);
 
 void cvm_copy_clear_page(struct copy *copy)
@@ -31,14 +28,9 @@ static const char *bulk_uid(const struct copy *copy, const cvm_record_t *record)
 /* Those of the batch are there now. */
 static int32_t bulk_note_loaded(struct copy *copy)
 {
-    for (uint32_t i = copy->page_at; i < copy->page_at + copy->page_window; i++) {
-        struct copy_row *row =
-            cvm_copy_map_add(cvm_copy_map_of(copy), cvm_record_text(copy->page[i], 0));
-        if (!row)
+    for (uint32_t i = copy->page_at; i < copy->page_at + copy->page_window; i++)
+        if (cvm_copy_remember(copy, copy->kind, copy->page[i]))
             return -1;
-        row->value = cvm_copy_value_of(copy->kind, copy->page[i]);
-        row->pass = copy->pass;
-    }
     copy->written += copy->page_window;
     copy->page_at += copy->page_window;
     copy->page_window = copy->page_count - copy->page_at;
@@ -68,7 +60,6 @@ static void bulk_loaded(cvm_op_t *op)
     if (is_refused && copy->page_window > 1) {
         copy->page_window /= 2;
     } else if (is_refused) {
-        memcpy(copy->why, op->text, sizeof copy->why);
         if (cvm_copy_note(copy, &copy->changed, bulk_uid(copy, copy->page[copy->page_at])))
             return;
         copy->page_at++;
@@ -77,15 +68,17 @@ static void bulk_loaded(cvm_op_t *op)
     bulk_load(copy);
 }
 
+static void bulk_look_at_changed(struct copy *copy)
+{
+    cvm_copy_changed(copy, cvm_copy_next);
+}
+
 /* What is left of the page, or half of it. */
 static void bulk_load(struct copy *copy)
 {
     if (copy->page_at == copy->page_count) {
         cvm_copy_clear_page(copy);
-        if (copy->paging.pages)
-            bulk_scan(copy);
-        else
-            cvm_copy_changed(copy, cvm_copy_next);
+        cvm_copy_scan_on(copy, bulk_look_at_changed);
         return;
     }
     copy->loading = (cvm_loading_t){.size = sizeof copy->loading, .rows = copy->rows};
@@ -106,7 +99,8 @@ static void bulk_load(struct copy *copy)
 static int32_t bulk_sort(struct copy *copy, cvm_op_t *op, uint32_t i)
 {
     const cvm_record_t *record = op->records[i];
-    struct copy_row *row = cvm_copy_map_find(cvm_copy_map_of(copy), cvm_record_text(record, 0));
+    struct copy_row *row =
+        cvm_copy_map_find(cvm_copy_map_of(copy, copy->kind), cvm_record_text(record, 0));
     if (copy->is_last)
         cvm_copy_sum_add(&copy->sums[0][copy->kind == CVM_RECORD_CERTIFICATE], copy->kind, record);
     if (!row) {
@@ -122,97 +116,50 @@ static int32_t bulk_sort(struct copy *copy, cvm_op_t *op, uint32_t i)
                : cvm_copy_note(copy, &copy->changed, bulk_uid(copy, record));
 }
 
-static void bulk_scanned(cvm_op_t *op)
+static void bulk_page(struct copy *copy, cvm_op_t *op)
 {
-    struct copy *copy = cvm_copy_of(op);
-    if (cvm_copy_has_failed(copy, op))
-        return;
     for (uint32_t i = 0; i < op->record_count; i++)
         if (bulk_sort(copy, op, i))
             return;
-    if (cvm_paging_next(&copy->paging, op) < 0) {
-        cvm_copy_fail(copy, cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND));
-        return;
-    }
     copy->page_window = copy->page_count;
     if (!cvm_copy_tell(copy, copy->kind == CVM_RECORD_DEVICE ? "devices" : "certificates",
-            cvm_copy_map_of(copy)->count))
+            cvm_copy_map_of(copy, copy->kind)->count))
         bulk_load(copy);
-}
-
-static void bulk_scan(struct copy *copy)
-{
-    int32_t is_device = copy->kind == CVM_RECORD_DEVICE;
-    cvm_store_scan(copy->from, &copy->from_op.op,
-        is_device ? CVM_SCAN_DEVICES : CVM_SCAN_CERTIFICATES, copy->paging.cursor, 0,
-        is_device ? DEVICE_PAGE : CERTIFICATE_PAGE, bulk_scanned);
-}
-
-static void bulk_begin(struct copy *copy, cvm_record_kind_t kind)
-{
-    copy->kind = kind;
-    copy->paging = (struct cvm_paging){.pages = 0};
-    free(copy->page);
-    free(copy->rows);
-    copy->page = calloc(DEVICE_PAGE, sizeof(cvm_record_t *));
-    copy->rows = calloc(DEVICE_PAGE, 1);
-    if (copy->page && copy->rows)
-        bulk_scan(copy);
-    else
-        cvm_copy_fail(copy, cvm_error_out_of_memory());
 }
 
 void cvm_copy_devices(struct copy *copy)
 {
-    bulk_begin(copy, CVM_RECORD_DEVICE);
+    cvm_copy_scan_rows(copy, copy->from, CVM_RECORD_DEVICE, COPY_PAGE, bulk_page);
 }
 
 void cvm_copy_certificates(struct copy *copy)
 {
-    bulk_begin(copy, CVM_RECORD_CERTIFICATE);
+    cvm_copy_scan_rows(copy, copy->from, CVM_RECORD_CERTIFICATE, CERTIFICATE_PAGE, bulk_page);
 }
 
 /* --- What the source has no more -------------------------------------------------------------- */
 
-static void remove_scan(struct copy *copy);
-
 static void remove_noted(struct copy *copy)
 {
-    if (copy->paging.pages)
-        remove_scan(copy);
-    else
-        cvm_copy_next(copy);
+    cvm_copy_scan_on(copy, cvm_copy_next);
 }
 
-static void remove_scanned(cvm_op_t *op)
+static void remove_page(struct copy *copy, cvm_op_t *op)
 {
-    struct copy *copy = cvm_copy_of(op);
-    if (cvm_copy_has_failed(copy, op))
-        return;
     for (uint32_t i = 0; i < op->record_count; i++) {
         const char *uid = cvm_record_text(op->records[i], CVM_D_DEVICE_UID);
         const struct copy_row *row = cvm_copy_map_find(&copy->devices, uid);
         if ((!row || row->pass != copy->pass) && cvm_copy_note(copy, &copy->changed, uid))
             return;
     }
-    if (cvm_paging_next(&copy->paging, op) < 0)
-        cvm_copy_fail(copy, cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND));
-    else
-        cvm_copy_changed(copy, remove_noted);
-}
-
-static void remove_scan(struct copy *copy)
-{
-    cvm_store_scan(copy->to, &copy->to_op.op, CVM_SCAN_DEVICES, copy->paging.cursor, 0, DEVICE_PAGE,
-        remove_scanned);
+    cvm_copy_changed(copy, remove_noted);
 }
 
 /* Whose key the next ones may want. */
 void cvm_copy_remove_devices(struct copy *copy)
 {
-    copy->paging = (struct cvm_paging){.pages = 0};
     if (cvm_copy_map_unseen(&copy->devices, copy->pass))
-        remove_scan(copy);
+        cvm_copy_scan_rows(copy, copy->to, CVM_RECORD_DEVICE, COPY_PAGE, remove_page);
     else
         cvm_copy_next(copy);
 }

@@ -11,10 +11,7 @@
 
 #define FEW_ROWS 1000 /* that a pass has written: the next one, over a frozen source, is short */
 
-struct copy_step {
-    const char *name;
-    void (*run)(struct copy *copy);
-};
+static void copy_begin_pass(struct copy *copy);
 
 /* --- What all steps use ----------------------------------------------------------------------- */
 
@@ -23,25 +20,18 @@ struct copy *cvm_copy_of(cvm_op_t *op)
     return CVM_CONTAINER(op, struct copy_op, op)->copy;
 }
 
+const char *cvm_copy_reason(const cvm_op_t *op)
+{
+    return *op->text ? op->text : cvm_reason_text(cvm_op_reason(op));
+}
+
 int32_t cvm_copy_has_failed(struct copy *copy, const cvm_op_t *op)
 {
     if (op->answer == CVM_ANSWER_OK)
         return 0;
-    cvm_copy_fail(
-        copy, cvm_error_new(cvm_op_reason(op), "%s: %s: %s", op->cvm == copy->from ? "from" : "to",
-                  op->call, *op->text ? op->text : cvm_reason_text(cvm_op_reason(op))));
+    cvm_copy_fail(copy, cvm_error_new(cvm_op_reason(op), "%s: %s: %s",
+                            op->cvm == copy->from ? "from" : "to", op->call, cvm_copy_reason(op)));
     return 1;
-}
-
-struct copy_map *cvm_copy_map_of(struct copy *copy)
-{
-    return copy->kind == CVM_RECORD_DEVICE ? &copy->devices : &copy->certificates;
-}
-
-int64_t cvm_copy_value_of(cvm_record_kind_t kind, const cvm_record_t *record)
-{
-    return kind == CVM_RECORD_DEVICE ? cvm_record_number(record, CVM_D_REVISION)
-                                     : cvm_copy_state_of(record);
 }
 
 int32_t cvm_copy_is_refusal(cvm_answer_t answer)
@@ -79,6 +69,25 @@ int32_t cvm_copy_note(struct copy *copy, struct copy_ids *ids, const char *id)
     return 0;
 }
 
+static int copy_compare_ids(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+void cvm_copy_drop_duplicates(struct copy_ids *ids)
+{
+    size_t count = 0;
+    if (ids->count)
+        qsort(ids->list, ids->count, sizeof(char *), copy_compare_ids);
+    for (size_t i = 0; i < ids->count; i++) {
+        if (count && strcmp(ids->list[count - 1], ids->list[i]) == 0)
+            free(ids->list[i]);
+        else
+            ids->list[count++] = ids->list[i];
+    }
+    ids->count = count;
+}
+
 void cvm_copy_forget(struct copy_ids *ids)
 {
     while (ids->count)
@@ -99,8 +108,6 @@ static void copy_free(struct copy *copy)
     cvm_copy_forget(&copy->deferred);
     cvm_copy_forget(&copy->names);
     cvm_copy_clear_page(copy);
-    free(copy->page);
-    free(copy->rows);
     free(copy->value);
     free(copy);
 }
@@ -111,7 +118,7 @@ static void copy_end(struct copy *copy)
     cvm_error_t *error = copy->error;
     (void)snprintf(text, sizeof text,
         "%zu devices and %zu certificates are in the target; %" PRIu64 " rows were written%s",
-        copy->devices.count - copy->gone, copy->certificates.count, copy->total + copy->written,
+        cvm_copy_map_there(&copy->devices), copy->certificates.count, copy->total + copy->written,
         copy->is_last ? ", and all was verified" : "");
     cvm_t *from = copy->from, *to = copy->to;
     CVM_CALL_OUT(copy->callback(copy->user_data, error, error ? "" : text));
@@ -203,8 +210,6 @@ static void mark_put(cvm_op_t *op)
     copy->has_marked = 1;
     cvm_copy_next(copy);
 }
-
-static void mark_looked(cvm_op_t *op);
 
 static void mark_looked(cvm_op_t *op)
 {
@@ -332,7 +337,7 @@ static void frozen_put(cvm_op_t *op)
         return;
     copy->frozen_version = op->numbers[CVM_OUT_VERSION];
     copy->is_last = 1;
-    cvm_copy_next(copy);
+    copy_begin_pass(copy);
 }
 
 static void copy_freeze(struct copy *copy)
@@ -363,6 +368,28 @@ static void copy_confirm(struct copy *copy)
 
 /* --- The flow --------------------------------------------------------------------------------- */
 
+static void copy_judge_pass(struct copy *copy);
+
+/* The passes begin once it is known what the target has; the last one, and "finish", go over a
+ * frozen source. */
+typedef void (*copy_step_fn)(struct copy *copy);
+static const copy_step_fn BEGIN[] = {copy_open_source, copy_open_target, copy_mark,
+    copy_check_source, cvm_copy_look_for_devices, cvm_copy_look_for_certificates, copy_begin_pass};
+static const copy_step_fn PASS[] = {cvm_copy_devices, cvm_copy_remove_devices,
+    cvm_copy_certificates, cvm_copy_deferred, cvm_copy_values, copy_judge_pass};
+static const copy_step_fn FINISH[] = {cvm_copy_verify, copy_confirm, copy_unmark, copy_end};
+
+static void copy_go(struct copy *copy, const copy_step_fn *steps)
+{
+    copy->step = steps;
+    (*copy->step)(copy);
+}
+
+void cvm_copy_next(struct copy *copy)
+{
+    copy_go(copy, copy->step + 1);
+}
+
 static void copy_begin_pass(struct copy *copy)
 {
     copy->pass++;
@@ -370,61 +397,22 @@ static void copy_begin_pass(struct copy *copy)
     copy->written_before = copy->written;
     copy->written = 0;
     memset(copy->sums, 0, sizeof copy->sums);
-    cvm_copy_next(copy);
-}
-
-static void copy_judge_pass(struct copy *copy);
-
-static const struct copy_step STEPS[] = {
-    {"open", copy_open_source},
-    {"open", copy_open_target},
-    {"mark", copy_mark},
-    {"check", copy_check_source},
-    {"look", cvm_copy_look_for_devices},
-    {"look", cvm_copy_look_for_certificates},
-    {"pass", copy_begin_pass},
-    {"devices", cvm_copy_devices},
-    {"removed", cvm_copy_remove_devices},
-    {"certificates", cvm_copy_certificates},
-    {"deferred", cvm_copy_deferred},
-    {"values", cvm_copy_values},
-    {"judge", copy_judge_pass}, /* to "freeze", "pass", or the end */
-    {"freeze", copy_freeze},
-    {"again", NULL}, /* to "pass" */
-    {"verify", cvm_copy_verify},
-    {"confirm", copy_confirm},
-    {"unmark", copy_unmark},
-    {"end", copy_end},
-};
-
-static void copy_go(struct copy *copy, const char *name)
-{
-    copy->step = STEPS;
-    while (strcmp(copy->step->name, name) != 0)
-        copy->step++;
-    copy->step->run(copy);
-}
-
-void cvm_copy_next(struct copy *copy)
-{
-    copy->step++;
-    if (copy->step->run)
-        copy->step->run(copy);
-    else
-        copy_go(copy, "pass");
+    copy_go(copy, PASS);
 }
 
 /* While servers write, until a pass has hardly anything to do, or not much less than the one
  * before: what a source writes in the time of a pass, the next one has to do. Then the last one. */
 static void copy_judge_pass(struct copy *copy)
 {
+    int32_t helps = copy->pass == 1 || copy->written < copy->written_before / 2;
     if (copy->is_last)
-        copy_go(copy, "verify");
-    else if (copy->written > FEW_ROWS &&
-             (copy->pass == 1 || copy->written < copy->written_before / 2))
-        copy_go(copy, "pass");
+        copy_go(copy, FINISH);
+    else if (copy->written > FEW_ROWS && helps)
+        copy_begin_pass(copy);
+    else if (copy->finishes)
+        copy_freeze(copy);
     else
-        copy_go(copy, copy->finishes ? "freeze" : "end");
+        copy_end(copy);
 }
 
 static cvm_error_t *copy_check(const cvm_t *from, const cvm_t *to, int32_t finishes)
@@ -461,51 +449,6 @@ cvm_error_t *cvm_store_copy(cvm_t *from, cvm_t *to, int32_t finish, cvm_copy_pro
     from->state = to->state = STATE_COPIED;
     cvm_hold(from);
     cvm_hold(to);
-    copy->step = STEPS;
-    copy->step->run(copy);
-    return NULL;
-}
-
-/* --- Thawing ---------------------------------------------------------------------------------- */
-
-struct thawing {
-    cvm_op_t op;
-    cvm_done_cb callback;
-    void *user_data;
-};
-
-static void thaw_end(cvm_op_t *op)
-{
-    struct thawing *thawing = CVM_CONTAINER(op, struct thawing, op);
-    cvm_error_t *error = op->answer == CVM_ANSWER_NOT_FOUND
-                             ? cvm_error_new(REASON_not_found, "the store is not frozen")
-                             : cvm_op_error(op);
-    CVM_CALL_OUT(thawing->callback(thawing->user_data, error));
-    cvm_error_free(error);
-    cvm_op_clear(op);
-    free(thawing);
-}
-
-static void thaw_got(cvm_op_t *op)
-{
-    if (op->answer == CVM_ANSWER_OK)
-        cvm_store_meta_put(op->cvm, op, CVM_FROZEN, op->numbers[CVM_OUT_VERSION], NULL, thaw_end);
-    else
-        thaw_end(op);
-}
-
-cvm_error_t *cvm_store_thaw(cvm_t *cvm, cvm_done_cb callback, void *user_data)
-{
-    cvm_error_t *error = cvm_entry(cvm, __func__, callback != NULL);
-    if (!error)
-        error = cvm_check_ready(cvm);
-    if (error)
-        return error;
-    struct thawing *thawing = calloc(1, sizeof *thawing);
-    if (!thawing)
-        return cvm_error_out_of_memory();
-    thawing->callback = callback;
-    thawing->user_data = user_data;
-    cvm_store_meta_get(cvm, &thawing->op, CVM_FROZEN, thaw_got);
+    copy_go(copy, BEGIN);
     return NULL;
 }

@@ -64,6 +64,14 @@ struct copy_row *cvm_copy_map_add(struct copy_map *map, const char *id)
     return row;
 }
 
+size_t cvm_copy_map_there(const struct copy_map *map)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < map->size; i++)
+        count += map->rows[i].key[0] && map->rows[i].pass != COPY_GONE;
+    return count;
+}
+
 size_t cvm_copy_map_unseen(const struct copy_map *map, uint32_t pass)
 {
     size_t count = 0;

@@ -24,7 +24,9 @@ struct copy_map {
 struct copy_row *cvm_copy_map_find(const struct copy_map *map, const char *id);
 /* Finds it, or makes it with value 0. NULL without memory. Rows move. */
 struct copy_row *cvm_copy_map_add(struct copy_map *map, const char *id);
-/* How many the source did not have in that pass. */
+/* How many rows the target has. */
+size_t cvm_copy_map_there(const struct copy_map *map);
+/* How many of them the source did not have in that pass. */
 size_t cvm_copy_map_unseen(const struct copy_map *map, uint32_t pass);
 void cvm_copy_map_clear(struct copy_map *map);
 

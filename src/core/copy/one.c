@@ -11,8 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/sha.h>
-
 #include "copy.h"
 
 #define AT_ONCE           64
@@ -39,25 +37,6 @@ static void one_begin_more(struct copy *copy);
 static void one_write_device(struct one *one);
 static void one_ask_certificates(struct one *one);
 static void one_write_certificate(struct one *one);
-
-int64_t cvm_copy_state_of(const cvm_record_t *certificate)
-{
-    static const uint32_t TEXTS[] = {CVM_C_STATE, CVM_C_REASON, CVM_C_SUCCESSOR};
-    uint8_t digest[SHA256_DIGEST_LENGTH], bytes[256];
-    size_t length = 0;
-    int64_t numbers[] = {cvm_record_number(certificate, CVM_C_REVOKE_AFTER),
-        cvm_record_number(certificate, CVM_C_REVOKED_AT)};
-    for (size_t i = 0; i < sizeof TEXTS / sizeof TEXTS[0]; i++) {
-        const char *text = cvm_record_text(certificate, TEXTS[i]);
-        size_t size = strlen(text) + 1; /* 8, 24 and 64 at most */
-        memcpy(bytes + length, text, size);
-        length += size;
-    }
-    memcpy(bytes + length, numbers, sizeof numbers);
-    (void)SHA256(bytes, length + sizeof numbers, digest);
-    memcpy(numbers, digest, sizeof numbers[0]);
-    return numbers[0];
-}
 
 /* --- The end of one --------------------------------------------------------------------------- */
 
@@ -90,8 +69,7 @@ static int32_t one_is_over(struct one *one, const cvm_op_t *op)
     if (op->answer == CVM_ANSWER_OK)
         return 0;
     if (cvm_copy_is_refusal(op->answer)) {
-        (void)snprintf(copy->why, sizeof copy->why, "%s",
-            *op->text ? op->text : cvm_reason_text(cvm_op_reason(op)));
+        (void)snprintf(copy->why, sizeof copy->why, "%s", cvm_copy_reason(op));
         (void)cvm_copy_note(copy, &copy->deferred, one->uid);
     } else {
         (void)cvm_copy_has_failed(copy, op);
@@ -112,17 +90,10 @@ static void one_without_memory(struct one *one)
 static void one_has_device(struct one *one)
 {
     struct copy *copy = one->copy;
-    struct copy_row *row = one->source ? cvm_copy_map_add(&copy->devices, one->uid)
-                                       : cvm_copy_map_find(&copy->devices, one->uid);
-    if (row && (row->pass == COPY_GONE) == (one->source != NULL))
-        copy->gone += one->source ? (size_t)-1 : 1;
-    if (row && !one->source) {
+    struct copy_row *row = cvm_copy_map_find(&copy->devices, one->uid);
+    if (!one->source && row)
         row->pass = COPY_GONE;
-    } else if (row) {
-        row->value = cvm_record_number(one->source, CVM_D_REVISION);
-        row->pass = copy->pass;
-    }
-    if (one->source && !row)
+    if (one->source && cvm_copy_remember(copy, CVM_RECORD_DEVICE, one->source))
         one_without_memory(one);
     else
         one_ask_certificates(one);
@@ -233,15 +204,10 @@ static void one_got_source(cvm_op_t *op)
 static void one_next_certificate(struct one *one)
 {
     struct copy *copy = one->copy;
-    const cvm_record_t *certificate = one->certificates[one->at];
-    struct copy_row *row =
-        cvm_copy_map_add(&copy->certificates, cvm_record_text(certificate, CVM_C_CERTIFICATE_ID));
-    if (!row) {
+    if (cvm_copy_remember(copy, CVM_RECORD_CERTIFICATE, one->certificates[one->at])) {
         one_without_memory(one);
         return;
     }
-    row->value = cvm_copy_state_of(certificate);
-    row->pass = copy->pass;
     copy->written++;
     one->at++;
     one->has_retired = 0;
@@ -328,7 +294,7 @@ static void one_write_certificate(struct one *one)
             one_load_certificate(one);
             return;
         }
-        if (row->value != cvm_copy_state_of(certificate)) {
+        if (row->value != cvm_copy_value_of(CVM_RECORD_CERTIFICATE, certificate)) {
             one_swap_certificate(one);
             return;
         }
@@ -394,29 +360,9 @@ static void one_begin_more(struct copy *copy)
         copy->changed_done(copy);
 }
 
-static int compare_ids(const void *left, const void *right)
-{
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
-/* A device is noted once for each of its certificates. */
-static void drop_duplicates(struct copy_ids *ids)
-{
-    size_t count = 0;
-    if (ids->count)
-        qsort(ids->list, ids->count, sizeof(char *), compare_ids);
-    for (size_t i = 0; i < ids->count; i++) {
-        if (count && strcmp(ids->list[count - 1], ids->list[i]) == 0)
-            free(ids->list[i]);
-        else
-            ids->list[count++] = ids->list[i];
-    }
-    ids->count = count;
-}
-
 void cvm_copy_changed(struct copy *copy, void (*done)(struct copy *copy))
 {
-    drop_duplicates(&copy->changed);
+    cvm_copy_drop_duplicates(&copy->changed); /* noted once for each certificate */
     copy->changed_done = done;
     copy->changed_at = 0;
     copy->at_once = 0;

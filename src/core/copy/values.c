@@ -7,10 +7,10 @@
 
 #define PAGE 100
 
-static void values_list(struct copy *copy, cvm_t *side, cvm_op_t *op);
 static void values_next(struct copy *copy);
 
-int32_t cvm_copy_is_reserved(const char *name)
+/* Values that are not copied. */
+static int32_t values_is_reserved(const char *name)
 {
     return strcmp(name, CVM_FROZEN) == 0 || strcmp(name, COPY_MARK) == 0 ||
            strcmp(name, CVM_CLOCK_MARK) == 0;
@@ -69,35 +69,32 @@ static void values_next(struct copy *copy)
 
 /* --- The names of both sides ------------------------------------------------------------------ */
 
-static void values_listed(cvm_op_t *op)
+static void values_begin(struct copy *copy)
 {
-    struct copy *copy = cvm_copy_of(op);
-    if (cvm_copy_has_failed(copy, op))
-        return;
-    for (uint32_t i = 0; i < op->record_count; i++) {
-        const char *name = cvm_record_text(op->records[i], CVM_V_NAME);
-        if (!cvm_copy_is_reserved(name) && cvm_copy_note(copy, &copy->names, name))
-            return;
-    }
-    int32_t goes_on = cvm_paging_next(&copy->paging, op);
-    if (goes_on < 0)
-        cvm_copy_fail(copy, cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND));
-    else if (goes_on)
-        values_list(copy, op->cvm, op);
-    else if (op == &copy->from_op.op)
-        values_list(copy, copy->to, &copy->to_op.op);
-    else if (!cvm_copy_tell(copy, "values", copy->names.count))
+    cvm_copy_drop_duplicates(&copy->names);
+    copy->name_at = 0;
+    if (!cvm_copy_tell(copy, "values", copy->names.count))
         values_next(copy);
 }
 
-static void values_list(struct copy *copy, cvm_t *side, cvm_op_t *op)
+static void values_page(struct copy *copy, cvm_op_t *op);
+
+static void values_list_target(struct copy *copy)
 {
-    cvm_store_scan(side, op, CVM_SCAN_META, copy->paging.cursor, 0, PAGE, values_listed);
+    cvm_copy_scan(copy, copy->to, CVM_SCAN_META, PAGE, values_page);
+}
+
+static void values_page(struct copy *copy, cvm_op_t *op)
+{
+    for (uint32_t i = 0; i < op->record_count; i++) {
+        const char *name = cvm_record_text(op->records[i], CVM_V_NAME);
+        if (!values_is_reserved(name) && cvm_copy_note(copy, &copy->names, name))
+            return;
+    }
+    cvm_copy_scan_on(copy, copy->scan.side == copy->from ? values_list_target : values_begin);
 }
 
 void cvm_copy_values(struct copy *copy)
 {
-    copy->name_at = 0;
-    copy->paging = (struct cvm_paging){.pages = 0};
-    values_list(copy, copy->from, &copy->from_op.op);
+    cvm_copy_scan(copy, copy->from, CVM_SCAN_META, PAGE, values_page);
 }

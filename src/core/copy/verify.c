@@ -32,8 +32,6 @@ void cvm_copy_sum_add(struct copy_sum *sum, cvm_record_kind_t kind, const cvm_re
     sum->count++;
 }
 
-static void verify_scan(struct copy *copy);
-
 static void verify_compare(struct copy *copy)
 {
     const struct copy_sum(*sums)[2] = (const struct copy_sum(*)[2])copy->sums;
@@ -51,38 +49,24 @@ static void verify_compare(struct copy *copy)
     cvm_copy_next(copy);
 }
 
-static void verify_scanned(cvm_op_t *op)
+static void verify_certificates(struct copy *copy);
+
+static void verify_page(struct copy *copy, cvm_op_t *op)
 {
-    struct copy *copy = cvm_copy_of(op);
-    struct copy_sum *sum = &copy->sums[1][copy->kind == CVM_RECORD_CERTIFICATE];
-    if (cvm_copy_has_failed(copy, op))
-        return;
+    struct copy_sum *sums = copy->sums[1];
     for (uint32_t i = 0; i < op->record_count; i++)
-        cvm_copy_sum_add(sum, copy->kind, op->records[i]);
-    int32_t goes_on = cvm_paging_next(&copy->paging, op);
-    if (goes_on < 0) {
-        cvm_copy_fail(copy, cvm_error_new(REASON_store_unavailable, CVM_GOES_ROUND));
-    } else if (goes_on || copy->kind == CVM_RECORD_DEVICE) {
-        if (!goes_on)
-            copy->kind = CVM_RECORD_CERTIFICATE;
-        if (!cvm_copy_tell(copy, "rows verified", copy->sums[1][0].count + copy->sums[1][1].count))
-            verify_scan(copy);
-    } else {
-        verify_compare(copy);
-    }
+        cvm_copy_sum_add(&sums[copy->kind == CVM_RECORD_CERTIFICATE], copy->kind, op->records[i]);
+    if (!cvm_copy_tell(copy, "rows verified", sums[0].count + sums[1].count))
+        cvm_copy_scan_on(
+            copy, copy->kind == CVM_RECORD_DEVICE ? verify_certificates : verify_compare);
 }
 
-static void verify_scan(struct copy *copy)
+static void verify_certificates(struct copy *copy)
 {
-    cvm_store_scan(copy->to, &copy->to_op.op,
-        copy->kind == CVM_RECORD_DEVICE ? CVM_SCAN_DEVICES : CVM_SCAN_CERTIFICATES,
-        copy->paging.cursor, 0, PAGE, verify_scanned);
+    cvm_copy_scan_rows(copy, copy->to, CVM_RECORD_CERTIFICATE, PAGE, verify_page);
 }
 
 void cvm_copy_verify(struct copy *copy)
 {
-    memset(copy->sums[1], 0, sizeof copy->sums[1]);
-    copy->kind = CVM_RECORD_DEVICE;
-    copy->paging = (struct cvm_paging){.pages = 0};
-    verify_scan(copy);
+    cvm_copy_scan_rows(copy, copy->to, CVM_RECORD_DEVICE, PAGE, verify_page);
 }
