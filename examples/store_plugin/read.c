@@ -274,54 +274,67 @@ int run_scan(struct store *store, MDB_txn *txn, struct job *job)
 
 /* --- Finding ---------------------------------------------------------------------------------- */
 
-static int find_certificate(struct store *store, MDB_txn *txn, struct job *job)
+struct finding {
+    struct store *store;
+    MDB_txn *txn;
+    struct job *job;
+};
+
+static int find_answer(struct finding *finding, const char *uid)
 {
+    return finding->store->host->op_set_text(finding->job->op, CVM_OUT_VALUE, uid) ? ENOMEM : STOP;
+}
+
+/* An entry leads to the device itself, or to a certificate of it. */
+static int find_device(void *argument, const char *uid)
+{
+    return find_answer(argument, uid);
+}
+
+static int find_certificate(void *argument, const char *id)
+{
+    struct finding *finding = argument;
+    struct store *store = finding->store;
     int rc;
-    cvm_record_t *row = row_get(store, txn, CVM_RECORD_CERTIFICATE, job->name, NULL, &rc);
-    if (row &&
-        store->host->op_set_text(job->op, CVM_OUT_VALUE, store->host->text(row, CVM_C_DEVICE_UID)))
-        rc = ENOMEM;
+    cvm_record_t *row = row_get(store, finding->txn, CVM_RECORD_CERTIFICATE, id, NULL, &rc);
+    if (row)
+        rc = find_answer(finding, store->host->text(row, CVM_C_DEVICE_UID));
     store->host->record_free(row);
     return rc;
 }
 
-/* The value of the first entry under that name is a uid. */
-static int find_entry(struct store *store, MDB_txn *txn, struct job *job, char letter)
+/* The first of the entries under that name. */
+static int find_entry(struct finding *finding, char letter, visit_fn visit)
 {
-    char prefix[KEY_SIZE], uid[130];
-    size_t length = index_key(prefix, letter, job->name, "");
-    MDB_cursor *cursor;
-    MDB_val key = {length, prefix}, value;
-    int rc = mdb_cursor_open(txn, store->env->dbs[INDEX], &cursor);
-    if (rc)
-        return rc;
-    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-    if (!rc && (key.mv_size < length || memcmp(key.mv_data, prefix, length) != 0))
-        rc = MDB_NOTFOUND;
-    if (!rc) {
-        (void)snprintf(uid, sizeof uid, "%.*s", (int)value.mv_size, (const char *)value.mv_data);
-        rc = store->host->op_set_text(job->op, CVM_OUT_VALUE, uid) ? ENOMEM : 0;
+    char prefix[KEY_SIZE];
+    size_t length = index_key(prefix, letter, finding->job->name, "");
+    int rc = index_visit(finding->store, finding->txn, prefix, length, NULL, visit, finding);
+    return rc ? rc : MDB_NOTFOUND;
+}
+
+static int find_run(struct finding *finding)
+{
+    int rc;
+    switch (finding->job->what) {
+    case CVM_FIND_CERTIFICATE:
+        return find_certificate(finding, finding->job->name);
+    case CVM_FIND_THING:
+        return find_entry(finding, OF_THING, find_device);
+    case CVM_FIND_KEY:
+        rc = find_entry(finding, OF_KEY, find_device);
+        return rc == MDB_NOTFOUND ? find_entry(finding, OF_CERTIFIED, find_certificate) : rc;
+    default:
+        finding->job->answer = CVM_ANSWER_INVALID;
+        finding->job->text = "it can't be looked for by that";
+        return 0;
     }
-    mdb_cursor_close(cursor);
-    return rc;
 }
 
 int run_find(struct store *store, MDB_txn *txn, struct job *job)
 {
-    int rc;
-    switch (job->what) {
-    case CVM_FIND_CERTIFICATE:
-        return find_certificate(store, txn, job);
-    case CVM_FIND_THING:
-        return find_entry(store, txn, job, OF_THING);
-    case CVM_FIND_KEY:
-        rc = find_entry(store, txn, job, OF_KEY);
-        return rc == MDB_NOTFOUND ? find_entry(store, txn, job, OF_CERTIFIED) : rc;
-    default:
-        job->answer = CVM_ANSWER_INVALID;
-        job->text = "it can't be looked for by that";
-        return 0;
-    }
+    struct finding finding = {store, txn, job};
+    int rc = find_run(&finding);
+    return rc == STOP ? 0 : rc;
 }
 
 int run_meta_get(struct store *store, MDB_txn *txn, struct job *job)

@@ -102,7 +102,6 @@ cvm_record_t *row_read(const cvm_host_t *host, cvm_record_kind_t kind, const MDB
 struct mark {
     char key[KEY_SIZE];
     size_t length;
-    const char *value; /* the record's, or "" */
 };
 
 struct marks {
@@ -124,12 +123,10 @@ size_t index_key(char key[KEY_SIZE], char letter, const char *first, const char 
     return length + part;
 }
 
-static void marks_add(
-    struct marks *marks, char letter, const char *first, const char *second, const char *value)
+static void marks_add(struct marks *marks, char letter, const char *first, const char *second)
 {
     struct mark *mark = &marks->list[marks->count++];
     mark->length = index_key(mark->key, letter, first, second);
-    mark->value = value;
 }
 
 static void marks_of_device(struct store *store, const cvm_record_t *device, struct marks *marks)
@@ -140,16 +137,16 @@ static void marks_of_device(struct store *store, const cvm_record_t *device, str
     const char *key = host->text(device, CVM_D_PUBLIC_KEY_SHA256);
     int is_enabled = host->number(device, CVM_D_IS_ENABLED) != 0;
     if (*thing)
-        marks_add(marks, OF_THING, thing, uid, uid);
+        marks_add(marks, OF_THING, thing, uid);
     if (*key)
-        marks_add(marks, OF_KEY, key, uid, uid);
+        marks_add(marks, OF_KEY, key, uid);
     if (*host->text(device, CVM_D_LEASE_OWNER) || *host->text(device, CVM_D_LEASE_CERTIFICATE_ID))
-        marks_add(marks, OF_LEASED, uid, NULL, "");
+        marks_add(marks, OF_LEASED, uid, NULL);
     if (!is_enabled)
-        marks_add(marks, OF_DISABLED, uid, NULL, "");
+        marks_add(marks, OF_DISABLED, uid, NULL);
     if (*host->text(device, CVM_D_CERTIFICATE_ID) &&
         (host->number(device, CVM_D_IS_SUSPENDED) != 0) == is_enabled)
-        marks_add(marks, OF_UNSUSPENDED, uid, NULL, "");
+        marks_add(marks, OF_UNSUSPENDED, uid, NULL);
 }
 
 static void marks_of_certificate(
@@ -160,13 +157,13 @@ static void marks_of_certificate(
     const char *uid = host->text(certificate, CVM_C_DEVICE_UID);
     const char *key = host->text(certificate, CVM_C_PUBLIC_KEY_SHA256);
     int is_retiring = is_text(store, certificate, CVM_C_STATE, "retiring");
-    marks_add(marks, OF_DEVICE, uid, id, "");
+    marks_add(marks, OF_DEVICE, uid, id);
     if (*key)
-        marks_add(marks, OF_CERTIFIED, key, id, uid);
+        marks_add(marks, OF_CERTIFIED, key, id);
     if (is_retiring)
-        marks_add(marks, OF_RETIRING, id, NULL, "");
+        marks_add(marks, OF_RETIRING, id, NULL);
     if (is_retiring || is_text(store, certificate, CVM_C_STATE, "revoked"))
-        marks_add(marks, OF_REVOKED, id, NULL, "");
+        marks_add(marks, OF_REVOKED, id, NULL);
 }
 
 /* Writes the record's entries, or removes them. */
@@ -181,7 +178,7 @@ static int row_mark(struct store *store, MDB_txn *txn, cvm_record_kind_t kind,
         marks_of_certificate(store, record, &marks);
     for (int i = 0; i < marks.count && !rc; i++) {
         struct mark *mark = &marks.list[i];
-        MDB_val key = {mark->length, mark->key}, value = {strlen(mark->value), (void *)mark->value};
+        MDB_val key = {mark->length, mark->key}, value = {0, NULL};
         rc = is_there ? mdb_put(txn, store->env->dbs[INDEX], &key, &value, 0)
                       : mdb_del(txn, store->env->dbs[INDEX], &key, NULL);
     }

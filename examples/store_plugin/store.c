@@ -12,20 +12,20 @@
 /* --- Verbs: each leaves a job -------------------------------------------------------------------
  */
 
-static void get(void *self, cvm_op_t *op, const char *device_uid)
+static void store_get(void *self, cvm_op_t *op, const char *device_uid)
 {
     lane_add(&((struct store *)self)->reads,
         &(struct job){.op = op, .run = run_get, .name = device_uid});
 }
 
-static void get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
+static void store_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
 {
     lane_add(&((struct store *)self)->reads,
         &(struct job){.op = op, .run = run_get_certificates, .name = device_uid, .limit = limit});
 }
 
-static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, int64_t before_ms,
-    uint32_t limit)
+static void store_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+    int64_t before_ms, uint32_t limit)
 {
     lane_add(&((struct store *)self)->reads, &(struct job){.op = op,
                                                  .run = run_scan,
@@ -35,31 +35,31 @@ static void scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor, 
                                                  .limit = limit});
 }
 
-static void find(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value)
+static void store_find(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value)
 {
     lane_add(&((struct store *)self)->reads,
         &(struct job){.op = op, .run = run_find, .name = value, .what = by});
 }
 
-static void meta_get(void *self, cvm_op_t *op, const char *name)
+static void store_meta_get(void *self, cvm_op_t *op, const char *name)
 {
     lane_add(
         &((struct store *)self)->reads, &(struct job){.op = op, .run = run_meta_get, .name = name});
 }
 
-static void swap(void *self, cvm_op_t *op, const cvm_change_t *change)
+static void store_swap(void *self, cvm_op_t *op, const cvm_change_t *change)
 {
     lane_add(&((struct store *)self)->writes,
         &(struct job){.op = op, .run = run_swap, .change = change});
 }
 
-static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
+static void store_load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
     lane_add(&((struct store *)self)->writes,
         &(struct job){.op = op, .run = run_load, .loading = loading});
 }
 
-static void meta_put(
+static void store_meta_put(
     void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
 {
     lane_add(&((struct store *)self)->writes,
@@ -67,7 +67,7 @@ static void meta_put(
             .op = op, .run = run_meta_put, .name = name, .version = version, .value = wanted});
 }
 
-static void ready(void *self, cvm_op_t *op)
+static void store_ready(void *self, cvm_op_t *op)
 {
     lane_add(&((struct store *)self)->writes, &(struct job){.op = op, .run = run_ready});
 }
@@ -112,7 +112,7 @@ static void copy_done(void *argument)
     free(copying);
 }
 
-static void backup(void *self, cvm_op_t *op, const char *path)
+static void store_backup(void *self, cvm_op_t *op, const char *path)
 {
     struct store *store = self;
     struct copying *copying = calloc(1, sizeof *copying);
@@ -130,7 +130,7 @@ static void backup(void *self, cvm_op_t *op, const char *path)
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+static cvm_answer_t store_create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
     const char *location, void **result, char *error, size_t error_size)
 {
     struct store *store = calloc(1, sizeof *store);
@@ -165,7 +165,7 @@ static void close_now(struct store *store)
         lane_end(&store->reads);
 }
 
-static void close_store(void *self, cvm_op_t *op)
+static void store_close(void *self, cvm_op_t *op)
 {
     struct store *store = self;
     store->closing = op;
@@ -233,7 +233,7 @@ static void open_begin(struct store *store, cvm_op_t *op, int may_create, int is
 }
 
 /* One that failed may come again. */
-static void open_store(void *self, cvm_op_t *op, uint32_t how)
+static void store_open(void *self, cvm_op_t *op, uint32_t how)
 {
     struct store *store = self;
     open_begin(store, op,
@@ -241,7 +241,7 @@ static void open_store(void *self, cvm_op_t *op, uint32_t how)
 }
 
 /* Without an open(): the file is made, for an import before the first server. */
-static void migrate(void *self, cvm_op_t *op, uint32_t how)
+static void store_migrate(void *self, cvm_op_t *op, uint32_t how)
 {
     struct store *store = self;
     if (how & CVM_MIGRATE_PRINT)
@@ -250,7 +250,7 @@ static void migrate(void *self, cvm_op_t *op, uint32_t how)
         open_begin(store, op, 1, 1);
 }
 
-static void destroy(void *self)
+static void store_destroy(void *self)
 {
     struct store *store = self;
     if (store->writes.is_started)
@@ -270,22 +270,22 @@ static const cvm_store_ops_t LMDB = {
              CVM_LOCATION_IS_PATH,
     .device_fields = CVM_DEVICE_FIELD_COUNT,
     .certificate_fields = CVM_CERTIFICATE_FIELD_COUNT,
-    .create = create,
-    .open = open_store,
-    .ready = ready,
-    .get = get,
-    .swap = swap,
-    .get_certificates = get_certificates,
-    .scan = scan,
-    .load = load,
-    .meta_get = meta_get,
-    .meta_put = meta_put,
-    .remove = swap,
-    .find = find,
-    .backup = backup,
-    .close = close_store,
-    .destroy = destroy,
-    .migrate = migrate,
+    .create = store_create,
+    .open = store_open,
+    .ready = store_ready,
+    .get = store_get,
+    .swap = store_swap,
+    .get_certificates = store_get_certificates,
+    .scan = store_scan,
+    .load = store_load,
+    .meta_get = store_meta_get,
+    .meta_put = store_meta_put,
+    .remove = store_swap,
+    .find = store_find,
+    .backup = store_backup,
+    .close = store_close,
+    .destroy = store_destroy,
+    .migrate = store_migrate,
 };
 
 static const cvm_property_row_t MAP_SIZE = {
@@ -298,7 +298,7 @@ static const cvm_property_row_t MAP_SIZE = {
     .help = "How large the file may become.",
 };
 
-static int32_t plugin(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
+static int32_t store_plugin(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
     return host->add_property(registry, &MAP_SIZE, NULL, 0) ||
                    host->add_store(registry, "lmdb", &LMDB, user_data, NULL, 0)
@@ -306,4 +306,4 @@ static int32_t plugin(const cvm_host_t *host, cvm_registry_t *registry, void *us
                : 0;
 }
 
-CVM_MODULE(plugin);
+CVM_MODULE(store_plugin);

@@ -121,6 +121,8 @@ bool process_wait(int process);
 void process_kill(int process);
 /* Runs one to its end, and ends the test if that failed. */
 void process_run(void (*run)(void *argument), void *argument);
+/* Runs so many at once to their ends, and ends the test if one failed. */
+void process_run_many(uint32_t count, void (*run)(void *argument), void *argument);
 /* Memory that processes share, zeroed. */
 void *process_share(size_t size);
 /* To be called by whoever waits for another process: ends this one once one has failed. */

@@ -72,10 +72,8 @@ const char *settings_unknown(void);
 
 /* What a store was handed as its context. */
 struct cvm_context_s {
-    struct store *store;
     struct cvm_watch_s *watches;
     struct cvm_timer_s *timers;
-    bool is_closed; /* nothing of the store is called any more */
 };
 
 /* Does what is to be done, and waits for it at most so long. */

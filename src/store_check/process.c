@@ -11,6 +11,8 @@
 
 #include "check.h"
 
+#define MOST_PROCESSES 8
+
 int process_begin(void (*run)(void *argument), void *argument)
 {
     int process = fork();
@@ -43,7 +45,18 @@ void process_kill(int process)
 
 void process_run(void (*run)(void *argument), void *argument)
 {
-    if (!process_wait(process_begin(run, argument)))
+    process_run_many(1, run, argument);
+}
+
+void process_run_many(uint32_t count, void (*run)(void *argument), void *argument)
+{
+    int processes[MOST_PROCESSES];
+    bool is_well = true;
+    for (uint32_t i = 0; i < count; i++)
+        processes[i] = process_begin(run, argument);
+    for (uint32_t i = 0; i < count; i++)
+        is_well &= process_wait(processes[i]);
+    if (!is_well)
         _exit(1); /* it has said why */
 }
 

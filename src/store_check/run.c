@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -132,7 +131,8 @@ static bool run_reset(const char *command)
     return status == 0;
 }
 
-static void run_tell(uint32_t number, const char *group, const char *name, int status)
+/* Whether it passed, or does not apply. */
+static bool run_tell(uint32_t number, const char *group, const char *name, int status)
 {
     bool is_skipped = WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIPPED;
     bool is_ok = is_skipped || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
@@ -143,6 +143,7 @@ static void run_tell(uint32_t number, const char *group, const char *name, int s
     (void)printf("%s %u - %s: %s%s%s\n", is_ok ? "ok" : "not ok", number, group, name,
         is_skipped ? " # SKIP " : "", is_skipped ? shared_reason : "");
     (void)fflush(stdout);
+    return is_ok;
 }
 
 static void run_interrupted(int number)
@@ -153,7 +154,6 @@ static void run_interrupted(int number)
     (void)raise(number);
 }
 
-/* Whether it passed, or does not apply. */
 static bool run_one(
     const struct run *run, uint32_t number, const char *group, const struct test *test)
 {
@@ -171,8 +171,7 @@ static bool run_one(
             running = 0;
         }
     }
-    run_tell(number, group, test->name, status);
-    return WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == EXIT_SKIPPED);
+    return run_tell(number, group, test->name, status);
 }
 
 static bool run_is_wanted(const struct run *run, const char *group, const struct test *test)

@@ -19,7 +19,6 @@ struct store *store_new(void)
     struct store *store = calloc(1, sizeof *store);
     if (!store)
         CHECK_VIOLATION("out of memory");
-    store->context.store = store;
     loop_turn(0);
     cvm_answer_t answer = module.ops.create(&CHECK_HOST, &store->context, module.user_data,
         module.location, &store->self, error, sizeof error);

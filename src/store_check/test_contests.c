@@ -54,20 +54,13 @@ static void contest_run(void (*begin)(void *argument),
     cvm_answer_t (*play)(struct store *store, uint32_t round, uint32_t player, const void *read),
     cvm_answer_t lost)
 {
-    int players[PLAYERS];
-    bool is_well = true;
     process_must_share_store();
     struct contest *contest = process_share(sizeof *contest);
     contest->meeting.players = PLAYERS;
     contest->prepare = prepare;
     contest->play = play;
     process_run(begin, NULL);
-    for (int i = 0; i < PLAYERS; i++)
-        players[i] = process_begin(contest_player, contest);
-    for (int i = 0; i < PLAYERS; i++)
-        is_well &= process_wait(players[i]);
-    if (!is_well)
-        check_fail(NULL, 0, "a player has failed");
+    process_run_many(contest->meeting.players, contest_player, contest);
     contest_judge(contest, lost);
 }
 
@@ -183,6 +176,7 @@ static void of_a_device_that_all_remove_one_removes_it(void)
 /* --- Crossed ---------------------------------------------------------------------------------- */
 
 #define CROSSED 40
+#define WRITERS 4
 
 struct crossed {
     struct meeting meeting;
@@ -221,18 +215,11 @@ static void crossed_player(void *argument)
 /* Whoever locks several rows at once may lock them crosswise with another. */
 static void writers_that_cross_hold_each_other_up_for_a_while_only(void)
 {
-    int players[4];
-    bool is_well = true;
     process_must_share_store();
     struct crossed *crossed = process_share(sizeof *crossed);
-    crossed->meeting.players = LENGTH(players);
+    crossed->meeting.players = WRITERS;
     process_run(begin_devices, NULL);
-    for (size_t i = 0; i < LENGTH(players); i++)
-        players[i] = process_begin(crossed_player, crossed);
-    for (size_t i = 0; i < LENGTH(players); i++)
-        is_well &= process_wait(players[i]);
-    if (!is_well)
-        check_fail(NULL, 0, "a writer has failed");
+    process_run_many(crossed->meeting.players, crossed_player, crossed);
     for (uint32_t i = 0; i < CROSSED; i++)
         EXPECT(crossed->won[i] == 1 || (!crossed->won[i] && crossed->in_doubt[i]));
 }
@@ -292,18 +279,11 @@ static void freezing_player(void *argument)
 /* What was under way when it was frozen is complete by then, or never written. */
 static void nothing_is_written_once_one_has_frozen_it(void)
 {
-    int players[PLAYERS];
-    bool is_well = true;
     store_must_be(CVM_STORE_FREEZES, "it says that it can't be frozen");
     process_must_share_store();
     struct freezing *freezing = process_share(sizeof *freezing);
     freezing->meeting.players = PLAYERS;
-    for (int i = 0; i < PLAYERS; i++)
-        players[i] = process_begin(freezing_player, freezing);
-    for (int i = 0; i < PLAYERS; i++)
-        is_well &= process_wait(players[i]);
-    if (!is_well)
-        check_fail(NULL, 0, "a player has failed");
+    process_run_many(freezing->meeting.players, freezing_player, freezing);
     EXPECT_NUMBER(freezing->found[0], freezing->found[1]);
     EXPECT_NUMBER(freezing->found[1], freezing->written + 1); /* and SHARED */
 }

@@ -85,29 +85,28 @@ static void one_is_free_once_its_device_is_gone(void)
     store_end(store);
 }
 
-static void a_compromised_one_is_nobodys(void)
+/* A's certificate is in that state for keyCompromise: neither A nor another one gets its key. */
+static void expect_nobodys(const char *state)
 {
     struct store *store = open_with_two();
     EXPECT_ANSWER(give_key(store, "A", "k1", NULL, "C1", "current"), CVM_ANSWER_OK);
     write_certificate(
-        store, with_text(of_key("C1", "A", "revoked", "k1"), CVM_C_REASON, "keyCompromise"));
+        store, with_text(of_key("C1", "A", state, "k1"), CVM_C_REASON, "keyCompromise"));
     EXPECT_ANSWER(give_key(store, "A", "k1", NULL, "C2", "current"), CVM_ANSWER_KEY_IN_USE);
     EXPECT_ANSWER(begin_remove(store, read_device(store, "A"), NULL, 0), CVM_ANSWER_OK);
     EXPECT_ANSWER(give_key(store, "B", "k1", NULL, "C2", "current"), CVM_ANSWER_KEY_IN_USE);
     store_end(store);
 }
 
+static void a_compromised_one_is_nobodys(void)
+{
+    expect_nobodys("revoked");
+}
+
 /* As soon as that is known, before it is carried out. */
 static void one_that_is_being_revoked_for_it_is_nobodys(void)
 {
-    struct store *store = open_with_two();
-    EXPECT_ANSWER(give_key(store, "A", "k1", NULL, "C1", "current"), CVM_ANSWER_OK);
-    write_certificate(
-        store, with_text(of_key("C1", "A", "retiring", "k1"), CVM_C_REASON, "keyCompromise"));
-    EXPECT_ANSWER(give_key(store, "A", "k1", NULL, "C2", "current"), CVM_ANSWER_KEY_IN_USE);
-    EXPECT_ANSWER(begin_remove(store, read_device(store, "A"), NULL, 0), CVM_ANSWER_OK);
-    EXPECT_ANSWER(give_key(store, "B", "k1", NULL, "C2", "current"), CVM_ANSWER_KEY_IN_USE);
-    store_end(store);
+    expect_nobodys("retiring");
 }
 
 /* One device with a stolen CSR is nobody else's affair. */
