@@ -40,10 +40,13 @@ static int32_t field_is_plain(uint32_t field)
 /* No device has more than that. */
 static int32_t load_is_plain(const cvm_host_t *host, const cvm_loading_t *loading)
 {
-    for (uint32_t field = 0; field < CVM_DEVICE_FIELD_COUNT; field++)
-        for (uint32_t i = 0; i < loading->count && !field_is_plain(field); i++)
+    for (uint32_t field = 0; field < CVM_DEVICE_FIELD_COUNT; field++) {
+        if (field_is_plain(field))
+            continue;
+        for (uint32_t i = 0; i < loading->count; i++)
             if (host->number(loading->devices[i], field) || *host->text(loading->devices[i], field))
                 return 0;
+    }
     return 1;
 }
 

@@ -41,9 +41,6 @@
 #define NOW_MS "(extract(epoch FROM clock_timestamp()) * 1000)::bigint"
 #define NOW_US "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 
-/* All but what thaws it. */
-#define MAY_PUT "($1::text = '" CVM_FROZEN "' OR " NOT_FROZEN ")"
-
 /* --- Changes ---------------------------------------------------------------------------------- */
 
 /*
@@ -64,6 +61,8 @@
 /* Fails, by 22P02, once the store is frozen. A statement looks after it has its lock on the tables,
  * which whoever freezes the store waits for. */
 #define NOT_FROZEN "(SELECT name::integer FROM @meta WHERE name = '" CVM_FROZEN "') IS NULL"
+/* The value that freezes and thaws it is written all the same. */
+#define MAY_PUT "($1::text = '" CVM_FROZEN "' OR " NOT_FROZEN ")"
 
 /* The key is nobody's, its own, or was another's whose certificate has ended. */
 #define CLAIMED                                                                                    \
