@@ -16,13 +16,10 @@ static void call_done(cvm_op_t *op)
 {
     struct under_way *under_way = CVM_CONTAINER(op, struct under_way, op);
     struct call *call = under_way->call;
-    const char *cursor = op->outs[CVM_OUT_CURSOR];
     call->answer = op->answer;
     for (uint32_t i = 0; i < op->record_count && i < MOST_FOUND; i++)
         call->found[call->count++] = cvm_op_take(op, i);
-    (void)snprintf(call->cursor, sizeof call->cursor, "%s", cursor ? cursor : "");
     call->version = op->numbers[CVM_OUT_VERSION];
-    call->value = op->outs[CVM_OUT_VALUE] ? strdup(op->outs[CVM_OUT_VALUE]) : NULL;
     call->is_done = 1;
     cvm_op_clear(op);
     free(under_way);
@@ -32,8 +29,6 @@ void forget(struct call *call)
 {
     while (call->count)
         cvm_record_free(call->found[--call->count]);
-    free(call->value);
-    call->value = NULL;
 }
 
 static cvm_op_t *begin(cvm_t *cvm, struct call *call)
@@ -56,11 +51,6 @@ cvm_change_t change_of(const cvm_record_t *as_read, const cvm_record_t *wanted,
 void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change)
 {
     cvm->store.swap(cvm->store_context.self, begin(cvm, call), change);
-}
-
-void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading)
-{
-    cvm->store.load(cvm->store_context.self, begin(cvm, call), loading);
 }
 
 void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change)
@@ -104,18 +94,6 @@ cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
     return wait_for(&call);
 }
 
-cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *call)
-{
-    cvm->store.find(cvm->store_context.self, begin(cvm, call), by, value);
-    return wait_for(call);
-}
-
-cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call)
-{
-    cvm->store.meta_get(cvm->store_context.self, begin(cvm, call), name);
-    return wait_for(call);
-}
-
 cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted)
 {
     struct call call = {.is_done = 0};
@@ -141,19 +119,4 @@ cvm_answer_t give_key(
     host->record_free(before);
     forget(&call);
     return answer;
-}
-
-void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call)
-{
-    cvm->store.get_certificates(cvm->store_context.self, begin(cvm, call), uid, limit);
-    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
-}
-
-void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,
-    struct call *call)
-{
-    char from[CVM_CURSOR_SIZE];
-    (void)snprintf(from, sizeof from, "%s", cursor);
-    cvm->store.scan(cvm->store_context.self, begin(cvm, call), what, from, before_ms, limit);
-    assert_int_equal(wait_for(call), CVM_ANSWER_OK);
 }

@@ -19,9 +19,7 @@ struct call {
     cvm_answer_t answer;
     cvm_record_t *found[MOST_FOUND];
     uint32_t count;
-    char *value;
     int64_t version;
-    char cursor[CVM_CURSOR_SIZE]; /* of the next page */
 };
 
 void forget(struct call *call);
@@ -34,7 +32,6 @@ void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change);
 void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change);
 void begin_meta_put(
     cvm_t *cvm, struct call *call, const char *name, int64_t version, const char *wanted);
-void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading);
 cvm_answer_t wait_for(struct call *call);
 
 cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call);
@@ -42,17 +39,11 @@ cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_record_t *w
     const cvm_record_t *const *certificates, uint32_t count);
 cvm_answer_t remove_device(cvm_t *cvm, const cvm_record_t *as_read,
     const cvm_record_t *const *certificates, uint32_t count);
-cvm_answer_t find(cvm_t *cvm, cvm_find_by_t by, const char *value, struct call *call);
-cvm_answer_t meta_get(cvm_t *cvm, const char *name, struct call *call);
 /* *version: of the value as it was read, and as it is written. */
 cvm_answer_t meta_put(cvm_t *cvm, const char *name, int64_t *version, const char *wanted);
 /* Gives the device a key with its certificate, row, and writes another one before that, which may
  * be NULL. Frees both. */
 cvm_answer_t give_key(
     cvm_t *cvm, const char *uid, const char *key, cvm_record_t *before, cvm_record_t *row);
-/* These two fail the test if they don't answer OK. The cursor may be the call's own. */
-void get_certificates(cvm_t *cvm, const char *uid, uint32_t limit, struct call *call);
-void scan(cvm_t *cvm, cvm_scan_t what, const char *cursor, int64_t before_ms, uint32_t limit,
-    struct call *call);
 
 #endif
