@@ -1,4 +1,4 @@
-"""The two servers of a comparison, each started in a folder of its own and stopped by its pid."""
+"""The servers of a comparison, each started in a folder of its own and stopped by its pid."""
 
 import contextlib
 import os
@@ -76,6 +76,12 @@ def rss_kb(pids):
     return pages * os.sysconf("SC_PAGESIZE") // 1024
 
 
+def cpu_us(pid):
+    """What a process has used, with its children that have ended."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
+
+
 def stop(process):
     process.terminate()
     try:
@@ -88,10 +94,8 @@ def stop(process):
 class Cvm:
     """`cvm serve` on an instance made by `cvm init`."""
 
-    name = "cvm"
-
-    def __init__(self, binary, folder, settings):
-        self.binary, self.dir = str(binary), pathlib.Path(folder) / "cvm"
+    def __init__(self, binary, folder, settings, name="cvm"):
+        self.name, self.binary, self.dir = name, str(binary), pathlib.Path(folder) / name
         self.settings = [*CVM_SETTINGS, *settings]
         self.run("init", str(self.dir))
         self.conf = str(self.dir / "cvm.conf")
@@ -130,6 +134,31 @@ class Cvm:
 
     def target(self, kept):
         return ["--url", self.url, "--ca", self.root]
+
+
+class Postgresql:
+    """A server of its own that writes durably, its processes' CPU, and a store on it for an instance."""
+
+    def __init__(self, folder):
+        self.dir = pathlib.Path(folder) / "postgresql"
+        self.script = pathlib.Path(__file__).resolve().parent.parent / "tests/support/postgresql"
+
+    @contextlib.contextmanager
+    def running(self):
+        subprocess.run([self.script, "start", self.dir, "-c", "fsync=on"], check=True)
+        try:
+            lines = (self.dir / "data/postmaster.pid").read_text().splitlines()
+            self.main = int(lines[0])
+            yield self
+        finally:
+            subprocess.run([self.script, "stop", self.dir], check=True)
+
+    def cpu_us(self):
+        return sum(cpu_us(pid) for pid in (self.main, *children(self.main)))
+
+    def settings(self, binary):
+        return {"store": f"postgresql:host={self.dir} user=cvm dbname=postgres",
+                "module.path": binary.parent}
 
 
 class Nginx:
