@@ -788,6 +788,50 @@ static void freezing_waits_for_what_is_under_way(void **state)
     instance_end(cvm);
 }
 
+/* How many rows the store's tables and indexes had to give. */
+static int64_t rows_read(void)
+{
+    const char *schema = postgresql_settings(0)[2].value;
+    return strtoll(sql("SELECT (SELECT sum(seq_tup_read) FROM pg_stat_user_tables WHERE schemaname"
+                       " = '%s') + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE"
+                       " schemaname = '%s')",
+                       schema, schema),
+        NULL, 10);
+}
+
+/* It begins with empty tables, of which nothing is known while it grows: how a statement goes must
+ * not depend on that. */
+static void a_store_that_grows_is_not_read_whole(void **state)
+{
+    enum { GROWN = 150, MOST_READ = 120 }; /* by each device, through all that comes to it */
+    struct outcome outcome = {0};
+    char uid[16];
+    (void)state;
+    (void)sql("ALTER SYSTEM SET autovacuum = off");
+    (void)sql("SELECT pg_reload_conf()");
+    fake_clear(NULL); /* which looks by itself */
+    cvm_t *cvm = instance_start(postgresql_settings(0));
+    int64_t before = rows_read();
+    for (int i = 0; i < GROWN; i++) {
+        (void)snprintf(uid, sizeof uid, "D%d", i);
+        assert_string_equal(device_add(cvm, uid), "ok");
+        assert_string_equal(register_now(cvm, uid, NULL, &outcome), "ok");
+        outcome_clear(&outcome);
+        assert_string_equal(device_reset(cvm, uid), "ok");
+        assert_string_equal(register_now(cvm, uid, NULL, &outcome), "ok");
+        outcome_clear(&outcome);
+        if (i % 3 == 1)
+            assert_string_equal(device_revoke(cvm, uid, "keyCompromise"), "ok");
+        if (i % 3 == 2)
+            assert_string_equal(device_remove(cvm, uid, 1), "ok");
+    }
+    instance_end(cvm); /* its connections have told what they read by then */
+    wait_until("count(*) = 0 FROM " OURS);
+    assert_in_range(rows_read() - before, GROWN, MOST_READ * GROWN);
+    (void)sql("ALTER SYSTEM RESET autovacuum");
+    (void)sql("SELECT pg_reload_conf()");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -811,6 +855,7 @@ int main(void)
         TEST(who_is_held_up_while_connecting_gives_up),
         TEST(a_connection_that_is_refused_refuses_no_work),
         TEST(freezing_waits_for_what_is_under_way),
+        TEST(a_store_that_grows_is_not_read_whole),
     };
 #undef TEST
     return cmocka_run_group_tests(tests, postgresql_start, postgresql_stop);

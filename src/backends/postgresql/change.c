@@ -16,16 +16,30 @@ static void change_add_certificates(
             CVM_RECORD_CERTIFICATE, field);
 }
 
+static void change_add_field(struct params *params, const cvm_host_t *host,
+    const cvm_record_t *record, cvm_record_kind_t kind, uint32_t field)
+{
+    if (host->field_kind(kind, field) == CVM_FIELD_NUMBER)
+        cvm_params_number(params, host->number(record, field));
+    else
+        cvm_params_text(params, host->text(record, field));
+}
+
+static void change_add_certificate(
+    struct params *params, const cvm_host_t *host, const cvm_record_t *certificate)
+{
+    for (uint32_t field = 0; field < CVM_CERTIFICATE_FIELD_COUNT; field++)
+        change_add_field(params, host, certificate, CVM_RECORD_CERTIFICATE, field);
+}
+
 static void change_add_device(
     struct params *params, const cvm_host_t *host, const cvm_record_t *wanted, int64_t revision)
 {
     for (uint32_t field = CVM_D_DEVICE_UID + 1; field < CVM_DEVICE_FIELD_COUNT; field++) {
         if (field == CVM_D_REVISION)
             cvm_params_number(params, revision);
-        else if (host->field_kind(CVM_RECORD_DEVICE, field) == CVM_FIELD_NUMBER)
-            cvm_params_number(params, host->number(wanted, field));
         else
-            cvm_params_text(params, host->text(wanted, field));
+            change_add_field(params, host, wanted, CVM_RECORD_DEVICE, field);
     }
 }
 
@@ -52,45 +66,46 @@ static int32_t change_keeps_key(const cvm_host_t *host, const cvm_change_t *chan
     return 0;
 }
 
+/* Keys that the device may lose, or that nobody may have until then. */
+struct keys {
+    const char *list[CVM_MOST_CHANGED + 1];
+    int64_t until[CVM_MOST_CHANGED + 1];
+    uint32_t count;
+};
+
 /* The device's former key, and those of certificates that are revoked now. */
-static void change_add_freed(
-    struct params *params, const cvm_host_t *host, const cvm_change_t *change)
+static void change_find_freed(
+    const cvm_host_t *host, const cvm_change_t *change, struct keys *freed)
 {
-    const char *keys[CVM_MOST_CHANGED + 1];
-    uint32_t count = 0;
     const char *former = key_of(host, change->as_read);
+    freed->count = 0;
     if (*former && !change_keeps_key(host, change, former))
-        keys[count++] = former;
+        freed->list[freed->count++] = former;
     for (uint32_t i = 0; i < change->certificate_count; i++) {
         const char *key = host->text(change->certificates[i], CVM_C_PUBLIC_KEY_SHA256);
         if (*key && !change_keeps_key(host, change, key) &&
             !is_compromised(host, change->certificates[i]))
-            keys[count++] = key;
+            freed->list[freed->count++] = key;
     }
-    cvm_params_texts(params, keys, count);
 }
 
-static void change_add_blocked(
-    struct params *params, const cvm_host_t *host, const cvm_change_t *change)
+static void change_find_blocked(
+    const cvm_host_t *host, const cvm_change_t *change, struct keys *blocked)
 {
-    const char *keys[CVM_MOST_CHANGED];
-    int64_t until[CVM_MOST_CHANGED];
-    uint32_t count = 0;
+    blocked->count = 0;
     for (uint32_t i = 0; i < change->certificate_count; i++) {
         const cvm_record_t *certificate = change->certificates[i];
         if (!is_compromised(host, certificate))
             continue;
         const char *key = host->text(certificate, CVM_C_PUBLIC_KEY_SHA256);
         uint32_t at = 0;
-        while (at < count && strcmp(keys[at], key) != 0)
+        while (at < blocked->count && strcmp(blocked->list[at], key) != 0)
             at++;
-        if (at < count) /* one row can't be written twice */
+        if (at < blocked->count) /* one row can't be written twice */
             continue;
-        keys[count] = key;
-        until[count++] = host->number(certificate, CVM_C_NOT_AFTER);
+        blocked->list[blocked->count] = key;
+        blocked->until[blocked->count++] = host->number(certificate, CVM_C_NOT_AFTER);
     }
-    cvm_params_texts(params, keys, count);
-    cvm_params_numbers(params, until, count);
 }
 
 static enum statement change_statement(const struct job *job)
@@ -117,24 +132,51 @@ static int32_t change_uses_key(const cvm_host_t *host, const cvm_change_t *chang
     return 0;
 }
 
+/* The same change with fewer parts, if it has no more. */
+static enum statement change_shape(
+    enum statement statement, const cvm_change_t *change, int32_t takes_key, int32_t loses_keys)
+{
+    if (statement != UPDATE_DEVICE || loses_keys)
+        return statement;
+    if (!change->certificate_count && !takes_key)
+        return UPDATE_DEVICE_ALONE;
+    return change->certificate_count == 1 ? UPDATE_DEVICE_WITH_ONE : UPDATE_DEVICE;
+}
+
+static void change_add_many(struct params *params, const cvm_host_t *host,
+    const cvm_change_t *change, const struct keys *freed, const struct keys *blocked)
+{
+    cvm_params_texts(params, freed->list, freed->count);
+    cvm_params_texts(params, blocked->list, blocked->count);
+    cvm_params_numbers(params, blocked->until, blocked->count);
+    change_add_certificates(params, host, change);
+}
+
 static int32_t change_send(struct link *link, struct job *job)
 {
     const cvm_host_t *host = link->lane->store->host;
     const cvm_change_t *change = job->change;
     struct params params = {.count = 0};
-    enum statement statement = change_statement(job);
+    struct keys freed, blocked;
     const char *key = key_of(host, change->wanted);
+    int32_t takes_key = *key && change_uses_key(host, change, key);
     int64_t revision =
         change->as_read ? host->number(change->as_read, CVM_D_REVISION) : job->change_id + 1;
+    change_find_freed(host, change, &freed);
+    change_find_blocked(host, change, &blocked);
+    enum statement statement = change_shape(
+        change_statement(job), change, takes_key, freed.count > 0 || blocked.count > 0);
     cvm_params_text(&params, cvm_job_uid(link->lane->store, job));
     cvm_params_number(&params, revision);
     cvm_params_number(&params, job->change_id);
-    cvm_params_text(&params, change_uses_key(host, change, key) ? key : NULL);
-    change_add_freed(&params, host, change);
-    change_add_blocked(&params, host, change);
-    change_add_certificates(&params, host, change);
-    if (statement == INSERT_DEVICE || statement == UPDATE_DEVICE)
-        change_add_device(&params, host, change->wanted, revision + (statement == UPDATE_DEVICE));
+    if (statement != UPDATE_DEVICE_ALONE)
+        cvm_params_text(&params, takes_key ? key : NULL);
+    if (statement == UPDATE_DEVICE_WITH_ONE)
+        change_add_certificate(&params, host, change->certificates[0]);
+    else if (statement != UPDATE_DEVICE_ALONE)
+        change_add_many(&params, host, change, &freed, &blocked);
+    if (change->wanted)
+        change_add_device(&params, host, change->wanted, revision + (change->as_read != NULL));
     return cvm_link_send(link, job, statement, &params);
 }
 

@@ -129,15 +129,20 @@ static cvm_answer_t connect_check_schema(struct link *link)
     return answer;
 }
 
-/* A statement has to see what was committed while it waited for a lock. And once this end is given
- * up, the server's is to end what it waits in: no matter if it can't. */
+/* A statement has to see what was committed while it waited for a lock. It is planned once, and
+ * that for tables that grow: whatever they hold, and whatever is known of them, it goes by an
+ * index. */
+static const char SESSION[] = "SET default_transaction_isolation = 'read committed';"
+                              " SET plan_cache_mode = force_generic_plan;"
+                              " SET enable_seqscan = off; SET jit = off";
+
+/* Once this end is given up, the server's is to end what it waits in: no matter if it can't. */
 static cvm_answer_t connect_set_session(struct link *link)
 {
     struct session session = connect_session(link, link->lane->store->timeout_ms);
     if (link->lane->store->is_pooled)
         return CVM_ANSWER_OK;
-    PGresult *result =
-        cvm_session_run(&session, "SET default_transaction_isolation = 'read committed'");
+    PGresult *result = cvm_session_run(&session, SESSION);
     int32_t is_set = result && PQresultStatus(result) == PGRES_COMMAND_OK;
     cvm_answer_t answer = is_set ? CVM_ANSWER_OK : connect_fail_to(link, result);
     PQclear(result);

@@ -7,10 +7,12 @@
 
 #include "statements.h"
 
-/* Columns. */
-#define UID_RULE " CHECK (device_uid !~ '[^!-~]' AND octet_length(device_uid) BETWEEN 1 AND 128)"
-#define TEXT(name, longest)                                                                        \
-    " " #name " text COLLATE \"C\" CHECK (octet_length(" #name ") <= " #longest "),"
+/* Columns, of types that say how long they may be: those are looked at when a column is written,
+ * where a table's rules are read anew for each statement, all of them. */
+#define LENGTH(longest)                                                                            \
+    "CREATE DOMAIN @text_" #longest                                                                \
+    " AS text COLLATE \"C\" CHECK (octet_length(VALUE) <= " #longest ");"
+#define TEXT(name, longest) " " #name " @text_" #longest ","
 #define NUMBER(name, value) " " #name " bigint NOT NULL DEFAULT " #value ","
 
 /* "@" is the schema and its dot. Migration i brings it from version i to i + 1; those that were
@@ -19,10 +21,14 @@
  * key) can have. */
 /* clang-format off */
 static const char *const MIGRATIONS[] = {
-    /* A column a line. The rules are for rows that others insert: one that can't be read would hold
-     * up a whole page of a scan. */
+    /* The rules are for rows that others insert: one that can't be read would hold up a whole page
+     * of a scan. */
+    "CREATE DOMAIN @uid AS text COLLATE \"C\" CHECK (VALUE !~ '[^!-~]'"
+    " AND octet_length(VALUE) BETWEEN 1 AND 128);"
+    LENGTH(8) LENGTH(24) LENGTH(32) LENGTH(40) LENGTH(64) LENGTH(128) LENGTH(256) LENGTH(8192)
+    /* A column a line. */
     "CREATE TABLE @devices ("
-    "device_uid text COLLATE \"C\" PRIMARY KEY" UID_RULE ","
+    "device_uid @uid PRIMARY KEY,"
     TEXT(device_token, 256)
     NUMBER(is_enabled, 1)
     NUMBER(is_registered, 0)
@@ -50,9 +56,9 @@ static const char *const MIGRATIONS[] = {
     "CREATE INDEX devices_leased ON @devices (device_uid)"
     " WHERE lease_owner IS NOT NULL OR lease_certificate_id IS NOT NULL;"
     "CREATE TABLE @certificates ("
-    "certificate_id text COLLATE \"C\" NOT NULL CHECK (octet_length(certificate_id) <= 64),"
-    " device_uid text COLLATE \"C\" NOT NULL" UID_RULE ","
-    " state text COLLATE \"C\" NOT NULL CHECK (octet_length(state) <= 8),"
+    "certificate_id @text_64 NOT NULL,"
+    " device_uid @uid NOT NULL,"
+    " state @text_8 NOT NULL,"
     TEXT(serial, 40)
     TEXT(issuer, 40)
     NUMBER(not_before, 0)
@@ -83,7 +89,6 @@ static const char *const MIGRATIONS[] = {
     " device_uid text COLLATE \"C\" NOT NULL,"
     " blocked_until bigint NOT NULL DEFAULT 0);" /* it was compromised: nobody's
                                                     until then */
-    "CREATE INDEX keys_device ON @keys (device_uid);"
     "CREATE TABLE @meta (name text COLLATE \"C\" PRIMARY KEY, value text NOT "
     "NULL,"
     " version bigint NOT NULL, change_id bigint NOT NULL DEFAULT 0);"

@@ -29,6 +29,7 @@
 #define ARRAY_NUMBER                          ",?B"
 #define VALUE(id, name, kind, longest)        VALUE_##kind
 #define ARRAY(id, name, kind, longest)        ARRAY_##kind
+#define NAMED_VALUE(id, name, kind, longest)  VALUE_##kind " AS " #name
 #define SET_TEXT                              "?t"
 #define SET_NUMBER                            "?b"
 #define SET(id, name, kind, longest)          "," #name "=" SET_##kind
@@ -47,16 +48,26 @@
  * $1 the uid, $2 the revision as it was read (or the first one), $3 the change's id, $4 the key
  * that the device is to have anew, $5 the keys that it may lose, $6 and $7 those that nobody may
  * have any more, and until when, $8 to $20 the certificates, then the device's fields.
+ *
+ * What a change has not is left out where it pays, since each part of a statement costs, needed or
+ * not: of a device alone, certificates and keys; of one certificate, keys that are lost, and
+ * arrays.
+ *
+ * No part joins tables: a plan that is made while they are empty serves while they grow.
  */
-#define WRITTEN                                                                                    \
-    "written AS (SELECT * FROM unnest(?8|?T" CVM_CERTIFICATE_OTHER_FIELDS(                         \
-        ARRAY) ") WITH ORDINALITY AS w(" CERTIFICATE_NAMES ",place))"
+#define MANY_CERTIFICATES                                                                          \
+    "(SELECT * FROM unnest(?8|?T" CVM_CERTIFICATE_OTHER_FIELDS(                                    \
+        ARRAY) ") WITH ORDINALITY AS g(" CERTIFICATE_NAMES ",place) ORDER BY place)"
+#define ONE_CERTIFICATE                                                                            \
+    "(SELECT ?5|?t AS certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(NAMED_VALUE) ")"
 
 /* A second current certificate would be the index's error. */
-#define ONE_CURRENT                                                                                \
-    "NOT EXISTS (SELECT FROM written w JOIN @certificates x ON x.device_uid = w.device_uid"        \
-    " WHERE w.state = 'current' AND x.state = 'current'"                                           \
-    " AND NOT EXISTS (SELECT FROM written v WHERE v.certificate_id = x.certificate_id))"
+#define CURRENT_BESIDE(ids)                                                                        \
+    "EXISTS (SELECT FROM @certificates x WHERE x.device_uid = $1 AND x.state = 'current'"          \
+    " AND x.certificate_id <> " ids ")"
+#define ONE_CURRENT_OF_MANY                                                                        \
+    "NOT ('current' = ANY ($10::text[]) AND " CURRENT_BESIDE("ALL ($8::text[])") ")"
+#define IT_IS_THE_CURRENT_ONE "NOT ($7::text = 'current' AND " CURRENT_BESIDE("$5::text") ")"
 
 /* Fails, by 22P02, once the store is frozen. A statement looks after it has its lock on the tables,
  * which whoever freezes the store waits for. */
@@ -74,12 +85,12 @@
 #define KEY_IS_ITS_OWN "($4 IS NULL OR EXISTS (SELECT FROM claimed))"
 
 /* clang-format off */
-#define STORED(condition)                                                                          \
+#define STORED(certificates, condition)                                                            \
     "stored AS (INSERT INTO @certificates AS c (" CERTIFICATE_NAMES ",issued_at,change_id)"        \
     " SELECT w.certificate_id" CVM_CERTIFICATE_OTHER_FIELDS(WRITTEN_NAME)                          \
-    "," NOW_US ",$3::bigint FROM written w WHERE " condition                                       \
-    " AND NOT EXISTS (SELECT FROM @certificates o WHERE o.certificate_id = w.certificate_id"       \
-    " AND o.device_uid <> w.device_uid) ORDER BY w.place"                                          \
+    "," NOW_US ",$3::bigint FROM " certificates " AS w WHERE " condition                           \
+    " AND (SELECT 1 FROM @certificates o WHERE o.certificate_id = w.certificate_id"                \
+    " AND o.device_uid <> w.device_uid LIMIT 1) IS NULL"                                           \
     " ON CONFLICT (device_uid, certificate_id) DO UPDATE SET state = excluded.state,"              \
     " revoke_after = excluded.revoke_after, revoked_at = excluded.revoked_at,"                     \
     " reason = CASE WHEN c.state IN ('retiring', 'revoked') AND excluded.state = 'revoked'"        \
@@ -92,9 +103,9 @@
 #define FREED(condition)                                                                           \
     "freed AS (DELETE FROM @keys k WHERE k.device_uid = $1 AND k.blocked_until = 0"                \
     " AND k.public_key_sha256 = ANY($5::text[]) AND " condition                                    \
-    " AND NOT EXISTS (SELECT FROM @certificates c WHERE c.device_uid = k.device_uid"               \
+    " AND (SELECT 1 FROM @certificates c WHERE c.device_uid = $1"                                  \
     " AND c.public_key_sha256 = k.public_key_sha256 AND c.state <> 'revoked'"                      \
-    " AND NOT EXISTS (SELECT FROM written v WHERE v.certificate_id = c.certificate_id)))"
+    " AND c.certificate_id <> ALL ($8::text[]) LIMIT 1) IS NULL)"
 
 #define BLOCKED(condition)                                                                         \
     "blocked AS (INSERT INTO @keys AS k (public_key_sha256, device_uid, blocked_until)"            \
@@ -109,10 +120,24 @@
 #define GUARD(condition) "1 / CASE WHEN " condition " THEN 0 ELSE 1 END"
 
 #define CHANGED_DEVICE "EXISTS (SELECT FROM changed)"
+#define CAME_TO        " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM changed)"
+#define REVISION_NOW   ", (SELECT revision FROM @devices d WHERE d.device_uid = $1)"
 #define WITH_IT                                                                                    \
-    STORED(CHANGED_DEVICE)                                                                         \
-    "," FREED(CHANGED_DEVICE) "," BLOCKED(                                                         \
-        CHANGED_DEVICE) " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM changed)"
+    STORED(MANY_CERTIFICATES, CHANGED_DEVICE)                                                      \
+    "," FREED(CHANGED_DEVICE) "," BLOCKED(CHANGED_DEVICE) CAME_TO
+
+/* As it was read, or as this very change has left it. */
+#define AS_READ                                                                                    \
+    "d.device_uid = $1 AND (d.revision = $2::bigint"                                               \
+    " OR (d.revision = $2::bigint + 1 AND d.change_id = $3::bigint))"
+#define LOCKED(condition)                                                                          \
+    "locked AS (SELECT device_uid FROM @devices d WHERE " AS_READ " FOR UPDATE),"                  \
+    "allowed AS (SELECT device_uid FROM locked WHERE " condition " AND " NOT_FROZEN ")"
+/* first: the number of the device's first field, and a bar. */
+#define CHANGED_LOCKED(first)                                                                      \
+    "changed AS (UPDATE @devices d SET change_id = $3::bigint?" first CVM_DEVICE_OTHER_FIELDS(     \
+        SET) " FROM allowed a WHERE d.device_uid = a.device_uid AND " KEY_IS_ITS_OWN               \
+             " RETURNING 1)"
 
 /* By hand: a clause a line. */
 /* clang-format off */
@@ -194,9 +219,8 @@ static const char *const FORMS[STATEMENT_COUNT] = {
     [FENCE] = "SELECT pg_logical_emit_message(true, 'cvm', '')",
 
     [INSERT_DEVICE] =
-        "WITH " WRITTEN ","
-        "allowed AS (SELECT $1::text AS device_uid WHERE " ONE_CURRENT " AND " NOT_FROZEN
-        " AND NOT EXISTS (SELECT FROM @devices d WHERE d.device_uid = $1"
+        "WITH allowed AS (SELECT $1::text AS device_uid WHERE " ONE_CURRENT_OF_MANY
+        " AND " NOT_FROZEN " AND NOT EXISTS (SELECT FROM @devices d WHERE d.device_uid = $1"
         " AND d.change_id <> $3::bigint)),"
         CLAIMED ","
         "changed AS (INSERT INTO @devices AS d (" DEVICE_NAMES ",change_id)"
@@ -209,36 +233,30 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         ", " GUARD("EXISTS (SELECT FROM claimed) AND NOT " CHANGED_DEVICE)
         ", $2::bigint",
     [UPDATE_DEVICE] =
-        "WITH " WRITTEN ","
-        "locked AS (SELECT device_uid FROM @devices d WHERE d.device_uid = $1"
-        " AND (d.revision = $2::bigint"
-        " OR (d.revision = $2::bigint + 1 AND d.change_id = $3::bigint)) FOR UPDATE),"
-        "allowed AS (SELECT device_uid FROM locked WHERE " ONE_CURRENT " AND " NOT_FROZEN "),"
-        CLAIMED ","
-        "changed AS (UPDATE @devices d SET change_id = $3::bigint?21|"
-        CVM_DEVICE_OTHER_FIELDS(SET)
-        " FROM allowed a WHERE d.device_uid = a.device_uid AND " KEY_IS_ITS_OWN " RETURNING 1),"
-        WITH_IT
-        ", (SELECT revision FROM @devices d WHERE d.device_uid = $1)",
+        "WITH " LOCKED(ONE_CURRENT_OF_MANY) "," CLAIMED "," CHANGED_LOCKED("21|") ","
+        WITH_IT REVISION_NOW,
+    [UPDATE_DEVICE_WITH_ONE] =
+        "WITH " LOCKED(IT_IS_THE_CURRENT_ONE) "," CLAIMED "," CHANGED_LOCKED("18|") ","
+        STORED(ONE_CERTIFICATE, CHANGED_DEVICE) CAME_TO REVISION_NOW,
+    [UPDATE_DEVICE_ALONE] =
+        "WITH changed AS (UPDATE @devices d SET change_id = $3::bigint?4|"
+        CVM_DEVICE_OTHER_FIELDS(SET) " WHERE " AS_READ " AND " NOT_FROZEN " RETURNING 1),"
+        "allowed AS (SELECT FROM changed)" CAME_TO REVISION_NOW,
     [DELETE_DEVICE] =
-        "WITH " WRITTEN ","
-        "allowed AS (SELECT 1 WHERE $4::text IS NULL AND $5::text[] IS NOT NULL),"
+        "WITH allowed AS (SELECT 1 WHERE $4::text IS NULL),"
         "changed AS (DELETE FROM @devices WHERE device_uid = $1 AND revision = $2::bigint"
-        " AND " NOT_FROZEN
-        " RETURNING 1),"
+        " AND " NOT_FROZEN " RETURNING 1),"
         "given_up AS (DELETE FROM @keys k WHERE k.device_uid = $1 AND k.blocked_until = 0"
-        " AND " CHANGED_DEVICE "),"
-        STORED(CHANGED_DEVICE) ","
-        BLOCKED(CHANGED_DEVICE)
-        " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM changed),"
-        " (SELECT revision FROM @devices d WHERE d.device_uid = $1)",
+        " AND k.public_key_sha256 = ANY ($5::text[] || ARRAY(SELECT c.public_key_sha256::text"
+        " FROM @certificates c WHERE c.device_uid = $1)) AND " CHANGED_DEVICE "),"
+        STORED(MANY_CERTIFICATES, CHANGED_DEVICE) "," BLOCKED(CHANGED_DEVICE) CAME_TO REVISION_NOW,
     /* owner: as it is once nobody else changes it. */
     [WRITE_CERTIFICATES] =
-        "WITH " WRITTEN ","
-        "owner AS (SELECT public_key_sha256 FROM @devices d WHERE d.device_uid = $1 FOR UPDATE),"
-        "allowed AS (SELECT 1 WHERE " ONE_CURRENT
+        "WITH owner AS (SELECT public_key_sha256 FROM @devices d WHERE d.device_uid = $1"
+        " FOR UPDATE),"
+        "allowed AS (SELECT 1 WHERE " ONE_CURRENT_OF_MANY
         " AND $2::bigint IS NOT NULL AND $4::text IS NULL AND " NOT_FROZEN "),"
-        STORED("EXISTS (SELECT FROM allowed)") ","
+        STORED(MANY_CERTIFICATES, "EXISTS (SELECT FROM allowed)") ","
         FREED("EXISTS (SELECT FROM stored) AND NOT EXISTS (SELECT FROM owner o"
               " WHERE o.public_key_sha256 = k.public_key_sha256)") ","
         BLOCKED("EXISTS (SELECT FROM stored)")

@@ -25,6 +25,8 @@ enum statement {
     FENCE,
     INSERT_DEVICE,
     UPDATE_DEVICE,
+    UPDATE_DEVICE_WITH_ONE, /* certificate, and no key that is lost */
+    UPDATE_DEVICE_ALONE,    /* no certificate, and no key that comes or goes */
     DELETE_DEVICE,
     WRITE_CERTIFICATES,
     INSERT_META,
