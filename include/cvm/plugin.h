@@ -238,7 +238,7 @@ typedef struct cvm_loading_s {
     /** Of any devices; one that is there already stays as it is. */
     const cvm_record_t *const *certificates;
     uint8_t *rows; /**< receives what was done with device i, a cvm_load_t, also when it fails
-                        half-way */
+                        half-way; may be NULL without devices, as they may */
 } cvm_loading_t;
 
 /** What find() goes by. */

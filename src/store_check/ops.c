@@ -241,7 +241,7 @@ static void ops_take_back(cvm_op_t *op)
     free(op->records);
     op->records = NULL;
     op->record_count = 0;
-    if (op->rows)
+    if (op->rows && op->loading.rows)
         memcpy(op->rows, op->loading.rows, op->loading.count);
     free(op->loading.rows);
     free((void *)op->loading.devices);

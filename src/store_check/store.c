@@ -192,8 +192,8 @@ cvm_op_t *begin_load(struct store *store, uint32_t flags, cvm_record_t *const *d
             op, (const cvm_record_t *const *)devices, count),
         .certificates =
             store_hand_records(op, (const cvm_record_t *const *)certificates, certificate_count),
-        .rows = calloc(count + 1, 1)};
-    if (!op->loading.rows)
+        .rows = count ? calloc(count, 1) : NULL};
+    if (count && !op->loading.rows)
         CHECK_VIOLATION("out of memory");
     module.ops.load(store->self, op, &op->loading);
     return op;

@@ -107,6 +107,9 @@ static void each_row_is_told_what_became_of_it(void)
     /* Who read the record before that must not write the old token back. */
     EXPECT_ANSWER(swap(store, before, before, NULL), CVM_ANSWER_CONFLICT);
     EXPECT_ANSWER(load(store, devices, 0, 0), CVM_ANSWER_OK);
+    cvm_record_t *alone = certificate("C1", "GONE", "revoked");
+    EXPECT_ANSWER(begin_load(store, 0, NULL, 0, &alone, 1, NULL), CVM_ANSWER_OK);
+    EXPECT_TEXT(state_of(store, "GONE", 0), "revoked");
     store_end(store);
 }
 

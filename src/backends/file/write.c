@@ -242,13 +242,20 @@ static int load_all(struct store *store, struct db *db, struct job *job)
 }
 
 /* All of it or nothing: rows that break a constraint are its own affair. */
+/* Nothing of it is written. */
+static void load_forget_rows(const cvm_loading_t *loading)
+{
+    if (loading->count) /* rows may be NULL without */
+        memset(loading->rows, CVM_LOAD_NONE, loading->count);
+}
+
 int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
 {
     int rc = cvm_db_run(db, BEGIN_JOB);
     if (rc == SQLITE_OK)
         rc = judge_change(job, load_all(store, db, job));
     if (rc == SQLITE_OK && job->answer != CVM_ANSWER_OK) {
-        memset(job->loading->rows, CVM_LOAD_NONE, job->loading->count);
+        load_forget_rows(job->loading);
         rc = cvm_db_run(db, UNDO_JOB);
     }
     return rc == SQLITE_OK ? cvm_db_run(db, KEEP_JOB) : rc;
@@ -363,7 +370,7 @@ static void refuse_all(struct job *first, cvm_answer_t answer, const char *text)
         first->answer = answer;
         first->text = text;
         if (first->loading)
-            memset(first->loading->rows, CVM_LOAD_NONE, first->loading->count);
+            load_forget_rows(first->loading);
     }
 }
 

@@ -291,7 +291,8 @@ static void change(void *self, cvm_op_t *op, const cvm_change_t *wanted)
 
 static void load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
-    memset(loading->rows, CVM_LOAD_NONE, loading->count);
+    if (loading->count) /* rows may be NULL without */
+        memset(loading->rows, CVM_LOAD_NONE, loading->count);
     put(self, &(struct job){.op = op, .verb = &CVM_LOAD, .loading = loading, .is_alone = 1});
 }
 
