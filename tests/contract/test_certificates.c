@@ -2,7 +2,7 @@
  * nothing is done. */
 #include "support/fake_platform.h"
 #include "support/harness.h"
-#include "support/store_file.h"
+#include "support/records.h"
 
 #include <openssl/bn.h>
 #include <openssl/pem.h>
@@ -62,21 +62,17 @@ static void end(struct device *device, void **state)
 /* So many more of the device's certificates, all newer than the current one. */
 static void insert(uint32_t count, const char *certificate_state)
 {
-    sql("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %u)"
-        " INSERT INTO certificates (certificate_id, device_uid, state, serial, issuer, not_before,"
-        " not_after, revoke_after, reason) SELECT printf('%%064x', i), '" UID "', '%s',"
-        " printf('%%x', i), '', 3000000000000, 4000000000000, 3900000000000, 'superseded' FROM n",
-        count, certificate_state);
+    insert_certificates(&(struct certificates){.first = 1,
+        .count = count,
+        .uid = UID,
+        .state = certificate_state,
+        .reason = "superseded",
+        .revoke_after_ms = INT64_C(3900000000000)});
 }
 
 static const char *state_of(const char *id)
 {
-    static const char *const STATES[] = {"none", "pending", "current", "retiring", "revoked"};
-    int64_t i = sql_number("SELECT CASE state WHEN 'pending' THEN 1 WHEN 'current' THEN 2"
-                           " WHEN 'retiring' THEN 3 ELSE 4 END FROM certificates"
-                           " WHERE certificate_id = '%s'",
-        id);
-    return STATES[i];
+    return certificate_text(UID, id, CVM_C_STATE);
 }
 
 /* 1 if the CA's CRL lists the device's first certificate. */
@@ -201,10 +197,9 @@ static void removing_reaches_the_current_one(void **state)
 static void expect_untouched(const struct device *device, uint32_t count)
 {
     expect_accepted(device);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM certificates WHERE state = 'retiring'"), count);
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates"), count + 1);
-    assert_int_equal(sql_number("SELECT is_revoked FROM devices WHERE device_uid = '" UID "'"), 0);
+    assert_int_equal(count_certificates("retiring"), count);
+    assert_int_equal(count_certificates(NULL), count + 1);
+    assert_int_equal(device_number(UID, CVM_D_IS_REVOKED), 0);
 }
 
 static void expect_in_progress(const struct device *device, const char *csr)
@@ -233,7 +228,7 @@ static void what_can_not_all_be_seen_is_left_alone(void **state)
             assert_string_equal(device_reset(device.cvm, UID), "ok");
             expect_in_progress(&device, NULL);
             expect_untouched(&device, count);
-            sql("UPDATE certificates SET revoke_after = 1 WHERE state = 'retiring'");
+            set_certificates_number(UID, "retiring", CVM_C_REVOKE_AFTER, 1);
             assert_string_equal(reconcile(device.cvm), "ok");
             expect_accepted(&device);
             assert_string_equal(register_now(device.cvm, UID, NULL, &outcome), "ok");
@@ -241,8 +236,7 @@ static void what_can_not_all_be_seen_is_left_alone(void **state)
             assert_string_equal(reconcile(device.cvm), "ok");
             assert_string_equal(state_of(device.current), "revoked");
             assert_string_equal(device_revoke(device.cvm, UID, NULL), "ok");
-            assert_int_equal(
-                sql_number("SELECT count(*) FROM certificates WHERE state <> 'revoked'"), 0);
+            assert_int_equal(count_certificates("revoked"), count_certificates(NULL));
             end(&device, state);
         }
     }
@@ -256,8 +250,7 @@ static void as_many_as_can_be_seen_are_revoked(void **state)
         begin(&device, i);
         insert(62, "retiring");
         assert_string_equal(device_revoke(device.cvm, UID, NULL), "ok");
-        assert_int_equal(
-            sql_number("SELECT count(*) FROM certificates WHERE state = 'revoked'"), 63);
+        assert_int_equal(count_certificates("revoked"), 63);
         expect_refused(&device);
         end(&device, state);
     }
@@ -275,5 +268,5 @@ int main(void)
         TEST(what_can_not_all_be_seen_is_left_alone),
         TEST(as_many_as_can_be_seen_are_revoked),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

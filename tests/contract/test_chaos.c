@@ -6,7 +6,9 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
-#include "support/store_file.h"
+#include "support/records.h"
+
+#include "registration/again.h"
 
 #define DEVICES    4
 #define KEYS       3
@@ -102,7 +104,7 @@ static void play_round(cvm_t *const *servers, char *const *csrs)
     if (up_to(3) == 0)
         cvm_cancel(servers[up_to(2)], outcomes[up_to(count)].id);
     if (up_to(2) == 0)
-        expire_lease(uid_of(up_to(DEVICES)));
+        time_passes(CVM_LEASE_MS + 1);
     turn_for(up_to(4));
     release_until(&running, 0);
     for (uint32_t i = 0; i < count; i++) {
@@ -158,11 +160,11 @@ static void play(uint64_t seed)
                 "active without a record in round %u; seed %llu", round, (unsigned long long)seed);
     }
     for (uint32_t i = 0; i < DEVICES; i++) { /* calm again: what is left over goes */
-        expire_lease(uid_of(i));
+        time_passes(CVM_LEASE_MS + 1);
         (void)register_now(servers[1], uid_of(i), NULL, &outcome);
         outcome_clear(&outcome);
     }
-    sql("UPDATE certificates SET revoke_after = 1 WHERE state = 'retiring'");
+    time_passes(CVM_LEASE_MS + 1);
     turn_for(20);
     assert_string_equal(reconcile(servers[0]), "ok");
     for (uint32_t i = 0; i < DEVICES; i++)
@@ -189,5 +191,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             whatever_happens_the_record_and_the_platform_agree, harness_set_up, harness_tear_down),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

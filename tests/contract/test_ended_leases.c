@@ -6,9 +6,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
-#include "support/store_file.h"
-
-#include <time.h>
+#include "support/records.h"
 
 #define UID   "DEVICE001"
 #define LEASE 60000 /* ms, and as much is waited after its end */
@@ -65,32 +63,23 @@ static void pause_first(struct pair *pair, size_t at)
     turn_until_held(1);
 }
 
+/* Of a lease that was taken just now. */
 static void end_lease_ago(int64_t ms)
 {
-    sql("UPDATE devices SET lease_until = %lld", (long long)((int64_t)time(NULL) * 1000 - ms));
-}
-
-static int64_t leases(void)
-{
-    return sql_number("SELECT count(*) FROM devices WHERE lease_owner IS NOT NULL"
-                      " OR lease_certificate_id IS NOT NULL");
+    time_passes(LEASE + ms);
 }
 
 /* No lease, and what is active is what was current before; rows of nobody are revoked. */
 static void expect_cleared(const struct pair *pair)
 {
-    assert_int_equal(leases(), 0);
+    assert_int_equal(device_has_lease(UID), 0);
     assert_int_equal(fake_violations(), 0);
     assert_int_equal(fake_count(UID, FAKE_ACTIVE), *pair->current != 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'current'"),
-        *pair->current != 0);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM certificates WHERE state IN ('pending', 'retiring')"), 0);
+    assert_int_equal(count_certificates("current"), *pair->current != 0);
+    assert_int_equal(count_certificates("pending") + count_certificates("retiring"), 0);
     if (*pair->current) {
         assert_int_equal(fake_find(pair->current)->state, FAKE_ACTIVE);
-        assert_int_equal(
-            sql_number("SELECT count(*) FROM devices WHERE certificate_id = '%s'", pair->current),
-            1);
+        assert_string_equal(device_text(UID, CVM_D_CERTIFICATE_ID), pair->current);
     }
 }
 
@@ -148,9 +137,7 @@ static void an_owner_may_wake_up_in_between(void **state)
             assert_string_equal(reconcile(pair.second), "ok");
             assert_int_equal(fake_violations(), 0);
             assert_int_equal(fake_count(UID, FAKE_ACTIVE), is_registered);
-            assert_int_equal(
-                sql_number("SELECT count(*) FROM certificates WHERE state = 'current'"),
-                is_registered);
+            assert_int_equal(count_certificates("current"), is_registered);
             end(&pair, state);
         }
     }
@@ -165,15 +152,16 @@ static void a_lease_is_left_alone_for_a_while(void **state)
     pause_first(&pair, LENGTH(PAUSES) - 1);
     for (int i = 0; i < 2; i++) {
         assert_string_equal(reconcile(pair.second), "ok"); /* it holds, or has just ended */
-        assert_int_equal(leases(), 1);
+        assert_int_equal(device_has_lease(UID), 1);
         assert_int_equal(fake_count(UID, FAKE_ACTIVE), 1);
-        end_lease_ago(LEASE / 2);
+        if (!i)
+            end_lease_ago(LEASE / 2);
     }
-    sql("UPDATE devices SET lease_until = lease_until + 86400000");
+    time_passes(-LEASE - LEASE / 2); /* it holds again */
     faults_release();
     outcome_wait(&pair.paused);
     assert_string_equal(pair.paused.name, "ok");
-    assert_int_equal(leases(), 0);
+    assert_int_equal(device_has_lease(UID), 0);
     end(&pair, state);
 }
 
@@ -205,17 +193,25 @@ static void what_can_not_be_revoked_yet_stays_in_the_record(void **state)
     }
 }
 
+/* What a server that is gone for good has left. */
+static void leave_lease(const char *key, const char *certificate_id)
+{
+    set_device_text(UID, CVM_D_LEASE_OWNER, "somebody");
+    set_device_number(UID, CVM_D_LEASE_UNTIL, 1);
+    set_device_text(UID, CVM_D_LEASE_PUBLIC_KEY_SHA256, key);
+    set_device_text(UID, CVM_D_LEASE_CERTIFICATE_ID, certificate_id);
+}
+
 static void a_lease_without_a_certificate_is_cleared(void **state)
 {
     (void)state;
     cvm_t *cvm = instance_start(FAULTY);
     struct outcome outcome;
     assert_string_equal(device_add(cvm, UID), "ok");
-    sql("UPDATE devices SET lease_owner = 'somebody', lease_until = 1,"
-        " lease_public_key_sha256 = 'x'");
+    leave_lease("x", NULL);
     assert_string_equal(reconcile(cvm), "ok");
-    assert_int_equal(leases(), 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates"), 0);
+    assert_int_equal(device_has_lease(UID), 0);
+    assert_int_equal(count_certificates(NULL), 0);
     assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
     outcome_clear(&outcome);
     instance_end(cvm);
@@ -227,15 +223,10 @@ static void a_lease_whose_row_is_missing_is_cleared_too(void **state)
     struct pair pair;
     for (int is_registered = 0; is_registered < 2; is_registered++) {
         begin(&pair, is_registered);
-        pause_first(&pair, LENGTH(PAUSES) - 1);
-        sql("DELETE FROM certificates WHERE state = 'pending'");
-        end_lease_ago(2 * LEASE);
+        leave_lease(NULL, "c1");
+        fake_add("c1", UID, "", FAKE_ACTIVE);
         assert_string_equal(reconcile(pair.second), "ok");
-        expect_cleared(&pair);
-        faults_release();
-        outcome_wait(&pair.paused);
-        turn_for(20);
-        assert_string_equal(reconcile(pair.second), "ok");
+        assert_int_equal(fake_find("c1")->state, FAKE_REVOKED);
         expect_cleared(&pair);
         end(&pair, state);
     }
@@ -247,15 +238,17 @@ static void a_lease_with_a_revoked_certificate_is_cleared(void **state)
     (void)state;
     cvm_t *cvm = instance_start(FAULTY);
     assert_string_equal(device_add(cvm, UID), "ok");
-    sql("INSERT INTO certificates (certificate_id, device_uid, state, reason) VALUES"
-        " ('c1', '" UID "', 'revoked', 'keyCompromise')");
-    sql("UPDATE devices SET lease_owner = 'somebody', lease_until = 1,"
-        " lease_certificate_id = 'c1'");
+    insert_certificates(&(struct certificates){.first = 1,
+        .count = 1,
+        .uid = UID,
+        .has_short_ids = 1,
+        .state = "revoked",
+        .reason = "keyCompromise"});
+    leave_lease(NULL, "C1");
     assert_string_equal(reconcile(cvm), "ok");
-    assert_int_equal(leases(), 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'revoked'"
-                                " AND reason = 'keyCompromise'"),
-        1);
+    assert_int_equal(device_has_lease(UID), 0);
+    assert_string_equal(certificate_text(UID, "C1", CVM_C_STATE), "revoked");
+    assert_string_equal(certificate_text(UID, "C1", CVM_C_REASON), "keyCompromise");
     assert_int_equal(faults_count("revoke"), 0);
     instance_end(cvm);
 }
@@ -267,10 +260,10 @@ static void a_server_clears_leases_by_itself(void **state)
     (void)state;
     cvm_t *server = instance_start(SERVER);
     assert_string_equal(device_add(server, UID), "ok");
-    sql("UPDATE devices SET lease_owner = 'somebody', lease_until = 1");
-    for (int i = 0; i < 1000 && leases(); i++)
+    leave_lease(NULL, NULL);
+    for (int i = 0; i < 1000 && device_has_lease(UID); i++)
         turn();
-    assert_int_equal(leases(), 0);
+    assert_int_equal(device_has_lease(UID), 0);
     instance_end(server);
 }
 
@@ -287,5 +280,5 @@ int main(void)
         TEST(a_lease_with_a_revoked_certificate_is_cleared),
         TEST(a_server_clears_leases_by_itself),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

@@ -396,7 +396,7 @@ static void check_world(const char *uid)
     const struct fake_certificate *certificate;
     for (uint32_t i = 0; (certificate = fake_certificate(i)); i++)
         if (strcmp(certificate->uid, uid) == 0 && !certificate->is_deleted &&
-            certificate->state == FAKE_ACTIVE && !is_recorded(certificate->id))
+            certificate->state == FAKE_ACTIVE && !file_is_recorded(certificate->id))
             fail_msg("%s of %s is active without a record", certificate->id, uid);
     if (fake_violations())
         fail_msg("%s was active without a record", uid);
@@ -433,7 +433,7 @@ static void check_recovery(struct attempt *attempt, const struct operation *oper
         (void)device_add(cvm, attempt->uid);
     if (operation->run == remove_it)
         return;
-    expire_lease(attempt->uid);
+    sql("UPDATE devices SET lease_until = 1 WHERE device_uid = '%s'", attempt->uid);
     (void)device_enable(cvm, attempt->uid);
     (void)device_reset(cvm, attempt->uid);
     (void)register_now(cvm, attempt->uid, NULL, &outcome);
@@ -481,11 +481,19 @@ static const struct setting FAKE[] = {
 static const struct setting PLAIN[] = {
     {"platform", "plain:"}, {"registration.reissue_after", "0"}, {NULL, NULL}};
 
+/* The world is compared with the file, which needs no memory that is counted. */
+static int set_up(void **state)
+{
+    int failed = harness_set_up(state);
+    fake_clear(file_is_recorded);
+    return failed;
+}
+
 static void each_of_our_allocations_fails_once(void **state)
 {
     fail_each_of_ours(FAKE);
     (void)harness_tear_down(state);
-    (void)harness_set_up(state);
+    (void)set_up(state);
     fail_each_of_ours(PLAIN);
 }
 
@@ -672,7 +680,7 @@ static void a_configuration_survives(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, harness_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(each_of_our_allocations_fails_once),
         TEST(each_of_the_local_platforms_fails_once),

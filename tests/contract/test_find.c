@@ -2,7 +2,7 @@
  */
 #include "support/faults.h"
 #include "support/harness.h"
-#include "support/store_file.h"
+#include "support/records.h"
 
 #include <ctype.h>
 
@@ -70,10 +70,7 @@ static void a_device_is_found_by_all_that_it_has(void **state)
         (void)sprintf(colons + strlen(colons), "%s%c", i && i % 2 == 0 ? ":" : "",
             toupper((unsigned char)first[i]));
     assert_string_equal(find(cvm, CVM_BY_CERTIFICATE_ID, colons), UID);
-    for (size_t i = 0; i < 64; i++)
-        key[i] = (char)sql_number("SELECT unicode(substr(public_key_sha256, %d, 1)) FROM devices"
-                                  " WHERE device_uid = '" UID "'",
-            (int)i + 1);
+    (void)snprintf(key, sizeof key, "%s", device_text(UID, CVM_D_PUBLIC_KEY_SHA256));
     assert_string_equal(find(cvm, CVM_BY_PUBLIC_KEY, key), UID);
     key[0] = key[0] == '0' ? '1' : '0';
     expect(find(cvm, CVM_BY_PUBLIC_KEY, key), "no_such_device");
@@ -126,10 +123,8 @@ static void the_oldest_of_many_is_found(void **state)
     cvm_t *cvm = start();
     assert_string_equal(device_add(cvm, UID), "ok");
     (void)snprintf(oldest, sizeof oldest, "%064x", 1);
-    sql("WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 300)"
-        " INSERT INTO certificates (certificate_id, device_uid, state, serial, not_after,"
-        " revoke_after, reason) SELECT printf('%%064x', n), '" UID "', 'revoked', n,"
-        " 4000000000000, 0, 'superseded' FROM numbers");
+    insert_certificates(&(struct certificates){
+        .first = 1, .count = 300, .uid = UID, .state = "revoked", .reason = "superseded"});
     assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
     assert_string_equal(find(cvm, CVM_BY_CERTIFICATE_ID, oldest), UID);
     outcome_clear(&outcome);
@@ -148,7 +143,7 @@ static void a_hint_that_is_stale_finds_nobody(void **state)
     int is_done = 0;
     assert_null(cvm_device_find(cvm, CVM_BY_THING_NAME, outcome.thing_name, on_found, &is_done));
     turn_until_held(1);
-    sql("UPDATE devices SET thing_name = 'another'");
+    set_device_text(UID, CVM_D_THING_NAME, "another");
     faults_release();
     turn_until(&is_done, 1);
     expect(found, "no_such_device");
@@ -177,5 +172,5 @@ int main(void)
         TEST(a_store_that_fails_is_told),
     };
 #undef TEST
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

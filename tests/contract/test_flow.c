@@ -6,7 +6,9 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
-#include "support/store_file.h"
+#include "support/records.h"
+
+#include "registration/again.h"
 
 #define UID "DEVICE001"
 
@@ -59,8 +61,7 @@ static void expect_registered(cvm_t *cvm, const char *certificate_id)
     assert_string_equal(view.certificate_id, certificate_id);
     assert_int_equal(view_count(&view, "current"), 1);
     assert_int_equal(view_count(&view, "pending"), 0);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM devices WHERE lease_certificate_id IS NOT NULL"), 0);
+    assert_false(device_has_lease(UID));
     const struct fake_certificate *certificate = fake_find(certificate_id);
     assert_non_null(certificate);
     assert_false(certificate->is_deleted);
@@ -82,8 +83,7 @@ static void expect_undone(cvm_t *cvm, uint32_t inactive)
     assert_int_equal(view_count(&view, "pending"), 0);
     assert_int_equal(view_count(&view, "retiring"), 0);
     assert_int_equal(view_count(&view, "current"), 0);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM devices WHERE lease_certificate_id IS NOT NULL"), 0);
+    assert_false(device_has_lease(UID));
     assert_int_equal(fake_count(UID, FAKE_ACTIVE), 0);
     assert_int_equal(fake_count(UID, FAKE_INACTIVE), inactive);
     assert_int_equal(fake_attached(UID), 0);
@@ -242,7 +242,7 @@ static void what_can_not_be_learnt_is_left_to_the_next(void **state)
             assert_true(outcome.retryable);
             outcome_clear(&outcome);
             assert_int_equal(fake_violations(), 0);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             faults_release();
             (void)register_now(cvm, UID, csr, &outcome);
             expect_name(&outcome, "ok", "the next");
@@ -274,7 +274,7 @@ static void a_write_that_happens_late_does_no_harm(void **state)
         if (view.is_registered)
             assert_int_equal(fake_find(view.certificate_id)->state, FAKE_ACTIVE);
         assert_int_equal(fake_violations(), 0);
-        expire_lease(UID);
+        time_passes(CVM_LEASE_MS + 1);
         (void)register_now(cvm, UID, csr, &outcome);
         expect_name(&outcome, "ok", "after the late write");
         expect_registered(cvm, outcome.certificate_id);
@@ -418,7 +418,7 @@ static void an_undo_that_fails_leaves_a_record(void **state)
             assert_int_equal(fake_violations(), 0);
             if (with_reconciler)
                 assert_string_equal(reconcile(cvm), "ok");
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             expect_next_succeeds(cvm, csr, 0);
             instance_end(cvm);
             free(csr);
@@ -441,7 +441,7 @@ static void a_change_by_others_is_noticed(void **state)
         faults_plan(STEPS[i].call, STEPS[i].nth, FAULT_HOLD_BEFORE);
         register_start(cvm, UID, token_of(UID), csr, 0, &outcome);
         turn_until_held(1);
-        sql("UPDATE devices SET revision = revision + 1");
+        touch_device(UID);
         faults_release();
         outcome_wait(&outcome);
         if (strcmp(outcome.name, "ok") == 0) {
@@ -475,7 +475,7 @@ static void a_change_or_doubt_while_undoing_is_got_over(void **state)
             register_start(cvm, UID, token_of(UID), csr, 0, &outcome);
             if (FAULTS[i] == FAULT_HOLD_BEFORE) {
                 turn_until_held(1);
-                sql("UPDATE devices SET revision = revision + 1");
+                touch_device(UID);
                 faults_release();
             }
             outcome_wait(&outcome);
@@ -507,18 +507,18 @@ static void the_operators_word_counts_in_the_middle(void **state)
             turn_until_held(1);
             switch (verb) {
             case 0:
-                sql("UPDATE devices SET is_enabled = 0, revision = revision + 1");
+                set_device_number(UID, CVM_D_IS_ENABLED, 0);
                 break;
             case 1:
-                sql("UPDATE devices SET is_enabled = 0, is_revoked = 1, revision = revision + 1");
+                set_device_number(UID, CVM_D_IS_ENABLED, 0);
+                set_device_number(UID, CVM_D_IS_REVOKED, 1);
                 break;
             case 2:
-                sql("UPDATE certificates SET state = 'retiring', revoke_after = 1,"
-                    " reason = 'cessationOfOperation'");
-                sql("DELETE FROM devices");
+                set_certificates_state(UID, "pending", "retiring", "cessationOfOperation", 1);
+                delete_device(UID);
                 break;
             default:
-                sql("UPDATE devices SET is_registered = 0, revision = revision + 1");
+                set_device_number(UID, CVM_D_IS_REGISTERED, 0);
             }
             faults_release();
             outcome_wait(&outcome);
@@ -587,7 +587,7 @@ static void expect_interrupted(const struct step *step, enum fault hold, enum in
     }
     assert_int_equal(outcome.calls, 1);
     assert_int_equal(fake_violations(), 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE lease_owner IS NOT NULL"), 0);
+    assert_false(device_has_lease(UID));
     expect_next_succeeds(cvm, csr, 0);
     outcome_clear(&outcome);
     instance_end(cvm);
@@ -767,7 +767,7 @@ static void a_device_that_was_added_anew_is_not_overwritten(void **state)
     assert_int_equal(view_count(&view, "current"), 1);
     assert_string_equal(
         view.certificate_id, *late.name == 'o' ? late.certificate_id : outcome.certificate_id);
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'current'"), 1);
+    assert_int_equal(count_certificates("current"), 1);
     outcome_clear(&outcome);
     outcome_clear(&late);
     instance_end(cvm);
@@ -825,5 +825,5 @@ int main(void)
         TEST(a_device_that_was_added_anew_is_not_overwritten),
         TEST(a_stop_during_a_verb_completes_it),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

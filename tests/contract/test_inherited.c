@@ -3,7 +3,9 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
-#include "support/store_file.h"
+#include "support/records.h"
+
+#include "registration/again.h"
 
 #define UID   "DEVICE001"
 #define THING "its thing"
@@ -19,7 +21,8 @@ static cvm_t *start_inherited(int32_t is_registered)
 {
     cvm_t *cvm = instance_start(SETTINGS);
     assert_string_equal(device_add(cvm, UID), "ok");
-    sql("UPDATE devices SET is_registered = %d, thing_name = '" THING "'", (int)is_registered);
+    set_device_number(UID, CVM_D_IS_REGISTERED, is_registered);
+    set_device_text(UID, CVM_D_THING_NAME, THING);
     fake_clear(NULL); /* nothing is recorded, and that is no fault */
     fake_add(OLD, UID, THING, FAKE_ACTIVE);
     fake_add(NEWER, UID, THING, FAKE_ACTIVE);
@@ -37,9 +40,9 @@ static const char *state_of(cvm_t *cvm, const char *id)
     return "none";
 }
 
-static int64_t rows(void)
+static uint32_t rows(void)
 {
-    return sql_number("SELECT count(*) FROM certificates");
+    return count_certificates(NULL);
 }
 
 /* --- Verbs ------------------------------------------------------------------------------------ */
@@ -52,7 +55,7 @@ static void it_is_shown_and_nothing_is_written(void **state)
     assert_string_equal(state_of(cvm, OLD), "retiring"); /* it lives on */
     assert_string_equal(state_of(cvm, OTHER), "none");
     assert_int_equal(rows(), 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE certificate_id <> ''"), 0);
+    assert_string_equal(device_text(UID, CVM_D_CERTIFICATE_ID), "");
     instance_end(cvm);
 }
 
@@ -64,9 +67,9 @@ static void all_of_it_is_revoked(void **state)
     assert_int_equal(fake_find(OLD)->state, FAKE_REVOKED);
     assert_int_equal(fake_find(NEWER)->state, FAKE_REVOKED);
     assert_int_equal(fake_find(OTHER)->state, FAKE_ACTIVE);
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE state = 'revoked'"
-                                " AND reason = 'keyCompromise' AND device_uid = '" UID "'"),
-        2);
+    assert_string_equal(certificate_text(UID, OLD, CVM_C_STATE), "revoked");
+    assert_string_equal(certificate_text(UID, NEWER, CVM_C_STATE), "revoked");
+    assert_int_equal(count_certificates_with(CVM_C_REASON, "keyCompromise"), 2);
     instance_end(cvm);
 }
 
@@ -79,8 +82,7 @@ static void it_is_suspended_and_resumed(void **state)
     assert_string_equal(state_of(cvm, NEWER), "current");
     assert_string_equal(state_of(cvm, OLD), "retiring");
     assert_int_equal(rows(), 2);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM devices WHERE certificate_id = '" NEWER "'"), 1);
+    assert_string_equal(device_text(UID, CVM_D_CERTIFICATE_ID), NEWER);
     assert_string_equal(reconcile(cvm), "ok"); /* what lives on is not due */
     assert_int_equal(fake_find(OLD)->state, FAKE_INACTIVE);
     assert_string_equal(device_enable(cvm, UID), "ok");
@@ -138,9 +140,9 @@ static void who_can_not_ask_does_not_say_ok(void **state)
         assert_string_equal(device_remove(cvm, UID, 1), NAMES[i]);
     }
     assert_int_equal(rows(), 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE is_enabled = 1 AND"
-                                " is_registered = 1 AND is_revoked = 0"),
-        1);
+    assert_int_equal(device_number(UID, CVM_D_IS_ENABLED), 1);
+    assert_int_equal(device_number(UID, CVM_D_IS_REGISTERED), 1);
+    assert_int_equal(device_number(UID, CVM_D_IS_REVOKED), 0);
     instance_end(cvm);
 }
 
@@ -182,9 +184,7 @@ static void the_first_registration_supersedes_it(void **state)
     assert_int_equal(fake_find(NEWER)->state, FAKE_REVOKED);
     assert_string_equal(state_of(cvm, OLD), "revoked");
     assert_string_equal(state_of(cvm, outcome.certificate_id), "current");
-    assert_int_equal(sql_number("SELECT count(*) FROM certificates WHERE successor = '%s'",
-                         outcome.certificate_id),
-        2);
+    assert_int_equal(count_certificates_with(CVM_C_SUCCESSOR, outcome.certificate_id), 2);
     outcome_clear(&outcome);
     instance_end(cvm);
 }
@@ -243,7 +243,7 @@ static void a_creation_that_nobody_recorded_is_found(void **state)
         register_start(first, UID, token_of(UID), csr, 0, &outcome);
         turn_until_held(1);
         const char *lost = fake_certificate(0)->id;
-        sql("UPDATE devices SET lease_until = 1");
+        time_passes(CVM_LEASE_MS + 1);
         uint32_t made = faults_count("create_certificate");
         assert_string_equal(register_now(second, UID, is_same ? csr : other, &again), "ok");
         assert_int_equal(faults_count("create_certificate") - made, !is_same);
@@ -280,15 +280,14 @@ static void the_reconciler_finds_it_too(void **state)
     outcome_clear(&outcome);
     assert_int_equal(fake_count(UID, FAKE_INACTIVE), 1);
     /* The lease stays, and with it the key. */
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE lease_owner <> ''"
-                                " AND length(lease_public_key_sha256) = 64"),
-        1);
-    sql("UPDATE devices SET lease_until = 1");
+    assert_string_not_equal(device_text(UID, CVM_D_LEASE_OWNER), "");
+    assert_int_equal(strlen(device_text(UID, CVM_D_LEASE_PUBLIC_KEY_SHA256)), 64);
+    time_passes(3 * CVM_LEASE_MS); /* it is left alone for a while */
     faults_plan("find_by_key", 1, FAULT_UNAVAILABLE);
     assert_string_equal(reconcile(cvm), "platform_unavailable");
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE lease_owner <> ''"), 1);
+    assert_true(device_has_lease(UID));
     assert_string_equal(reconcile(cvm), "ok");
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE lease_owner <> ''"), 0);
+    assert_false(device_has_lease(UID));
     assert_int_equal(fake_count(UID, FAKE_INACTIVE), 0);
     assert_int_equal(fake_count(UID, FAKE_REVOKED), 1);
     assert_string_equal(register_now(cvm, UID, NULL, &outcome), "ok");
@@ -313,15 +312,12 @@ static void a_take_over_that_can_not_ask_keeps_the_key(void **state)
     turn_until_idle(cvm);
     (void)snprintf(key, sizeof key, "%s", fake_certificate(0)->key);
     for (int i = 0; i < 2; i++) {
-        sql("UPDATE devices SET lease_until = 1");
+        time_passes(CVM_LEASE_MS + 1);
         assert_string_equal(
             register_now(cvm, UID, csr, &outcome), i ? "ok" : "platform_unavailable");
         turn_until_idle(cvm);
         if (!i)
-            assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE"
-                                        " lease_public_key_sha256 = '%s'",
-                                 key),
-                1);
+            assert_string_equal(device_text(UID, CVM_D_LEASE_PUBLIC_KEY_SHA256), key);
         outcome_clear(&outcome);
     }
     assert_true(fake_certificate(0)->is_deleted);
@@ -343,17 +339,14 @@ static void what_the_second_owner_left_is_found_too(void **state)
     faults_plan("attach_policy", 1, FAULT_HOLD_BEFORE);
     register_start(servers[0], UID, token_of(UID), csrs[0], 0, &outcome[0]);
     turn_until_held(1);
-    sql("UPDATE devices SET lease_until = 1");
+    time_passes(CVM_LEASE_MS + 1);
     faults_plan("create_certificate", 1, FAULT_HOLD_AFTER);
     register_start(servers[1], UID, token_of(UID), csrs[1], 0, &outcome[1]);
     turn_until_held(2);
     assert_true(fake_certificate(0)->is_deleted);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM devices WHERE lease_certificate_id IS NOT NULL"), 0);
-    assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE lease_public_key_sha256 = '%s'",
-                         fake_certificate(1)->key),
-        1);
-    sql("UPDATE devices SET lease_until = 1");
+    assert_string_equal(device_text(UID, CVM_D_LEASE_CERTIFICATE_ID), "");
+    assert_string_equal(device_text(UID, CVM_D_LEASE_PUBLIC_KEY_SHA256), fake_certificate(1)->key);
+    time_passes(CVM_LEASE_MS + 1);
     assert_string_equal(register_now(servers[2], UID, csrs[2], &outcome[2]), "ok");
     assert_true(fake_certificate(1)->is_deleted);
     faults_release();
@@ -380,7 +373,7 @@ static void what_is_made_for_a_device_that_is_gone_is_deleted(void **state)
     faults_plan("create_certificate", 1, FAULT_HOLD_AFTER);
     register_start(cvm, UID, token_of(UID), NULL, 0, &outcome);
     turn_until_held(1);
-    sql("DELETE FROM devices");
+    delete_device(UID);
     faults_release();
     outcome_wait(&outcome);
     assert_string_not_equal(outcome.name, "ok");
@@ -416,7 +409,7 @@ static void an_owner_that_was_overtaken_says_in_progress(void **state)
         faults_plan(CALLS[i], 1, FAULT_HOLD_BEFORE);
         register_start(first, UID, token_of(UID), csr, 0, &outcome);
         turn_until_held(1);
-        sql("UPDATE devices SET lease_until = 1");
+        time_passes(CVM_LEASE_MS + 1);
         assert_string_equal(register_now(second, UID, NULL, &winner), "ok");
         faults_release();
         outcome_wait(&outcome);
@@ -457,5 +450,5 @@ int main(void)
         TEST(an_owner_that_was_overtaken_says_in_progress),
     };
 #undef TEST
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

@@ -6,7 +6,7 @@
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/harness.h"
-#include "support/store_file.h"
+#include "support/records.h"
 
 #include "base/clock.h"
 #include "registration/again.h"
@@ -77,10 +77,7 @@ static void expect_only(const struct pair *pair, const char *certificate_id)
     assert_int_equal(view_count(&view, "current"), 1);
     assert_int_equal(view_count(&view, "pending"), 0);
     assert_int_equal(view_count(&view, "retiring"), 0);
-    assert_int_equal(
-        sql_number("SELECT count(*) FROM devices WHERE lease_certificate_id IS NOT NULL"
-                   " OR lease_owner IS NOT NULL"),
-        0);
+    assert_false(device_has_lease(UID));
     const struct fake_certificate *certificate = fake_find(certificate_id);
     assert_false(certificate->is_deleted);
     assert_int_equal(certificate->state, FAKE_ACTIVE);
@@ -124,13 +121,13 @@ static void a_lease_keeps_others_out(void **state)
 
 static int64_t lease_until(void)
 {
-    return sql_number("SELECT lease_until FROM devices");
+    return device_number(UID, CVM_D_LEASE_UNTIL);
 }
 
-/* It is forgotten when it ends, so that only a write can say it anew; then goes on to a call. */
+/* Goes on to a call, later than the lease was written. */
 static void go_on_until(const char *call)
 {
-    sql("UPDATE devices SET lease_until = 1");
+    time_passes(CVM_LEASE_MS / 2);
     faults_release();
     faults_plan(call, 1, FAULT_HOLD_BEFORE);
 }
@@ -154,8 +151,7 @@ static void each_write_lets_a_lease_last_from_then_on(void **state)
     faults_plan("activate", 1, FAULT_UNAVAILABLE);
     turn_until_held(1);
     assert_in_range(lease_until(), before_ms + CVM_LEASE_MS, cvm_now_ms() + CVM_LEASE_MS);
-    assert_int_equal(sql_number("SELECT revoke_after FROM certificates WHERE state = 'retiring'"),
-        lease_until());
+    assert_int_equal(certificates_number(UID, "retiring", CVM_C_REVOKE_AFTER), lease_until());
     (void)register_now(pair.second, UID, pair.other_csr, &pair.outcome);
     expect_name(&pair.outcome, "in_progress", "the second");
     faults_release();
@@ -177,7 +173,7 @@ static void another_key_deletes_and_fences(void **state)
                 continue; /* then it is registered already */
             begin(&pair);
             pause_first(&pair, i, hold);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             (void)register_now(pair.second, UID, pair.other_csr, &pair.outcome);
             expect_name(&pair.outcome, "ok", "the second");
             faults_release();
@@ -203,7 +199,7 @@ static void the_same_key_adopts(void **state)
                 continue;
             begin(&pair);
             pause_first(&pair, i, hold);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             uint32_t made = faults_count("create_certificate");
             (void)register_now(pair.second, UID, pair.csr, &pair.outcome);
             expect_name(&pair.outcome, "ok", "the second");
@@ -228,7 +224,7 @@ static void a_failure_after_waking_up_undoes_nothing_of_the_others(void **state)
         for (size_t i = 2; i < LENGTH(PAUSES) - 1; i++) {
             begin(&pair);
             pause_first(&pair, i, FAULT_HOLD_BEFORE);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             (void)register_now(
                 pair.second, UID, same_key ? pair.csr : pair.other_csr, &pair.outcome);
             expect_name(&pair.outcome, "ok", "the second");
@@ -253,11 +249,11 @@ static void what_was_adopted_is_not_undone_by_who_lost_it(void **state)
     struct outcome adopter;
     begin(&pair);
     pause_first(&pair, 2, FAULT_HOLD_BEFORE); /* its certificate is recorded */
-    expire_lease(UID);
+    time_passes(CVM_LEASE_MS + 1);
     faults_plan("swap", 2, FAULT_HOLD_BEFORE); /* to record what it adopted */
     register_start(pair.second, UID, token_of(UID), pair.csr, 0, &adopter);
     turn_until_held(2);
-    expire_lease(UID);
+    time_passes(CVM_LEASE_MS + 1);
     (void)register_now(pair.second, UID, pair.csr, &pair.outcome);
     expect_name(&pair.outcome, "ok", "the last");
     faults_release();
@@ -283,7 +279,7 @@ static void two_with_one_key_at_once(void **state)
             again(state);
             continue;
         }
-        expire_lease(UID);
+        time_passes(CVM_LEASE_MS + 1);
         faults_plan("attach_certificate", 1, FAULT_HOLD_BEFORE);
         register_start(pair.second, UID, token_of(UID), pair.csr, 0, &pair.outcome);
         turn_until_held(2);
@@ -312,16 +308,14 @@ static void what_could_not_be_deleted_stays_in_the_record(void **state)
         for (size_t i = 0; i < LENGTH(FAULTS); i++) {
             begin(&pair);
             pause_first(&pair, 5, FAULT_HOLD_AFTER);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             faults_plan(CALLS[call], 1, FAULTS[i]);
             (void)register_now(pair.second, UID, pair.other_csr, &pair.outcome);
             assert_string_not_equal(pair.outcome.name, "ok");
             assert_true(pair.outcome.retryable);
             outcome_clear(&pair.outcome);
             if (fake_count(UID, FAKE_ACTIVE))
-                assert_int_equal(sql_number("SELECT count(*) FROM devices WHERE"
-                                            " lease_certificate_id IS NOT NULL"),
-                    1);
+                assert_string_not_equal(device_text(UID, CVM_D_LEASE_CERTIFICATE_ID), "");
             assert_int_equal(fake_violations(), 0);
             (void)register_now(pair.second, UID, pair.other_csr, &pair.outcome);
             expect_name(&pair.outcome, "ok", "the next");
@@ -343,7 +337,7 @@ static void a_taker_over_that_fails_leaves_nothing(void **state)
         for (size_t i = 0; i < LENGTH(PAUSES); i++) {
             begin(&pair);
             pause_first(&pair, 5, FAULT_HOLD_AFTER);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             faults_plan(PAUSES[i].call, PAUSES[i].nth, FAULT_UNAVAILABLE);
             (void)register_now(
                 pair.second, UID, same_key ? pair.csr : pair.other_csr, &pair.outcome);
@@ -378,7 +372,7 @@ static void what_is_being_undone_is_not_adopted(void **state)
             faults_plan(UNDOES[i], 1, FAULT_HOLD_BEFORE);
             register_start(pair.first, UID, token_of(UID), pair.csr, 0, &pair.paused);
             turn_until_held(1);
-            expire_lease(UID);
+            time_passes(CVM_LEASE_MS + 1);
             (void)register_now(
                 pair.second, UID, same_key ? pair.csr : pair.other_csr, &pair.outcome);
             expect_name(&pair.outcome, "ok", "the second");
@@ -408,7 +402,7 @@ static void a_reissue_that_died_is_taken_over(void **state)
     register_start(pair.first, UID, token_of(UID), NULL, 0, &pair.paused);
     turn_until_held(1);
     assert_int_equal(fake_count(UID, FAKE_ACTIVE), 2);
-    expire_lease(UID);
+    time_passes(CVM_LEASE_MS + 1);
     (void)register_now(pair.second, UID, NULL, &pair.outcome);
     expect_name(&pair.outcome, "ok", "the second");
     assert_string_equal(reconcile(pair.second), "ok");
@@ -480,5 +474,5 @@ int main(void)
         TEST(a_reissue_that_died_is_taken_over),
         TEST(two_servers_share_the_work),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

@@ -64,15 +64,41 @@ void begin_meta_put(
     cvm->store.meta_put(cvm->store_context.self, begin(cvm, call), name, version, wanted);
 }
 
+void begin_get(cvm_t *cvm, struct call *call, const char *uid)
+{
+    cvm->store.get(cvm->store_context.self, begin(cvm, call), uid);
+}
+
+void begin_get_certificates(cvm_t *cvm, struct call *call, const char *uid)
+{
+    cvm->store.get_certificates(cvm->store_context.self, begin(cvm, call), uid, MOST_FOUND);
+}
+
+void begin_scan(cvm_t *cvm, struct call *call, cvm_scan_t what)
+{
+    cvm->store.scan(cvm->store_context.self, begin(cvm, call), what, "", 0, MOST_FOUND);
+}
+
+void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading)
+{
+    cvm->store.load(cvm->store_context.self, begin(cvm, call), loading);
+}
+
 cvm_answer_t wait_for(struct call *call)
 {
     turn_until(&call->is_done, 1);
     return call->answer;
 }
 
+cvm_answer_t wait_alone(cvm_t *cvm, struct call *call)
+{
+    turn_alone_until(cvm, &call->is_done);
+    return call->answer;
+}
+
 cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call)
 {
-    cvm->store.get(cvm->store_context.self, begin(cvm, call), uid);
+    begin_get(cvm, call, uid);
     return wait_for(call);
 }
 

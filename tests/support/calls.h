@@ -32,7 +32,14 @@ void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change);
 void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change);
 void begin_meta_put(
     cvm_t *cvm, struct call *call, const char *name, int64_t version, const char *wanted);
+void begin_get(cvm_t *cvm, struct call *call, const char *uid);
+void begin_get_certificates(cvm_t *cvm, struct call *call, const char *uid);
+/* The first page. */
+void begin_scan(cvm_t *cvm, struct call *call, cvm_scan_t what);
+void begin_load(cvm_t *cvm, struct call *call, const cvm_loading_t *loading);
 cvm_answer_t wait_for(struct call *call);
+/* While no other instance moves. */
+cvm_answer_t wait_alone(cvm_t *cvm, struct call *call);
 
 cvm_answer_t get(cvm_t *cvm, const char *uid, struct call *call);
 cvm_answer_t swap(cvm_t *cvm, const cvm_record_t *as_read, const cvm_record_t *wanted,

@@ -1,9 +1,10 @@
-/* A store around the file store: it stands between the verbs and their completions. */
+/* A store around another one: it stands between the verbs and their completions. */
 #include "support/faulty_store.h"
 
 #include "support/faults.h"
 #include "support/test.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include "backends/file/file.h"
@@ -36,7 +37,7 @@ struct verb {
 static cvm_store_ops_t inner_ops;
 static cvm_host_t inner_host;
 
-/* --- What the file store completes ------------------------------------------------------------ */
+/* --- What that one completes ------------------------------------------------------------ */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the next two */
 static struct {
@@ -408,7 +409,8 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     .meta_get = meta_get, .meta_put = meta_put, .remove = remove_device, .find = find,             \
     .close = close_store, .destroy = destroy
 
-static const cvm_store_ops_t FAULTY = {VERBS, .scan = scan};
+/* And the inner one's flags. Without a clock: it goes by the machine's, which a test may turn. */
+static cvm_store_ops_t faulty = {VERBS, .scan = scan};
 static const cvm_store_ops_t CLOCKED = {VERBS, .scan = scan, .now = now, .flags = CVM_STORE_SHARED};
 static const cvm_store_ops_t BLIND = {
     VERBS, .scan = scan_nothing, .flags = CVM_STORE_SHARED | CVM_STORE_SCANS_LAG};
@@ -425,16 +427,44 @@ static int32_t capture(cvm_registry_t *registry, const char *name, const cvm_sto
     return 0;
 }
 
+/* They are known where its module is (module.path). */
+static int32_t ignore(
+    cvm_registry_t *registry, const cvm_property_row_t *row, char *error, size_t error_size)
+{
+    (void)registry;
+    (void)row;
+    (void)error;
+    (void)error_size;
+    return 0;
+}
+
+/* The inner store's own: the file's, or a module's. */
+static cvm_plugin_fn inner_plugin(void)
+{
+    const char *kind = getenv("CVM_TEST_STORE");
+    if (!kind || strcmp(kind, "file") == 0)
+        return cvm_plugin_file;
+    char path[256];
+    (void)snprintf(path, sizeof path, "%s/cvm-%s.so", OWN_MODULES, kind);
+    void *object = dlopen(path, RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
+    const cvm_module_t *module = object ? dlsym(object, "cvm_module") : NULL;
+    return module ? module->plugin : NULL;
+}
+
 int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
     if (!real_host) { /* once: an instance that was cut short may still run, in threads */
+        cvm_plugin_fn inner = inner_plugin();
+        assert_non_null(inner);
         inner_host = *host;
         inner_host.complete = inner_complete;
         inner_host.add_store = capture;
-        (void)cvm_plugin_file(&inner_host, registry, NULL);
+        inner_host.add_property = ignore;
+        (void)inner(&inner_host, registry, NULL);
+        faulty.flags = inner_ops.flags;
         real_host = host;
     }
-    return host->add_store(registry, "faulty", &FAULTY, user_data, NULL, 0) ||
+    return host->add_store(registry, "faulty", &faulty, user_data, NULL, 0) ||
            host->add_store(registry, "clocked", &CLOCKED, user_data, NULL, 0) ||
            host->add_store(registry, "blind", &BLIND, user_data, NULL, 0);
 }

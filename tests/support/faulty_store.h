@@ -1,7 +1,7 @@
-/* The store "faulty:PATH": the file store, whose verbs fail as planned (faults.h): open, ready,
- * get, get_certificates, swap, scan, load, find, meta_get, meta_put, remove, now. "clocked:" is the
- * same with a clock of its own, and "blind:" the same with scans that lag so far behind that they
- * answer nothing. */
+/* The store "faulty:LOCATION": the one that the tests run over (harness.h), whose verbs fail as
+ * planned (faults.h): open, ready, get, get_certificates, swap, scan, load, find, meta_get,
+ * meta_put, remove, now. "clocked:" is the same with a clock of its own, and "blind:" the same with
+ * scans that lag so far behind that they answer nothing. */
 #ifndef CVM_TESTS_FAULTY_STORE_H
 #define CVM_TESTS_FAULTY_STORE_H
 

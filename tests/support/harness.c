@@ -17,7 +17,8 @@
 #include "support/faults.h"
 #include "support/faulty_store.h"
 #include "support/lacking.h"
-#include "support/store_file.h"
+#include "support/postgresql.h"
+#include "support/records.h"
 
 #define MOST_INSTANCES 16
 #define PATIENCE_S     60
@@ -26,6 +27,10 @@ static char folder[64], store_path[96], platform_value[128];
 static cvm_t *instances[MOST_INSTANCES];
 static uint32_t instance_count;
 static int inside_call; /* a callback that runs now is run too early */
+static cvm_t *beside;
+static void (*at_end)(void);
+static int has_server; /* of its own, the store: else it is the file */
+static int is_made;    /* the store, by the first instance */
 
 /* --- The folder ------------------------------------------------------------------------------- */
 
@@ -47,9 +52,31 @@ static void remove_tree(const char *path)
     (void)remove(path);
 }
 
+int harness_begin(void **state)
+{
+    const char *kind = getenv("CVM_TEST_STORE");
+    has_server = kind && strcmp(kind, "postgresql") == 0;
+    if (!has_server && kind && strcmp(kind, "file") != 0)
+        return -1;
+    return has_server ? postgresql_start(state) : 0;
+}
+
+int harness_end(void **state)
+{
+    return has_server ? postgresql_stop(state) : 0;
+}
+
+int harness_has_server(void)
+{
+    return has_server;
+}
+
 int harness_set_up(void **state)
 {
     (void)state;
+    if (has_server)
+        (void)postgresql_settings(1);
+    is_made = 0;
     /* In memory if there is such a folder: what a disk does is tested elsewhere. */
     (void)snprintf(folder, sizeof folder, "%s/cvm-test-XXXXXX",
         access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
@@ -71,10 +98,19 @@ int harness_tear_down(void **state)
         faults_release();
         instance_end(instances[0]);
     }
-    store_file_close();
+    beside = NULL;
+    time_passes(0);
+    if (at_end)
+        at_end();
+    at_end = NULL;
     remove_tree(folder);
     fake_clear(NULL);
     return 0;
+}
+
+void harness_at_end(void (*call)(void))
+{
+    at_end = call;
 }
 
 void harness_remove_folder(void)
@@ -120,11 +156,21 @@ static void set(cvm_conf_t *conf, const char *name, const char *format, const ch
         fail_msg("%s", cvm_error_text(error));
 }
 
-/* A store by its name alone is in the folder. */
+/* The test's store, or another one that wraps it, by its name alone. */
 static void set_store(cvm_conf_t *conf, const char *name)
 {
-    char value[128];
-    (void)snprintf(value, sizeof value, "%s:%s", name, store_path);
+    char value[200];
+    if (has_server) {
+        const struct setting *settings = postgresql_settings(0);
+        for (uint32_t i = 0; settings[i].name; i++)
+            if (strcmp(settings[i].name, "role") != 0 && strcmp(settings[i].name, "store") != 0)
+                set(conf, settings[i].name, "%s", settings[i].value);
+    }
+    (void)snprintf(value, sizeof value, "%s:%s",
+        name         ? name
+        : has_server ? "postgresql"
+                     : "file",
+        has_server ? postgresql_location() : store_path);
     set(conf, "store", "%s", value);
 }
 
@@ -144,7 +190,7 @@ cvm_conf_t *conf_new(void)
 cvm_conf_t *harness_conf(const struct setting *settings)
 {
     cvm_conf_t *conf = conf_new();
-    set(conf, "store", "file:%s", store_path);
+    set_store(conf, NULL);
     set(conf, "store.create", "%s", "true");
     set(conf, "platform", "%s", "fake:");
     set(conf, "http.listen", "%s", "off");
@@ -182,7 +228,7 @@ static int is_server(const struct setting *settings)
     for (; settings && settings->name; settings++)
         if (strcmp(settings->name, "role") == 0)
             return strcmp(settings->value, "server") == 0;
-    return access(store_path, F_OK) != 0;
+    return has_server ? !is_made : access(store_path, F_OK) != 0;
 }
 
 cvm_t *instance_new(cvm_conf_t *conf, char *why, size_t size)
@@ -214,6 +260,7 @@ cvm_t *instance_try(const struct setting *settings, char *why, size_t size)
     assert_null(error);
     turn_until(&start.is_done, 1);
     (void)snprintf(why, size, "%s", start.why);
+    is_made |= !*start.why;
     if (!*start.why)
         return cvm;
     assert_false(cvm_is_ready(cvm));
@@ -228,6 +275,22 @@ cvm_t *instance_start(const struct setting *settings)
     if (!cvm)
         fail_msg("%s", why);
     return cvm;
+}
+
+cvm_t *instance_beside(void)
+{
+    static const struct setting SETTINGS[] = {{"platform", "plain:"}, {"role", "command"},
+        {"log.file", "/dev/null"}, {"audit.file", "/dev/null"}, {NULL, NULL}};
+    struct started start = {0, ""};
+    char why[256];
+    if (beside)
+        return beside;
+    beside = instance_new(harness_conf(SETTINGS), why, sizeof why);
+    assert_non_null(beside);
+    assert_null(cvm_start_command(beside, started, &start));
+    turn_alone_until(beside, &start.is_done);
+    assert_string_equal(start.why, "");
+    return beside;
 }
 
 static void stopped(void *user_data, const cvm_error_t *error)
@@ -261,6 +324,13 @@ void instance_end(cvm_t *cvm)
     instance_free(cvm);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static void turn_at_most(int wait_ms)
 {
     struct pollfd fds[MOST_INSTANCES];
@@ -280,11 +350,16 @@ void turn(void)
     turn_at_most(20);
 }
 
-static int64_t now_ms(void)
+void turn_alone_until(cvm_t *cvm, const int *is_true)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+    int64_t end_ms = now_ms() + PATIENCE_S * 1000;
+    while (!*is_true) {
+        int32_t timeout_ms = cvm_timeout_ms(cvm);
+        struct pollfd fd = {cvm_fd(cvm), POLLIN, 0};
+        assert_true(now_ms() < end_ms);
+        (void)poll(&fd, 1, timeout_ms >= 0 && timeout_ms < 20 ? timeout_ms : 20);
+        cvm_process(cvm);
+    }
 }
 
 void turn_until(const int *is_true, int wanted)

@@ -13,10 +13,18 @@ struct setting {
     const char *name, *value;
 };
 
-/* cmocka's set-up and tear-down: a fresh folder, an empty world, no faults. */
+/* cmocka's set-up and tear-down of a group that runs over any store: the one that CVM_TEST_STORE
+ * names ("file", which needs no server, or "postgresql"). */
+int harness_begin(void **state);
+int harness_end(void **state);
+/* Does that store have timers of its own? */
+int harness_has_server(void);
+/* The same of a test: a fresh folder, an empty store and world, no faults, the system's clock. */
 int harness_set_up(void **state);
 int harness_tear_down(void **state);
-/* The folder, and the store's file in it. */
+/* Is called, once, when this test has ended. */
+void harness_at_end(void (*call)(void));
+/* The folder, and the file store's file in it. */
 const char *harness_folder(void);
 const char *harness_store(void);
 /* Removes it early, for a process that does not come to its tear-down. */
@@ -28,7 +36,7 @@ const char *harness_ca(void);
 
 /* A configuration at its defaults that knows the tests' backends. */
 cvm_conf_t *conf_new(void);
-/* The same for the folder: store file:, platform fake:, no reconciling by itself, logs to
+/* The same for the folder: the test's store, platform fake:, no reconciling by itself, logs to
  * files; then the settings, which end with a NULL name. "role" is none, but says "server" or
  * "command"; without it an instance is a server where there is no store yet. */
 cvm_conf_t *harness_conf(const struct setting *settings);
@@ -54,6 +62,11 @@ void turn_until_held(uint32_t count);
 void turn_until_idle(cvm_t *cvm);
 /* Turns for so long. */
 void turn_for(uint32_t ms);
+/* Turns that instance alone, until then. */
+void turn_alone_until(cvm_t *cvm, const int *is_true);
+/* An instance beside those of the test, on the store as it is, without faults, and as a command.
+ * The test's one; made when it is asked for. */
+cvm_t *instance_beside(void);
 
 /* What a cvm_done_cb was told. */
 struct finish {

@@ -1,6 +1,8 @@
 /* The server is a script's, which the system tests use as well. */
 #include "support/postgresql.h"
 
+#include <unistd.h>
+
 static char folder[64];
 static int has_pgbouncer;
 
@@ -15,7 +17,11 @@ int postgresql_start(void **state)
 {
     (void)state;
     (void)snprintf(folder, sizeof folder, "/tmp/cvm-postgresql-XXXXXX");
-    return mkdtemp(folder) ? server("start") : -1;
+    if (!mkdtemp(folder) || server("start"))
+        return -1;
+    char own[256];
+    (void)snprintf(own, sizeof own, POSTGRESQL_SERVER " own %s %d", folder, (int)getpid());
+    return system(own); /* NOLINT(cert-env33-c) */
 }
 
 int postgresql_stop(void **state)

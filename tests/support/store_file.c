@@ -7,7 +7,7 @@
 
 static sqlite3 *database;
 
-void store_file_close(void)
+static void store_file_close(void)
 {
     (void)sqlite3_close(database);
     database = NULL;
@@ -20,6 +20,7 @@ static sqlite3_stmt *prepare_plain(const char *text)
         assert_int_equal(
             sqlite3_open_v2(harness_store(), &database, SQLITE_OPEN_READWRITE, NULL), 0);
         (void)sqlite3_busy_timeout(database, 10000);
+        harness_at_end(store_file_close);
     }
     if (sqlite3_prepare_v2(database, text, -1, &prepared, NULL) != SQLITE_OK)
         fail_msg("%s: %s", text, sqlite3_errmsg(database));
@@ -66,15 +67,10 @@ int64_t sql_number(const char *format, ...)
     return number;
 }
 
-int32_t is_recorded(const char *certificate_id)
+int32_t file_is_recorded(const char *certificate_id)
 {
     return sql_number("SELECT (SELECT count(*) FROM devices WHERE certificate_id = '%s'"
                       " OR lease_certificate_id = '%s') + (SELECT count(*) FROM certificates"
                       " WHERE certificate_id = '%s' AND state = 'retiring')",
                certificate_id, certificate_id, certificate_id) != 0;
-}
-
-void expire_lease(const char *uid)
-{
-    sql("UPDATE devices SET lease_until = 1 WHERE device_uid = '%s'", uid);
 }
