@@ -16,6 +16,7 @@
 #include "due.h"
 #include "entry.h"
 #include "instance.h"
+#include "operator/duty.h"
 #include "record.h"
 
 #define PAGE            256
@@ -36,6 +37,7 @@ struct cvm_reconciler {
     struct cvm_mail mail;
     struct cvm_timer *timer;
     struct cvm_backoff *backoff;
+    struct cvm_duty duty;
     const struct cvm_due_kind *kind; /* that is scanned for; past the end when all were */
     int32_t is_running, is_posted, is_stopped, must_run_again;
     int32_t is_scanning, is_blind;
@@ -70,6 +72,7 @@ void cvm_reconciler_free(struct cvm_reconciler *reconciler)
     if (!reconciler)
         return;
     cvm_op_clear(&reconciler->op);
+    cvm_duty_clear(&reconciler->duty);
     cvm_error_free(reconciler->error);
     cvm_backoff_free(reconciler->backoff);
     free(reconciler);
@@ -266,6 +269,8 @@ static void pass_go_on(struct cvm_reconciler *reconciler)
         return;
     if (reconciler->is_stopped && reconciler->kind < KINDS_END)
         pass_give_up(reconciler, REASON_unknown, "the instance stops");
+    if (!reconciler->waiting && !cvm_duty_holds(reconciler->cvm, &reconciler->duty))
+        reconciler->kind = KINDS_END; /* the rest is another server's */
     int32_t must_wait =
         reconciler->items && (reconciler->must_settle || !pass_has_room(reconciler));
     if (reconciler->kind < KINDS_END && !must_wait)
@@ -300,9 +305,23 @@ static void pass_begin_later(struct cvm_mail *mail)
     cvm_release(cvm);
 }
 
+static void pass_allowed(cvm_t *cvm, const cvm_error_t *error)
+{
+    struct cvm_reconciler *reconciler = cvm->reconciler;
+    if (error) {
+        reconciler->failures++;
+        pass_log(reconciler, error);
+    }
+    if (reconciler->duty.is_mine && !reconciler->is_stopped)
+        pass_begin(reconciler);
+    else if (!reconciler->is_running)
+        pass_wait_for_next(reconciler);
+}
+
 static void pass_interval_over(void *argument)
 {
-    pass_begin(argument);
+    struct cvm_reconciler *reconciler = argument;
+    cvm_duty_ask(reconciler->cvm, &reconciler->duty, pass_allowed);
 }
 
 /* --- The instance's side ---------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  */
 #include "support/fake_platform.h"
 #include "support/faults.h"
+#include "support/faulty_store.h"
 #include "support/harness.h"
 #include "support/records.h"
 
@@ -485,6 +486,92 @@ static void who_waits_at_the_stop_may_call_again(void **state)
     instance_free(cvm);
 }
 
+/* --- Several servers on one store ---------------------------------------------------------------
+ */
+
+/* Its audit is a file of its own. */
+static cvm_t *start_reconciler(const char *name)
+{
+    char audit[128];
+    (void)snprintf(audit, sizeof audit, "%s/%s", harness_folder(), name);
+    const struct setting settings[] = {{"store", "clocked"}, {"platform", "fake:"},
+        {"role", "server"}, {"reconcile.interval", "20ms"}, {"audit.file", audit}, {NULL, NULL}};
+    return instance_start(settings);
+}
+
+static void expect_carried_out(uint32_t count)
+{
+    for (int i = 0; i < 3000 && count_certificates("revoked") < count; i++)
+        turn();
+    assert_int_equal(count_certificates("revoked"), count);
+}
+
+/* The lease that somebody has is over: the store's clock says so. */
+static void lease_ends(void)
+{
+    faulty_set_clock(11000);
+    faulty_reconnect();
+    turn_for(50);
+}
+
+/* Its quota is one for all of them. The next one waits until the lease of the first has ended, and
+ * carries out sooner only what it is asked for. */
+static void on_a_platform_outside_one_server_reconciles(void **state)
+{
+    (void)state;
+    if (!harness_has_server())
+        skip(); /* there is one server on a file */
+    faulty_set_clock(0);
+    cvm_t *first = start_reconciler("first");
+    turn_for(100);
+    cvm_t *second = start_reconciler("second");
+    for (uint32_t i = 1; i <= 5; i++) {
+        insert_due(i, i);
+        expect_carried_out(i);
+    }
+    assert_int_equal(lines_with("first", "certificate_revoked"), 5);
+    assert_int_equal(lines_with("second", "certificate_revoked"), 0);
+    instance_end(first);
+    insert_due(6, 6);
+    turn_for(200);
+    assert_int_equal(count_certificates("revoked"), 5);
+    assert_string_equal(reconcile(second), "ok");
+    assert_int_equal(count_certificates("revoked"), 6);
+    insert_due(7, 7);
+    turn_for(200);
+    assert_int_equal(count_certificates("revoked"), 6);
+    lease_ends();
+    expect_carried_out(7);
+    instance_end(second);
+}
+
+/* A store that can't say who has it: nothing is done, and it is asked again. */
+static void who_can_not_ask_does_not_begin(void **state)
+{
+    static const char *const CALLS[] = {"meta_get", "meta_put"};
+    if (!harness_has_server())
+        skip();
+    for (size_t i = 0; i < LENGTH(CALLS); i++) {
+        faulty_set_clock(0);
+        cvm_t *first = start_reconciler("first");
+        turn_for(100);
+        instance_end(first);
+        cvm_t *second = start_reconciler("second");
+        insert_due(1, 1);
+        turn_for(100);
+        faults_plan(CALLS[i], 0, FAULT_UNAVAILABLE);
+        lease_ends();
+        turn_for(200);
+        assert_int_equal(count_certificates("revoked"), 0);
+        assert_int_equal(lines_with("log", "what is due could not be carried out"), 1);
+        faults_release();
+        expect_carried_out(1);
+        instance_end(second);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, harness_set_up, harness_tear_down)
@@ -507,6 +594,8 @@ int main(void)
         TEST(a_command_does_not_look_by_itself),
         TEST(a_stop_between_passes_that_fail_ends_at_once),
         TEST(who_waits_at_the_stop_may_call_again),
+        TEST(on_a_platform_outside_one_server_reconciles),
+        TEST(who_can_not_ask_does_not_begin),
     };
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }
