@@ -12,18 +12,12 @@ import socket
 import subprocess
 import time
 
-from cvm_server import environment
+from cvm_server import environment, free_port
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 RELOAD = REPOSITORY / "deploy/mosquitto/cvm-mosquitto-reload"
 MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
 WAIT_S = 15
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def openssl(*arguments, data=None, check=True):

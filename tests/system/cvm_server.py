@@ -13,6 +13,7 @@ import os
 import pathlib
 import resource
 import signal
+import socket
 import ssl
 import subprocess
 import time
@@ -33,6 +34,12 @@ def program():
     path = build_folder() / "cvm"
     assert path.is_file(), f"{path} is missing: build it"
     return str(path)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def scale():

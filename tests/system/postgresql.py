@@ -6,19 +6,22 @@ import subprocess
 import tempfile
 import time
 
-from cvm_server import Instance, build_folder
+from cvm_server import Instance, build_folder, free_port
+from network import Network
 
 SERVER = pathlib.Path(__file__).parent.parent / "support/postgresql"
 
 
 class PostgreSQL:
-    """On a unix socket in a folder; gone after a with block."""
+    """On a unix socket in a folder; gone after a with block. behind_network: what is asked of it goes through one, which
+    can be made bad (network)."""
 
-    def __init__(self, standby_of=None):
+    def __init__(self, standby_of=None, behind_network=False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="cvm-postgresql-"))
         self.hosts = [self.folder]  # of the URI
         self.is_running = False
-        self._standby_of = standby_of
+        self.port, self.network = 5432, None
+        self._standby_of, self._behind_network = standby_of, behind_network
 
     def __enter__(self):
         if self._standby_of:
@@ -26,14 +29,26 @@ class PostgreSQL:
         else:
             self._run("start")
         self.is_running = True
+        if self._behind_network:
+            self._listen()
         return self
 
     def __exit__(self, *_):
+        if self.network:
+            self.network.stop()
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, action, *arguments):
         subprocess.run([SERVER, action, self.folder, *arguments], check=True)
+
+    def _listen(self):
+        port = free_port()
+        self.sql("ALTER SYSTEM SET listen_addresses = '127.0.0.1'")
+        self.sql(f"ALTER SYSTEM SET port = {port}")
+        self.restart()
+        self.port = port
+        self.network = Network(f"127.0.0.1:{port}")
 
     def stop(self):
         """As if power was lost."""
@@ -63,11 +78,13 @@ class PostgreSQL:
 
     @property
     def uri(self):
+        if self.network:
+            return f"postgresql://cvm@{self.network.address}/postgres"
         return f"postgresql://cvm@/postgres?host={','.join(map(str, self.hosts))}"
 
     def sql(self, text):
         """What a statement answers, a row a line."""
-        done = subprocess.run(["psql", "-h", self.folder, "-U", "cvm", "-Atqc", text, "postgres"],
+        done = subprocess.run(["psql", "-h", self.folder, "-p", str(self.port), "-U", "cvm", "-Atqc", text, "postgres"],
                               check=True, capture_output=True, text=True)
         return done.stdout.strip()
 

@@ -11,8 +11,8 @@ import types
 
 import pytest
 
-from broker import RELOAD, REPOSITORY, free_port, reload_script, wait_until
-from cvm_server import Instance, program
+from broker import RELOAD, REPOSITORY, reload_script, wait_until
+from cvm_server import Instance, free_port, program
 
 DEPLOY = REPOSITORY / "deploy"
 SYSTEMD = DEPLOY / "systemd"

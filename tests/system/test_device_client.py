@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from cvm_server import free_port
 from device_pki import Authority, FUTURE, SOON_OVER, certificate_id, openssl
 from device_server import RegistrationServer, chunked, error, reply
 
@@ -129,11 +130,6 @@ def serve(pki, device):
     for server in servers:
         server.close()
         assert server.problems == []
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
 
 
 class Broker:

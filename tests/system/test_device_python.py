@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from broker import MOSQUITTO, REPOSITORY, Broker, Device, free_port, wait_until
-from cvm_server import Instance, token
+from broker import MOSQUITTO, REPOSITORY, Broker, Device, wait_until
+from cvm_server import Instance, free_port, token
 from device_pki import Authority, FUTURE, SOON_OVER
 from device_server import RegistrationServer, error, reply
 

@@ -1,8 +1,9 @@
-"""Three servers on one PostgreSQL, devices that ask all of them at once, and everything that may happen to a database or
-a server: each device has one certificate, and what was acknowledged is there. The seed is told; CVM_TEST_SEED sets it."""
+"""Three servers on one PostgreSQL, their clocks apart, devices that ask all of them at once, and everything that may happen
+to a database, a network or a server: each device has one certificate, and what was acknowledged is there. The seed is told; CVM_TEST_SEED sets it."""
 
 import collections
 import concurrent.futures
+import os
 import random
 import signal
 import threading
@@ -15,8 +16,8 @@ from fault_load import CsrMaker
 from postgresql import PostgreSQL
 
 SERVERS = 3
+CLOCKS_S = [0, -90, 90]  # of each server: ahead of the database's
 DEVICES = 40 * scale()
-FAULTS = 12 * scale()
 CLIENTS = 8
 SETTINGS = {"registration.retry_window": 0, "postgresql.timeout": "3s"}
 
@@ -37,7 +38,11 @@ class Fleet:
         self.lock = threading.Lock()
         self.is_over = threading.Event()
         for instance in self.instances:
-            instance.serve_plain(SETTINGS)
+            self.serve(instance)
+
+    def serve(self, instance):
+        clock = f"{CLOCKS_S[self.instances.index(instance)]:+}s"
+        instance.serve_plain(SETTINGS, wrapper=["faketime", "-f", clock], env={"DONT_FAKE_MONOTONIC": "1"})
 
     def ask(self, instance, uid):
         """One request. The code that it is told, None if it is told nothing."""
@@ -88,7 +93,7 @@ class Fleet:
         instance = self.chance.choice(self.instances)
         instance.server.kill()
         time.sleep(0.5)
-        instance.serve_plain(SETTINGS)
+        self.serve(instance)
 
     def one_of_us_stands_still(self):
         server = self.chance.choice(self.instances).server
@@ -96,17 +101,48 @@ class Fleet:
         time.sleep(4)
         server.send_signal(signal.SIGCONT)
 
+    def a_backend_stands_still(self):
+        pids = self.database.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'cvm'").split()
+        pid = int(self.chance.choice(pids))
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(4)
+        os.kill(pid, signal.SIGCONT)
+
+    def the_network_is_slow(self):
+        with self.database.network.bad("latency", latency=400, jitter=300):
+            time.sleep(2)
+
+    def the_network_swallows_answers(self):
+        with self.database.network.bad("timeout", timeout=0):
+            time.sleep(4)
+
+    def the_network_swallows_questions(self):
+        with self.database.network.bad("timeout", "upstream", timeout=0):
+            time.sleep(4)
+
+    def answers_are_cut(self):
+        with self.database.network.bad("limit_data", bytes=20000):
+            time.sleep(2)
+
+    def connections_are_reset(self):
+        with self.database.network.bad("reset_peer", timeout=200):
+            time.sleep(2)
+
+    def the_network_is_gone(self):
+        with self.database.network.gone():
+            time.sleep(1.5)
+
     FAULTS = [backends_end, the_server_restarts, the_server_stands_still, a_table_is_locked, nobody_may_write,
-              transactions_are_serializable, one_of_us_is_killed, one_of_us_stands_still]
+              transactions_are_serializable, one_of_us_is_killed, one_of_us_stands_still, a_backend_stands_still,
+              the_network_is_slow, the_network_swallows_answers, the_network_swallows_questions, answers_are_cut,
+              connections_are_reset, the_network_is_gone]
 
     def suffer(self):
         """Each of the faults, in an order of the seed's, and again."""
-        faults = []
-        while len(faults) < FAULTS:
-            faults += self.chance.sample(self.FAULTS, len(self.FAULTS))
-        for fault in faults[:FAULTS]:
-            fault(self)
-            time.sleep(self.chance.uniform(0.2, 1.5))
+        for _ in range(scale()):
+            for fault in self.chance.sample(self.FAULTS, len(self.FAULTS)):
+                fault(self)
+                time.sleep(self.chance.uniform(0.2, 1.5))
 
     # --- What must be so ---
 
@@ -129,8 +165,9 @@ class Fleet:
         assert recorded == {uid: next(iter(self.told[uid, self.csrs[uid]])) for uid in self.uids}
         assert self.database.sql("SELECT count(*) FROM cvm.certificates") == str(DEVICES)  # refused ones left nothing
         assert self.database.sql("SELECT count(*) FROM cvm.keys") == str(DEVICES)
+        for instance, ahead_s in zip(self.instances, CLOCKS_S):
+            assert abs(instance.metrics()["cvm_store_clock_offset_seconds"] + ahead_s) < 5
         assert not set(self.codes) - {"ok", "store_unavailable", "unknown", "in_progress", "overloaded", "conflict"}, self.codes
-
 
     def live_through(self, happening):
         """While devices come; then all is as it must be."""
@@ -157,7 +194,7 @@ class Fleet:
 @pytest.fixture
 def fleet(tmp_path):
     print("seed", seed())
-    with PostgreSQL() as database:
+    with PostgreSQL(behind_network=True) as database:
         world = Fleet(database, tmp_path)
         yield world
         world.stop()

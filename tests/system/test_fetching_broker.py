@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from broker import Device, free_port, wait_until
-from cvm_server import Instance
+from broker import Device, wait_until
+from cvm_server import Instance, free_port
 
 BROKER = pathlib.Path(__file__).parent.parent / "support/fetching_broker.escript"
 FOLLOWS_S = 5

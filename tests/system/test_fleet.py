@@ -12,8 +12,8 @@ import urllib.request
 
 import pytest
 
-from broker import MOSQUITTO, RELOAD, Broker, Device, free_port, key_id_of, openssl, wait_until
-from cvm_server import Failed, Instance, environment, program, scale
+from broker import MOSQUITTO, RELOAD, Broker, Device, key_id_of, openssl, wait_until
+from cvm_server import Failed, Instance, environment, free_port, program, scale
 from fault_checker import Crl
 from postgresql import PostgreSQL
 

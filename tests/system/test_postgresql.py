@@ -1,6 +1,9 @@
 """Several servers on one PostgreSQL, by the command."""
 
 import concurrent.futures
+import contextlib
+import shutil
+import subprocess
 import threading
 import time
 
@@ -159,3 +162,43 @@ def test_an_import_says_what_became_of_each_row(instances):
     again = instances[1].import_csv(uids).stdout.decode()
     assert "5000" in first and "5000" in again
     assert instances[2].show("IMPORT04999")["device_uid"] == "IMPORT04999"
+
+
+@pytest.fixture
+def small_disk(database):
+    """What the store is made on from now on; it can be filled up."""
+    folder = database.folder / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder], capture_output=True, check=False).returncode:
+        pytest.skip("nobody may mount here")
+    try:
+        shutil.chown(folder, user="postgres")
+        database.sql(f"CREATE TABLESPACE small LOCATION '{folder}'")
+        database.sql("ALTER ROLE cvm SET default_tablespace = 'small'")
+        yield folder
+        database.sql("ALTER ROLE cvm RESET default_tablespace")
+        database.sql("DROP SCHEMA cvm CASCADE")
+        database.sql("DROP TABLESPACE small")
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_refuses_and_loses_nothing(database, small_disk, instances):
+    waiting = [f"WAITING{i:03}" for i in range(400)]
+    instances[0].import_csv(waiting[:10])
+    assert register(instances[1], waiting[0]) == "ok"
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    rows = "".join(f"MANY{i:06},{token('MANY')}\n" for i in range(20000))
+    done = instances[0].cvm("device", "import", "-", stdin="device_uid,device_token\n" + rows, check=False)
+    assert done.returncode == 75 and b"No space left on device" in done.stderr, done
+    told = {uid: instances[2].register(uid, token(uid))[2]["payload"].get("code", "ok") for uid in waiting[:10]}
+    assert set(told.values()) <= {"ok", "store_unavailable", "already_registered"}, told
+    recorded = database.sql("SELECT device_uid FROM cvm.devices WHERE is_registered = 1").split()
+    assert set(recorded) == {uid for uid, code in told.items() if code != "store_unavailable"}
+    filler.unlink()
+    instances[0].import_csv([*waiting, *(f"MANY{i:06}" for i in range(20000))])
+    assert database.sql("SELECT count(*) FROM cvm.devices") == "20400"
+    assert {register(instances[2], uid) for uid in waiting[:20]} <= {"ok", "already_registered"}
