@@ -492,6 +492,34 @@ static void a_removal_that_no_standby_has_is_none(void **state)
     instance_end(cvm);
 }
 
+/* All statements of the batch are answered, and then the commit says no, for one of them. */
+static void a_commit_that_fails_is_none(void **state)
+{
+    static const char *const UIDS[] = {"A", "B", "C"};
+    struct call calls[LENGTH(UIDS)] = {{.is_done = 0}}, found = {.is_done = 0};
+    cvm_record_t *records[LENGTH(UIDS)];
+    cvm_change_t changes[LENGTH(UIDS)];
+    (void)state;
+    cvm_t *cvm = start();
+    (void)sql("CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+              " $$ BEGIN RAISE EXCEPTION 'not B'; END $$");
+    (void)sql(
+        "CREATE CONSTRAINT TRIGGER refuse AFTER INSERT ON devices DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW WHEN (NEW.device_uid = 'B') EXECUTE FUNCTION refuse()");
+    for (size_t i = 0; i < LENGTH(UIDS); i++) {
+        records[i] = device(UIDS[i]);
+        changes[i] = change_of(NULL, records[i], NULL, 0);
+        begin_swap(cvm, &calls[i], &changes[i]);
+    }
+    for (size_t i = 0; i < LENGTH(UIDS); i++) {
+        assert_int_equal(wait_for(&calls[i]), i == 1 ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_OK);
+        assert_int_equal(get(cvm, UIDS[i], &found), i == 1 ? CVM_ANSWER_NOT_FOUND : CVM_ANSWER_OK);
+        host->record_free(records[i]);
+    }
+    forget(&found);
+    instance_end(cvm);
+}
+
 /* --- A server that is not what it should be --------------------------------------------------- */
 
 static void a_restart_is_survived(void **state)
@@ -845,6 +873,7 @@ int main(void)
         TEST(ended_backends_lose_nothing),
         TEST(a_commit_that_no_standby_has_is_none),
         TEST(a_removal_that_no_standby_has_is_none),
+        TEST(a_commit_that_fails_is_none),
         TEST(a_restart_is_survived),
         TEST(a_server_that_stopped_answers_is_given_up),
         TEST(who_writes_nothing_is_not_ready),
