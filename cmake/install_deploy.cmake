@@ -16,3 +16,5 @@ endforeach()
 install_unit(cvm.sysusers lib/sysusers.d/cvm.conf)
 # Debian's broker is given another configuration by who wants that, not by an installation.
 install_unit(mosquitto.service.d/cvm.conf share/cvm/mosquitto.service.d/cvm.conf)
+# And what is secret is where its operator wants it.
+install_unit(cvm.service.d/credentials.conf share/cvm/cvm.service.d/credentials.conf)

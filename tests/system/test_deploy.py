@@ -12,7 +12,8 @@ import types
 import pytest
 
 from broker import RELOAD, REPOSITORY, reload_script, wait_until
-from cvm_server import Instance, free_port, program
+from cvm_server import Failed, Instance, free_port, program, token
+from postgresql import PostgreSQL
 
 DEPLOY = REPOSITORY / "deploy"
 SYSTEMD = DEPLOY / "systemd"
@@ -37,7 +38,7 @@ def run(*command, **options):
 @pytest.fixture
 def units(tmp_path):
     """The units, with programs that exist here."""
-    for path in SYSTEMD.glob("cvm*.*"):
+    for path in (path for path in SYSTEMD.glob("cvm*.*") if path.is_file()):
         text = path.read_text().replace("/usr/local/bin/cvm-mosquitto-reload", str(RELOAD))
         (tmp_path / path.name).write_text(text.replace("/usr/local/bin/cvm ", f"{program()} "))
     return sorted(path for path in tmp_path.iterdir() if path.suffix in (".service", ".path", ".timer"))
@@ -56,6 +57,44 @@ def test_a_mistake_in_a_unit_would_be_found(units):
     service = next(unit for unit in units if unit.name == "cvm.service")
     service.write_text(service.read_text().replace("ProtectSystem", "ProtectSystm"))
     assert "ProtectSystm" in run("systemd-analyze", "verify", "--man=no", *units).text
+
+
+@needs("systemd-analyze")
+@pytest.mark.parametrize("is_mistaken", [False, True])
+def test_systemd_takes_the_credentials(units, is_mistaken):
+    service = next(unit for unit in units if unit.name == "cvm.service")
+    folder = service.with_name("cvm.service.d")
+    folder.mkdir()
+    text = (SYSTEMD / "cvm.service.d/credentials.conf").read_text()
+    (folder / "credentials.conf").write_text(text.replace("LoadCredential=", "LoadCredentail=") if is_mistaken else text)
+    done = run("systemd-analyze", "verify", "--man=no", service)
+    complaints = [line for line in done.text.splitlines() if "cvm.service" in line]
+    assert bool(complaints) == is_mistaken, done.text
+
+
+def test_the_server_runs_on_credentials(tmp_path):
+    """As the unit starts it: ExecStart and what the drop-in sets, with the credentials in a folder of systemd's."""
+    with PostgreSQL() as database:
+        [instance] = database.instances(tmp_path, 1)
+        credentials = tmp_path / "run/credentials/cvm.service"
+        credentials.mkdir(parents=True)
+        key = instance.folder / "ca/issuing.key"
+        key.rename(credentials / "issuing.key")
+        key.symlink_to(credentials / "issuing.key")
+        (credentials / "database-password").write_text("not asked for here\n")
+        for path in credentials.iterdir():
+            path.chmod(0o400)
+        [start] = [line.partition("=")[2].split() for line in settings("cvm.service") if line.startswith("ExecStart=")]
+        variables = dict(line.partition("=")[2].split("=") for line in settings("cvm.service.d/credentials.conf")
+                         if line.startswith("Environment="))
+        environment = {name: value.replace("%d", str(credentials)) for name, value in variables.items()}
+        assert start[1:] == ["serve", "-c", "/var/lib/cvm/cvm.conf"] and environment
+        with instance.serve_plain(env={**environment, "CREDENTIALS_DIRECTORY": str(credentials)}):
+            instance.add("DEVICE001")
+            assert instance.register("DEVICE001", token("DEVICE001"))[0] == 200
+        (credentials / "database-password").unlink()
+        with pytest.raises(Failed, match="database-password"):  # that file it is that counts
+            instance.serve_plain(env=environment)
 
 
 @needs("systemd-analyze")
