@@ -57,7 +57,7 @@ def wait_for(condition, process, log):
     while not (value := condition()):
         if process.poll() is not None or time.monotonic() > deadline:
             last = "".join(log.read_text().splitlines(keepends=True)[-5:])
-            raise SystemExit(f"compare: {process.args[0]} did not come up:\n{last}")
+            raise SystemExit(f"bench: {process.args[0]} did not come up:\n{last}")
         time.sleep(0.002)
     return value
 
@@ -77,8 +77,11 @@ def rss_kb(pids):
 
 
 def cpu_us(pid):
-    """What a process has used, with its children that have ended."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """What a process has used, with its children that have ended; 0 if it has, which is its parent's then."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
     return sum(map(int, fields[11:15])) * 1_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -96,6 +99,7 @@ class Cvm:
 
     def __init__(self, binary, folder, settings, name="cvm"):
         self.name, self.binary, self.dir = name, str(binary), pathlib.Path(folder) / name
+        self.database = None  # it is on, else on its file
         self.settings = [*CVM_SETTINGS, *settings]
         self.run("init", str(self.dir))
         self.conf = str(self.dir / "cvm.conf")
@@ -103,6 +107,13 @@ class Cvm:
 
     def run(self, *arguments):
         subprocess.run([self.binary, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    def use(self, database):
+        self.database = database
+        with open(self.conf, "a") as conf:
+            for name, value in database.settings(pathlib.Path(self.binary)).items():
+                conf.write(f"{name} = {value}\n")
+        self.run("store", "migrate", "-c", self.conf)
 
     def import_command(self, file):
         return [self.binary, "device", "import", str(file), "-c", self.conf]
@@ -214,12 +225,12 @@ def first_answer_ms(spawn, root, request):
             with contextlib.suppress(ConnectionError):
                 status = ask(context, port, request)
                 if status != b"200":
-                    raise SystemExit(f"compare: the first answer is {status.decode()}, not 200")
+                    raise SystemExit(f"bench: the first answer is {status.decode()}, not 200")
                 return 1000 * (time.perf_counter() - begin)
             time.sleep(0.0002)
     finally:
         stop(process)
-    raise SystemExit("compare: no answer after the start")
+    raise SystemExit("bench: no answer after the start")
 
 
 def ask(context, port, request):

@@ -80,7 +80,8 @@ def checked(server, output):
 
 
 def spread(values):
-    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+    digits = 1 if max(values) >= 10 else 3
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}-{max(values):.{digits}f})"
 
 
 def say(text=""):
@@ -111,8 +112,8 @@ def tell_rounds(title, names, pairs, metrics=METRICS):
     table = {}
     for metric, unit, get in metrics:
         values = [[get(result) for result in side] for side in zip(*pairs)]
-        ratios = [a / b for a, b in zip(*values)]
-        say(f"  {metric:12} {unit:11} {spread(values[0]):>25} {spread(values[1]):>25}"
-            f" {statistics.median(ratios):7.2f}  {' '.join(f'{ratio:.2f}' for ratio in ratios)}")
+        ratios = [a / b for a, b in zip(*values) if b]
+        told = [f"{statistics.median(ratios):7.2f} "] + [f"{ratio:.2f}" for ratio in ratios] if ratios else []
+        say(f"  {metric:12} {unit:11} {spread(values[0]):>25} {spread(values[1]):>25} {' '.join(told)}")
         table[metric] = {"unit": unit, names[0]: values[0], names[1]: values[1], "ratios": ratios}
     return table

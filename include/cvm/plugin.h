@@ -162,8 +162,8 @@ enum {
 /* --- Stores ----------------------------------------------------------------------------------- */
 
 /* What a store is, in its flags, beside CVM_LOCATION_IS_PATH. */
-/** Several servers may work with it at once. For whoever shows what a store is: the host makes no
- *  difference by it. */
+/** Several servers may work with it at once. On a platform with OUTSIDE_EFFECTS one of them at a
+ * time looks for what is due then, by a value in this store ("reconciler"). */
 #define CVM_STORE_SHARED 1u
 /** Keys are one device's. A swap that gives a device a public_key_sha256 anew, or certifies it
  * again, answers KEY_IN_USE if another device has that key, or has (as long as it is there) a

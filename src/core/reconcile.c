@@ -59,7 +59,8 @@ static void pass_go_on(struct cvm_reconciler *reconciler);
 struct cvm_reconciler *cvm_reconciler_new(cvm_t *cvm)
 {
     struct cvm_reconciler *reconciler = calloc(1, sizeof *reconciler);
-    if (!reconciler || !(reconciler->backoff = cvm_backoff_new())) {
+    if (!reconciler || cvm_duty_init(&reconciler->duty) ||
+        !(reconciler->backoff = cvm_backoff_new())) {
         free(reconciler);
         return NULL;
     }
@@ -308,10 +309,14 @@ static void pass_begin_later(struct cvm_mail *mail)
 static void pass_allowed(cvm_t *cvm, const cvm_error_t *error)
 {
     struct cvm_reconciler *reconciler = cvm->reconciler;
-    if (error) {
+    if (error)
         reconciler->failures++;
-        pass_log(reconciler, error);
+    else if (!reconciler->duty.is_mine) {
+        reconciler->failures = 0;
+        reconciler->has_skipped = 0; /* what was is another's now */
     }
+    if (error || !reconciler->duty.is_mine)
+        pass_log(reconciler, error);
     if (reconciler->duty.is_mine && !reconciler->is_stopped)
         pass_begin(reconciler);
     else if (!reconciler->is_running)

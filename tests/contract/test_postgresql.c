@@ -90,7 +90,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    (void)sql("ALTER SYSTEM RESET synchronous_standby_names"); /* a test that failed left it */
+    (void)sql("ALTER SYSTEM RESET ALL"); /* what a test has set, or left when it failed */
     (void)sql("SELECT pg_reload_conf()");
     int failed = harness_tear_down(state);
     PQfinish(beside);
@@ -856,8 +856,6 @@ static void a_store_that_grows_is_not_read_whole(void **state)
     instance_end(cvm); /* its connections have told what they read by then */
     wait_until("count(*) = 0 FROM " OURS);
     assert_in_range(rows_read() - before, GROWN, MOST_READ * GROWN);
-    (void)sql("ALTER SYSTEM RESET autovacuum");
-    (void)sql("SELECT pg_reload_conf()");
 }
 
 int main(void)

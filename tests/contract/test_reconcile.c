@@ -6,6 +6,8 @@
 #include "support/harness.h"
 #include "support/records.h"
 
+#include "base/clock.h"
+
 #define DUE 300 /* more than a page on every platform */
 
 static cvm_t *start(const char *platform)
@@ -499,11 +501,35 @@ static cvm_t *start_reconciler(const char *name)
     return instance_start(settings);
 }
 
+static void wait_for_calls(const char *call, uint32_t more)
+{
+    uint32_t wanted = faults_count(call) + more;
+    for (int i = 0; i < 1000 && faults_count(call) < wanted; i++)
+        turn_for(20);
+    assert_true(faults_count(call) >= wanted);
+    turn_for(50); /* it is answered */
+}
+
+/* One that has the duty. */
+static cvm_t *start_first(void)
+{
+    faulty_set_clock(0);
+    cvm_t *first = start_reconciler("first");
+    for (int i = 0; i < 1000 && !*value_text("reconciler"); i++)
+        turn_for(20);
+    assert_string_not_equal(value_text("reconciler"), "");
+    turn_for(50); /* it has heard of it */
+    return first;
+}
+
+/* ... and reported, by whichever. */
 static void expect_carried_out(uint32_t count)
 {
-    for (int i = 0; i < 3000 && count_certificates("revoked") < count; i++)
-        turn();
-    assert_int_equal(count_certificates("revoked"), count);
+    static const char TEXT[] = "certificate_revoked";
+    for (int i = 0; i < 1000 && lines_with("first", TEXT) + lines_with("second", TEXT) < count; i++)
+        turn_for(20);
+    assert_int_equal(lines_with("first", TEXT) + lines_with("second", TEXT), count);
+    assert_int_equal(revoked(), count);
 }
 
 /* The lease that somebody has is over: the store's clock says so. */
@@ -521,10 +547,7 @@ static void on_a_platform_outside_one_server_reconciles(void **state)
     (void)state;
     if (!harness_has_server())
         skip(); /* there is one server on a file */
-    faulty_set_clock(0);
-    cvm_t *first = start_reconciler("first");
-    turn_for(100);
-    cvm_t *second = start_reconciler("second");
+    cvm_t *first = start_first(), *second = start_reconciler("second");
     for (uint32_t i = 1; i <= 5; i++) {
         insert_due(i, i);
         expect_carried_out(i);
@@ -534,35 +557,33 @@ static void on_a_platform_outside_one_server_reconciles(void **state)
     instance_end(first);
     insert_due(6, 6);
     turn_for(200);
-    assert_int_equal(count_certificates("revoked"), 5);
+    assert_int_equal(revoked(), 5);
     assert_string_equal(reconcile(second), "ok");
-    assert_int_equal(count_certificates("revoked"), 6);
+    assert_int_equal(revoked(), 6);
     insert_due(7, 7);
     turn_for(200);
-    assert_int_equal(count_certificates("revoked"), 6);
+    assert_int_equal(revoked(), 6);
     lease_ends();
     expect_carried_out(7);
     instance_end(second);
 }
 
-/* A store that can't say who has it: nothing is done, and it is asked again. */
+/* A store that can't say who has it: nothing is done, it is told once, and asked again ... */
 static void who_can_not_ask_does_not_begin(void **state)
 {
     static const char *const CALLS[] = {"meta_get", "meta_put"};
     if (!harness_has_server())
         skip();
     for (size_t i = 0; i < LENGTH(CALLS); i++) {
-        faulty_set_clock(0);
-        cvm_t *first = start_reconciler("first");
-        turn_for(100);
+        cvm_t *first = start_first();
         instance_end(first);
         cvm_t *second = start_reconciler("second");
         insert_due(1, 1);
         turn_for(100);
         faults_plan(CALLS[i], 0, FAULT_UNAVAILABLE);
         lease_ends();
-        turn_for(200);
-        assert_int_equal(count_certificates("revoked"), 0);
+        wait_for_calls(CALLS[i], 3);
+        assert_int_equal(revoked(), 0);
         assert_int_equal(lines_with("log", "what is due could not be carried out"), 1);
         faults_release();
         expect_carried_out(1);
@@ -570,6 +591,78 @@ static void who_can_not_ask_does_not_begin(void **state)
         (void)harness_tear_down(state);
         (void)harness_set_up(state);
     }
+}
+
+/* ... as soon as ever, once the store has said that it is another's. */
+static void who_could_not_ask_for_a_while_asks_as_before(void **state)
+{
+    char value[64];
+    (void)state;
+    if (!harness_has_server())
+        skip();
+    instance_end(start_first());
+    cvm_t *second = start_reconciler("second");
+    turn_for(50);
+    faults_plan("meta_get", 0, FAULT_UNAVAILABLE);
+    lease_ends();
+    wait_for_calls("meta_get", 5);
+    (void)snprintf(value, sizeof value, "somebody %lld", (long long)cvm_now_ms() + 60000);
+    set_value("reconciler", value);
+    faults_release();
+    wait_for_calls("meta_get", 1);
+    faults_plan("meta_get", 0, FAULT_UNAVAILABLE);
+    faulty_set_clock(100000); /* the next outage, when that lease is over */
+    faulty_reconnect();
+    wait_for_calls("meta_get", 3);
+    assert_int_equal(lines_with("log", "what is due could not be carried out"), 2);
+    faults_release();
+    instance_end(second);
+}
+
+/* What is no lease, or one that nobody can have, is nobody's. */
+static void a_lease_that_can_not_be_is_none(void **state)
+{
+    static const char *const VALUES[] = {
+        "", "rubbish", "x 99999999999999", "x -1", "x 1", " ", "x 9223372036854775807", "x"};
+    if (!harness_has_server())
+        skip();
+    for (size_t i = 0; i < LENGTH(VALUES); i++) {
+        cvm_t *first = start_first();
+        instance_end(first);
+        set_value("reconciler", VALUES[i]);
+        insert_due(1, 1);
+        cvm_t *second = start_reconciler("second");
+        expect_carried_out(1);
+        instance_end(second);
+        (void)harness_tear_down(state);
+        (void)harness_set_up(state);
+    }
+}
+
+/* Two ask at once, and both find that it is nobody's. */
+static void of_two_who_take_it_at_once_one_has_it(void **state)
+{
+    (void)state;
+    if (!harness_has_server())
+        skip();
+    cvm_t *first = start_first();
+    instance_end(first);
+    set_value("reconciler", "nobody 1");
+    faults_plan("meta_put", 1, FAULT_HOLD_BEFORE);
+    faults_plan("meta_put", 2, FAULT_HOLD_BEFORE);
+    first = start_reconciler("first");
+    cvm_t *second = start_reconciler("second");
+    turn_until_held(2);
+    faults_release();
+    for (uint32_t i = 1; i <= 5; i++) {
+        insert_due(i, i);
+        expect_carried_out(i);
+    }
+    uint32_t by_first = lines_with("first", "certificate_revoked"),
+             by_second = lines_with("second", "certificate_revoked");
+    assert_true((by_first == 5 && by_second == 0) || (by_first == 0 && by_second == 5));
+    instance_end(first);
+    instance_end(second);
 }
 
 int main(void)
@@ -596,6 +689,9 @@ int main(void)
         TEST(who_waits_at_the_stop_may_call_again),
         TEST(on_a_platform_outside_one_server_reconciles),
         TEST(who_can_not_ask_does_not_begin),
+        TEST(who_could_not_ask_for_a_while_asks_as_before),
+        TEST(a_lease_that_can_not_be_is_none),
+        TEST(of_two_who_take_it_at_once_one_has_it),
     };
     return cmocka_run_group_tests(tests, harness_begin, harness_end);
 }

@@ -20,6 +20,8 @@ static void call_done(cvm_op_t *op)
     for (uint32_t i = 0; i < op->record_count && i < MOST_FOUND; i++)
         call->found[call->count++] = cvm_op_take(op, i);
     call->version = op->numbers[CVM_OUT_VERSION];
+    (void)snprintf(call->value, sizeof call->value, "%s",
+        op->outs[CVM_OUT_VALUE] ? op->outs[CVM_OUT_VALUE] : "");
     call->is_done = 1;
     cvm_op_clear(op);
     free(under_way);
@@ -56,6 +58,11 @@ void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change)
 void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change)
 {
     cvm->store.remove(cvm->store_context.self, begin(cvm, call), change);
+}
+
+void begin_meta_get(cvm_t *cvm, struct call *call, const char *name)
+{
+    cvm->store.meta_get(cvm->store_context.self, begin(cvm, call), name);
 }
 
 void begin_meta_put(

@@ -20,6 +20,7 @@ struct call {
     cvm_record_t *found[MOST_FOUND];
     uint32_t count;
     int64_t version;
+    char value[256]; /* as much of it as there is room for */
 };
 
 void forget(struct call *call);
@@ -30,6 +31,7 @@ cvm_change_t change_of(const cvm_record_t *as_read, const cvm_record_t *wanted,
 /* Several may be under way, each of which is waited for. */
 void begin_swap(cvm_t *cvm, struct call *call, const cvm_change_t *change);
 void begin_remove(cvm_t *cvm, struct call *call, const cvm_change_t *change);
+void begin_meta_get(cvm_t *cvm, struct call *call, const char *name);
 void begin_meta_put(
     cvm_t *cvm, struct call *call, const char *name, int64_t version, const char *wanted);
 void begin_get(cvm_t *cvm, struct call *call, const char *uid);

@@ -37,7 +37,8 @@ struct verb {
 static cvm_store_ops_t inner_ops;
 static cvm_host_t inner_host;
 
-/* --- What that one completes ------------------------------------------------------------ */
+/* --- What the inner store completes ------------------------------------------------------------
+ */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of the next two */
 static struct {

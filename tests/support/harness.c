@@ -99,7 +99,7 @@ int harness_tear_down(void **state)
         instance_end(instances[0]);
     }
     beside = NULL;
-    time_passes(0);
+    time_is_restored();
     if (at_end)
         at_end();
     at_end = NULL;
@@ -110,6 +110,7 @@ int harness_tear_down(void **state)
 
 void harness_at_end(void (*call)(void))
 {
+    assert_true(!at_end || at_end == call);
     at_end = call;
 }
 

@@ -19,9 +19,10 @@ int postgresql_start(void **state)
     (void)snprintf(folder, sizeof folder, "/tmp/cvm-postgresql-XXXXXX");
     if (!mkdtemp(folder) || server("start"))
         return -1;
-    char own[256];
-    (void)snprintf(own, sizeof own, POSTGRESQL_SERVER " own %s %d", folder, (int)getpid());
-    return system(own); /* NOLINT(cert-env33-c) */
+    char command[256];
+    (void)snprintf(
+        command, sizeof command, POSTGRESQL_SERVER " stop-after %s %d", folder, (int)getpid());
+    return system(command); /* NOLINT(cert-env33-c) */
 }
 
 int postgresql_stop(void **state)

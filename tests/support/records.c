@@ -286,12 +286,39 @@ void insert_certificates(const struct certificates *certificates)
     forget(&call);
 }
 
+const char *value_text(const char *name)
+{
+    static char text[256];
+    struct call call = {.is_done = 0};
+    begin_meta_get(instance_beside(), &call, name);
+    (void)wait_alone(instance_beside(), &call);
+    (void)snprintf(text, sizeof text, "%s", call.value);
+    forget(&call);
+    return text;
+}
+
+void set_value(const char *name, const char *value)
+{
+    struct call call = {.is_done = 0};
+    begin_meta_get(instance_beside(), &call, name);
+    (void)wait_alone(instance_beside(), &call);
+    begin_meta_put(instance_beside(), &call, name, call.version, value);
+    assert_int_equal(wait_alone(instance_beside(), &call), CVM_ANSWER_OK);
+    forget(&call);
+}
+
 /* --- Time ------------------------------------------------------------------------------------- */
 
 static int64_t ahead_ms;
 
 void time_passes(int64_t ms)
 {
-    ahead_ms = ms ? ahead_ms + ms : 0;
+    ahead_ms += ms;
     cvm_clock_turn(ahead_ms, 0);
+}
+
+void time_is_restored(void)
+{
+    ahead_ms = 0;
+    cvm_clock_turn(0, 0);
 }

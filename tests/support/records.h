@@ -46,8 +46,13 @@ struct certificates {
 };
 void insert_certificates(const struct certificates *certificates);
 
-/* Time goes on by so much, for all instances of the process, and so do their leases; 0: it is what
- * it was. */
+/* A value of the store's. */
+const char *value_text(const char *name);
+void set_value(const char *name, const char *value);
+
+/* The clock of all instances of the process goes on by so much (or back), and with it their leases,
+ * until it is restored: at the end of a test. */
 void time_passes(int64_t ms);
+void time_is_restored(void);
 
 #endif

@@ -10,7 +10,7 @@ void sql(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void sql_text(const char *statement, const char *text);
 /* The first number that it answers; 0 without a row. */
 int64_t sql_number(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* The same as is_recorded() (support/records.h). */
+/* As is_recorded() (support/records.h), but by SQL: for a test that counts allocations. */
 int32_t file_is_recorded(const char *certificate_id);
 
 #endif

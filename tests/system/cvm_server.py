@@ -42,6 +42,13 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def clock(offset):
+    """Environment of a program whose wall clock is off by so much ("+90s", "-5d"). By faketime's library alone: the
+    program itself is a parent that passes no signals on."""
+    library = subprocess.run(["faketime", "-f", "+0d", "printenv", "LD_PRELOAD"], check=True, capture_output=True, text=True)
+    return {"LD_PRELOAD": library.stdout.strip(), "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1"}
+
+
 def scale():
     """1 in CI, 10 in the long run."""
     return int(os.environ.get("CVM_TEST_SCALE", "1"))

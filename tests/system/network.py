@@ -19,10 +19,17 @@ class Network:
         self.address = f"127.0.0.1:{free_port()}"
         self._process = subprocess.Popen([TOXIPROXY, "-host", "127.0.0.1", "-port", str(self._api)],
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        proxy = {"name": "network", "listen": self.address, "upstream": upstream, "enabled": True}
-        for _ in range(100):
+        try:
+            self._wait()
+            self._ask("POST", "/proxies", {"name": "network", "listen": self.address, "upstream": upstream, "enabled": True})
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self):
+        for _ in range(200):
             with contextlib.suppress(urllib.error.URLError):
-                self._ask("POST", "/proxies", proxy)
+                self._ask("GET", "/version")
                 return
             time.sleep(0.05)
         raise AssertionError("toxiproxy does not answer")

@@ -30,7 +30,11 @@ class PostgreSQL:
             self._run("start")
         self.is_running = True
         if self._behind_network:
-            self._listen()
+            try:
+                self._listen()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_):

@@ -73,7 +73,7 @@ def test_systemd_takes_the_credentials(units, is_mistaken):
 
 
 def test_the_server_runs_on_credentials(tmp_path):
-    """As the unit starts it: ExecStart and what the drop-in sets, with the credentials in a folder of systemd's."""
+    """With what its drop-in loads, in a folder as systemd makes it, and what its comment says to do."""
     with PostgreSQL() as database:
         [instance] = database.instances(tmp_path, 1)
         credentials = tmp_path / "run/credentials/cvm.service"
@@ -84,17 +84,20 @@ def test_the_server_runs_on_credentials(tmp_path):
         (credentials / "database-password").write_text("not asked for here\n")
         for path in credentials.iterdir():
             path.chmod(0o400)
-        [start] = [line.partition("=")[2].split() for line in settings("cvm.service") if line.startswith("ExecStart=")]
-        variables = dict(line.partition("=")[2].split("=") for line in settings("cvm.service.d/credentials.conf")
-                         if line.startswith("Environment="))
-        environment = {name: value.replace("%d", str(credentials)) for name, value in variables.items()}
-        assert start[1:] == ["serve", "-c", "/var/lib/cvm/cvm.conf"] and environment
-        with instance.serve_plain(env={**environment, "CREDENTIALS_DIRECTORY": str(credentials)}):
+        instance.conf.write_text(f"{instance.conf.read_text()}postgresql.password_file = {credentials}/database-password\n")
+        credentials.chmod(0o500)
+        loaded = {line.partition("=")[2].partition(":")[0] for line in settings("cvm.service.d/credentials.conf")
+                  if line.startswith("LoadCredential=")}
+        assert loaded == {path.name for path in credentials.iterdir()}
+        with instance.serve_plain(env={"CREDENTIALS_DIRECTORY": str(credentials)}):
             instance.add("DEVICE001")
             assert instance.register("DEVICE001", token("DEVICE001"))[0] == 200
+        old_key = (credentials / "issuing.key").read_bytes()
+        instance.cvm("ca", "rotate", "--root-key", instance.folder / "ca/offline/root.key")
+        assert not key.is_symlink() and key.read_bytes() != old_key  # the next key takes the link's place
         (credentials / "database-password").unlink()
         with pytest.raises(Failed, match="database-password"):  # that file it is that counts
-            instance.serve_plain(env=environment)
+            instance.serve_plain()
 
 
 @needs("systemd-analyze")

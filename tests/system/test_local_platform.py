@@ -21,7 +21,7 @@ import pytest
 
 from broker import key_id_of, openssl, wait_until
 from csr_tools import make_csr
-from cvm_server import Instance, environment, is_sanitized, program, scale
+from cvm_server import Instance, clock, environment, is_sanitized, program, scale
 
 USAGE, CANTCREAT, TRY_AGAIN, CONFIG = 64, 73, 75, 78
 
@@ -881,10 +881,7 @@ def test_serve_renews_nine_months_from_now(tmp_path):
         pytest.skip("needs faketime and a build without sanitizers")
     instance = Instance(tmp_path)
     before = (instance.folder / "tls/server.pem").read_text()
-    # The program faketime is a parent that passes no signals on: only its library is wanted.
-    library = subprocess.run(["faketime", "-f", "+0d", "printenv", "LD_PRELOAD"], check=True,
-                             capture_output=True, text=True).stdout.strip()
-    with instance.serve(env={"LD_PRELOAD": library, "FAKETIME": "+270d"}):
+    with instance.serve(env=clock("+270d")):
         wait_until(lambda: (instance.folder / "tls/server.pem").read_text() != before, "the renewal")
     after = (instance.folder / "tls/server.pem").read_text()
     assert (dates_of(after)[1] - dates_of(before)[1]).days in (269, 270)

@@ -241,7 +241,6 @@ static int load_all(struct store *store, struct db *db, struct job *job)
     return rc;
 }
 
-/* All of it or nothing: rows that break a constraint are its own affair. */
 /* Nothing of it is written. */
 static void load_forget_rows(const cvm_loading_t *loading)
 {
@@ -249,6 +248,7 @@ static void load_forget_rows(const cvm_loading_t *loading)
         memset(loading->rows, CVM_LOAD_NONE, loading->count);
 }
 
+/* All of it or nothing: rows that break a constraint are its own affair. */
 int cvm_store_run_load(struct store *store, struct db *db, struct job *job)
 {
     int rc = cvm_db_run(db, BEGIN_JOB);

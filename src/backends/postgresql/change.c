@@ -108,7 +108,8 @@ static void change_find_blocked(
     }
 }
 
-static enum statement change_statement(const struct job *job)
+/* The most general statement for it: what its answers mean goes by that. */
+static enum statement change_kind(const struct job *job)
 {
     if (!job->change->as_read && !job->change->wanted)
         return WRITE_CERTIFICATES;
@@ -132,12 +133,12 @@ static int32_t change_uses_key(const cvm_host_t *host, const cvm_change_t *chang
     return 0;
 }
 
-/* The same change with fewer parts, if it has no more. */
-static enum statement change_shape(
-    enum statement statement, const cvm_change_t *change, int32_t takes_key, int32_t loses_keys)
+/* The statement with the fewest parts that writes all of the change. */
+static enum statement change_statement(
+    enum statement kind, const cvm_change_t *change, int32_t takes_key, int32_t loses_keys)
 {
-    if (statement != UPDATE_DEVICE || loses_keys)
-        return statement;
+    if (kind != UPDATE_DEVICE || loses_keys)
+        return kind;
     if (!change->certificate_count && !takes_key)
         return UPDATE_DEVICE_ALONE;
     return change->certificate_count == 1 ? UPDATE_DEVICE_WITH_ONE : UPDATE_DEVICE;
@@ -164,8 +165,8 @@ static int32_t change_send(struct link *link, struct job *job)
         change->as_read ? host->number(change->as_read, CVM_D_REVISION) : job->change_id + 1;
     change_find_freed(host, change, &freed);
     change_find_blocked(host, change, &blocked);
-    enum statement statement = change_shape(
-        change_statement(job), change, takes_key, freed.count > 0 || blocked.count > 0);
+    enum statement statement =
+        change_statement(change_kind(job), change, takes_key, freed.count > 0 || blocked.count > 0);
     cvm_params_text(&params, cvm_job_uid(link->lane->store, job));
     cvm_params_number(&params, revision);
     cvm_params_number(&params, job->change_id);
@@ -192,7 +193,7 @@ static int64_t number_at(const PGresult *result, int column)
  */
 static cvm_answer_t change_settle(const struct store *store, const struct job *job)
 {
-    enum statement statement = change_statement(job);
+    enum statement statement = change_kind(job);
     if (statement == WRITE_CERTIFICATES || statement == INSERT_DEVICE)
         return CVM_ANSWER_UNKNOWN;
     int64_t revision = number_at(job->results[0], 2);
@@ -208,7 +209,7 @@ static cvm_answer_t change_take(struct store *store, struct job *job)
         return CVM_ANSWER_UNKNOWN;
     int32_t is_allowed = number_at(job->results[0], 0) > 0;
     int32_t is_changed = number_at(job->results[0], 1) > 0;
-    enum statement statement = change_statement(job);
+    enum statement statement = change_kind(job);
     if (is_changed)
         return CVM_ANSWER_OK;
     if (job->is_in_doubt)

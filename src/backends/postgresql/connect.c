@@ -129,9 +129,8 @@ static cvm_answer_t connect_check_schema(struct link *link)
     return answer;
 }
 
-/* A statement has to see what was committed while it waited for a lock. It is planned once, and
- * that for tables that grow: whatever they hold, and whatever is known of them, it goes by an
- * index. */
+/* A statement has to see what was committed while it waited for a lock. And it is planned once,
+ * while the tables may be empty, so its plan must go by an index. */
 static const char SESSION[] = "SET default_transaction_isolation = 'read committed';"
                               " SET plan_cache_mode = force_generic_plan;"
                               " SET enable_seqscan = off; SET jit = off";

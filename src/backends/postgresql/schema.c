@@ -7,8 +7,8 @@
 
 #include "statements.h"
 
-/* Columns, of types that say how long they may be: those are looked at when a column is written,
- * where a table's rules are read anew for each statement, all of them. */
+/* Columns. Their types carry the lengths: PostgreSQL parses all CHECKs of a table anew for each
+ * statement, a domain's only once, and looks at it when such a column is written. */
 #define LENGTH(longest)                                                                            \
     "CREATE DOMAIN @text_" #longest                                                                \
     " AS text COLLATE \"C\" CHECK (octet_length(VALUE) <= " #longest ");"

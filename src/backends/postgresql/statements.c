@@ -45,15 +45,19 @@
 /* --- Changes ---------------------------------------------------------------------------------- */
 
 /*
- * $1 the uid, $2 the revision as it was read (or the first one), $3 the change's id, $4 the key
- * that the device is to have anew, $5 the keys that it may lose, $6 and $7 those that nobody may
- * have any more, and until when, $8 to $20 the certificates, then the device's fields.
+ * The parameters, by what a change has:
  *
- * What a change has not is left out where it pays, since each part of a statement costs, needed or
- * not: of a device alone, certificates and keys; of one certificate, keys that are lost, and
- * arrays.
+ *   many certificates   $4 the key that the device is to have anew, $5 the keys that it may lose,
+ *                       $6 and $7 those that nobody may have any more, and until when,
+ *                       $8 to $20 the certificates (arrays), from $21 on the device's fields
+ *   one certificate     and no key that is lost: $4 the key, $5 to $17 the certificate, from $18 on
+ *                       the device's fields
+ *   none, and no key    from $4 on the device's fields
  *
- * No part joins tables: a plan that is made while they are empty serves while they grow.
+ * and in all of them $1 the uid, $2 the revision as it was read (or the first one), $3 the change's
+ * id. Each part of a statement costs, needed or not: hence the three.
+ *
+ * No part joins two tables: a plan that is made while they are empty serves while they grow.
  */
 #define MANY_CERTIFICATES                                                                          \
     "(SELECT * FROM unnest(?8|?T" CVM_CERTIFICATE_OTHER_FIELDS(                                    \

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "copy.h"
+#include "operator/duty.h"
 
 #define PAGE 100
 
@@ -13,7 +14,7 @@ static void values_next(struct copy *copy);
 static int32_t values_is_reserved(const char *name)
 {
     return strcmp(name, CVM_FROZEN) == 0 || strcmp(name, COPY_MARK) == 0 ||
-           strcmp(name, CVM_CLOCK_MARK) == 0;
+           strcmp(name, CVM_CLOCK_MARK) == 0 || strcmp(name, CVM_DUTY) == 0;
 }
 
 /* --- One value -------------------------------------------------------------------------------- */

@@ -12,24 +12,11 @@
 #include "instance.h"
 
 #define LEAST_MS INT64_C(10000)
-#define MOST_MS  INT64_C(600000)
+#define MOST_MS  INT64_C(18000000) /* 5 h: longer than any lease */
 
-/* Several passes long, so that it is renewed before it ends. */
-static int64_t duty_lease_ms(const cvm_t *cvm)
+int32_t cvm_duty_init(struct cvm_duty *duty)
 {
-    int64_t lease_ms = 4 * (int64_t)cvm_conf_own_number(cvm->conf, "reconcile.interval");
-    return lease_ms < LEAST_MS ? LEAST_MS : lease_ms < MOST_MS ? lease_ms : MOST_MS;
-}
-
-/* Is it needed at all? */
-static int32_t duty_is_shared(const cvm_t *cvm)
-{
-    return cvm_is_outside(cvm) && cvm->store.flags & CVM_STORE_SHARED;
-}
-
-int32_t cvm_duty_holds(const cvm_t *cvm, const struct cvm_duty *duty)
-{
-    return !duty_is_shared(cvm) || (duty->is_mine && cvm_wall_ms(cvm) < duty->until_ms);
+    return cvm_random_hex(sizeof duty->owner - 1, duty->owner);
 }
 
 void cvm_duty_clear(struct cvm_duty *duty)
@@ -37,81 +24,95 @@ void cvm_duty_clear(struct cvm_duty *duty)
     cvm_op_clear(&duty->op);
 }
 
-static void duty_tell(cvm_t *cvm, struct cvm_duty *duty, const cvm_error_t *error)
+/* Four passes long, so that it is taken anew before it ends. */
+static int64_t duty_lease_ms(const cvm_t *cvm)
 {
-    duty->is_asked = 0;
-    duty->told(cvm, error);
+    int64_t lease_ms = 4 * (int64_t)cvm_conf_own_number(cvm->conf, "reconcile.interval");
+    return lease_ms < LEAST_MS ? LEAST_MS : lease_ms;
 }
 
-static void duty_fail(struct cvm_duty *duty, cvm_t *cvm, const cvm_op_t *op)
+static int32_t duty_is_needed(const cvm_t *cvm)
 {
-    cvm_error_t *error = cvm_op_error(op);
-    duty->is_mine = 0;
-    duty->until_ms = 0;
-    duty_tell(cvm, duty, error);
+    return cvm_is_outside(cvm) && cvm->store.flags & CVM_STORE_SHARED;
+}
+
+int32_t cvm_duty_holds(const cvm_t *cvm, const struct cvm_duty *duty)
+{
+    return !duty_is_needed(cvm) || (duty->is_mine && cvm_wall_ms(cvm) < duty->until_ms);
+}
+
+/* until_ms 0: not known, so that it is asked for again. */
+static void duty_end(
+    struct cvm_duty *duty, int32_t is_mine, int64_t until_ms, const cvm_error_t *error)
+{
+    duty->is_mine = is_mine;
+    duty->until_ms = until_ms;
+    duty->is_asked = 0;
+    duty->told(duty->op.cvm, error);
+}
+
+static void duty_fail(struct cvm_duty *duty)
+{
+    cvm_error_t *error = cvm_op_error(&duty->op);
+    duty_end(duty, 0, 0, error);
     cvm_error_free(error);
 }
 
 static void duty_taken(cvm_op_t *op)
 {
     struct cvm_duty *duty = CVM_CONTAINER(op, struct cvm_duty, op);
-    duty->is_mine = op->answer == CVM_ANSWER_OK;
-    if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_CONFLICT) {
-        duty_fail(duty, op->cvm, op);
-        return;
-    }
-    if (!duty->is_mine)
-        duty->until_ms = 0; /* another one's, who knows until when */
-    duty_tell(op->cvm, duty, NULL);
+    if (op->answer == CVM_ANSWER_OK)
+        duty_end(duty, 1, duty->wanted_until_ms, NULL);
+    else if (op->answer == CVM_ANSWER_CONFLICT) /* another one was faster */
+        duty_end(duty, 0, 0, NULL);
+    else
+        duty_fail(duty);
 }
 
-/* "OWNER UNTIL". What is no such value, or reaches too far, has ended. */
-static int32_t duty_read(struct cvm_duty *duty, const char *value, int64_t now_ms)
+/* "OWNER UNTIL": until when it is another one's; 0 if it is nobody's, or this one's. What is no
+ * such value, or reaches too far, is nobody's. */
+static int64_t duty_read(const struct cvm_duty *duty, const char *value, int64_t now_ms)
 {
     const char *blank = value ? strchr(value, ' ') : NULL;
     int64_t until_ms = blank ? strtoll(blank + 1, NULL, 10) : 0;
-    if (until_ms <= now_ms || until_ms > now_ms + MOST_MS)
+    size_t length = strlen(duty->owner);
+    if (until_ms <= now_ms || until_ms - MOST_MS > now_ms)
         return 0;
-    duty->until_ms = until_ms;
-    duty->is_mine = (size_t)(blank - value) == strlen(duty->owner) &&
-                    strncmp(value, duty->owner, strlen(duty->owner)) == 0;
-    return 1;
+    return strncmp(value, duty->owner, length) == 0 && value[length] == ' ' ? 0 : until_ms;
 }
 
 static void duty_got(cvm_op_t *op)
 {
     struct cvm_duty *duty = CVM_CONTAINER(op, struct cvm_duty, op);
-    cvm_t *cvm = op->cvm;
-    int64_t now_ms = cvm_wall_ms(cvm);
+    int64_t now_ms = cvm_wall_ms(op->cvm), version = op->numbers[CVM_OUT_VERSION];
     if (op->answer != CVM_ANSWER_OK && op->answer != CVM_ANSWER_NOT_FOUND) {
-        duty_fail(duty, cvm, op);
+        duty_fail(duty);
         return;
     }
-    int32_t is_held =
-        op->answer == CVM_ANSWER_OK && duty_read(duty, op->outs[CVM_OUT_VALUE], now_ms);
-    if (is_held && !duty->is_mine) {
-        duty_tell(cvm, duty, NULL);
+    int64_t others_ms = duty_read(duty, op->outs[CVM_OUT_VALUE], now_ms);
+    if (others_ms) {
+        duty_end(duty, 0, others_ms, NULL);
         return;
     }
-    duty->until_ms = now_ms + duty_lease_ms(cvm);
-    (void)snprintf(duty->value, sizeof duty->value, "%s %" PRId64, duty->owner, duty->until_ms);
-    cvm_store_meta_put(cvm, op, CVM_DUTY, op->numbers[CVM_OUT_VERSION], duty->value, duty_taken);
+    duty->wanted_until_ms = now_ms + duty_lease_ms(op->cvm);
+    (void)snprintf(
+        duty->value, sizeof duty->value, "%s %" PRId64, duty->owner, duty->wanted_until_ms);
+    cvm_store_meta_put(op->cvm, op, CVM_DUTY, version, duty->value, duty_taken);
 }
 
 void cvm_duty_ask(
     cvm_t *cvm, struct cvm_duty *duty, void (*told)(cvm_t *cvm, const cvm_error_t *error))
 {
     int64_t enough_ms = duty->is_mine ? duty_lease_ms(cvm) / 2 : 0;
-    duty->told = told;
     if (duty->is_asked)
         return;
-    if (!duty_is_shared(cvm))
+    duty->told = told;
+    if (!duty_is_needed(cvm))
         duty->is_mine = 1;
-    else if (duty->until_ms <= cvm_wall_ms(cvm) + enough_ms &&
-             (*duty->owner || !cvm_random_hex(16, duty->owner))) {
-        duty->is_asked = 1;
-        cvm_store_meta_get(cvm, &duty->op, CVM_DUTY, duty_got);
+    if (!duty_is_needed(cvm) || duty->until_ms > cvm_wall_ms(cvm) + enough_ms) {
+        told(cvm, NULL);
         return;
     }
-    told(cvm, NULL);
+    duty->is_asked = 1;
+    cvm_store_meta_get(cvm, &duty->op, CVM_DUTY, duty_got);
 }
