@@ -126,10 +126,13 @@ static void pass_wait_for_next(struct cvm_reconciler *reconciler)
 {
     uint64_t wait_ms = reconcile_interval_ms(reconciler);
     uint64_t longest_ms = reconcile_longest_ms(wait_ms);
+    uint64_t others_ms = cvm_duty_others_ms(&reconciler->duty);
     if (!wait_ms || !reconciler->timer)
         return;
     for (uint32_t i = 1; i < reconciler->failures && wait_ms < longest_ms; i++)
         wait_ms *= 2;
+    if (others_ms && others_ms < longest_ms)
+        longest_ms = others_ms; /* then it may be this one's */
     cvm_timer_start(reconciler->timer, wait_ms < longest_ms ? wait_ms : longest_ms);
 }
 
@@ -263,6 +266,23 @@ static void pass_scan(struct cvm_reconciler *reconciler)
         cvm_wall_ms(reconciler->cvm) - kind->grace_ms, pass_page(reconciler), pass_scanned);
 }
 
+static void pass_prolonged(cvm_t *cvm, const cvm_error_t *error)
+{
+    struct cvm_reconciler *reconciler = cvm->reconciler;
+    if (error)
+        pass_note_blindness(reconciler, error->reason, error->text);
+    if (!reconciler->duty.is_mine && !reconciler->waiting)
+        reconciler->kind = KINDS_END; /* the rest is another server's */
+    pass_go_on(reconciler);
+}
+
+/* Who waits for a pass gets it anyway. */
+static int32_t pass_must_ask(const struct cvm_reconciler *reconciler)
+{
+    return !reconciler->waiting && reconciler->kind < KINDS_END &&
+           cvm_duty_must_ask(reconciler->cvm, &reconciler->duty);
+}
+
 /* Scans for the next page or kind, as far as there is room; ends when all is done. */
 static void pass_go_on(struct cvm_reconciler *reconciler)
 {
@@ -270,8 +290,10 @@ static void pass_go_on(struct cvm_reconciler *reconciler)
         return;
     if (reconciler->is_stopped && reconciler->kind < KINDS_END)
         pass_give_up(reconciler, REASON_unknown, "the instance stops");
-    if (!reconciler->waiting && !cvm_duty_holds(reconciler->cvm, &reconciler->duty))
-        reconciler->kind = KINDS_END; /* the rest is another server's */
+    if (pass_must_ask(reconciler)) {
+        cvm_duty_ask(reconciler->cvm, &reconciler->duty, pass_prolonged);
+        return;
+    }
     int32_t must_wait =
         reconciler->items && (reconciler->must_settle || !pass_has_room(reconciler));
     if (reconciler->kind < KINDS_END && !must_wait)
@@ -309,17 +331,14 @@ static void pass_begin_later(struct cvm_mail *mail)
 static void pass_allowed(cvm_t *cvm, const cvm_error_t *error)
 {
     struct cvm_reconciler *reconciler = cvm->reconciler;
-    if (error)
-        reconciler->failures++;
-    else if (!reconciler->duty.is_mine) {
-        reconciler->failures = 0;
-        reconciler->has_skipped = 0; /* what was is another's now */
-    }
-    if (error || !reconciler->duty.is_mine)
-        pass_log(reconciler, error);
-    if (reconciler->duty.is_mine && !reconciler->is_stopped)
+    if (reconciler->duty.is_mine && !reconciler->is_stopped) {
         pass_begin(reconciler);
-    else if (!reconciler->is_running)
+        return;
+    }
+    reconciler->failures = error ? reconciler->failures + 1 : 0;
+    reconciler->has_skipped = 0; /* what was is another's now */
+    pass_log(reconciler, error);
+    if (!reconciler->is_running)
         pass_wait_for_next(reconciler);
 }
 
@@ -379,4 +398,5 @@ void cvm_reconcile_stop(cvm_t *cvm)
     reconciler->is_stopped = 1;
     cvm_timer_free(reconciler->timer);
     reconciler->timer = NULL;
+    cvm_duty_stop(cvm, &reconciler->duty);
 }

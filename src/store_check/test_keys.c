@@ -82,6 +82,11 @@ static void one_is_free_once_its_device_is_gone(void)
     struct store *store = open_with_a_retiring_key();
     EXPECT_ANSWER(begin_remove(store, read_device(store, "A"), NULL, 0), CVM_ANSWER_OK);
     EXPECT_ANSWER(give_key(store, "B", "k1", NULL, "C3", "current"), CVM_ANSWER_OK);
+    /* One whose certificate comes to be known as it goes. */
+    insert(store, with_text(device("C"), CVM_D_PUBLIC_KEY_SHA256, "k3"));
+    const cvm_record_t *late[] = {of_key("C4", "C", "retiring", "k3")};
+    EXPECT_ANSWER(begin_remove(store, read_device(store, "C"), late, 1), CVM_ANSWER_OK);
+    insert(store, with_text(device("D"), CVM_D_PUBLIC_KEY_SHA256, "k3"));
     store_end(store);
 }
 

@@ -133,7 +133,8 @@ static cvm_answer_t connect_check_schema(struct link *link)
  * while the tables may be empty, so its plan must go by an index. */
 static const char SESSION[] = "SET default_transaction_isolation = 'read committed';"
                               " SET plan_cache_mode = force_generic_plan;"
-                              " SET enable_seqscan = off; SET jit = off";
+                              " SET enable_seqscan = off; SET enable_bitmapscan = off;"
+                              " SET max_parallel_workers_per_gather = 0; SET jit = off";
 
 /* Once this end is given up, the server's is to end what it waits in: no matter if it can't. */
 static cvm_answer_t connect_set_session(struct link *link)

@@ -251,7 +251,8 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "changed AS (DELETE FROM @devices WHERE device_uid = $1 AND revision = $2::bigint"
         " AND " NOT_FROZEN " RETURNING 1),"
         "given_up AS (DELETE FROM @keys k WHERE k.device_uid = $1 AND k.blocked_until = 0"
-        " AND k.public_key_sha256 = ANY ($5::text[] || ARRAY(SELECT c.public_key_sha256::text"
+        " AND k.public_key_sha256 = ANY ($5::text[] || $19::text[]"
+        " || ARRAY(SELECT c.public_key_sha256::text"
         " FROM @certificates c WHERE c.device_uid = $1)) AND " CHANGED_DEVICE "),"
         STORED(MANY_CERTIFICATES, CHANGED_DEVICE) "," BLOCKED(CHANGED_DEVICE) CAME_TO REVISION_NOW,
     /* owner: as it is once nobody else changes it. */
@@ -339,7 +340,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         "uid, "
         "place "
         "DESC)"
-        " g WHERE d.device_uid = g.uid AND d.device_uid = ANY($2::text[])"
+        " g WHERE d.device_uid = g.uid"
         " AND d.change_id <> $1::bigint"
         " AND d.device_token IS DISTINCT FROM g.token",
     [LOAD_STATES] = "SELECT device_uid, device_token, change_id FROM @devices"

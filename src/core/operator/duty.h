@@ -1,7 +1,6 @@
 /* Who looks for what is due, of several servers on one store: on a platform outside, whose quota is
  * one for all of them, a server at a time. It holds a lease, a value of the store's; another one
- * takes over when that ends. It is not prolonged during a pass: one that takes longer ends with it,
- * and the next pass goes on, here or elsewhere. What a verb or a registration makes due waits for
+ * takes over when that ends, or is given back. What a verb or a registration makes due waits for
  * nobody. */
 #ifndef CVM_CORE_OPERATOR_DUTY_H
 #define CVM_CORE_OPERATOR_DUTY_H
@@ -13,20 +12,26 @@
 struct cvm_duty {
     cvm_op_t op;
     char owner[17], value[64]; /* this instance; the value as it is to be written */
-    int64_t until_ms;          /* by the store's clock: when the lease that is known of ends */
-    int64_t wanted_until_ms;   /* of the one that is being taken */
-    int32_t is_mine, is_asked;
+    /* When the lease that is known of ends. By the monotonic clock: whoever sets another one moves
+     * no lease that runs. */
+    int64_t until_ms, wanted_until_ms;
+    int64_t version; /* of the value, if it is this instance's */
+    int32_t is_mine, is_asked, is_stopped;
     void (*told)(cvm_t *cvm, const cvm_error_t *error);
 };
 
 /* 0, or -1 without random numbers. */
 int32_t cvm_duty_init(struct cvm_duty *duty);
-/* May this instance begin? Then, or once the store has answered, told() hears of it, on the loop:
- * duty->is_mine, or an error. */
+/* May this instance begin, or go on? Then, or once the store has answered, told() hears of it, on
+ * the loop: duty->is_mine, or an error. */
 void cvm_duty_ask(
     cvm_t *cvm, struct cvm_duty *duty, void (*told)(cvm_t *cvm, const cvm_error_t *error));
-/* May it go on with what it has begun? */
-int32_t cvm_duty_holds(const cvm_t *cvm, const struct cvm_duty *duty);
+/* Does it have to ask again, while it goes on? */
+int32_t cvm_duty_must_ask(const cvm_t *cvm, const struct cvm_duty *duty);
+/* How long it is known to be another's. */
+uint64_t cvm_duty_others_ms(const struct cvm_duty *duty);
+/* Gives it back, and takes it no more. */
+void cvm_duty_stop(cvm_t *cvm, struct cvm_duty *duty);
 void cvm_duty_clear(struct cvm_duty *duty);
 
 #endif
