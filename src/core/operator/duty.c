@@ -104,7 +104,7 @@ static int64_t duty_read(const struct cvm_duty *duty, const char *value, int64_t
     const char *blank = value ? strchr(value, ' ') : NULL;
     int64_t until_ms = blank ? strtoll(blank + 1, NULL, 10) : 0;
     size_t length = strlen(duty->owner);
-    if (until_ms <= now_ms || until_ms - MOST_MS > now_ms)
+    if (!blank || until_ms <= now_ms || until_ms - MOST_MS > now_ms)
         return 0;
     int32_t is_own = strncmp(value, duty->owner, length) == 0 && value[length] == ' ';
     return is_own ? 0 : until_ms - now_ms;
