@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from cvm_server import Failed, scale, token
+from cvm_server import Failed, Instance, scale, token
 from postgresql import PostgreSQL
 
 SERVERS = 3
@@ -202,3 +202,36 @@ def test_a_full_disk_refuses_and_loses_nothing(database, small_disk, instances):
     instances[0].import_csv([*waiting, *(f"MANY{i:06}" for i in range(20000))])
     assert database.sql("SELECT count(*) FROM cvm.devices") == "20400"
     assert {register(instances[2], uid) for uid in waiting[:20]} <= {"ok", "already_registered"}
+
+
+def test_tls_is_verified(tmp_path):
+    with PostgreSQL(behind_network=True) as database:
+        instance = database.instance(tmp_path, "s0")
+        out = tmp_path / "tls"
+        instance.cvm("ca", "server", "localhost", "--out", out)
+        for name in ("server.pem", "server.key"):
+            target = database.folder / "data" / name
+            shutil.copy(out / name, target)
+            shutil.chown(target, user="postgres")
+        for name, value in (("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key"), ("ssl", "on")):
+            database.set(name, value)
+        database.restart()
+        text = instance.conf.read_text()
+
+        def connect(host, root):
+            uri = f"postgresql://cvm@{host}:{database.port}/postgres?sslmode=verify-full&sslrootcert={root}"
+            instance.conf.write_text(text.replace(database.uri, uri))
+            return instance.cvm("store", "migrate", check=False)
+
+        other = Instance(tmp_path, name="other")
+        done = connect("localhost", other.root_ca)
+        assert done.returncode == 78 and b"certificate verify failed" in done.stderr, done
+        done = connect("127.0.0.1", instance.root_ca)
+        assert done.returncode in (69, 78) and b"does not match host name" in done.stderr, done
+        assert connect("localhost", instance.root_ca).returncode == 0
+        instance.add("DEVICE001")
+        with instance.serve_plain():
+            assert register(instance, "DEVICE001") == "ok"
+            encrypted = database.sql("SELECT count(*) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                                     " WHERE application_name = 'cvm' AND ssl")
+            assert int(encrypted) >= 2
