@@ -331,8 +331,11 @@ static void pass_begin_later(struct cvm_mail *mail)
 static void pass_allowed(cvm_t *cvm, const cvm_error_t *error)
 {
     struct cvm_reconciler *reconciler = cvm->reconciler;
+    int32_t was_running = reconciler->is_running;
     if (reconciler->duty.is_mine && !reconciler->is_stopped) {
         pass_begin(reconciler);
+        if (was_running)
+            pass_go_on(reconciler); /* it may wait for the same answer */
         return;
     }
     reconciler->failures = error ? reconciler->failures + 1 : 0;
