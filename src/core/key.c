@@ -33,6 +33,17 @@ static const uint8_t P256_PKCS8_HEAD[] = {0x30, 0x81, 0x87, 0x02, 0x01, 0x00, 0x
     0x01, 0x07, 0x04, 0x6d, 0x30, 0x6b, 0x02, 0x01, 0x01, 0x04, 0x20};
 static const uint8_t P256_PKCS8_MIDDLE[] = {0xa1, 0x44, 0x03, 0x42, 0x00};
 
+/* So is a PKCS#10 request (RFC 2986) without subject and attributes: what is signed has one hole,
+ * for the SubjectPublicKeyInfo, and the signature comes behind its algorithm (RFC 5758 §3.2). */
+static const uint8_t P256_REQUEST_HEAD[] = {0x30, 0x62, 0x02, 0x01, 0x00, 0x30, 0x00};
+static const uint8_t P256_REQUEST_TAIL[] = {0xa0, 0x00};
+static const uint8_t ECDSA_WITH_SHA256[] = {
+    0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02};
+#define P256_REQUEST_SIZE                                                                          \
+    (sizeof P256_REQUEST_HEAD + sizeof P256_SPKI + POINT_SIZE + sizeof P256_REQUEST_TAIL)
+#define LONGEST_SIGNATURE 72
+#define LONGEST_P256_CSR  (3 + P256_REQUEST_SIZE + sizeof ECDSA_WITH_SHA256 + 3 + LONGEST_SIGNATURE)
+
 /* --- The public part -------------------------------------------------------------------------- */
 
 static int32_t is_p256(const EVP_PKEY *pkey)
@@ -135,24 +146,71 @@ int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type)
         key->public_pem = pem_of("PUBLIC KEY", key->spki, key->spki_length);
         failed = !key->private_pem || !key->public_pem;
     }
-    EVP_PKEY_free(pkey);
+    EVP_PKEY_free(key->pkey);
+    key->pkey = pkey;
     ERR_clear_error();
     return failed ? -1 : 0;
 }
 
+/* --- A request for one that was made ---------------------------------------------------------- */
+
+static uint8_t *append(uint8_t *at, const uint8_t *bytes, size_t length)
+{
+    memcpy(at, bytes, length);
+    return at + length;
+}
+
+/* The signature of what is signed, in DER; its length, or 0. */
+static size_t sign_p256(
+    EVP_PKEY *pkey, const uint8_t *bytes, size_t length, uint8_t signature[LONGEST_SIGNATURE])
+{
+    size_t size = LONGEST_SIGNATURE;
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    int32_t is_signed = context &&
+                        EVP_DigestSignInit(context, NULL, EVP_sha256(), NULL, pkey) > 0 &&
+                        EVP_DigestSign(context, signature, &size, bytes, length) > 0;
+    EVP_MD_CTX_free(context);
+    return is_signed ? size : 0;
+}
+
+static char *p256_csr(const struct cvm_key *key)
+{
+    uint8_t request[P256_REQUEST_SIZE], signature[LONGEST_SIGNATURE], der[LONGEST_P256_CSR];
+    uint8_t *at = append(request, P256_REQUEST_HEAD, sizeof P256_REQUEST_HEAD);
+    at = append(at, key->spki, key->spki_length);
+    (void)append(at, P256_REQUEST_TAIL, sizeof P256_REQUEST_TAIL);
+    size_t length = sign_p256(key->pkey, request, sizeof request, signature);
+    size_t content = sizeof request + sizeof ECDSA_WITH_SHA256 + 3 + length;
+    if (!length || content < 0x80) /* whose length would have another form; a signature is longer */
+        return NULL;
+    const uint8_t head[] = {0x30, 0x81, (uint8_t)content},
+                  bits[] = {0x03, (uint8_t)(length + 1), 0x00};
+    at = append(der, head, sizeof head);
+    at = append(at, request, sizeof request);
+    at = append(at, ECDSA_WITH_SHA256, sizeof ECDSA_WITH_SHA256);
+    at = append(at, bits, sizeof bits);
+    at = append(at, signature, length);
+    return pem_of("CERTIFICATE REQUEST", der, (size_t)(at - der));
+}
+
+static char *any_csr(const struct cvm_key *key)
+{
+    BIO *out = BIO_new(BIO_s_mem());
+    X509_REQ *request = X509_REQ_new();
+    char *text = NULL;
+    if (out && request && X509_REQ_set_version(request, X509_REQ_VERSION_1) &&
+        X509_REQ_set_pubkey(request, key->pkey) &&
+        X509_REQ_sign(request, key->pkey, EVP_sha256()) && PEM_write_bio_X509_REQ(out, request))
+        text = text_of(out);
+    X509_REQ_free(request);
+    BIO_free(out);
+    return text;
+}
+
 int32_t cvm_key_make_csr(struct cvm_key *key)
 {
-    BIO *in = BIO_new_mem_buf(key->private_pem, -1), *out = BIO_new(BIO_s_mem());
-    EVP_PKEY *pkey = in ? PEM_read_bio_PrivateKey(in, NULL, NULL, NULL) : NULL;
-    X509_REQ *request = X509_REQ_new();
-    if (out && pkey && request && X509_REQ_set_version(request, X509_REQ_VERSION_1) &&
-        X509_REQ_set_pubkey(request, pkey) && X509_REQ_sign(request, pkey, EVP_sha256()) &&
-        PEM_write_bio_X509_REQ(out, request))
-        key->csr = text_of(out);
-    X509_REQ_free(request);
-    EVP_PKEY_free(pkey);
-    BIO_free(out);
-    BIO_free(in);
+    if (key->pkey && !key->csr)
+        key->csr = is_p256(key->pkey) ? p256_csr(key) : any_csr(key);
     ERR_clear_error();
     return key->csr ? 0 : -1;
 }
@@ -167,6 +225,8 @@ void cvm_key_clear(struct cvm_key *key)
 {
     OPENSSL_free(key->spki);
     key->spki = NULL;
+    EVP_PKEY_free(key->pkey);
+    key->pkey = NULL;
     wipe(&key->csr);
     wipe(&key->private_pem);
     wipe(&key->public_pem);

@@ -16,7 +16,9 @@ struct cvm_key {
     size_t spki_length;
     char sha256[CVM_SHA256_HEX_SIZE]; /* of it */
     char *csr;                        /* PEM, if there is one */
-    char *private_pem, *public_pem;   /* only of a key that was made here */
+    /* Only of a key that was made here: */
+    EVP_PKEY *pkey;
+    char *private_pem, *public_pem;
 };
 
 #define CVM_LONGEST_CSR 4096

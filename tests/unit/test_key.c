@@ -10,6 +10,7 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "csr.h"
 #include "key.h"
 
 #define CSR_SIZE 8192
@@ -334,6 +335,57 @@ static void keys_are_made_in_the_form_that_firmware_expects(void **state)
     expect_made(KEY_RSA2048, "-----BEGIN RSA PRIVATE KEY-----"); /* PKCS#1 */
 }
 
+/* The request is its key's, and DER as OpenSSL writes it: signatures have several lengths. */
+static void expect_request(enum cvm_key_type type)
+{
+    struct cvm_key key = {.spki = NULL}, read = {.spki = NULL};
+    const char *why = NULL;
+    unsigned char *der = NULL;
+    assert_int_equal(cvm_key_make(&key, type), 0);
+    assert_int_equal(cvm_key_make_csr(&key), 0);
+    assert_int_equal(read_csr(key.csr, &read, &why), 0);
+    assert_string_equal(read.sha256, key.sha256);
+    BIO *bio = BIO_new_mem_buf(key.csr, -1);
+    X509_REQ *request = PEM_read_bio_X509_REQ(bio, NULL, NULL, NULL);
+    assert_non_null(request);
+    assert_int_equal(X509_REQ_verify(request, X509_REQ_get0_pubkey(request)), 1);
+    assert_int_equal(X509_NAME_entry_count(X509_REQ_get_subject_name(request)), 0);
+    int length = i2d_X509_REQ(request, &der);
+    char *text = cvm_csr_to_pem(der, length);
+    assert_string_equal(text, key.csr);
+    free(text);
+    OPENSSL_free(der);
+    X509_REQ_free(request);
+    BIO_free(bio);
+    cvm_key_clear(&key);
+    cvm_key_clear(&read);
+}
+
+static void a_key_that_was_made_gets_a_request(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 300; i++)
+        expect_request(KEY_P256);
+    expect_request(KEY_RSA2048);
+}
+
+/* Of one that came with a request there is no private part. */
+static void a_key_that_came_keeps_its_request(void **state)
+{
+    struct cvm_key key = {.spki = NULL};
+    char csr[CSR_SIZE];
+    const char *why = NULL;
+    (void)state;
+    EVP_PKEY *made = EVP_EC_gen("P-256");
+    make_csr(made, EVP_sha256(), 10, csr);
+    assert_int_equal(read_csr(csr, &key, &why), 0);
+    assert_int_equal(cvm_key_make_csr(&key), 0);
+    assert_string_equal(key.csr, csr);
+    cvm_key_clear(&key);
+    assert_int_equal(cvm_key_make_csr(&key), -1);
+    EVP_PKEY_free(made);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -347,6 +399,8 @@ int main(void)
         cmocka_unit_test(a_compressed_point_is_the_same_key),
         cmocka_unit_test(a_spoiled_csr_is_refused),
         cmocka_unit_test(keys_are_made_in_the_form_that_firmware_expects),
+        cmocka_unit_test(a_key_that_was_made_gets_a_request),
+        cmocka_unit_test(a_key_that_came_keeps_its_request),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
