@@ -124,8 +124,11 @@
 #define GUARD(condition) "1 / CASE WHEN " condition " THEN 0 ELSE 1 END"
 
 #define CHANGED_DEVICE "EXISTS (SELECT FROM changed)"
-#define CAME_TO        " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM changed)"
-#define REVISION_NOW   ", (SELECT revision FROM @devices d WHERE d.device_uid = $1)"
+#define IS_ANY(part)   "(EXISTS (SELECT FROM " part "))::integer"
+#define CAME_TO        " SELECT " IS_ANY("allowed") ", " IS_ANY("changed")
+/* Of interest only if it was not changed. */
+#define REVISION_NOW                                                                               \
+    ", (SELECT revision FROM @devices d WHERE d.device_uid = $1 AND NOT " CHANGED_DEVICE ")"
 #define WITH_IT                                                                                    \
     STORED(MANY_CERTIFICATES, CHANGED_DEVICE)                                                      \
     "," FREED(CHANGED_DEVICE) "," BLOCKED(CHANGED_DEVICE) CAME_TO
@@ -265,7 +268,7 @@ static const char *const FORMS[STATEMENT_COUNT] = {
         FREED("EXISTS (SELECT FROM stored) AND NOT EXISTS (SELECT FROM owner o"
               " WHERE o.public_key_sha256 = k.public_key_sha256)") ","
         BLOCKED("EXISTS (SELECT FROM stored)")
-        " SELECT (SELECT count(*) FROM allowed), (SELECT count(*) FROM stored)",
+        " SELECT " IS_ANY("allowed") ", " IS_ANY("stored"),
 
     /* $1 the name, $2 the value, $3 the version (as it was read, or the first), $4
      * the change.
