@@ -75,32 +75,11 @@ static const char *state_of(const char *id)
     return certificate_text(UID, id, CVM_C_STATE);
 }
 
-/* 1 if the CA's CRL lists the device's first certificate. */
-static int32_t is_in_crl(const struct device *device)
-{
-    char path[128];
-    X509_REVOKED *entry = NULL;
-    BIGNUM *number = NULL;
-    (void)snprintf(path, sizeof path, "%s/ca/crl.pem", harness_folder());
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    X509_CRL *crl = PEM_read_X509_CRL(file, NULL, NULL, NULL);
-    (void)fclose(file);
-    assert_non_null(crl);
-    assert_true(BN_hex2bn(&number, device->serial) > 0);
-    ASN1_INTEGER *serial = BN_to_ASN1_INTEGER(number, NULL);
-    int32_t is_there = X509_CRL_get0_by_serial(crl, &entry, serial) == 1;
-    ASN1_INTEGER_free(serial);
-    BN_free(number);
-    X509_CRL_free(crl);
-    return is_there;
-}
-
 /* Nothing accepts the device's first certificate any more. */
 static void expect_refused(const struct device *device)
 {
     if (device->is_local)
-        assert_true(is_in_crl(device));
+        assert_true(crl_lists(device->serial));
     else
         assert_int_not_equal(fake_find(device->current)->state, FAKE_ACTIVE);
 }
@@ -153,7 +132,7 @@ static void disabling_reaches_the_current_one(void **state)
         assert_string_equal(device_enable(device.cvm, UID), "ok");
         expect_accepted(&device);
         if (device.is_local)
-            assert_false(is_in_crl(&device));
+            assert_false(crl_lists(device.serial));
         end(&device, state);
     }
 }

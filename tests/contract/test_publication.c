@@ -4,29 +4,10 @@
 #include "support/harness.h"
 #include "support/records.h"
 
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
-/* 1 if crl.pem lists the device's certificate. */
 static int is_listed(const char *uid)
 {
-    char path[128];
-    X509_REVOKED *entry = NULL;
-    BIGNUM *number = NULL;
     const char *id = device_text(uid, CVM_D_CERTIFICATE_ID);
-    (void)snprintf(path, sizeof path, "%s/ca/crl.pem", harness_folder());
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    X509_CRL *crl = PEM_read_X509_CRL(file, NULL, NULL, NULL);
-    (void)fclose(file);
-    assert_non_null(crl);
-    assert_true(BN_hex2bn(&number, certificate_text(uid, id, CVM_C_SERIAL)) > 0);
-    ASN1_INTEGER *serial = BN_to_ASN1_INTEGER(number, NULL);
-    int found = X509_CRL_get0_by_serial(crl, &entry, serial) == 1;
-    ASN1_INTEGER_free(serial);
-    BN_free(number);
-    X509_CRL_free(crl);
-    return found;
+    return crl_lists(certificate_text(uid, id, CVM_C_SERIAL));
 }
 
 static void add_registered(cvm_t *cvm, const char *uid)

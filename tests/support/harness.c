@@ -146,6 +146,26 @@ const char *harness_ca(void)
     return platform_value;
 }
 
+int crl_lists(const char *serial)
+{
+    char path[128];
+    X509_REVOKED *entry = NULL;
+    BIGNUM *number = NULL;
+    (void)snprintf(path, sizeof path, "%s/ca/crl.pem", folder);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    X509_CRL *crl = PEM_read_X509_CRL(file, NULL, NULL, NULL);
+    (void)fclose(file);
+    assert_non_null(crl);
+    assert_true(BN_hex2bn(&number, serial) > 0);
+    ASN1_INTEGER *wanted = BN_to_ASN1_INTEGER(number, NULL);
+    int is_listed = X509_CRL_get0_by_serial(crl, &entry, wanted) == 1;
+    ASN1_INTEGER_free(wanted);
+    BN_free(number);
+    X509_CRL_free(crl);
+    return is_listed;
+}
+
 /* --- Instances -------------------------------------------------------------------------------- */
 
 static void set(cvm_conf_t *conf, const char *name, const char *format, const char *text)

@@ -33,6 +33,8 @@ void harness_remove_folder(void);
 const char *harness_make_ca(void);
 /* The same, once it is made. */
 const char *harness_ca(void);
+/* Does its crl.pem list that serial number, which is in hex? */
+int crl_lists(const char *serial);
 
 /* A configuration at its defaults that knows the tests' backends. */
 cvm_conf_t *conf_new(void);
