@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "core/json.h"
+#include "base/json.h"
 
 /* true, false, 1, 0 and their texts; NULL for the rest. */
 static const char *flag_of(const cJSON *item)

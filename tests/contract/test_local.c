@@ -16,7 +16,7 @@
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
-#include "json.h"
+#include "base/json.h"
 
 #define UID "DEVICE001"
 

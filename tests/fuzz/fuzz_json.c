@@ -6,7 +6,7 @@
 
 #include <jansson.h>
 
-#include "json.h"
+#include "base/json.h"
 
 /* Limits of ours that jansson does not have. */
 static int32_t is_limit_of_ours(const char *why)

@@ -3,7 +3,7 @@
 
 #include "base/utf8.h"
 #include "error.h"
-#include "json.h"
+#include "base/json.h"
 
 /* The contract's table: what devices and scripts rely on. */
 static const struct {

@@ -1,7 +1,7 @@
 /* The strict JSON reader: what RFC 8259 and RFC 7493 allow, and all that cJSON alone would take. */
 #include "support/test.h"
 
-#include "json.h"
+#include "base/json.h"
 
 static const char *const TAKEN[] = {
     "{}",

@@ -7,7 +7,7 @@
 
 #include "base/clock.h"
 #include "error.h"
-#include "json.h"
+#include "base/json.h"
 #include "log.h"
 
 #define MOST_TEXT (1024 * 1024)

@@ -8,9 +8,9 @@
 
 #include <cjson/cJSON.h>
 
+#include "base/json.h"
 #include "error.h"
 #include "formats/format.h"
-#include "json.h"
 #include "request.h"
 #include "result.h"
 

@@ -7,7 +7,7 @@
 
 #include <openssl/crypto.h>
 
-#include "base/utf8.h"
+#include "utf8.h"
 
 #define DEEPEST        16
 #define MOST_MEMBERS   64

@@ -1,7 +1,7 @@
 /* Reading JSON strictly. cJSON alone takes NUL in strings (and cuts there), duplicate names, bytes
  * that are no UTF-8, control characters and trailing bytes; here all of these are refused first. */
-#ifndef CVM_CORE_JSON_H
-#define CVM_CORE_JSON_H
+#ifndef CVM_BASE_JSON_H
+#define CVM_BASE_JSON_H
 
 #include <stddef.h>
 #include <stdint.h>
