@@ -44,7 +44,8 @@ typedef struct cvm_timer_s cvm_timer_t;
 /* --- Records ---------------------------------------------------------------------------------- */
 
 /* name, kind of value, longest text in bytes. Times are milliseconds since 1970. A text that was
- * never set reads as "", a number as 0. New fields come at the end. */
+ * never set reads as "", a number as 0; what is called is_... is 0 or 1. New fields come at the
+ * end. */
 #define CVM_DEVICE_FIELDS(X)                                                                       \
     X(D_DEVICE_UID, device_uid, TEXT, 128) /* of A-Z a-z 0-9 : _ - */                              \
     CVM_DEVICE_OTHER_FIELDS(X)

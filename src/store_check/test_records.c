@@ -14,13 +14,17 @@ static void an_unknown_device_is_not_found(void)
     store_end(store);
 }
 
-/* A text of the field's longest, and numbers at their ends. */
+/* A text of the field's longest, numbers at their ends; flags are set. */
 static void records_fill(cvm_record_t *record, uint32_t end)
 {
     char text[8193];
     cvm_record_kind_t kind = records_kind(record);
     for (uint32_t i = 0; i < end; i++) {
         uint32_t longest = records_field_longest(kind, i);
+        if (strncmp(records_field_name(kind, i), "is_", 3) == 0) {
+            with_number(record, i, 1);
+            continue;
+        }
         if (records_field_kind(kind, i) == CVM_FIELD_NUMBER) {
             with_number(record, i, i % 2 ? INT64_MAX - i : INT64_MIN + i);
             continue;

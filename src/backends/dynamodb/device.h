@@ -1,0 +1,34 @@
+/* A device as its two rows have it: the maker's, and its state in ours. */
+#ifndef CVM_DYNAMODB_DEVICE_H
+#define CVM_DYNAMODB_DEVICE_H
+
+#include "item.h"
+
+/* Makes the record. state: NULL without one. NULL without memory. */
+cvm_record_t *cvm_dynamo_device(const cvm_host_t *host, const cJSON *row, const cJSON *state);
+/* 1 if the rows were not written by one and the same change: one of them was read before it, the
+ * other after. */
+int32_t cvm_dynamo_device_is_torn(const cJSON *row, const cJSON *state);
+/* 1 if the record has more than the maker's row holds. */
+int32_t cvm_dynamo_device_has_state(const cvm_host_t *host, const cvm_record_t *device);
+
+/* The condition that a row of the maker's is as the record says that it was read. */
+void cvm_dynamo_row_is(
+    struct expression *expression, const cvm_host_t *host, const cvm_record_t *as_read);
+/* Its update. flag: what is_enabled was in the row, as DynamoDB types it ('N', 'S', 'B'). */
+void cvm_dynamo_row_becomes(struct expression *expression, const cvm_host_t *host,
+    const cvm_record_t *as_read, const cvm_record_t *wanted, int64_t revision, char flag_type);
+/* Prints a new row as an item. */
+void cvm_dynamo_print_row(
+    struct cvm_buffer *to, const cvm_host_t *host, const cvm_record_t *wanted, int64_t revision);
+/* The type of is_enabled in a row: 'N' if it has none that we know. */
+char cvm_dynamo_flag_type(const cJSON *row);
+
+/* The condition that the state is as it was read; as_read: NULL, or without a state, for none. */
+void cvm_dynamo_state_is(
+    struct expression *expression, const cvm_host_t *host, const cvm_record_t *as_read);
+/* Its update; wanted: NULL, or without a state, for none. */
+void cvm_dynamo_state_becomes(struct expression *expression, const cvm_host_t *host,
+    const cvm_record_t *wanted, int64_t revision);
+
+#endif

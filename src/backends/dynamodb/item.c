@@ -1,0 +1,298 @@
+/* Items and expressions. Names stand behind #, since many words are reserved. */
+#include "item.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LARGEST_PART                                                                               \
+    (2u << 20) /* of an expression: names and values with a PEM or a value among them */
+
+/* --- Reading ---------------------------------------------------------------------------------- */
+
+static const cJSON *typed(const cJSON *item, const char *name, const char *type)
+{
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(item, name), type);
+}
+
+const char *cvm_dynamo_text(const cJSON *item, const char *name)
+{
+    const char *text = cJSON_GetStringValue(typed(item, name, "S"));
+    return text ? text : "";
+}
+
+int64_t cvm_dynamo_number(const cJSON *item, const char *name)
+{
+    const char *text = cJSON_GetStringValue(typed(item, name, "N"));
+    return text ? strtoll(text, NULL, 10) : 0;
+}
+
+int32_t cvm_dynamo_has(const cJSON *item, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(item, name) != NULL;
+}
+
+enum flag cvm_dynamo_flag(const cJSON *item, const char *name)
+{
+    const cJSON *is_on = typed(item, name, "BOOL");
+    const char *text = cJSON_GetStringValue(typed(item, name, "N"));
+    if (!text)
+        text = cJSON_GetStringValue(typed(item, name, "S"));
+    if (!cvm_dynamo_has(item, name))
+        return FLAG_MISSING;
+    if (cJSON_IsBool(is_on))
+        return cJSON_IsTrue(is_on) ? FLAG_ON : FLAG_OFF;
+    if (text && strcmp(text, "1") == 0)
+        return FLAG_ON;
+    return text && strcmp(text, "0") == 0 ? FLAG_OFF : FLAG_UNKNOWN;
+}
+
+const char *cvm_dynamo_member(const cJSON *item, const char *name, uint32_t i)
+{
+    const cJSON *texts = typed(item, name, "SS");
+    for (texts = texts ? texts->child : NULL; texts && i; texts = texts->next)
+        i--;
+    return cJSON_GetStringValue(texts);
+}
+
+/* --- Keys ------------------------------------------------------------------------------------- */
+
+static void print_text(struct cvm_buffer *to, const char *before, const char *text)
+{
+    cvm_buffer_text(to, before);
+    cvm_buffer_json(to, text);
+    cvm_buffer_text(to, "}");
+}
+
+void cvm_dynamo_print_key(struct cvm_buffer *to, const char *pk, const char *sk)
+{
+    print_text(to, sk ? "{\"pk\":{\"S\":" : "{\"device_uid\":{\"S\":", pk);
+    if (sk)
+        print_text(to, ",\"sk\":{\"S\":", sk);
+    cvm_buffer_text(to, "}");
+}
+
+void cvm_dynamo_print_target(
+    struct cvm_buffer *to, const char *table, const char *pk, const char *sk)
+{
+    cvm_buffer_text(to, "{\"TableName\":");
+    cvm_buffer_json(to, table);
+    cvm_buffer_text(to, ",\"Key\":");
+    cvm_dynamo_print_key(to, pk, sk);
+}
+
+/* --- Names and values ------------------------------------------------------------------------- */
+
+static void each_part(struct expression *expression, void (*call)(struct cvm_buffer *part))
+{
+    struct cvm_buffer *const PARTS[] = {&expression->set, &expression->remove, &expression->add,
+        &expression->condition, &expression->names, &expression->values};
+    for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+        call(PARTS[i]);
+        PARTS[i]->most = LARGEST_PART;
+    }
+    expression->name_count = expression->value_count = 0;
+    expression->failed = 0;
+}
+
+void cvm_dynamo_expression_clear(struct expression *expression)
+{
+    each_part(expression, cvm_buffer_clear);
+}
+
+void cvm_dynamo_expression_free(struct expression *expression)
+{
+    each_part(expression, cvm_buffer_free);
+}
+
+uint32_t cvm_dynamo_name(struct expression *expression, const char *name)
+{
+    uint32_t number = expression->name_count++;
+    cvm_buffer_format(&expression->names, "%s\"#%" PRIu32 "\":", number ? "," : "", number);
+    cvm_buffer_json(&expression->names, name);
+    return number;
+}
+
+/* Declares a value that follows. */
+static uint32_t value_number(struct expression *expression)
+{
+    uint32_t number = expression->value_count++;
+    cvm_buffer_format(&expression->values, "%s\":%" PRIu32 "\":", number ? "," : "", number);
+    return number;
+}
+
+uint32_t cvm_dynamo_value_text(struct expression *expression, const char *text)
+{
+    uint32_t number = value_number(expression);
+    print_text(&expression->values, "{\"S\":", text);
+    return number;
+}
+
+uint32_t cvm_dynamo_value_number(struct expression *expression, int64_t number)
+{
+    uint32_t value = value_number(expression);
+    cvm_buffer_format(&expression->values, "{\"N\":\"%" PRId64 "\"}", number);
+    return value;
+}
+
+uint32_t cvm_dynamo_value_bool(struct expression *expression, int32_t is_on)
+{
+    uint32_t value = value_number(expression);
+    cvm_buffer_text(&expression->values, is_on ? "{\"BOOL\":true}" : "{\"BOOL\":false}");
+    return value;
+}
+
+/* --- The update ------------------------------------------------------------------------------- */
+
+static void add_set(struct expression *expression, const char *name, uint32_t value)
+{
+    cvm_buffer_format(&expression->set, "%s#%" PRIu32 "=:%" PRIu32,
+        expression->set.length ? "," : "SET ", cvm_dynamo_name(expression, name), value);
+}
+
+void cvm_dynamo_remove(struct expression *expression, const char *name)
+{
+    cvm_buffer_format(&expression->remove, "%s#%" PRIu32,
+        expression->remove.length ? "," : "REMOVE ", cvm_dynamo_name(expression, name));
+}
+
+void cvm_dynamo_set_text(struct expression *expression, const char *name, const char *text)
+{
+    if (*text)
+        add_set(expression, name, cvm_dynamo_value_text(expression, text));
+    else
+        cvm_dynamo_remove(expression, name);
+}
+
+void cvm_dynamo_set_number(struct expression *expression, const char *name, int64_t number)
+{
+    if (number)
+        add_set(expression, name, cvm_dynamo_value_number(expression, number));
+    else
+        cvm_dynamo_remove(expression, name);
+}
+
+void cvm_dynamo_set_flag(struct expression *expression, const char *name, int32_t is_on)
+{
+    add_set(expression, name, cvm_dynamo_value_number(expression, is_on != 0));
+}
+
+static void add_set_once(struct expression *expression, const char *name, uint32_t value)
+{
+    uint32_t number = cvm_dynamo_name(expression, name);
+    cvm_buffer_format(&expression->set, "%s#%" PRIu32 "=if_not_exists(#%" PRIu32 ",:%" PRIu32 ")",
+        expression->set.length ? "," : "SET ", number, number, value);
+}
+
+void cvm_dynamo_set_once(struct expression *expression, const char *name, const char *text)
+{
+    if (*text)
+        add_set_once(expression, name, cvm_dynamo_value_text(expression, text));
+}
+
+void cvm_dynamo_set_number_once(struct expression *expression, const char *name, int64_t number)
+{
+    if (number)
+        add_set_once(expression, name, cvm_dynamo_value_number(expression, number));
+}
+
+void cvm_dynamo_add_members(
+    struct expression *expression, const char *name, const char *const *texts, uint32_t count)
+{
+    if (!count)
+        return;
+    uint32_t value = value_number(expression);
+    cvm_buffer_text(&expression->values, "{\"SS\":[");
+    for (uint32_t i = 0; i < count; i++) {
+        cvm_buffer_text(&expression->values, i ? "," : "");
+        cvm_buffer_json(&expression->values, texts[i]);
+    }
+    cvm_buffer_text(&expression->values, "]}");
+    cvm_buffer_format(
+        &expression->add, "ADD #%" PRIu32 " :%" PRIu32, cvm_dynamo_name(expression, name), value);
+}
+
+/* --- The condition ---------------------------------------------------------------------------- */
+
+void cvm_dynamo_and(struct expression *expression, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    expression->failed |= length < 0 || (size_t)length >= sizeof text;
+    cvm_buffer_text(&expression->condition, expression->condition.length ? " AND " : "");
+    cvm_buffer_text(&expression->condition, text);
+}
+
+void cvm_dynamo_and_missing(struct expression *expression, const char *name)
+{
+    cvm_dynamo_and(
+        expression, "attribute_not_exists(#%" PRIu32 ")", cvm_dynamo_name(expression, name));
+}
+
+void cvm_dynamo_and_text(struct expression *expression, const char *name, const char *text)
+{
+    if (*text)
+        cvm_dynamo_and(expression, "#%" PRIu32 "=:%" PRIu32, cvm_dynamo_name(expression, name),
+            cvm_dynamo_value_text(expression, text));
+    else
+        cvm_dynamo_and_missing(expression, name);
+}
+
+void cvm_dynamo_and_number(struct expression *expression, const char *name, int64_t number)
+{
+    if (number)
+        cvm_dynamo_and(expression, "#%" PRIu32 "=:%" PRIu32, cvm_dynamo_name(expression, name),
+            cvm_dynamo_value_number(expression, number));
+    else
+        cvm_dynamo_and_missing(expression, name);
+}
+
+/* --- Printing --------------------------------------------------------------------------------- */
+
+static void print_part(struct cvm_buffer *to, const char *name, const struct cvm_buffer *part)
+{
+    if (!part->length)
+        return;
+    cvm_buffer_format(to, ",\"%s\":{", name);
+    cvm_buffer_add(to, part->text, part->length);
+    cvm_buffer_text(to, "}");
+}
+
+static void print_update(struct cvm_buffer *to, const struct expression *expression)
+{
+    const struct cvm_buffer *const PARTS[] = {
+        &expression->set, &expression->remove, &expression->add};
+    int32_t is_first = 1;
+    for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+        if (!PARTS[i]->length)
+            continue;
+        cvm_buffer_text(to, is_first ? ",\"UpdateExpression\":\"" : " ");
+        cvm_buffer_add(to, PARTS[i]->text, PARTS[i]->length);
+        is_first = 0;
+    }
+    cvm_buffer_text(to, is_first ? "" : "\"");
+}
+
+void cvm_dynamo_print_expression(
+    struct cvm_buffer *to, const struct expression *expression, int32_t is_open)
+{
+    to->failed |= expression->failed || expression->set.failed || expression->remove.failed ||
+                  expression->add.failed || expression->condition.failed ||
+                  expression->names.failed || expression->values.failed;
+    if (to->failed)
+        return;
+    print_update(to, expression);
+    if (expression->condition.length) {
+        cvm_buffer_text(to, ",\"ConditionExpression\":\"");
+        cvm_buffer_add(to, expression->condition.text, expression->condition.length);
+        cvm_buffer_text(to, "\"");
+    }
+    print_part(to, "ExpressionAttributeNames", &expression->names);
+    print_part(to, "ExpressionAttributeValues", &expression->values);
+    cvm_buffer_text(to, is_open ? "" : "}");
+}

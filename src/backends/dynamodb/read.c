@@ -1,0 +1,230 @@
+/* What reads one device, or one item. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "certificate.h"
+#include "device.h"
+#include "key.h"
+#include "store.h"
+
+#define MOST_TEARS 3 /* readings that a change has come between */
+
+/* --- A device --------------------------------------------------------------------------------- */
+
+struct get {
+    struct job job;
+    const char *uid; /* the caller's */
+    uint32_t tears;
+};
+
+static void get_look(struct get *get);
+
+static void get_looked(struct job *job)
+{
+    struct get *get = (struct get *)(void *)job;
+    const cvm_host_t *host = job->store->host;
+    const cJSON *row = cvm_dynamo_found(&job->look, 0), *state = cvm_dynamo_found(&job->look, 1);
+    if (!row) {
+        cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
+        return;
+    }
+    if (cvm_dynamo_device_is_torn(row, state) && get->tears++ < MOST_TEARS) {
+        get_look(get);
+        return;
+    }
+    cvm_record_t *device = cvm_dynamo_device(host, row, state);
+    if (!device || host->op_add_record(job->op, device))
+        cvm_dynamo_out_of_memory(job);
+    else
+        cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
+}
+
+static void get_look(struct get *get)
+{
+    struct look *look = &get->job.look;
+    char pk[DYNAMO_KEY_SIZE];
+    cvm_dynamo_look_clear(look);
+    if (cvm_dynamo_look_add(look, MAKERS, get->uid, NULL) < 0 ||
+        cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "U#", get->uid), "S") < 0)
+        cvm_dynamo_out_of_memory(&get->job);
+    else
+        cvm_dynamo_look(&get->job, get_looked);
+}
+
+void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid)
+{
+    struct store *store = self;
+    if (!*device_uid || strlen(device_uid) > 128) { /* a key is never empty */
+        store->host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
+        return;
+    }
+    struct get *get = cvm_dynamo_job(store, op, sizeof *get, 0, NULL);
+    if (!get)
+        return;
+    get->uid = device_uid;
+    get_look(get);
+}
+
+/* --- Its certificates ------------------------------------------------------------------------- */
+
+struct get_certificates {
+    struct job job;
+    const char *uid; /* the caller's */
+    uint32_t limit;
+};
+
+static int32_t is_revoked(const cJSON *row)
+{
+    return strcmp(cvm_dynamo_text(row, "state"), "revoked") == 0;
+}
+
+/* First those that are not revoked, the newest first. */
+static int compare_rows(const void *a, const void *b)
+{
+    const cJSON *one = *(const cJSON *const *)a, *other = *(const cJSON *const *)b;
+    int64_t first = cvm_dynamo_number(one, "issued_at"),
+            second = cvm_dynamo_number(other, "issued_at");
+    if (is_revoked(one) != is_revoked(other))
+        return is_revoked(one) - is_revoked(other);
+    return first > second ? -1 : first < second;
+}
+
+static int32_t answer_rows(struct get_certificates *get, const cJSON **rows, uint32_t count)
+{
+    const cvm_host_t *host = get->job.store->host;
+    qsort(rows, count, sizeof *rows, compare_rows);
+    for (uint32_t i = 0; i < count && i < get->limit; i++) {
+        cvm_record_t *record = cvm_dynamo_certificate(host, rows[i], 1);
+        if (!record || host->op_add_record(get->job.op, record))
+            return -1;
+    }
+    return 0;
+}
+
+static void got_rows(struct job *job)
+{
+    const struct look *look = &job->look;
+    const cJSON **rows = calloc(look->count ? look->count : 1, sizeof *rows);
+    uint32_t count = 0;
+    for (uint32_t i = 0; rows && i < look->count; i++)
+        if (look->items[i].item && strcmp(look->items[i].sk, "C") == 0)
+            rows[count++] = look->items[i].item;
+    if (!rows || answer_rows((struct get_certificates *)(void *)job, rows, count))
+        cvm_dynamo_out_of_memory(job);
+    else
+        cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
+    free(rows);
+}
+
+static void got_state(struct job *job)
+{
+    struct look *look = &job->look;
+    char pk[DYNAMO_KEY_SIZE];
+    const char *id;
+    for (uint32_t i = 0;
+         (id = cvm_dynamo_member(look->items[0].item, "certificates", i)) && !look->failed; i++)
+        (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "C#", id), "C");
+    if (look->failed)
+        cvm_dynamo_out_of_memory(job);
+    else
+        cvm_dynamo_look(job, got_rows);
+}
+
+void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
+{
+    char pk[DYNAMO_KEY_SIZE];
+    struct get_certificates *get = cvm_dynamo_job(self, op, sizeof *get, 0, NULL);
+    if (!get)
+        return;
+    get->uid = device_uid;
+    get->limit = limit;
+    if (cvm_dynamo_look_add(&get->job.look, OURS, cvm_dynamo_key(pk, "U#", device_uid), "S") < 0)
+        cvm_dynamo_out_of_memory(&get->job);
+    else
+        cvm_dynamo_look(&get->job, got_state);
+}
+
+/* --- Whose it is ------------------------------------------------------------------------------ */
+
+static void found_uid(struct job *job)
+{
+    const char *uid = cvm_dynamo_text(cvm_dynamo_found(&job->look, 0), "device_uid");
+    if (!*uid)
+        cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
+    else if (job->store->host->op_set_text(job->op, CVM_OUT_VALUE, uid))
+        cvm_dynamo_out_of_memory(job);
+    else
+        cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
+}
+
+void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value)
+{
+    static const struct {
+        const char *prefix, *sk;
+    } KINDS[] = {[CVM_FIND_CERTIFICATE] = {"C#", "C"},
+        [CVM_FIND_THING] = {"T#", "T"},
+        [CVM_FIND_KEY] = {"K#", "K"}};
+    struct store *store = self;
+    char pk[DYNAMO_KEY_SIZE];
+    if (by < CVM_FIND_CERTIFICATE || by > CVM_FIND_KEY) {
+        store->host->complete(op, CVM_ANSWER_INVALID, "not by that");
+        return;
+    }
+    if (!*value || strlen(value) > 128) {
+        store->host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
+        return;
+    }
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    if (!job)
+        return;
+    if (cvm_dynamo_look_add(
+            &job->look, OURS, cvm_dynamo_key(pk, KINDS[by].prefix, value), KINDS[by].sk) < 0)
+        cvm_dynamo_out_of_memory(job);
+    else
+        cvm_dynamo_look(job, found_uid);
+}
+
+/* --- The service ------------------------------------------------------------------------------ */
+
+static void is_ready(struct job *job)
+{
+    cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
+}
+
+/* A write that changes nothing: it takes the same keys, table and rights as one that does. */
+void cvm_dynamo_ready(void *self, cvm_op_t *op)
+{
+    struct store *store = self;
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    if (!job)
+        return;
+    struct cvm_buffer *body = cvm_dynamo_body(job);
+    cvm_dynamo_print_target(body, store->tables[OURS], "ready", "ready");
+    cvm_buffer_text(body, "}");
+    cvm_dynamo_call(job, "DeleteItem", is_ready);
+}
+
+static void told_time(struct job *job)
+{
+    struct store *store = job->store;
+    if (!store->client.date_ms) {
+        cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "DynamoDB's answers have no Date");
+        return;
+    }
+    (void)store->host->op_set_number(job->op, CVM_OUT_NOW_MS, store->client.date_ms);
+    cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
+}
+
+/* The Date of an answer, whole seconds. */
+void cvm_dynamo_now(void *self, cvm_op_t *op)
+{
+    struct store *store = self;
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    if (!job)
+        return;
+    struct cvm_buffer *body = cvm_dynamo_body(job);
+    cvm_dynamo_print_target(body, store->tables[OURS], "now", "now");
+    cvm_buffer_text(body, "}");
+    cvm_dynamo_call(job, "GetItem", told_time);
+}

@@ -1,0 +1,148 @@
+/* The DynamoDB store inside: each operation is a job that makes a few calls, one after the other,
+ * on the instance's loop.
+ *
+ * Two tables. In the maker's, whose key is device_uid, is what the reference system has, and
+ * cvm_revision. Ours has
+ *
+ *   pk                  sk       what it is
+ *   U#uid               S        a device's state: what the maker's row does not say of it; the ids
+ * of its certificates; `current`, the one that is C#certificate_id    C        a certificate, whole
+ *   K#public_key        K        whose key it is or was (device_uid), until when nobody may have it
+ * (lost_until) T#thing             T        whose thing it is (device_uid) D#kind#shard        uid
+ * a device to be looked at, not before `due`: a lease that ends, a certificate that retires, a
+ * suspension to be carried out R#shard             uid      a device that a CRL may list something
+ * of; for the platform `local` alone M                   name     a value
+ *
+ * U, C and M are the truth. K, T, D and R lead to it: each is written by the transaction that gives
+ * it its reason, and whoever follows it looks at the rows; one that leads nowhere is harmless. */
+#ifndef CVM_DYNAMODB_STORE_H
+#define CVM_DYNAMODB_STORE_H
+
+#include "aws/client.h"
+#include "cvm/plugin.h"
+
+#define DYNAMO_TABLE_SIZE     256
+#define DYNAMO_KEY_SIZE       280 /* of what we make keys of */
+#define DYNAMO_SHARDS         4
+#define DYNAMO_MOST_CHANGED   256 /* certificates of one change */
+#define DYNAMO_TOKEN_SIZE     37
+#define DYNAMO_TEXT_SIZE      300
+#define DYNAMO_CLOSE_GRACE_MS 3000
+
+enum table { MAKERS, OURS, TABLE_COUNT };
+
+struct job;
+
+struct store {
+    const cvm_host_t *host;
+    cvm_context_t *context;
+    struct aws_client client;
+    char tables[TABLE_COUNT][DYNAMO_TABLE_SIZE];
+    int64_t timeout_ms;
+    int32_t lists_revoked; /* the platform publishes CRLs */
+    int64_t last_us;       /* key.c: that was handed out last */
+    struct job *running;
+    cvm_op_t *closing;
+    cvm_timer_t *end; /* of what runs when it closes, or of the close itself */
+    int32_t is_cutting;
+};
+
+/* --- look.c: items by their keys -------------------------------------------------------------- */
+
+enum look_state { LOOK_WANTED, LOOK_FOUND, LOOK_DONE };
+
+struct look_item {
+    enum table table;
+    char *pk, *sk; /* sk: NULL in the maker's table */
+    cJSON *item;   /* NULL: there is none */
+    enum look_state state;
+};
+
+/* What is read at once: consistently, but not all of it at one instant. */
+struct look {
+    struct look_item *items;
+    uint32_t *index; /* places and 1, by the keys' hash */
+    uint32_t count, size;
+    int32_t failed; /* no memory */
+    uint32_t tries;
+    void (*then)(struct job *job);
+};
+
+/* --- job.c ------------------------------------------------------------------------------------ */
+
+/* One operation on its way. Each verb has a struct of its own, which begins with one. */
+struct job {
+    struct job *next, **link;
+    struct store *store;
+    cvm_op_t *op; /* NULL: it is a part of another job, which is told instead */
+    void (*ended)(void *argument, cvm_answer_t answer, const char *text);
+    void *argument;
+    void (*clear)(struct job *job); /* frees what the verb's own struct holds; may be NULL */
+    int32_t writes;
+    uint64_t until_ms;
+    struct aws_call call;
+    void (*then)(struct job *job);
+    int32_t takes_conditions; /* `then` sees errors that a condition failed */
+    int32_t takes_all;        /* and all others */
+    struct look look;
+    cvm_timer_t *timer;
+};
+
+/* A job of size bytes, in zeroes behind what is the job's own. Without memory, or when the store
+ * closes, op (if it has one) completes, and NULL is returned. */
+void *cvm_dynamo_job(
+    struct store *store, cvm_op_t *op, size_t size, int32_t writes, void (*clear)(struct job *job));
+/* The body of its next call, empty. */
+struct cvm_buffer *cvm_dynamo_body(struct job *job);
+/* Makes the call ("GetItem"); then(job) has its answer in job->call.answer. Other outcomes end the
+ * job. */
+void cvm_dynamo_call(struct job *job, const char *name, void (*then)(struct job *job));
+/* The same after a while. 0, or -1 if there is no time left for that: then nothing happens. */
+int32_t cvm_dynamo_wait(struct job *job, int64_t ms, void (*then)(struct job *job));
+/* Completes its operation, and frees it. */
+void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text);
+/* Ends it for what the last call came to. */
+void cvm_dynamo_fail(struct job *job);
+void cvm_dynamo_out_of_memory(struct job *job);
+
+/* Adds a key; -1 without memory, else its place. One that was added already keeps its place. */
+int32_t cvm_dynamo_look_add(struct look *look, enum table table, const char *pk, const char *sk);
+/* Reads what was not read yet. */
+void cvm_dynamo_look(struct job *job, void (*then)(struct job *job));
+/* What was found; NULL: nothing, or no such place. */
+const cJSON *cvm_dynamo_found(const struct look *look, int32_t place);
+const cJSON *cvm_dynamo_find(
+    const struct look *look, enum table table, const char *pk, const char *sk);
+void cvm_dynamo_look_clear(struct look *look);
+
+/* --- verbs ------------------------------------------------------------------------------------ */
+
+/* read.c */
+void cvm_dynamo_get(void *store, cvm_op_t *op, const char *device_uid);
+void cvm_dynamo_get_certificates(void *store, cvm_op_t *op, const char *device_uid, uint32_t limit);
+void cvm_dynamo_find_uid(void *store, cvm_op_t *op, cvm_find_by_t by, const char *value);
+void cvm_dynamo_ready(void *store, cvm_op_t *op);
+void cvm_dynamo_now(void *store, cvm_op_t *op);
+/* value.c */
+void cvm_dynamo_meta_get(void *store, cvm_op_t *op, const char *name);
+void cvm_dynamo_meta_put(
+    void *store, cvm_op_t *op, const char *name, int64_t version, const char *wanted);
+/* change.c */
+void cvm_dynamo_change(void *store, cvm_op_t *op, const cvm_change_t *change);
+/* load.c */
+void cvm_dynamo_load(void *store, cvm_op_t *op, const cvm_loading_t *loading);
+/* scan.c */
+void cvm_dynamo_scan(void *store, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+    int64_t before_ms, uint32_t limit);
+/* tables.c */
+void cvm_dynamo_open(void *store, cvm_op_t *op, uint32_t how);
+void cvm_dynamo_migrate(void *store, cvm_op_t *op, uint32_t how);
+
+/* --- store.c ---------------------------------------------------------------------------------- */
+
+/* 62 random bits and at least 1. */
+int64_t cvm_dynamo_random(void);
+/* A job has ended. */
+void cvm_dynamo_go_on(struct store *store);
+
+#endif
