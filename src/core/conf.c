@@ -571,12 +571,10 @@ static cvm_error_t *load_for_kept(cvm_conf_t *conf)
 {
     cvm_error_t *error = NULL;
     for (const struct kept *kept = conf->kept; kept && !error; kept = kept->next) {
-        char name[CVM_BACKEND_NAME_SIZE];
-        size_t length = strcspn(kept->name, ".");
-        (void)snprintf(name, sizeof name, "%.*s", (int)length, kept->name);
-        if (!kept->is_variable && !cvm_registry_find(&conf->registry, SIDE_STORE, name) &&
-            !cvm_registry_find(&conf->registry, SIDE_PLATFORM, name))
-            error = load_own_module(conf, kept->name, length);
+        if (make_room(conf))
+            return cvm_error_out_of_memory();
+        if (!kept->is_variable && index_of(conf, kept->name) < 0)
+            error = load_own_module(conf, kept->name, strcspn(kept->name, "."));
     }
     return error;
 }
@@ -603,6 +601,7 @@ static cvm_error_t *load_modules(cvm_conf_t *conf)
     if (!error)
         return take_in(conf);
     cvm_registry_cut(&conf->registry, &mark);
+    conf->count = CVM_PROPERTY_COUNT + conf->registry.row_count;
     return error;
 }
 

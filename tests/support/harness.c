@@ -13,6 +13,7 @@
 #include <openssl/x509.h>
 
 #include "backends/local/local.h"
+#include "support/dynamodb.h"
 #include "support/fake_platform.h"
 #include "support/faults.h"
 #include "support/faulty_store.h"
@@ -29,8 +30,20 @@ static uint32_t instance_count;
 static int inside_call; /* a callback that runs now is run too early */
 static cvm_t *beside;
 static void (*at_end)(void);
-static int has_server; /* of its own, the store: else it is the file */
-static int is_made;    /* the store, by the first instance */
+static int is_made; /* the store, by the first instance */
+
+/* Stores that have a server of their own. */
+static const struct server {
+    const char *store;
+    int (*start)(void **state);
+    int (*stop)(void **state);
+    const struct setting *(*settings)(int is_new);
+    const char *(*location)(void);
+} SERVERS[] = {
+    {"postgresql", postgresql_start, postgresql_stop, postgresql_settings, postgresql_location},
+    {"dynamodb", dynamodb_start, dynamodb_stop, dynamodb_settings, dynamodb_location},
+};
+static const struct server *server; /* NULL: the file store */
 
 /* --- The folder ------------------------------------------------------------------------------- */
 
@@ -55,27 +68,29 @@ static void remove_tree(const char *path)
 int harness_begin(void **state)
 {
     const char *kind = getenv("CVM_TEST_STORE");
-    has_server = kind && strcmp(kind, "postgresql") == 0;
-    if (!has_server && kind && strcmp(kind, "file") != 0)
+    for (size_t i = 0; kind && i < LENGTH(SERVERS); i++)
+        if (strcmp(SERVERS[i].store, kind) == 0)
+            server = &SERVERS[i];
+    if (!server && kind && strcmp(kind, "file") != 0)
         return -1;
-    return has_server ? postgresql_start(state) : 0;
+    return server ? server->start(state) : 0;
 }
 
 int harness_end(void **state)
 {
-    return has_server ? postgresql_stop(state) : 0;
+    return server ? server->stop(state) : 0;
 }
 
 int harness_has_server(void)
 {
-    return has_server;
+    return server != NULL;
 }
 
 int harness_set_up(void **state)
 {
     (void)state;
-    if (has_server)
-        (void)postgresql_settings(1);
+    if (server)
+        (void)server->settings(1);
     is_made = 0;
     /* In memory if there is such a folder: what a disk does is tested elsewhere. */
     (void)snprintf(folder, sizeof folder, "%s/cvm-test-XXXXXX",
@@ -181,17 +196,17 @@ static void set(cvm_conf_t *conf, const char *name, const char *format, const ch
 static void set_store(cvm_conf_t *conf, const char *name)
 {
     char value[200];
-    if (has_server) {
-        const struct setting *settings = postgresql_settings(0);
+    if (server) {
+        const struct setting *settings = server->settings(0);
         for (uint32_t i = 0; settings[i].name; i++)
             if (strcmp(settings[i].name, "role") != 0 && strcmp(settings[i].name, "store") != 0)
                 set(conf, settings[i].name, "%s", settings[i].value);
     }
     (void)snprintf(value, sizeof value, "%s:%s",
-        name         ? name
-        : has_server ? "postgresql"
-                     : "file",
-        has_server ? postgresql_location() : store_path);
+        name     ? name
+        : server ? server->store
+                 : "file",
+        server ? server->location() : store_path);
     set(conf, "store", "%s", value);
 }
 
@@ -249,7 +264,7 @@ static int is_server(const struct setting *settings)
     for (; settings && settings->name; settings++)
         if (strcmp(settings->name, "role") == 0)
             return strcmp(settings->value, "server") == 0;
-    return has_server ? !is_made : access(store_path, F_OK) != 0;
+    return server ? !is_made : access(store_path, F_OK) != 0;
 }
 
 cvm_t *instance_new(cvm_conf_t *conf, char *why, size_t size)

@@ -14,7 +14,7 @@ struct setting {
 };
 
 /* cmocka's set-up and tear-down of a group that runs over any store: the one that CVM_TEST_STORE
- * names ("file", which needs no server, or "postgresql"). */
+ * names ("file", which needs no server, "postgresql" or "dynamodb"). */
 int harness_begin(void **state);
 int harness_end(void **state);
 /* Does that store have timers of its own? */

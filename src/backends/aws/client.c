@@ -153,6 +153,35 @@ static int32_t error_is_of_the_keys(const char *error)
     return error_is_one_of(error, NAMES);
 }
 
+/* --- AWS's clock ------------------------------------------------------------------------------ */
+
+/* A Date was written after its request was sent and before its answer was here, in the second that
+ * it names. Bounds that contradict those before are right: one of the clocks was set, or goes
+ * wrong. */
+static void client_take_date(struct aws_client *client, uint64_t sent_ms, int64_t date_ms)
+{
+    int64_t least_ms = date_ms - (int64_t)cvm_monotonic_ms(),
+            most_ms = date_ms + 1000 - (int64_t)sent_ms;
+    int32_t is_known = client->ahead_least_ms || client->ahead_most_ms;
+    if (!is_known || least_ms > client->ahead_most_ms || most_ms < client->ahead_least_ms) {
+        client->ahead_least_ms = least_ms;
+        client->ahead_most_ms = most_ms;
+        return;
+    }
+    if (least_ms > client->ahead_least_ms)
+        client->ahead_least_ms = least_ms;
+    if (most_ms < client->ahead_most_ms)
+        client->ahead_most_ms = most_ms;
+}
+
+int64_t cvm_aws_now_ms(const struct aws_client *client)
+{
+    if (!client->ahead_least_ms && !client->ahead_most_ms)
+        return 0;
+    return (int64_t)cvm_monotonic_ms() + client->ahead_least_ms +
+           (client->ahead_most_ms - client->ahead_least_ms) / 2;
+}
+
 /* --- Trying ----------------------------------------------------------------------------------- */
 
 static void call_try(void *argument);
@@ -226,8 +255,8 @@ static void call_answered(void *argument, const struct aws_http_response *respon
     call->exchange = NULL;
     call->sends += response->sends;
     call->status = response->status;
-    if (response->date_ms > client->date_ms)
-        client->date_ms = response->date_ms;
+    if (response->date_ms)
+        client_take_date(client, call->sent_ms, response->date_ms);
     if (response->failure) {
         call_no_answer(call, response);
         return;
@@ -336,6 +365,7 @@ static int32_t call_send(struct aws_call *call, const struct aws_keys *keys)
         .is_fresh = call->is_unsafe};
     if (!failed && !url.failed)
         call->exchange = cvm_aws_http_send(client->http, &request, call_answered, call);
+    call->sent_ms = cvm_monotonic_ms();
     cvm_buffer_free(&url);
     lines_free(&lines);
     return call->exchange ? 0 : -1;

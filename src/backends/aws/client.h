@@ -27,8 +27,10 @@ struct aws_client {
     struct aws_place place;
     const char *service;     /* as requests are signed for */
     int64_t clock_offset_ms; /* how far AWS's clock is ahead of ours */
-    int64_t date_ms;         /* the latest Date of an answer */
-    int32_t retry_tokens;    /* what tries may still cost that are not first ones */
+    /* AWS's clock is ahead of our monotonic one by something between these, as the Dates of its
+     * answers say, which are whole seconds; both 0: nothing is known. */
+    int64_t ahead_least_ms, ahead_most_ms;
+    int32_t retry_tokens; /* what tries may still cost that are not first ones */
     struct aws_call *running;
 };
 
@@ -56,6 +58,7 @@ struct aws_call {
     struct aws_exchange *exchange;
     cvm_timer_t *timer;
     uint32_t tries;
+    uint64_t sent_ms;     /* the last one was, by the monotonic clock */
     int32_t in_doubt;     /* one that was sent got no answer */
     int32_t is_corrected; /* the clock was, or the keys were looked for anew */
 };
@@ -79,6 +82,8 @@ void cvm_aws_call_cancel(struct aws_call *call);
 /* Frees what it has come to and its body: it can be begun anew. */
 void cvm_aws_call_clear(struct aws_call *call);
 
+/* AWS's clock: milliseconds since 1970; 0 if no answer has told it yet. */
+int64_t cvm_aws_now_ms(const struct aws_client *client);
 /* Milliseconds to wait before try number `tries`, at random (full jitter). */
 int64_t cvm_aws_backoff_ms(uint32_t tries);
 /* 1 if the error says that the service has too much to do. */

@@ -207,16 +207,16 @@ void cvm_dynamo_ready(void *self, cvm_op_t *op)
 
 static void told_time(struct job *job)
 {
-    struct store *store = job->store;
-    if (!store->client.date_ms) {
+    int64_t now_ms = cvm_aws_now_ms(&job->store->client);
+    if (!now_ms) {
         cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "DynamoDB's answers have no Date");
         return;
     }
-    (void)store->host->op_set_number(job->op, CVM_OUT_NOW_MS, store->client.date_ms);
+    (void)job->store->host->op_set_number(job->op, CVM_OUT_NOW_MS, now_ms);
     cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
 }
 
-/* The Date of an answer, whole seconds. */
+/* As the Dates of its answers say. */
 void cvm_dynamo_now(void *self, cvm_op_t *op)
 {
     struct store *store = self;

@@ -5,13 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "certificate.h"
 #include "device.h"
 #include "key.h"
 #include "scan.h"
 
-#define MOST_HINTS DYNAMO_MOST_STALE /* that are followed at once */
-#define PAGE       100
+#define MOST_HINTS    DYNAMO_MOST_STALE /* that are followed at once */
+#define PAGE          100
+#define LEAST_LEFT_MS 5000 /* with less a page is left as it is */
 
 /* --- The answer ------------------------------------------------------------------------------- */
 
@@ -59,7 +61,7 @@ static cJSON *items_of(const struct scan *scan)
     return cJSON_GetObjectItemCaseSensitive(scan->job.call.answer, "Items");
 }
 
-/* The page was answered. It goes on until there is something, and the place can be told. */
+/* The page was answered. It goes on until there is no room for more, or little time left. */
 static void page_end(struct scan *scan, const char *pk, const char *sk, void (*next)(struct scan *))
 {
     char cursor[2 * DYNAMO_KEY_SIZE] = "";
@@ -67,7 +69,9 @@ static void page_end(struct scan *scan, const char *pk, const char *sk, void (*n
         (void)snprintf(cursor, sizeof cursor, "%.280s%s%.270s", pk, sk ? "|" : "", sk ? sk : "");
     (void)snprintf(scan->pk, sizeof scan->pk, "%s", pk);
     (void)snprintf(scan->sk, sizeof scan->sk, "%s", sk ? sk : "");
-    if (*cursor && (!scan->answered || strlen(cursor) >= CVM_CURSOR_SIZE) && scan_room(scan))
+    int32_t is_place = strlen(cursor) < CVM_CURSOR_SIZE; /* else it can't be told */
+    int32_t has_time = cvm_monotonic_ms() + LEAST_LEFT_MS < scan->job.until_ms;
+    if (*cursor && scan_room(scan) && (has_time || !is_place))
         next(scan);
     else
         scan_end(scan, cursor);

@@ -29,9 +29,11 @@ cvm_error_t *cvm_registry_load(struct cvm_registry_s *registry, const char *path
         return cvm_error_configuration("module", "module: %.220s", dlerror());
     const cvm_module_t *module = dlsym(object, "cvm_module");
     const char *fault = module_fault(module);
-    cvm_error_t *error = fault
-                             ? cvm_error_configuration("module", "module: %.120s: %s", path, fault)
-                             : cvm_registry_take(registry, module->plugin, NULL, "module", path);
+    cvm_error_t *error = NULL;
+    if (fault)
+        error = cvm_error_configuration("module", "module: %.120s: %s", path, fault);
+    else if (!cvm_registry_has(registry, module->plugin))
+        error = cvm_registry_take(registry, module->plugin, NULL, "module", path);
     (void)dlclose(object);
     return error;
 }

@@ -96,6 +96,7 @@ static int32_t add_backend(struct cvm_registry_s *registry, enum cvm_side side, 
     (void)snprintf(backend->name, sizeof backend->name, "%s", name);
     backend->ops = ops;
     backend->user_data = user_data;
+    backend->plugin = registry->taking;
     while (*link)
         link = &(*link)->next;
     *link = backend;
@@ -395,16 +396,26 @@ int32_t cvm_registry_add_default(cvm_registry_t *registry, const char *backend,
     return 0;
 }
 
+int32_t cvm_registry_has(const struct cvm_registry_s *registry, cvm_plugin_fn plugin)
+{
+    for (uint32_t side = 0; side < CVM_SIDES; side++)
+        for (const struct cvm_backend *backend = registry->backends[side]; backend;
+             backend = backend->next)
+            if (backend->plugin == plugin)
+                return 1;
+    return 0;
+}
+
 cvm_error_t *cvm_registry_take(struct cvm_registry_s *registry, cvm_plugin_fn plugin,
     void *user_data, const char *subject, const char *who)
 {
     struct cvm_registry_mark mark = cvm_registry_mark(registry);
-    if (registry->is_taking)
+    if (registry->taking)
         return cvm_error_new(REASON_conflict, "a plugin can't add another one while it is taken");
     *registry->error = 0;
-    registry->is_taking = 1;
+    registry->taking = plugin;
     int32_t failed = plugin(&CVM_HOST, registry, user_data);
-    registry->is_taking = 0;
+    registry->taking = NULL;
     if (!failed)
         return NULL;
     cvm_registry_cut(registry, &mark);

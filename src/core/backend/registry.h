@@ -19,6 +19,7 @@ struct cvm_backend {
     char name[CVM_BACKEND_NAME_SIZE];
     const void *ops; /* the plugin's */
     void *user_data;
+    cvm_plugin_fn plugin; /* which made it known */
 };
 
 struct cvm_default {
@@ -32,8 +33,8 @@ struct cvm_registry_s {
     struct cvm_property **rows; /* of plugins' own properties */
     uint32_t row_count;
     struct cvm_default *defaults;
-    int32_t is_taking; /* a plugin is in its entry function */
-    char error[200];   /* why the last add_...() failed */
+    cvm_plugin_fn taking; /* the plugin that is in its entry function; NULL */
+    char error[200];      /* why the last add_...() failed */
 };
 
 /* How far it is filled. */
@@ -50,7 +51,10 @@ void cvm_registry_clear(struct cvm_registry_s *registry);
  * error names it. */
 cvm_error_t *cvm_registry_take(struct cvm_registry_s *registry, cvm_plugin_fn plugin,
     void *user_data, const char *subject, const char *who);
-/* Loads a module and takes its plugin; it stays loaded. */
+/* 1 if that plugin has made a backend known. */
+int32_t cvm_registry_has(const struct cvm_registry_s *registry, cvm_plugin_fn plugin);
+/* Loads a module and takes its plugin, unless it was taken, perhaps by another name of the file; it
+ * stays loaded. */
 cvm_error_t *cvm_registry_load(struct cvm_registry_s *registry, const char *path);
 /* The backend that value ("NAME" or "NAME:LOCATION") names; NULL if there is none. */
 const struct cvm_backend *cvm_registry_find(
