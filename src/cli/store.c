@@ -14,7 +14,7 @@
 #define ERROR_SIZE 512
 
 static const char USAGE[] =
-    "usage: cvm store migrate [--print] -c CONFIG\n"
+    "usage: cvm store create|migrate [--print] -c CONFIG\n"
     "                                   makes the tables of a store that has some, or brings them "
     "up "
     "to\n"
@@ -183,7 +183,8 @@ static int32_t run(const struct arguments *arguments,
 int32_t cli_store_verb(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
-    int32_t is_clock = strcmp(name, "clock") == 0, migrates = strcmp(name, "migrate") == 0;
+    int32_t is_clock = strcmp(name, "clock") == 0,
+            migrates = strcmp(name, "migrate") == 0 || strcmp(name, "create") == 0;
     struct arguments arguments = {.config = NULL};
     const struct cli_option options[] = {{"--config", 1, &arguments.config, NULL, NULL},
         {"--set", 1, NULL, NULL, &arguments.settings}, {"--json", 0, NULL, &arguments.json, NULL},
