@@ -28,9 +28,15 @@ def call(url, name, **body):
     return answer
 
 
+def drop(url, table):
+    """`cvm store create` protects what it makes."""
+    call(url, "UpdateTable", TableName=table, DeletionProtectionEnabled=False)
+    call(url, "DeleteTable", TableName=table)
+
+
 def make(url, table, **keys):
     try:
-        call(url, "DeleteTable", TableName=table)
+        drop(url, table)
     except Refused as refused:
         if refused.name != "ResourceNotFoundException":
             raise

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hex.h"
 #include "change.h"
 #include "device.h"
 #include "key.h"
@@ -64,6 +65,22 @@ static const char *uid_of(const struct load *load, uint32_t i)
 static const char *token_of(const struct load *load, uint32_t i)
 {
     return host_of(load)->text(load->loading->devices[i], CVM_D_DEVICE_TOKEN);
+}
+
+#define HASHED "sha256:"
+
+/* The maker's table holds tokens as they are, an import brings hashes of them. */
+static int32_t is_hash_of(const char *hash, const char *token)
+{
+    char sha256[CVM_SHA256_HEX_SIZE];
+    size_t length = strlen(HASHED);
+    return strncmp(hash, HASHED, length) == 0 && strncmp(token, HASHED, length) != 0 &&
+           !cvm_sha256_hex(token, strlen(token), sha256) && strcmp(hash + length, sha256) == 0;
+}
+
+static int32_t is_same_token(const char *a, const char *b)
+{
+    return strcmp(a, b) == 0 || is_hash_of(a, b) || is_hash_of(b, a);
 }
 
 /* --- Groups ----------------------------------------------------------------------------------- */
@@ -348,12 +365,12 @@ static void judge_rows(struct load *load, int32_t tells)
     }
     for (uint32_t i = 0; i < load->loading->count; i++) {
         struct loaded *loaded = &load->devices[load->place[i]];
-        int32_t is_same = strcmp(token_of(load, i), loaded->token) == 0;
+        int32_t is_same = is_same_token(token_of(load, i), loaded->token);
         cvm_load_t became = loaded->is_inserted && loaded->first == i ? CVM_LOAD_INSERTED
                             : is_same                                 ? CVM_LOAD_UNCHANGED
                             : replaces                                ? CVM_LOAD_REPLACED
                                                                       : CVM_LOAD_CONFLICT;
-        if (replaces)
+        if (replaces && !is_same)
             loaded->token = token_of(load, i);
         /* What was told in an earlier round was so. */
         if (tells && load->loading->rows && (!load->loading->rows[i] || loaded->is_written))
