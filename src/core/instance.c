@@ -495,9 +495,13 @@ static void looked_for_devices(cvm_op_t *op)
     start_next(op->cvm);
 }
 
+/* Nobody asks a command whether it is ready. */
 static void look_for_devices(cvm_t *cvm)
 {
-    cvm_store_scan(cvm, &cvm->opening, CVM_SCAN_DEVICES, "", 0, 1, looked_for_devices);
+    if (!cvm->how)
+        start_next(cvm);
+    else
+        cvm_store_scan(cvm, &cvm->opening, CVM_SCAN_DEVICES, "", 0, 1, looked_for_devices);
 }
 
 static void begin_to_reconcile(cvm_t *cvm)

@@ -247,6 +247,17 @@ static void call_refused(struct aws_call *call, const struct aws_http_response *
         call_end(call, *call->error ? AWS_ERROR : AWS_BROKEN, NULL);
 }
 
+/* It says that it was done, and what comes with that can't be read: as good as no answer. */
+static void call_garbled(struct aws_call *call, const char *why)
+{
+    char text[sizeof call->text];
+    call->in_doubt = 1;
+    (void)snprintf(text, sizeof text, "AWS %s: an answer that can't be read: %.100s",
+        call->client->service, why);
+    if (call->is_unsafe || !call_try_again(call, cvm_aws_backoff_ms(call->tries)))
+        call_end(call, AWS_BROKEN, text);
+}
+
 static void call_answered(void *argument, const struct aws_http_response *response)
 {
     struct aws_call *call = argument;
@@ -269,12 +280,13 @@ static void call_answered(void *argument, const struct aws_http_response *respon
         call_refused(call, response);
         return;
     }
+    if (!call->answer && response->length) {
+        call_garbled(call, why ? why : "out of memory for an answer");
+        return;
+    }
     if (client->retry_tokens < RETRY_TOKENS)
         client->retry_tokens += RETRY_REFUND;
-    if (call->answer || !response->length)
-        call_end(call, AWS_OK, NULL);
-    else
-        call_end(call, AWS_BROKEN, why ? why : "out of memory for an answer");
+    call_end(call, AWS_OK, NULL);
 }
 
 /* --- Sending ---------------------------------------------------------------------------------- */

@@ -9,7 +9,7 @@
 
 #define EARLY_MS 300000 /* before they expire, others are looked for */
 #define LATE_MS  5000   /* before that they are not used any more */
-#define AGAIN_MS 5000   /* after a look that found none */
+#define AGAIN_MS 1000   /* after a look that found none */
 
 struct aws_credentials {
     struct aws_search search;
