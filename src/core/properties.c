@@ -20,7 +20,7 @@
 /* clang-format off */
 const struct cvm_property CVM_PROPERTIES[] = {
     {"store", TYPE_BACKEND, "file:devices.db", NULL,
-     "Where the device records are: file:PATH (SQLite), or postgresql://... (a URI of libpq's)."},
+     "Where the device records are: file:PATH (SQLite), postgresql://... (a URI of libpq's), or dynamodb:TABLE."},
     {"store.create", TYPE_BOOL, "false", NULL,
      "Whether a server makes an empty store where there is none: a wrong path, or a mount that is late, would refuse the whole fleet."},
     {"store.plain_tokens", TYPE_BOOL, "false", NULL,
