@@ -9,16 +9,22 @@
 
 #include "utf8.h"
 
-#define DEEPEST        16
-#define MOST_MEMBERS   64
 #define LONGEST_NUMBER 62 /* of which cJSON reads the whole */
 
 /* Each parse of cJSON writes a global. */
 static pthread_mutex_t parse_lock = PTHREAD_MUTEX_INITIALIZER;
 
+struct limits {
+    uint32_t depth, members;
+    int32_t takes_nul;
+};
+
+static const struct limits REQUEST = {16, 64, 0}, ANSWER = {80, 1000, 1};
+
 struct reader {
     const unsigned char *at, *end;
     const char *why;
+    const struct limits *limits;
 };
 
 static int32_t refuse(struct reader *reader, const char *why)
@@ -68,8 +74,10 @@ static int32_t read_hex4(struct reader *reader)
 static int32_t check_unicode_escape(struct reader *reader)
 {
     int32_t unit = read_hex4(reader);
-    if (unit <= 0)
-        return refuse(reader, unit ? "bad \\u escape" : "NUL in a string");
+    if (unit < 0)
+        return refuse(reader, "bad \\u escape");
+    if (!unit && !reader->limits->takes_nul)
+        return refuse(reader, "NUL in a string");
     if (unit >= 0xdc00 && unit <= 0xdfff)
         return refuse(reader, "lone surrogate");
     if (unit < 0xd800 || unit > 0xdbff)
@@ -188,7 +196,7 @@ static int32_t check_items(struct reader *reader, uint32_t depth, char close)
     if (take(reader, close))
         return 0;
     for (uint32_t count = 1;; count++) {
-        if (close == '}' && count > MOST_MEMBERS)
+        if (close == '}' && count > reader->limits->members)
             return refuse(reader, "too many members");
         if (close == '}' ? check_member(reader, depth) : check_value(reader, depth))
             return -1;
@@ -202,7 +210,7 @@ static int32_t check_items(struct reader *reader, uint32_t depth, char close)
 
 static int32_t check_value(struct reader *reader, uint32_t depth)
 {
-    if (depth == DEEPEST)
+    if (depth == reader->limits->depth)
         return refuse(reader, "nested too deep");
     skip_space(reader);
     int32_t c = peek(reader);
@@ -230,10 +238,11 @@ static int32_t has_duplicate(const cJSON *tree)
     return 0;
 }
 
-cJSON *cvm_json_object(const char *bytes, size_t length, const char **why)
+static cJSON *parse_object(
+    const char *bytes, size_t length, const struct limits *limits, const char **why)
 {
     struct reader reader = {
-        (const unsigned char *)bytes, (const unsigned char *)bytes + length, NULL};
+        (const unsigned char *)bytes, (const unsigned char *)bytes + length, NULL, limits};
     skip_space(&reader);
     if (peek(&reader) != '{')
         (void)refuse(&reader, "expected an object");
@@ -256,6 +265,30 @@ cJSON *cvm_json_object(const char *bytes, size_t length, const char **why)
         tree = NULL;
     }
     return tree;
+}
+
+cJSON *cvm_json_object(const char *bytes, size_t length, const char **why)
+{
+    return parse_object(bytes, length, &REQUEST, why);
+}
+
+/* The escape of NUL becomes that of U+FFFD, which is as long. */
+static void replace_nul(char *bytes, size_t length)
+{
+    static const char NUL[] = "\\u0000";
+    for (size_t i = 0; i + 6 <= length; i++) {
+        if (bytes[i] != '\\')
+            continue;
+        if (memcmp(bytes + i, NUL, 6) == 0)
+            memcpy(bytes + i + 2, "fffd", 4);
+        i++; /* what it escapes is no beginning */
+    }
+}
+
+cJSON *cvm_json_answer(char *bytes, size_t length, const char **why)
+{
+    replace_nul(bytes, length);
+    return parse_object(bytes, length, &ANSWER, why);
 }
 
 static void wipe(const cJSON *tree)

@@ -13,6 +13,9 @@
  * or is NULL: no memory.
  * Freed with cJSON_Delete, or cvm_json_wipe where it held a secret. */
 cJSON *cvm_json_object(const char *bytes, size_t length, const char **why);
+/* The same of a service's answer, which holds others' data: at most 80 deep and with 1,000 members,
+ * and NUL in a string is taken for U+FFFD: it is written so into bytes. */
+cJSON *cvm_json_answer(char *bytes, size_t length, const char **why);
 /* Overwrites all texts, then frees. NULL is fine. */
 void cvm_json_wipe(cJSON *tree);
 

@@ -213,7 +213,7 @@ static int32_t call_correct(struct aws_call *call, const struct aws_http_respons
     if (is_clock)
         client->clock_offset_ms = response->date_ms - cvm_now_ms();
     else
-        cvm_aws_credentials_expire(client->credentials);
+        cvm_aws_credentials_expire(client->credentials, call->keys_number);
     return call_try_again(call, 0);
 }
 
@@ -274,7 +274,7 @@ static void call_answered(void *argument, const struct aws_http_response *respon
     }
     cJSON_Delete(call->answer);
     call->answer =
-        response->length ? cvm_json_object(response->body, response->length, &why) : NULL;
+        response->length ? cvm_json_answer(response->body, response->length, &why) : NULL;
     if (response->status < 200 || response->status > 299) {
         call_take_error(call, response);
         call_refused(call, response);
@@ -388,6 +388,10 @@ static void call_got_keys(struct aws_waiter *waiter, const struct aws_keys *keys
     struct aws_call *call =
         (struct aws_call *)(void *)((char *)waiter - offsetof(struct aws_call, waiter));
     call->tries++;
+    call->keys_number = keys ? keys->number : 0;
+    cJSON_Delete(call->answer); /* an earlier try's */
+    call->answer = NULL;
+    *call->error = 0;
     if (!keys)
         call_fail(call, why);
     else if (call_left_ms(call) < LEAST_LEFT_MS)

@@ -60,6 +60,7 @@ struct aws_call {
     uint32_t tries;
     uint64_t sent_ms;     /* the last one was, by the monotonic clock */
     int32_t in_doubt;     /* one that was sent got no answer */
+    uint32_t keys_number; /* of the keys that it was signed with */
     int32_t is_corrected; /* the clock was, or the keys were looked for anew */
 };
 

@@ -15,6 +15,7 @@ struct aws_credentials {
     struct aws_search search;
     int32_t is_searching;
     struct aws_keys keys;
+    uint32_t found;     /* looks that found some */
     int32_t is_expired; /* AWS said so */
     uint64_t again_ms;  /* by the monotonic clock: not sooner */
     char why[240];      /* the last look found none */
@@ -24,11 +25,12 @@ struct aws_credentials {
 static void credentials_tell(
     struct aws_credentials *credentials, const struct aws_keys *keys, const char *why)
 {
-    struct aws_waiter *waiting = credentials->waiting;
-    credentials->waiting = NULL;
-    while (waiting) {
-        struct aws_waiter *waiter = waiting;
-        waiting = waiter->next;
+    struct aws_waiter *last = credentials->waiting; /* those that come meanwhile come before it */
+    while (last && last->next)
+        last = last->next;
+    for (struct aws_waiter *waiter = NULL; waiter != last && credentials->waiting;) {
+        waiter = credentials->waiting;
+        credentials->waiting = waiter->next;
         waiter->told(waiter, keys, why);
     }
 }
@@ -48,6 +50,7 @@ static void credentials_found(struct aws_search *search, struct aws_keys *keys, 
     if (keys) {
         cvm_aws_keys_clear(&credentials->keys);
         credentials->keys = *keys;
+        credentials->keys.number = ++credentials->found;
         credentials->is_expired = 0;
     } else {
         credentials->again_ms = cvm_monotonic_ms() + AGAIN_MS;
@@ -111,7 +114,7 @@ void cvm_aws_credentials_leave(struct aws_credentials *credentials, struct aws_w
         }
 }
 
-void cvm_aws_credentials_expire(struct aws_credentials *credentials)
+void cvm_aws_credentials_expire(struct aws_credentials *credentials, uint32_t number)
 {
-    credentials->is_expired = 1;
+    credentials->is_expired |= credentials->keys.number == number;
 }

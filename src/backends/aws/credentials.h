@@ -24,7 +24,7 @@ void cvm_aws_credentials_free(struct aws_credentials *credentials);
 void cvm_aws_credentials_ask(struct aws_credentials *credentials, struct aws_waiter *waiter);
 /* It waits no longer. */
 void cvm_aws_credentials_leave(struct aws_credentials *credentials, struct aws_waiter *waiter);
-/* AWS says that these have expired: the next who asks gets others. */
-void cvm_aws_credentials_expire(struct aws_credentials *credentials);
+/* AWS says that the keys of that number have expired: the next who asks gets others. */
+void cvm_aws_credentials_expire(struct aws_credentials *credentials, uint32_t number);
 
 #endif

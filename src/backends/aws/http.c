@@ -123,7 +123,7 @@ static void easy_set_up(CURL *easy, const struct aws_http *http)
     curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L); /* a look-up in DNS is not waited for */
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_TIMEOUT_MS);
     curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, LONGEST_IDLE_S);
-    curl_easy_setopt(easy, CURLOPT_PROXY, options->proxy);
+    curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
     curl_easy_setopt(easy, CURLOPT_NOPROXY, "");
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "libcvm");
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
@@ -176,13 +176,15 @@ void cvm_aws_http_cancel(struct aws_exchange *exchange)
     exchange_free(exchange);
 }
 
+static char NOTHING[1];
+
 static void exchange_finish(struct aws_exchange *exchange, CURLcode code)
 {
     struct aws_http_response *response = &exchange->response;
     long status = 0;
     curl_easy_getinfo(exchange->easy, CURLINFO_RESPONSE_CODE, &status);
     response->status = (int32_t)status;
-    response->body = exchange->body.text ? exchange->body.text : "";
+    response->body = exchange->body.text ? exchange->body.text : NOTHING;
     response->length = exchange->body.length;
     if (code != CURLE_OK) {
         response->failure = *exchange->failure ? exchange->failure : curl_easy_strerror(code);
@@ -353,6 +355,7 @@ static int32_t exchange_set_up(
     if (exchange_add_headers(exchange, request))
         return -1;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, exchange);
+    curl_easy_setopt(easy, CURLOPT_PROXY, request->is_direct ? "" : exchange->http->options.proxy);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, exchange);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, exchange);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, exchange);
@@ -363,8 +366,11 @@ static int32_t exchange_set_up(
     curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, request->is_fresh ? 1L : 0L);
     if (request->body) {
         curl_easy_setopt(easy, CURLOPT_POST, 1L);
-        curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->length);
+        if (request->copies_body)
+            curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->body);
+        else
+            curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request->body);
     } else {
         curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     }

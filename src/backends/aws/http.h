@@ -21,8 +21,10 @@ struct aws_http_request {
     uint32_t header_count;
     const char *body; /* stays until it is done; NULL without one */
     size_t length;
+    int32_t copies_body; /* it need not stay */
     int64_t timeout_ms;
-    int32_t is_plain; /* http: may be the URL's scheme */
+    int32_t is_plain;  /* http: may be the URL's scheme */
+    int32_t is_direct; /* by no proxy: what it asks is this machine's own */
     /* On a connection of its own: on one that was kept libcurl sends a request again by itself if
      * that closes without an answer, and says nothing (evidence: docs/decisions/aws-over-http.md).
      */
@@ -35,7 +37,7 @@ struct aws_http_response {
     int32_t is_unsent;   /* there is none, and nothing was sent */
     uint32_t sends;      /* how often it was */
     int32_t status;
-    const char *body; /* ended by NUL */
+    char *body; /* ended by NUL; the callback may change it */
     size_t length;
     char error_type[96], request_id[64]; /* headers; "" without */
     int64_t date_ms;                     /* the header, milliseconds since 1970; 0 without */

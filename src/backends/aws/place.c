@@ -16,8 +16,9 @@ static const struct partition {
     const char *suffix, *dual_stack_suffix;
 } PARTITIONS[] = {
     {"cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"},
-    {"us-gov-", "amazonaws.com", "api.aws"},
-    {"", "amazonaws.com", "api.aws"},
+    {"us-isob-", "sc2s.sgov.gov", "api.aws.scloud"}, {"us-iso-", "c2s.ic.gov", "api.aws.ic.gov"},
+    {"eusc-", "amazonaws.eu", "api.amazonwebservices.eu"},
+    {"", "amazonaws.com", "api.aws"}, /* us-gov-, too */
 };
 
 int32_t cvm_aws_is_on(const char *variable)
@@ -61,13 +62,20 @@ static int32_t find_region(const cvm_host_t *host, cvm_context_t *context, struc
     return failed ? -1 : 0;
 }
 
+/* In us-gov DynamoDB's usual endpoint is the validated one. */
+static int32_t has_fips_name(const char *service, const struct aws_place *place)
+{
+    return cvm_aws_is_on("AWS_USE_FIPS_ENDPOINT") &&
+           !(strncmp(place->region, "us-gov-", 7) == 0 && strcmp(service, "dynamodb") == 0);
+}
+
 static void usual_url(const char *service, struct aws_place *place)
 {
     const struct partition *partition = PARTITIONS;
     while (strncmp(place->region, partition->prefix, strlen(partition->prefix)) != 0)
         partition++;
     (void)snprintf(place->url, sizeof place->url, "https://%s%s.%s.%s", service,
-        cvm_aws_is_on("AWS_USE_FIPS_ENDPOINT") ? "-fips" : "", place->region,
+        has_fips_name(service, place) ? "-fips" : "", place->region,
         cvm_aws_is_on("AWS_USE_DUALSTACK_ENDPOINT") ? partition->dual_stack_suffix
                                                     : partition->suffix);
 }
@@ -97,6 +105,10 @@ static int32_t take_url(struct aws_place *place, const char *url)
         return -1;
     place->is_plain = is_plain;
     (void)snprintf(place->host, sizeof place->host, "%.*s", (int)length, name);
+    /* libcurl's header Host, which is signed, has no port that is the scheme's own. */
+    char *port = strrchr(place->host, ':');
+    if (port && strcmp(port, is_plain ? ":80" : ":443") == 0)
+        *port = 0;
     (void)snprintf(place->url, sizeof place->url, "http%s://%s", is_plain ? "" : "s", place->host);
     return 0;
 }

@@ -26,7 +26,7 @@ void cvm_aws_keys_clear(struct aws_keys *keys)
     cvm_secret_free_text(keys->id);
     cvm_secret_free_text(keys->secret);
     cvm_secret_free_text(keys->token);
-    *keys = (struct aws_keys){NULL, NULL, NULL, 0};
+    *keys = (struct aws_keys){.id = NULL};
 }
 
 int32_t cvm_aws_keys_set(

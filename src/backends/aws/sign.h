@@ -13,6 +13,7 @@
 struct aws_keys {
     char *id, *secret, *token; /* token: NULL for keys that last */
     int64_t expires_ms;        /* 0: never */
+    uint32_t number;           /* credentials.c: each that are found have another one */
 };
 
 /* The signing key of a day, which is good for all requests of it. */

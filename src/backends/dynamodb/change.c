@@ -45,23 +45,30 @@ static int32_t is_already_so(const struct change *change, const cJSON *item)
 {
     const cvm_host_t *host = change->job.store->host;
     const cvm_record_t *wanted = change->wanted->wanted;
+    int32_t is_enabled = cvm_dynamo_flag(item, "is_enabled") == FLAG_ON,
+            is_registered = cvm_dynamo_flag(item, "is_registered") == FLAG_ON;
     if (!item || cvm_dynamo_number(item, "cvm_revision") != change->revision)
         return 0;
-    return !change->wanted->as_read || (change->job.call.sends > 1 &&
-                                           (cvm_dynamo_flag(item, "is_enabled") == FLAG_ON) ==
-                                               (host->number(wanted, CVM_D_IS_ENABLED) != 0) &&
-                                           strcmp(cvm_dynamo_text(item, "device_token"),
-                                               host->text(wanted, CVM_D_DEVICE_TOKEN)) == 0);
+    return !change->wanted->as_read ||
+           (change->job.call.sends > 1 &&
+               is_enabled == (host->number(wanted, CVM_D_IS_ENABLED) != 0) &&
+               is_registered == (host->number(wanted, CVM_D_IS_REGISTERED) != 0) &&
+               strcmp(cvm_dynamo_text(item, "device_token"),
+                   host->text(wanted, CVM_D_DEVICE_TOKEN)) == 0);
 }
 
 static void change_failed_single(struct change *change)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(change->job.call.answer, "Item");
+    /* It was sent before, and others have written since: nobody knows whether on top of it. */
+    int32_t is_over =
+        change->job.call.sends > 1 && cvm_dynamo_number(item, "cvm_revision") > change->revision;
     if (strcmp(change->job.call.error, "ConditionalCheckFailedException") != 0)
         change_wait(change);
+    else if (is_already_so(change, item))
+        cvm_dynamo_end(&change->job, CVM_ANSWER_OK, NULL);
     else
-        cvm_dynamo_end(
-            &change->job, is_already_so(change, item) ? CVM_ANSWER_OK : CVM_ANSWER_CONFLICT, NULL);
+        cvm_dynamo_end(&change->job, is_over ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT, NULL);
 }
 
 static void change_cancelled(struct change *change)
@@ -112,9 +119,9 @@ static void change_send(struct job *job)
     const struct change *change = (const struct change *)(const void *)job;
     job->takes_conditions = 1;
     cvm_dynamo_call(job,
-        !change->is_single        ? "TransactWriteItems"
-        : change->wanted->as_read ? "UpdateItem"
-                                  : "PutItem",
+        !change->is_single        ? TRANSACT_WRITE_ITEMS
+        : change->wanted->as_read ? UPDATE_ITEM
+                                  : PUT_ITEM,
         change_answered);
 }
 
@@ -126,7 +133,7 @@ static void change_plan(struct job *job)
         cvm_dynamo_look(job, change_plan);
         return;
     }
-    if (job->look.failed || cvm_random_hex((sizeof change->token - 5) / 2, change->token)) {
+    if (job->look.failed || cvm_random_hex(16, change->token)) {
         cvm_dynamo_out_of_memory(job);
         return;
     }
@@ -134,7 +141,7 @@ static void change_plan(struct job *job)
     if (answer == CVM_ANSWER_OK && change->mode != CHANGE_CHECK)
         change_send(job);
     else
-        cvm_dynamo_end(job, answer, NULL);
+        cvm_dynamo_end(job, answer, answer == CVM_ANSWER_INVALID ? CVM_DYNAMO_TOO_MANY : NULL);
 }
 
 static struct change *change_new(
@@ -169,7 +176,7 @@ void cvm_dynamo_change(void *self, cvm_op_t *op, const cvm_change_t *wanted)
 {
     struct store *store = self;
     if (wanted->certificate_count > DYNAMO_MOST_CHANGED) {
-        store->host->complete(op, CVM_ANSWER_INVALID, "too many certificates in one change");
+        store->host->complete(op, CVM_ANSWER_INVALID, CVM_DYNAMO_TOO_MANY);
         return;
     }
     struct change *change = change_new(store, op, wanted, CHANGE_SWAP);

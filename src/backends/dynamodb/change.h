@@ -5,10 +5,11 @@
 #include "item.h"
 #include "store.h"
 
-#define MOST_ACTIONS 100 /* of a transaction; DynamoDB's limit */
+#define CVM_DYNAMO_TOO_MANY "too many certificates in one change: DynamoDB takes 100 items at once"
+#define MOST_ACTIONS        100 /* of a transaction; DynamoDB's limit */
 
 /* What an action of the transaction is about: by that it is told what became of it if it fails. */
-enum subject { OF_ROW, OF_STATE, OF_CERTIFICATE, OF_KEY, OF_HINT };
+enum subject { OF_ROW, OF_STATE, OF_LOOKED, OF_HINT };
 
 /* What a change is a part of. */
 enum change_mode {
@@ -23,7 +24,7 @@ struct change {
     const char *uid;            /* whose it is */
     int64_t revision;           /* that it gives the device */
     enum change_mode mode;
-    char token[DYNAMO_TOKEN_SIZE];
+    char token[33];
     int32_t has_looked;
     uint32_t rounds; /* of looks that others made out of date */
     uint32_t waits;

@@ -16,6 +16,8 @@
 #define REVISION       "cvm_revision"
 #define STATE_REVISION "revision"
 
+#define LAST_REVISION (INT64_MAX - 1)
+
 /* Where a field of a device is. */
 enum where {
     IN_ROW,  /* the maker's row alone */
@@ -92,6 +94,12 @@ static int32_t take_text(
     return host->set_text(device, field, text);
 }
 
+static int64_t read_revision(const cJSON *row)
+{
+    int64_t revision = cvm_dynamo_number(row, REVISION);
+    return revision >= 1 && revision <= LAST_REVISION ? revision : 0;
+}
+
 static int32_t take_row(const cvm_host_t *host, cvm_record_t *device, const cJSON *row)
 {
     char at[TIME_SIZE];
@@ -104,7 +112,7 @@ static int32_t take_row(const cvm_host_t *host, cvm_record_t *device, const cJSO
            take_text(host, device, CVM_D_THING_NAME, cvm_dynamo_text(row, THING)) ||
            take_text(host, device, CVM_D_REGISTERED_ON,
                time_read(cvm_dynamo_text(row, REGISTERED_ON), at)) ||
-           host->set_number(device, CVM_D_REVISION, cvm_dynamo_number(row, REVISION));
+           host->set_number(device, CVM_D_REVISION, read_revision(row));
 }
 
 static int32_t take_state_field(
@@ -140,6 +148,12 @@ int32_t cvm_dynamo_device_is_torn(const cJSON *row, const cJSON *state)
            cvm_dynamo_number(row, REVISION) != cvm_dynamo_number(state, STATE_REVISION);
 }
 
+int32_t cvm_dynamo_device_lacks_state(const cJSON *row, const cJSON *state)
+{
+    return cvm_dynamo_has(row, REVISION) && cvm_dynamo_flag(row, REGISTERED) == FLAG_ON &&
+           !cvm_dynamo_has(state, STATE_REVISION);
+}
+
 int32_t cvm_dynamo_device_has_state(const cvm_host_t *host, const cvm_record_t *device)
 {
     for (uint32_t i = 0; device && i < host->field_count(CVM_RECORD_DEVICE); i++)
@@ -151,62 +165,71 @@ int32_t cvm_dynamo_device_has_state(const cvm_host_t *host, const cvm_record_t *
 
 /* --- The maker's row -------------------------------------------------------------------------- */
 
-/* A flag is on, or off, in any of its forms; nothing, and what we don't know, is off (is_enabled)
- * or on (is_registered, but nothing is off). */
+/* A flag is on or off in any of its three forms. What is in no form counts as off of is_enabled,
+ * and as on of is_registered; what is missing as off of both. So it is asked for the forms of what
+ * is certain: on, or off. */
 static void flag_is(
     struct expression *expression, const char *name, int32_t is_on, int32_t odd_is_on)
 {
-    int32_t lists_on = !odd_is_on; /* the forms that are listed are those that are certain */
+    int32_t listed = !odd_is_on;
     uint32_t at = cvm_dynamo_name(expression, name);
-    uint32_t n = cvm_dynamo_value_number(expression, lists_on),
-             s = cvm_dynamo_value_text(expression, lists_on ? "1" : "0"),
-             b = cvm_dynamo_value_bool(expression, lists_on);
-    int32_t is_listed = is_on == lists_on;
-    if (is_listed && lists_on)
-        cvm_dynamo_and(
-            expression, "#%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ",:%" PRIu32 ")", at, n, s, b);
-    else if (is_listed || lists_on)
-        cvm_dynamo_and(expression,
-            "(attribute_not_exists(#%" PRIu32 ") OR %s#%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32
-            ",:%" PRIu32 "))",
-            at, is_listed ? "" : "NOT ", at, n, s, b);
+    char forms[64];
+    (void)snprintf(forms, sizeof forms, "#%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ",:%" PRIu32 ")",
+        at, cvm_dynamo_value_number(expression, listed),
+        cvm_dynamo_value_text(expression, listed ? "1" : "0"),
+        cvm_dynamo_value_bool(expression, listed));
+    if (is_on && listed)
+        cvm_dynamo_and(expression, "%s", forms);
+    else if (is_on)
+        cvm_dynamo_and(expression, "attribute_exists(#%" PRIu32 ") AND NOT %s", at, forms);
     else
-        cvm_dynamo_and(expression,
-            "attribute_exists(#%" PRIu32 ") AND NOT #%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32
-            ",:%" PRIu32 ")",
-            at, at, n, s, b);
+        cvm_dynamo_and(expression, "(attribute_not_exists(#%" PRIu32 ") OR %s%s)", at,
+            listed ? "NOT " : "", forms);
 }
 
-/* A text that was read as none may be missing, empty, of another type, or longer than any that we
- * take. */
-static void text_is(
-    struct expression *expression, const char *name, const char *text, uint32_t longest)
+/* A text of the row as it was read. One that was read as none may be missing, empty, of another
+ * type, or longer than any that is taken; so may one that the state has said instead. other: a
+ * second form that is read as the same text; or the same. */
+static void text_is(struct expression *expression, const char *name, const char *text,
+    const char *other, uint32_t longest, int32_t may_lack)
 {
+    uint32_t at = cvm_dynamo_name(expression, name), value = 0, second = 0;
     if (*text) {
-        cvm_dynamo_and_text(expression, name, text);
+        value = cvm_dynamo_value_text(expression, text);
+        second = strcmp(text, other) != 0 ? cvm_dynamo_value_text(expression, other) : value;
+    }
+    if (*text && !may_lack) {
+        cvm_dynamo_and(
+            expression, "#%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ")", at, value, second);
         return;
     }
-    uint32_t at = cvm_dynamo_name(expression, name);
+    uint32_t none = cvm_dynamo_value_text(expression, "");
     cvm_dynamo_and(expression,
         "(attribute_not_exists(#%" PRIu32 ") OR NOT attribute_type(#%" PRIu32 ",:%" PRIu32
-        ") OR #%" PRIu32 "=:%" PRIu32 " OR size(#%" PRIu32 ")>:%" PRIu32 ")",
-        at, at, cvm_dynamo_value_text(expression, "S"), at, cvm_dynamo_value_text(expression, ""),
-        at, cvm_dynamo_value_number(expression, longest));
+        ") OR #%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ",:%" PRIu32 ") OR size(#%" PRIu32
+        ")>:%" PRIu32 ")",
+        at, at, cvm_dynamo_value_text(expression, "S"), at, none, *text ? value : none,
+        *text ? second : none, at, cvm_dynamo_value_number(expression, longest));
 }
 
-/* The same of a text that the state has a copy of: the row says it, or nothing. */
-static void copied_text_is(
-    struct expression *expression, const char *name, const char *text, int32_t has_state)
+static uint32_t longest(const cvm_host_t *host, uint32_t field)
 {
-    if (!*text || !has_state) {
-        text_is(expression, name, text, 128);
+    return host->field_longest(CVM_RECORD_DEVICE, field);
+}
+
+/* One that can't be a revision is none. */
+static void revision_is(struct expression *expression, int64_t revision)
+{
+    if (revision) {
+        cvm_dynamo_and_number(expression, REVISION, revision);
         return;
     }
-    uint32_t at = cvm_dynamo_name(expression, name);
+    uint32_t at = cvm_dynamo_name(expression, REVISION);
     cvm_dynamo_and(expression,
-        "(#%" PRIu32 "=:%" PRIu32 " OR attribute_not_exists(#%" PRIu32 ") OR #%" PRIu32 "=:%" PRIu32
+        "(attribute_not_exists(#%" PRIu32 ") OR NOT #%" PRIu32 " BETWEEN :%" PRIu32 " AND :%" PRIu32
         ")",
-        at, cvm_dynamo_value_text(expression, text), at, at, cvm_dynamo_value_text(expression, ""));
+        at, at, cvm_dynamo_value_number(expression, 1),
+        cvm_dynamo_value_number(expression, LAST_REVISION));
 }
 
 void cvm_dynamo_row_is(
@@ -217,16 +240,18 @@ void cvm_dynamo_row_is(
     int32_t is_registered = host->number(as_read, CVM_D_IS_REGISTERED) != 0;
     cvm_dynamo_and(
         expression, "attribute_exists(#%" PRIu32 ")", cvm_dynamo_name(expression, "device_uid"));
-    text_is(expression, TOKEN, host->text(as_read, CVM_D_DEVICE_TOKEN),
-        host->field_longest(CVM_RECORD_DEVICE, CVM_D_DEVICE_TOKEN));
+    const char *token = host->text(as_read, CVM_D_DEVICE_TOKEN),
+               *thing = host->text(as_read, CVM_D_THING_NAME),
+               *registered_on = host->text(as_read, CVM_D_REGISTERED_ON);
+    text_is(expression, TOKEN, token, token, longest(host, CVM_D_DEVICE_TOKEN), 0);
     flag_is(expression, ENABLED, host->number(as_read, CVM_D_IS_ENABLED) != 0, 0);
     if (!is_registered || !has_state) /* else the state may say it */
         flag_is(expression, REGISTERED, is_registered, 1);
-    copied_text_is(expression, THING, host->text(as_read, CVM_D_THING_NAME), has_state);
-    copied_text_is(expression, REGISTERED_ON,
-        time_written(host->text(as_read, CVM_D_REGISTERED_ON), at), has_state);
+    text_is(expression, THING, thing, thing, longest(host, CVM_D_THING_NAME), has_state);
+    text_is(expression, REGISTERED_ON, time_written(registered_on, at), registered_on,
+        longest(host, CVM_D_REGISTERED_ON), has_state);
     if (!has_state)
-        cvm_dynamo_and_number(expression, REVISION, host->number(as_read, CVM_D_REVISION));
+        revision_is(expression, host->number(as_read, CVM_D_REVISION));
 }
 
 char cvm_dynamo_flag_type(const cJSON *row)
@@ -242,11 +267,10 @@ static void enabled_becomes(struct expression *expression, int32_t was_on, int32
         cvm_dynamo_set_flag(expression, ENABLED, 0);
     if (!is_on || was_on)
         return;
-    uint32_t value = type == 'S'   ? cvm_dynamo_value_text(expression, "1")
-                     : type == 'B' ? cvm_dynamo_value_bool(expression, 1)
-                                   : cvm_dynamo_value_number(expression, 1);
-    cvm_buffer_format(&expression->set, "%s#%" PRIu32 "=:%" PRIu32,
-        expression->set.length ? "," : "SET ", cvm_dynamo_name(expression, ENABLED), value);
+    cvm_dynamo_set(expression, ENABLED,
+        type == 'S'   ? cvm_dynamo_value_text(expression, "1")
+        : type == 'B' ? cvm_dynamo_value_bool(expression, 1)
+                      : cvm_dynamo_value_number(expression, 1));
 }
 
 static void changed_text_becomes(

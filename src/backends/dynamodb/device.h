@@ -9,13 +9,16 @@ cvm_record_t *cvm_dynamo_device(const cvm_host_t *host, const cJSON *row, const 
 /* 1 if the rows were not written by one and the same change: one of them was read before it, the
  * other after. */
 int32_t cvm_dynamo_device_is_torn(const cJSON *row, const cJSON *state);
+/* 1 if the row says that we have written it, and that the device is registered, but there is no
+ * state: it comes with the same change, or another system has registered it. */
+int32_t cvm_dynamo_device_lacks_state(const cJSON *row, const cJSON *state);
 /* 1 if the record has more than the maker's row holds. */
 int32_t cvm_dynamo_device_has_state(const cvm_host_t *host, const cvm_record_t *device);
 
 /* The condition that a row of the maker's is as the record says that it was read. */
 void cvm_dynamo_row_is(
     struct expression *expression, const cvm_host_t *host, const cvm_record_t *as_read);
-/* Its update. flag: what is_enabled was in the row, as DynamoDB types it ('N', 'S', 'B'). */
+/* Its update. flag_type: is_enabled's in the row ('N', 'S' or 'B'). */
 void cvm_dynamo_row_becomes(struct expression *expression, const cvm_host_t *host,
     const cvm_record_t *as_read, const cvm_record_t *wanted, int64_t revision, char flag_type);
 /* Prints a new row as an item. */

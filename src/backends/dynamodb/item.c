@@ -26,7 +26,9 @@ const char *cvm_dynamo_text(const cJSON *item, const char *name)
 int64_t cvm_dynamo_number(const cJSON *item, const char *name)
 {
     const char *text = cJSON_GetStringValue(typed(item, name, "N"));
-    return text ? strtoll(text, NULL, 10) : 0;
+    char *end = NULL;
+    long long number = text ? strtoll(text, &end, 10) : 0;
+    return text && !*end ? number : 0;
 }
 
 int32_t cvm_dynamo_has(const cJSON *item, const char *name)
@@ -49,11 +51,17 @@ enum flag cvm_dynamo_flag(const cJSON *item, const char *name)
     return text && strcmp(text, "0") == 0 ? FLAG_OFF : FLAG_UNKNOWN;
 }
 
-const char *cvm_dynamo_member(const cJSON *item, const char *name, uint32_t i)
+const cJSON *cvm_dynamo_members(const cJSON *item, const char *name)
 {
     const cJSON *texts = typed(item, name, "SS");
-    for (texts = texts ? texts->child : NULL; texts && i; texts = texts->next)
-        i--;
+    return cJSON_IsArray(texts) ? texts->child : NULL;
+}
+
+const char *cvm_dynamo_member(const cJSON *item, const char *name, uint32_t i)
+{
+    const cJSON *texts = cvm_dynamo_members(item, name);
+    while (texts && i--)
+        texts = texts->next;
     return cJSON_GetStringValue(texts);
 }
 
@@ -146,7 +154,7 @@ uint32_t cvm_dynamo_value_bool(struct expression *expression, int32_t is_on)
 
 /* --- The update ------------------------------------------------------------------------------- */
 
-static void add_set(struct expression *expression, const char *name, uint32_t value)
+void cvm_dynamo_set(struct expression *expression, const char *name, uint32_t value)
 {
     cvm_buffer_format(&expression->set, "%s#%" PRIu32 "=:%" PRIu32,
         expression->set.length ? "," : "SET ", cvm_dynamo_name(expression, name), value);
@@ -161,7 +169,7 @@ void cvm_dynamo_remove(struct expression *expression, const char *name)
 void cvm_dynamo_set_text(struct expression *expression, const char *name, const char *text)
 {
     if (*text)
-        add_set(expression, name, cvm_dynamo_value_text(expression, text));
+        cvm_dynamo_set(expression, name, cvm_dynamo_value_text(expression, text));
     else
         cvm_dynamo_remove(expression, name);
 }
@@ -169,14 +177,14 @@ void cvm_dynamo_set_text(struct expression *expression, const char *name, const 
 void cvm_dynamo_set_number(struct expression *expression, const char *name, int64_t number)
 {
     if (number)
-        add_set(expression, name, cvm_dynamo_value_number(expression, number));
+        cvm_dynamo_set(expression, name, cvm_dynamo_value_number(expression, number));
     else
         cvm_dynamo_remove(expression, name);
 }
 
 void cvm_dynamo_set_flag(struct expression *expression, const char *name, int32_t is_on)
 {
-    add_set(expression, name, cvm_dynamo_value_number(expression, is_on != 0));
+    cvm_dynamo_set(expression, name, cvm_dynamo_value_number(expression, is_on != 0));
 }
 
 static void add_set_once(struct expression *expression, const char *name, uint32_t value)

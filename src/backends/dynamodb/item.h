@@ -11,13 +11,15 @@
 
 /* An attribute of type S; "" if it is none. item may be NULL. */
 const char *cvm_dynamo_text(const cJSON *item, const char *name);
-/* Of type N; 0 if it is none. */
+/* An integer, of type N; 0 if it is none. */
 int64_t cvm_dynamo_number(const cJSON *item, const char *name);
 int32_t cvm_dynamo_has(const cJSON *item, const char *name);
 /* What a flag of the maker's says, as N, S or BOOL. */
 enum flag { FLAG_OFF, FLAG_ON, FLAG_MISSING, FLAG_UNKNOWN };
 enum flag cvm_dynamo_flag(const cJSON *item, const char *name);
-/* The texts of an attribute of type SS: text i, NULL past the end. */
+/* The texts of an attribute of type SS: the first one's item, NULL without one. */
+const cJSON *cvm_dynamo_members(const cJSON *item, const char *name);
+/* Text i; NULL past the end. */
 const char *cvm_dynamo_member(const cJSON *item, const char *name, uint32_t i);
 
 /* --- Keys ------------------------------------------------------------------------------------- */
@@ -51,6 +53,8 @@ uint32_t cvm_dynamo_value_text(struct expression *expression, const char *text);
 uint32_t cvm_dynamo_value_number(struct expression *expression, int64_t number);
 uint32_t cvm_dynamo_value_bool(struct expression *expression, int32_t is_on);
 
+/* name = a value that was declared. */
+void cvm_dynamo_set(struct expression *expression, const char *name, uint32_t value);
 /* name = value, whatever it was; empty texts and zeroes are removed. */
 void cvm_dynamo_set_text(struct expression *expression, const char *name, const char *text);
 void cvm_dynamo_set_number(struct expression *expression, const char *name, int64_t number);

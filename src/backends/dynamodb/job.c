@@ -6,8 +6,6 @@
 #include "base/clock.h"
 #include "store.h"
 
-#define TARGET_SIZE 64
-
 void *cvm_dynamo_job(
     struct store *store, cvm_op_t *op, size_t size, int32_t writes, void (*clear)(struct job *job))
 {
@@ -34,17 +32,22 @@ void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text)
 {
     struct store *store = job->store;
     const struct job ended = *job;
+    if (job->writes && answer == CVM_ANSWER_BROKEN)
+        answer = CVM_ANSWER_UNAVAILABLE;
+    if (job->in_doubt && (answer == CVM_ANSWER_UNAVAILABLE || answer == CVM_ANSWER_BUSY ||
+                             answer == CVM_ANSWER_INVALID))
+        answer = CVM_ANSWER_UNKNOWN;
     char copy[DYNAMO_TEXT_SIZE];
     (void)snprintf(copy, sizeof copy, "%s", text ? text : "");
     *job->link = job->next;
     if (job->next)
         job->next->link = job->link;
     cvm_aws_call_cancel(&job->call);
+    if (job->clear)
+        job->clear(job);
     cvm_aws_call_clear(&job->call);
     cvm_dynamo_look_clear(&job->look);
     store->host->timer_free(job->timer);
-    if (job->clear)
-        job->clear(job);
     free(job);
     if (ended.op)
         store->host->complete(ended.op, answer, *copy ? copy : NULL);
@@ -55,9 +58,12 @@ void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text)
 
 void cvm_dynamo_out_of_memory(struct job *job)
 {
-    cvm_dynamo_end(job,
-        job->call.in_doubt && job->writes ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_UNAVAILABLE,
-        "out of memory");
+    cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "out of memory");
+}
+
+static int32_t is_write(const struct job *job)
+{
+    return job->name >= FIRST_WRITE;
 }
 
 /* What a refusal is to the host. */
@@ -66,7 +72,7 @@ static cvm_answer_t refusal_answer(const struct job *job)
     const struct aws_call *call = &job->call;
     if (cvm_aws_is_throttling(call->error))
         return CVM_ANSWER_BUSY;
-    if (job->writes && strcmp(call->error, "ValidationException") == 0)
+    if (is_write(job) && strcmp(call->error, "ValidationException") == 0)
         return CVM_ANSWER_INVALID;
     return CVM_ANSWER_UNAVAILABLE;
 }
@@ -74,14 +80,11 @@ static cvm_answer_t refusal_answer(const struct job *job)
 void cvm_dynamo_fail(struct job *job)
 {
     const struct aws_call *call = &job->call;
-    const cvm_host_t *host = job->store->host;
     cvm_answer_t answer = call->outcome == AWS_ERROR    ? refusal_answer(job)
-                          : call->outcome == AWS_UNSENT ? CVM_ANSWER_UNAVAILABLE
-                          : job->writes                 ? CVM_ANSWER_UNKNOWN
                           : call->outcome == AWS_BROKEN ? CVM_ANSWER_BROKEN
                                                         : CVM_ANSWER_UNAVAILABLE;
     if (call->retry_after_s && job->op)
-        (void)host->op_set_number(job->op, CVM_OUT_RETRY_AFTER_S, call->retry_after_s);
+        (void)job->store->host->op_set_number(job->op, CVM_OUT_RETRY_AFTER_S, call->retry_after_s);
     cvm_dynamo_end(job, answer, call->text);
 }
 
@@ -100,9 +103,22 @@ static int32_t is_condition(const char *error)
            strcmp(error, "TransactionInProgressException") == 0;
 }
 
+/* A transaction that was cancelled was not carried out, however often it was sent: its token says
+ * so. */
+static void note_doubt(struct job *job)
+{
+    const struct aws_call *call = &job->call;
+    if (!is_write(job))
+        return;
+    job->in_doubt |= call->in_doubt || strcmp(call->error, "TransactionInProgressException") == 0;
+    if (call->outcome == AWS_OK || strcmp(call->error, "TransactionCanceledException") == 0)
+        job->in_doubt = 0;
+}
+
 static void job_answered(struct aws_call *call)
 {
     struct job *job = (struct job *)(void *)((char *)call - offsetof(struct job, call));
+    note_doubt(job);
     if (job->takes_all || (call->outcome == AWS_OK && call->answer))
         job->then(job);
     else if (call->outcome == AWS_ERROR && job->takes_conditions && is_condition(call->error))
@@ -111,40 +127,38 @@ static void job_answered(struct aws_call *call)
         cvm_dynamo_fail(job);
 }
 
-static void job_call_now(struct job *job, const char *target)
+void cvm_dynamo_call(struct job *job, enum dynamo_call name, void (*then)(struct job *job))
 {
+#define TARGET(name) "DynamoDB_20120810." name
+    static const char *const TARGETS[] = {[GET_ITEM] = TARGET("GetItem"),
+        [BATCH_GET_ITEM] = TARGET("BatchGetItem"),
+        [QUERY] = TARGET("Query"),
+        [SCAN] = TARGET("Scan"),
+        [DESCRIBE_TABLE] = TARGET("DescribeTable"),
+        [CREATE_TABLE] = TARGET("CreateTable"),
+        [PUT_ITEM] = TARGET("PutItem"),
+        [UPDATE_ITEM] = TARGET("UpdateItem"),
+        [DELETE_ITEM] = TARGET("DeleteItem"),
+        [TRANSACT_WRITE_ITEMS] = TARGET("TransactWriteItems"),
+        [BATCH_EXECUTE_STATEMENT] = TARGET("BatchExecuteStatement")};
     struct aws_call *call = &job->call;
+    job->then = then;
+    if (call->body.failed) {
+        cvm_dynamo_out_of_memory(job);
+        return;
+    }
     cJSON_Delete(call->answer);
     call->answer = NULL;
+    job->name = name;
     call->client = &job->store->client;
     call->method = "POST";
     call->path = "/";
     call->query = "";
     call->content_type = "application/x-amz-json-1.0";
-    call->target = target;
+    call->target = TARGETS[name];
     call->until_ms = job->until_ms;
     call->done = job_answered;
     cvm_aws_call(call);
-}
-
-void cvm_dynamo_call(struct job *job, const char *name, void (*then)(struct job *job))
-{
-    static const char *const TARGETS[] = {"DynamoDB_20120810.GetItem", "DynamoDB_20120810.PutItem",
-        "DynamoDB_20120810.UpdateItem", "DynamoDB_20120810.DeleteItem",
-        "DynamoDB_20120810.BatchGetItem", "DynamoDB_20120810.Query", "DynamoDB_20120810.Scan",
-        "DynamoDB_20120810.TransactWriteItems", "DynamoDB_20120810.BatchExecuteStatement",
-        "DynamoDB_20120810.DescribeTable", "DynamoDB_20120810.CreateTable",
-        "DynamoDB_20120810.UpdateContinuousBackups"};
-    job->then = then;
-    if (job->call.body.failed) {
-        cvm_dynamo_out_of_memory(job);
-        return;
-    }
-    for (size_t i = 0; i < sizeof TARGETS / sizeof *TARGETS; i++)
-        if (strcmp(strchr(TARGETS[i], '.') + 1, name) == 0) {
-            job_call_now(job, TARGETS[i]);
-            return;
-        }
 }
 
 static void job_waited(void *argument)

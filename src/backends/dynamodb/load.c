@@ -11,10 +11,12 @@
 #include "device.h"
 #include "key.h"
 
-#define BATCH       25 /* statements of one call */
-#define AT_ONCE     8  /* changes */
-#define MOST_ROUNDS 5  /* for rows that others wrote meanwhile */
-#define MOST_GROUP  40 /* certificates of one change: with all that leads to them they fit */
+#define BATCH   25 /* statements of one call */
+#define AT_ONCE 8  /* changes */
+#define MOST_ROUNDS                                                                                \
+    5 /* for rows that others wrote meanwhile, or that there was no throughput for */
+#define FIRST_WAIT_MS 100
+#define MOST_GROUP    40 /* certificates of one change: with all that leads to them they fit */
 
 /* What becomes of a device of the load, by its uid. */
 struct loaded {
@@ -48,6 +50,8 @@ struct load {
     uint32_t batch[BATCH], batch_count;
     uint32_t rounds;
     int32_t is_checking, is_starting, must_go_round;
+    int32_t must_wait; /* before the next round */
+    int32_t has_judged;
     cvm_answer_t answer; /* the first failure's */
     char text[DYNAMO_TEXT_SIZE];
 };
@@ -96,9 +100,12 @@ static void groups_clear(struct load *load)
     load->group_count = load->group_at = 0;
 }
 
+static void load_tell(struct load *load);
+
 static void load_clear(struct job *job)
 {
     struct load *load = (struct load *)(void *)job;
+    load_tell(load);
     groups_clear(load);
     free(load->devices);
     free(load->place);
@@ -173,7 +180,8 @@ static int32_t is_plain(const struct load *load, const struct loaded *loaded)
 {
     const cvm_record_t *device = load->loading->devices[loaded->first];
     return !cvm_dynamo_device_has_state(host_of(load), device) &&
-           !*host_of(load)->text(device, CVM_D_THING_NAME);
+           !*host_of(load)->text(device, CVM_D_THING_NAME) &&
+           !*host_of(load)->text(device, CVM_D_REGISTERED_ON);
 }
 
 static int32_t gets_token(const struct loaded *loaded)
@@ -201,7 +209,7 @@ static int32_t groups_make(struct load *load)
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
-static void load_round(struct load *load);
+static void load_round(struct job *job);
 
 static void load_note(struct load *load, cvm_answer_t answer, const char *text)
 {
@@ -211,14 +219,26 @@ static void load_note(struct load *load, cvm_answer_t answer, const char *text)
     }
 }
 
+static void load_give_way(struct load *load)
+{
+    cvm_dynamo_end(&load->job, CVM_ANSWER_BUSY,
+        load->must_wait ? "DynamoDB has no throughput left" : "others write the same devices");
+}
+
 static void load_finish(struct load *load)
 {
-    if (load->answer == CVM_ANSWER_OK && load->must_go_round && load->rounds < MOST_ROUNDS)
-        load_round(load);
-    else if (load->answer == CVM_ANSWER_OK && load->must_go_round)
-        cvm_dynamo_end(&load->job, CVM_ANSWER_BUSY, "others write the same devices");
-    else
-        cvm_dynamo_end(&load->job, load->answer, load->text);
+    struct job *job = &load->job;
+    int32_t is_over = load->rounds >= MOST_ROUNDS;
+    if (load->answer != CVM_ANSWER_OK || !load->must_go_round) {
+        cvm_dynamo_end(job, load->answer, load->text);
+        return;
+    }
+    job->until_ms = cvm_monotonic_ms() + (uint64_t)job->store->timeout_ms;
+    if (is_over ||
+        (load->must_wait && cvm_dynamo_wait(job, FIRST_WAIT_MS << load->rounds, load_round)))
+        load_give_way(load);
+    else if (!load->must_wait)
+        load_round(job);
 }
 
 /* --- Changes ---------------------------------------------------------------------------------- */
@@ -242,8 +262,6 @@ static void group_ended(void *argument, cvm_answer_t answer, const char *text)
     if (!load->is_starting)
         groups_go_on(load);
 }
-
-static void load_tell(struct load *load);
 
 static void groups_go_on(struct load *load)
 {
@@ -285,10 +303,11 @@ static void print_statement(struct load *load, struct cvm_buffer *body, const st
     const cvm_host_t *host = host_of(load);
     const cvm_record_t *device = load->loading->devices[loaded->first];
     struct cvm_buffer statement = {.most = 1024};
-    cvm_buffer_format(&statement,
-        "INSERT INTO \"%s\" VALUE {'is_enabled':?,'is_registered':?,'cvm_revision':?,",
-        load->job.store->tables[MAKERS]);
-    cvm_buffer_text(&statement, "'device_uid':?,'device_token':?}");
+    cvm_buffer_text(&statement, "INSERT INTO \"");
+    cvm_buffer_text(&statement, load->job.store->tables[MAKERS]);
+    cvm_buffer_text(&statement,
+        "\" VALUE {'is_enabled':?,'is_registered':?,'cvm_revision':?,'device_uid':?,"
+        "'device_token':?}");
     cvm_buffer_text(body, "{\"Statement\":");
     cvm_buffer_json(body, statement.text ? statement.text : "");
     body->failed |= statement.failed;
@@ -300,6 +319,23 @@ static void print_statement(struct load *load, struct cvm_buffer *body, const st
     print_parameter(body, host->text(device, CVM_D_DEVICE_UID));
     print_parameter(body, loaded->token);
     cvm_buffer_text(body, "]}");
+}
+
+/* What DynamoDB says of one statement; code: NULL if it was carried out. */
+static void statement_became(struct load *load, struct loaded *loaded, const char *code)
+{
+    char text[100];
+    if (!code) {
+        loaded->is_inserted = loaded->is_written = 1;
+    } else if (strcmp(code, "DuplicateItem") == 0) {
+        load->must_go_round = 1; /* it is there, by another one or by us */
+    } else if (strcmp(code, "ValidationError") == 0 || strcmp(code, "AccessDenied") == 0 ||
+               strcmp(code, "ResourceNotFound") == 0) {
+        (void)snprintf(text, sizeof text, "DynamoDB refuses a row: %.60s", code);
+        load_note(load, *code == 'V' ? CVM_ANSWER_INVALID : CVM_ANSWER_UNAVAILABLE, text);
+    } else { /* throughput, or a fault */
+        load->must_go_round = load->must_wait = 1;
+    }
 }
 
 static void bulk_answered(struct job *job)
@@ -314,14 +350,10 @@ static void bulk_answered(struct job *job)
         const char *code = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(error, "Code"));
         if (i == load->batch_count)
             break;
-        struct loaded *loaded = &load->devices[load->batch[i++]];
-        if (!error)
-            loaded->is_inserted = loaded->is_written = 1;
-        else if (code &&
-                 (strcmp(code, "ValidationError") == 0 || strcmp(code, "AccessDenied") == 0))
-            load_note(load, CVM_ANSWER_INVALID, "DynamoDB takes a row for invalid");
-        else
-            load->must_go_round = 1; /* it is there, by another one or by us; or was not written */
+        statement_became(load, &load->devices[load->batch[i++]],
+            !error ? NULL
+            : code ? code
+                   : "an error without a name");
     }
     load->must_go_round |= i < load->batch_count;
     bulk_go_on(job);
@@ -347,7 +379,7 @@ static void bulk_go_on(struct job *job)
     }
     cvm_buffer_text(body, "]}");
     if (load->batch_count)
-        cvm_dynamo_call(job, "BatchExecuteStatement", bulk_answered);
+        cvm_dynamo_call(job, BATCH_EXECUTE_STATEMENT, bulk_answered);
     else
         groups_go_on(load);
 }
@@ -373,18 +405,18 @@ static void judge_rows(struct load *load, int32_t tells)
         if (replaces && !is_same)
             loaded->token = token_of(load, i);
         /* What was told in an earlier round was so. */
-        if (tells && load->loading->rows && (!load->loading->rows[i] || loaded->is_written))
+        int32_t is_there = loaded->row || loaded->is_written;
+        int32_t is_replaced = became != CVM_LOAD_REPLACED || loaded->is_written;
+        if (tells && is_there && is_replaced && (!load->loading->rows[i] || loaded->is_written))
             load->loading->rows[i] = (uint8_t)became;
     }
 }
 
-/* Of each that is there now. A new one that was not written has none. */
+/* Also when the load fails half-way. */
 static void load_tell(struct load *load)
 {
-    for (uint32_t i = 0; i < load->count; i++)
-        if (!load->devices[i].row && !load->devices[i].is_written)
-            return; /* one failed, or is tried again: then all are told */
-    judge_rows(load, 1);
+    if (load->has_judged && load->loading->rows)
+        judge_rows(load, 1);
 }
 
 static int32_t has_rules(const struct load *load)
@@ -407,7 +439,8 @@ static void load_looked(struct job *job)
     }
     judge_rows(load, 0);
     load->bulk_at = 0;
-    load->must_go_round = 0;
+    load->must_go_round = load->must_wait = 0;
+    load->has_judged = 1;
     if (groups_make(load)) {
         cvm_dynamo_out_of_memory(job);
         return;
@@ -422,8 +455,9 @@ static void load_looked(struct job *job)
 
 /* --- Getting in ------------------------------------------------------------------------------- */
 
-static void load_round(struct load *load)
+static void load_round(struct job *job)
 {
+    struct load *load = (struct load *)(void *)job;
     struct look *look = &load->job.look;
     int32_t replaces = (load->loading->flags & CVM_LOAD_REPLACE_TOKENS) != 0;
     char pk[DYNAMO_KEY_SIZE];
@@ -505,5 +539,5 @@ void cvm_dynamo_load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
     if (!load->devices || !load->place || take_devices(load) || take_certificates(load))
         cvm_dynamo_out_of_memory(&load->job);
     else
-        load_round(load);
+        load_round(&load->job);
 }

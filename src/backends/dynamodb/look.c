@@ -187,8 +187,7 @@ static void look_answered(struct job *job)
     uint32_t asked = 0, left = 0;
     if (look_take_table(job, MAKERS) || look_take_table(job, OURS) ||
         !cJSON_GetObjectItemCaseSensitive(job->call.answer, "Responses")) {
-        cvm_dynamo_end(job, job->writes ? CVM_ANSWER_UNAVAILABLE : CVM_ANSWER_BROKEN,
-            "DynamoDB answers what was not asked");
+        cvm_dynamo_end(job, CVM_ANSWER_BROKEN, "DynamoDB answers what was not asked");
         return;
     }
     /* A call's keys are the first that were not done. */
@@ -215,14 +214,15 @@ static void look_answered(struct job *job)
 static void look_ask(struct job *job)
 {
     uint32_t keys = look_print(job);
-    if (job->look.failed)
+    if (job->look.failed || job->call.body.failed)
         cvm_dynamo_out_of_memory(job);
     else if (keys)
-        cvm_dynamo_call(job, "BatchGetItem", look_answered);
+        cvm_dynamo_call(job, BATCH_GET_ITEM, look_answered);
     else
         job->look.then(job);
 }
 
+/* That a key could not be added is told here. */
 void cvm_dynamo_look(struct job *job, void (*then)(struct job *job))
 {
     job->look.then = then;

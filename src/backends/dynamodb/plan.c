@@ -57,6 +57,13 @@ static const cJSON *row_of(const struct change *change, uint32_t i)
         cvm_dynamo_key(pk, "C#", certificate_text(change, i, CVM_C_CERTIFICATE_ID)), "C");
 }
 
+/* What it retired for stays, once that is carried out. */
+static int32_t keeps_reason(const struct change *change, uint32_t i)
+{
+    return strcmp(cvm_dynamo_text(row_of(change, i), "state"), "retiring") == 0 &&
+           certificate_is(change, i, "revoked");
+}
+
 /* --- What is to be known ---------------------------------------------------------------------- */
 
 int32_t cvm_dynamo_plan_needs_no_look(const struct change *change)
@@ -80,7 +87,8 @@ static const char *claimed_key(const struct change *change)
     if (strcmp(key, device_text(change, change->wanted->as_read, CVM_D_PUBLIC_KEY_SHA256)) != 0)
         return key;
     for (uint32_t i = 0; i < change->wanted->certificate_count; i++)
-        if (strcmp(certificate_text(change, i, CVM_C_PUBLIC_KEY_SHA256), key) == 0)
+        if (!certificate_ends(change, i) &&
+            strcmp(certificate_text(change, i, CVM_C_PUBLIC_KEY_SHA256), key) == 0)
             return key;
     return "";
 }
@@ -147,8 +155,8 @@ static int32_t is_in_use(const struct change *change, const char *other, const c
     const cJSON *state = state_of(change, other);
     char pk[DYNAMO_KEY_SIZE];
     const char *id;
-    if (!cvm_dynamo_find(look, MAKERS, other, NULL))
-        return 0;
+    if (!cvm_dynamo_find(look, MAKERS, other, NULL) && !cvm_dynamo_has(state, "revision"))
+        return 0; /* it was removed; a row that a script took out may come again */
     if (cvm_dynamo_has(state, "revision") &&
         strcmp(cvm_dynamo_text(state, "public_key_sha256"), key) == 0)
         return 1;
@@ -203,15 +211,13 @@ struct currency {
     const char *id;     /* "" for none */
     int32_t is_unknown; /* nobody has looked: it may be any of those that have left */
     const char *taken;  /* by the first that took it while it was not known; NULL */
-    uint32_t taken_at;  /* how many had been gone through by then */
     int32_t is_second;  /* there would be two */
 };
 
-static void become_current(struct currency *current, const char *id, uint32_t at)
+static void become_current(struct currency *current, const char *id)
 {
     if (current->is_unknown) {
         current->taken = id;
-        current->taken_at = at;
     } else if (*current->id && strcmp(current->id, id) != 0) {
         current->is_second = 1;
     }
@@ -228,7 +234,7 @@ static struct currency go_through(const struct change *change)
         if (!change->is_written[i])
             continue;
         if (certificate_is(change, i, "current"))
-            become_current(&current, id, i);
+            become_current(&current, id);
         else if (!current.is_unknown && strcmp(current.id, id) == 0)
             current.id = "";
     }
@@ -298,49 +304,62 @@ static void write_row(struct change *change)
     end_action(change);
 }
 
-/* The state's `current`, and the condition that it is as it was, or may be, now. */
+/* Does the change touch `current`? */
+static int32_t current_changes(const struct change *change, const struct currency *current)
+{
+    const char *was = cvm_dynamo_text(state_of(change, change->uid), "current");
+    return !current->is_unknown && (!change->has_looked || strcmp(was, current->id) != 0);
+}
+
+/* The state's `current`, on the condition that it is as it was; or, where nobody has looked, that
+ * no other one is. */
 static void write_current(struct change *change, const struct currency *current)
 {
     struct expression *expression = &change->expression;
-    const char *was = cvm_dynamo_text(state_of(change, change->uid), "current");
-    char allowed[256] = "";
-    if (current->is_unknown || (change->has_looked && strcmp(was, current->id) == 0))
-        return;
     cvm_dynamo_set_text(expression, "current", current->id);
     if (change->has_looked) {
-        cvm_dynamo_and_text(expression, "current", was);
+        cvm_dynamo_and_text(
+            expression, "current", cvm_dynamo_text(state_of(change, change->uid), "current"));
         return;
     }
     uint32_t at = cvm_dynamo_name(expression, "current");
-    (void)snprintf(allowed, sizeof allowed, " OR #%" PRIu32 "=:%" PRIu32, at,
-        cvm_dynamo_value_text(expression, current->taken));
-    cvm_dynamo_and(expression, "(attribute_not_exists(#%" PRIu32 ")%s)", at, allowed);
+    cvm_dynamo_and(expression, "(attribute_not_exists(#%" PRIu32 ") OR #%" PRIu32 "=:%" PRIu32 ")",
+        at, at, cvm_dynamo_value_text(expression, current->taken));
 }
 
-static void write_members(struct change *change)
+/* The certificates that are new, as far as anybody knows. */
+static uint32_t new_members(const struct change *change, const char *ids[DYNAMO_MOST_CHANGED])
 {
-    const char *ids[DYNAMO_MOST_CHANGED];
     uint32_t count = 0;
     for (uint32_t i = 0; i < change->wanted->certificate_count; i++)
         if (change->is_written[i] && !row_of(change, i))
             ids[count++] = certificate_text(change, i, CVM_C_CERTIFICATE_ID);
-    cvm_dynamo_add_members(&change->expression, "certificates", ids, count);
+    return count;
 }
 
+/* An update of nothing is refused. */
 static void write_state(struct change *change, const struct currency *current)
 {
     const cvm_change_t *wanted = change->wanted;
     int32_t is_device = wanted->as_read || has_state(change, wanted->wanted);
     char pk[DYNAMO_KEY_SIZE];
-    struct cvm_buffer *body = begin_action(change, "Update", OF_STATE);
+    const char *ids[DYNAMO_MOST_CHANGED];
+    uint32_t count = new_members(change, ids);
+    int32_t is_nothing = !count && !current_changes(change, current);
+    int32_t is_none = !has_state(change, wanted->as_read) && !has_state(change, wanted->wanted);
+    if (!is_device && is_nothing)
+        return;
+    struct cvm_buffer *body =
+        begin_action(change, is_none && is_nothing ? "ConditionCheck" : "Update", OF_STATE);
     print_target(change, body, cvm_dynamo_key(pk, "U#", change->uid), "S");
-    if (is_device) {
+    if (is_device)
         cvm_dynamo_state_is(&change->expression, host_of(change), wanted->as_read);
+    if (is_device && !is_none)
         cvm_dynamo_state_becomes(
             &change->expression, host_of(change), wanted->wanted, change->revision);
-    }
-    write_current(change, current);
-    write_members(change);
+    if (current_changes(change, current))
+        write_current(change, current);
+    cvm_dynamo_add_members(&change->expression, "certificates", ids, count);
     end_action(change);
 }
 
@@ -368,14 +387,12 @@ static void certificate_is_as_known(struct change *change, uint32_t i)
 static void write_certificate(struct change *change, uint32_t i)
 {
     char pk[DYNAMO_KEY_SIZE];
-    int32_t keeps_reason = strcmp(cvm_dynamo_text(row_of(change, i), "state"), "retiring") == 0 &&
-                           certificate_is(change, i, "revoked");
-    struct cvm_buffer *body = begin_action(change, "Update", OF_CERTIFICATE);
+    struct cvm_buffer *body = begin_action(change, "Update", OF_LOOKED);
     print_target(change, body,
         cvm_dynamo_key(pk, "C#", certificate_text(change, i, CVM_C_CERTIFICATE_ID)), "C");
     certificate_is_as_known(change, i);
-    cvm_dynamo_certificate_becomes(
-        &change->expression, host_of(change), change->wanted->certificates[i], keeps_reason);
+    cvm_dynamo_certificate_becomes(&change->expression, host_of(change),
+        change->wanted->certificates[i], keeps_reason(change, i));
     cvm_dynamo_set_number_once(
         &change->expression, "issued_at", cvm_dynamo_now_us(change->job.store));
     end_action(change);
@@ -389,7 +406,7 @@ static void write_claim(struct change *change, const char *key)
     struct expression *expression = &change->expression;
     const cJSON *row = key_row(change);
     char pk[DYNAMO_KEY_SIZE], stamp[33] = "";
-    struct cvm_buffer *body = begin_action(change, "Update", OF_KEY);
+    struct cvm_buffer *body = begin_action(change, "Update", OF_LOOKED);
     print_target(change, body, cvm_dynamo_key(pk, "K#", key), "K");
     if (row) {
         cvm_dynamo_and_text(expression, "device_uid", cvm_dynamo_text(row, "device_uid"));
@@ -412,10 +429,8 @@ static void write_claim(struct change *change, const char *key)
 static int64_t lost_until(const struct change *change, uint32_t i)
 {
     const cJSON *row = row_of(change, i);
-    int32_t keeps_reason = strcmp(cvm_dynamo_text(row, "state"), "retiring") == 0 &&
-                           certificate_is(change, i, "revoked");
-    const char *reason =
-        keeps_reason ? cvm_dynamo_text(row, "reason") : certificate_text(change, i, CVM_C_REASON);
+    const char *reason = keeps_reason(change, i) ? cvm_dynamo_text(row, "reason")
+                                                 : certificate_text(change, i, CVM_C_REASON);
     if (!certificate_ends(change, i) || strcmp(reason, COMPROMISED) != 0)
         return 0;
     return row ? cvm_dynamo_number(row, "not_after")
@@ -448,11 +463,16 @@ static int64_t key_lost_until(const struct change *change, const char *key)
 static void write_note(struct change *change, const char *key, int64_t until_ms)
 {
     char pk[DYNAMO_KEY_SIZE];
-    struct cvm_buffer *body = begin_action(change, "Update", OF_HINT);
+    struct cvm_buffer *body = begin_action(change, "Update", until_ms ? OF_LOOKED : OF_HINT);
     print_target(change, body, cvm_dynamo_key(pk, "K#", key), "K");
     cvm_dynamo_set_once(&change->expression, "device_uid", change->uid);
-    if (until_ms)
-        cvm_dynamo_set_number(&change->expression, "lost_until", until_ms);
+    if (until_ms) { /* another certificate of the key may have ended for the same reason */
+        int64_t known_ms =
+            cvm_dynamo_number(cvm_dynamo_find(&change->job.look, OURS, pk, "K"), "lost_until");
+        cvm_dynamo_and_number(&change->expression, "lost_until", known_ms);
+        cvm_dynamo_set_number(
+            &change->expression, "lost_until", known_ms > until_ms ? known_ms : until_ms);
+    }
     end_action(change);
 }
 
@@ -478,6 +498,8 @@ static void stamp_hint(struct change *change)
     change->job.call.body.failed |= cvm_random_hex(16, stamp) != 0;
     cvm_dynamo_set_text(&change->expression, "device_uid", change->uid);
     cvm_dynamo_set_text(&change->expression, "stamp", stamp);
+    cvm_dynamo_set_number(
+        &change->expression, "stamped_at", host_of(change)->now_ms(change->job.store->context));
 }
 
 static void write_hint(struct change *change, const char *pk, const char *sk)
@@ -487,11 +509,12 @@ static void write_hint(struct change *change, const char *pk, const char *sk)
     end_action(change);
 }
 
-/* Something of the device is due then; -1: nothing (any more). */
+/* Something of the device is due then; -1: nothing (any more). A suspension that was due already
+ * may be so by another's hand: then nobody has written a hint. */
 static void write_due(struct change *change, const char *kind, int64_t was_ms, int64_t is_ms)
 {
     char pk[DYNAMO_KEY_SIZE];
-    if (was_ms == is_ms)
+    if (was_ms == is_ms && is_ms)
         return;
     struct cvm_buffer *body = begin_action(change, is_ms < 0 ? "Delete" : "Update", OF_HINT);
     print_target(change, body, cvm_dynamo_due_key(pk, kind, change->uid), change->uid);
@@ -544,7 +567,7 @@ static void write_retirement(struct change *change)
     char pk[DYNAMO_KEY_SIZE];
     if (at_ms < 0)
         return;
-    struct cvm_buffer *body = begin_action(change, "Update", OF_KEY);
+    struct cvm_buffer *body = begin_action(change, "Update", OF_LOOKED);
     (void)cvm_dynamo_due_key(pk, DUE_RETIREMENTS, change->uid);
     const cJSON *hint = cvm_dynamo_find(&change->job.look, OURS, pk, change->uid);
     int64_t known_ms = cvm_dynamo_number(hint, "due");
@@ -590,12 +613,15 @@ static void write_hints(struct change *change)
 
 /* --- The plan --------------------------------------------------------------------------------- */
 
-/* All that is written is the maker's row, which is not removed. */
+/* All that is written is the maker's row, which is not removed, and says by its revision that
+ * nobody of ours has written since. */
 static int32_t is_row_alone(const struct change *change)
 {
     const cvm_change_t *wanted = change->wanted;
-    return wanted->wanted && !wanted->certificate_count && !has_state(change, wanted->as_read) &&
-           !has_state(change, wanted->wanted) && !thing_changes(change) &&
+    return wanted->wanted && !wanted->certificate_count &&
+           (!wanted->as_read || device_number(change, wanted->as_read, CVM_D_REVISION)) &&
+           !has_state(change, wanted->as_read) && !has_state(change, wanted->wanted) &&
+           !thing_changes(change) &&
            !(change->job.store->lists_revoked &&
                !device_number(change, wanted->wanted, CVM_D_IS_ENABLED));
 }
@@ -617,8 +643,7 @@ static void print_transaction(struct change *change, const struct currency *curr
     change->action_count = 0;
     if (wanted->as_read || wanted->wanted)
         write_row(change);
-    if (wanted->as_read || change->written || has_state(change, wanted->wanted))
-        write_state(change, current);
+    write_state(change, current);
     for (uint32_t i = 0; i < wanted->certificate_count; i++)
         if (change->is_written[i])
             write_certificate(change, i);

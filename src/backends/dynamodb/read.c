@@ -29,7 +29,8 @@ static void get_looked(struct job *job)
         cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
         return;
     }
-    if (cvm_dynamo_device_is_torn(row, state) && get->tears++ < MOST_TEARS) {
+    if ((cvm_dynamo_device_is_torn(row, state) && get->tears++ < MOST_TEARS) ||
+        (cvm_dynamo_device_lacks_state(row, state) && !get->tears++)) {
         get_look(get);
         return;
     }
@@ -70,7 +71,6 @@ void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid)
 
 struct get_certificates {
     struct job job;
-    const char *uid; /* the caller's */
     uint32_t limit;
 };
 
@@ -137,7 +137,6 @@ void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_ui
     struct get_certificates *get = cvm_dynamo_job(self, op, sizeof *get, 0, NULL);
     if (!get)
         return;
-    get->uid = device_uid;
     get->limit = limit;
     if (cvm_dynamo_look_add(&get->job.look, OURS, cvm_dynamo_key(pk, "U#", device_uid), "S") < 0)
         cvm_dynamo_out_of_memory(&get->job);
@@ -187,12 +186,14 @@ void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char 
 
 /* --- The service ------------------------------------------------------------------------------ */
 
+/* Also when another one asks at the same moment, and both are told of a conflict. */
 static void is_ready(struct job *job)
 {
     cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
 }
 
-/* A write that changes nothing: it takes the same keys, table and rights as one that does. */
+/* A write that changes nothing, in both tables: it takes the same keys and rights as one that does.
+ * No uid has a slash. */
 void cvm_dynamo_ready(void *self, cvm_op_t *op)
 {
     struct store *store = self;
@@ -200,9 +201,13 @@ void cvm_dynamo_ready(void *self, cvm_op_t *op)
     if (!job)
         return;
     struct cvm_buffer *body = cvm_dynamo_body(job);
-    cvm_dynamo_print_target(body, store->tables[OURS], "ready", "ready");
-    cvm_buffer_text(body, "}");
-    cvm_dynamo_call(job, "DeleteItem", is_ready);
+    cvm_buffer_text(body, "{\"TransactItems\":[{\"Delete\":");
+    cvm_dynamo_print_target(body, store->tables[MAKERS], "/ready", NULL);
+    cvm_buffer_text(body, "}},{\"Delete\":");
+    cvm_dynamo_print_target(body, store->tables[OURS], "/ready", "/ready");
+    cvm_buffer_text(body, "}}]}");
+    job->takes_conditions = 1;
+    cvm_dynamo_call(job, TRANSACT_WRITE_ITEMS, is_ready);
 }
 
 static void told_time(struct job *job)
@@ -226,5 +231,5 @@ void cvm_dynamo_now(void *self, cvm_op_t *op)
     struct cvm_buffer *body = cvm_dynamo_body(job);
     cvm_dynamo_print_target(body, store->tables[OURS], "now", "now");
     cvm_buffer_text(body, "}");
-    cvm_dynamo_call(job, "GetItem", told_time);
+    cvm_dynamo_call(job, GET_ITEM, told_time);
 }

@@ -1,27 +1,42 @@
-/* A scan on its way. */
+/* A scan on its way: through a table (scan.c), or by hints (hints.c). */
 #ifndef CVM_DYNAMODB_SCAN_H
 #define CVM_DYNAMODB_SCAN_H
 
 #include "store.h"
 
-#define DYNAMO_MOST_STALE 25
+#define DYNAMO_MOST_HINTS 25 /* that are followed at once */
 
 struct scan {
     struct job job;
     cvm_scan_t what;
     int64_t before_ms;
     uint32_t limit, answered;
-    char pk[DYNAMO_KEY_SIZE], sk[DYNAMO_KEY_SIZE]; /* behind which it goes on */
-    cJSON *page;                                   /* items that are looked into */
-    char last[DYNAMO_KEY_SIZE];
-    int32_t is_last; /* the page, of its table or shard */
+    cJSON *page;     /* the items that are looked into */
+    cJSON *page_end; /* the key that the next page begins behind; NULL: it is the table's or the
+                        shard's last */
+    /* A table: */
+    char pk[DYNAMO_KEY_SIZE],
+        sk[DYNAMO_KEY_SIZE]; /* the first page begins behind; "": at the beginning */
     /* By hints: */
     uint32_t shard;
-    char after_uid[DYNAMO_KEY_SIZE],
-        after_id[65]; /* of that device's certificates, those behind it */
-    char page_end[DYNAMO_KEY_SIZE];
-    const cJSON *stale[DYNAMO_MOST_STALE];
+    char uid[DYNAMO_KEY_SIZE];      /* behind which it goes on; "": at the shard's beginning */
+    char rest_uid[DYNAMO_KEY_SIZE]; /* a device that was answered in part: the rest of it is behind
+                                       rest_id */
+    char rest_id[65];
+    const cJSON *stale[DYNAMO_MOST_HINTS]; /* hints of the page that lead nowhere */
     uint32_t stale_count, stale_at;
 };
+
+/* scan.c: answers a record, which is taken; NULL: no memory. 0, or -1 without memory. */
+int32_t cvm_dynamo_answer(struct scan *scan, cvm_record_t *record);
+/* Ends it; cursor: "" if that was all. */
+void cvm_dynamo_scan_end(struct scan *scan, const char *cursor);
+/* 1 if it is to end where it is. */
+int32_t cvm_dynamo_scan_is_over(const struct scan *scan);
+/* Takes the page that was answered. 0, or -1 if it is none. */
+int32_t cvm_dynamo_take_page(struct scan *scan);
+
+/* hints.c */
+void cvm_dynamo_follow_hints(struct scan *scan);
 
 #endif

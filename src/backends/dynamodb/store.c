@@ -102,10 +102,10 @@ static void store_cut_short(void *argument)
 {
     struct store *store = argument;
     store->is_cutting = 1;
-    for (struct job *job; (job = store_first(store));)
-        cvm_dynamo_end(job,
-            job->writes && job->call.link ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_UNAVAILABLE,
-            "the store closes");
+    for (struct job *job; (job = store_first(store));) {
+        job->in_doubt |= job->name >= FIRST_WRITE && job->call.link != NULL;
+        cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "the store closes");
+    }
     store_closed(store);
 }
 
@@ -114,21 +114,24 @@ void cvm_dynamo_go_on(struct store *store)
 {
     if (!store->closing || store->running || store->is_cutting)
         return;
-    store->host->timer_free(store->end);
-    store->end = store->host->timer_new(store->context, store_closed, store);
-    if (store->end)
-        store->host->timer_start(store->end, 0);
+    store->host->timer_start(store->end, 0);
+}
+
+int32_t cvm_dynamo_start(struct store *store)
+{
+    if (!store->end)
+        store->end = store->host->timer_new(store->context, store_cut_short, store);
+    return store->end ? cvm_aws_client_open(&store->client) : -1;
 }
 
 static void close_store(void *self, cvm_op_t *op)
 {
     struct store *store = self;
     store->closing = op;
-    store->end = store->host->timer_new(store->context, store_cut_short, store);
     if (store->end)
         store->host->timer_start(store->end, store->running ? DYNAMO_CLOSE_GRACE_MS : 0);
-    else
-        store_cut_short(store);
+    else /* it was never opened */
+        store_closed(store);
 }
 
 /* --- Getting in ------------------------------------------------------------------------------- */

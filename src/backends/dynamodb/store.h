@@ -1,31 +1,33 @@
 /* The DynamoDB store inside: each operation is a job that makes a few calls, one after the other,
- * on the instance's loop.
- *
- * Two tables. In the maker's, whose key is device_uid, is what the reference system has, and
- * cvm_revision. Ours has
- *
- *   pk                  sk       what it is
- *   U#uid               S        a device's state: what the maker's row does not say of it; the ids
- * of its certificates; `current`, the one that is C#certificate_id    C        a certificate, whole
- *   K#public_key        K        whose key it is or was (device_uid), until when nobody may have it
- * (lost_until) T#thing             T        whose thing it is (device_uid) D#kind#shard        uid
- * a device to be looked at, not before `due`: a lease that ends, a certificate that retires, a
- * suspension to be carried out R#shard             uid      a device that a CRL may list something
- * of; for the platform `local` alone M                   name     a value
- *
- * U, C and M are the truth. K, T, D and R lead to it: each is written by the transaction that gives
- * it its reason, and whoever follows it looks at the rows; one that leads nowhere is harmless. */
+ * on the instance's loop. */
 #ifndef CVM_DYNAMODB_STORE_H
 #define CVM_DYNAMODB_STORE_H
 
 #include "aws/client.h"
 #include "cvm/plugin.h"
 
+/* clang-format off */
+/* Two tables. In the maker's, whose key is device_uid, is what the reference system has, and cvm_revision. Ours has
+ *
+ *   pk                sk    what it is
+ *   U#uid             S     a device's state: what the maker's row does not say of it; the ids of its certificates; `current`,
+ *                           the one that is
+ *   C#certificate_id  C     a certificate, whole
+ *   M                 name  a value
+ *   K#public_key      K     whose key it is or was; until when nobody may have it (`lost_until`)
+ *   T#thing           T     whose thing it is
+ *   D#kind#shard      uid   a device to be looked at, not before `due`: a lease that ends, a certificate that retires, a suspension
+ *   R#shard           uid   a device that a CRL may list something of; for the platform `local` alone
+ *
+ * The maker's row, U, C and M are the truth. K, T, D and R are hints, which lead to it: each is written by the transaction that
+ * gives it its reason, with a new `stamp`; whoever follows it looks at the rows; and whoever finds that it leads nowhere takes it
+ * away if its stamp is still the same (docs/decisions/dynamodb-in-two-tables.md). */
+/* clang-format on */
+
 #define DYNAMO_TABLE_SIZE     256
 #define DYNAMO_KEY_SIZE       280 /* of what we make keys of */
 #define DYNAMO_SHARDS         4
-#define DYNAMO_MOST_CHANGED   256 /* certificates of one change */
-#define DYNAMO_TOKEN_SIZE     37
+#define DYNAMO_MOST_CHANGED   96 /* certificates of one change: DynamoDB has 100 actions */
 #define DYNAMO_TEXT_SIZE      300
 #define DYNAMO_CLOSE_GRACE_MS 3000
 
@@ -43,7 +45,7 @@ struct store {
     int64_t last_us;       /* key.c: that was handed out last */
     struct job *running;
     cvm_op_t *closing;
-    cvm_timer_t *end; /* of what runs when it closes, or of the close itself */
+    cvm_timer_t *end; /* made when it opens: of what runs when it closes, or of the close itself */
     int32_t is_cutting;
 };
 
@@ -70,6 +72,22 @@ struct look {
 
 /* --- job.c ------------------------------------------------------------------------------------ */
 
+/* What DynamoDB is asked for. */
+enum dynamo_call {
+    GET_ITEM,
+    BATCH_GET_ITEM,
+    QUERY,
+    SCAN,
+    DESCRIBE_TABLE,
+    CREATE_TABLE,
+    FIRST_WRITE, /* from here on they write devices, certificates or values */
+    PUT_ITEM = FIRST_WRITE,
+    UPDATE_ITEM,
+    DELETE_ITEM,
+    TRANSACT_WRITE_ITEMS,
+    BATCH_EXECUTE_STATEMENT,
+};
+
 /* One operation on its way. Each verb has a struct of its own, which begins with one. */
 struct job {
     struct job *next, **link;
@@ -78,9 +96,11 @@ struct job {
     void (*ended)(void *argument, cvm_answer_t answer, const char *text);
     void *argument;
     void (*clear)(struct job *job); /* frees what the verb's own struct holds; may be NULL */
-    int32_t writes;
+    int32_t writes;                 /* the verb does */
+    int32_t in_doubt;               /* a write that was sent may have been done */
     uint64_t until_ms;
     struct aws_call call;
+    enum dynamo_call name; /* that call's */
     void (*then)(struct job *job);
     int32_t takes_conditions; /* `then` sees errors that a condition failed */
     int32_t takes_all;        /* and all others */
@@ -94,12 +114,12 @@ void *cvm_dynamo_job(
     struct store *store, cvm_op_t *op, size_t size, int32_t writes, void (*clear)(struct job *job));
 /* The body of its next call, empty. */
 struct cvm_buffer *cvm_dynamo_body(struct job *job);
-/* Makes the call ("GetItem"); then(job) has its answer in job->call.answer. Other outcomes end the
- * job. */
-void cvm_dynamo_call(struct job *job, const char *name, void (*then)(struct job *job));
+/* Makes the call; then(job) has its answer in job->call.answer. Other outcomes end the job. */
+void cvm_dynamo_call(struct job *job, enum dynamo_call name, void (*then)(struct job *job));
 /* The same after a while. 0, or -1 if there is no time left for that: then nothing happens. */
 int32_t cvm_dynamo_wait(struct job *job, int64_t ms, void (*then)(struct job *job));
-/* Completes its operation, and frees it. */
+/* Completes its operation, and frees it. Where a write is in doubt, UNKNOWN takes the place of what
+ * says that nothing was written. */
 void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text);
 /* Ends it for what the last call came to. */
 void cvm_dynamo_fail(struct job *job);
@@ -142,6 +162,8 @@ void cvm_dynamo_migrate(void *store, cvm_op_t *op, uint32_t how);
 
 /* 62 random bits and at least 1. */
 int64_t cvm_dynamo_random(void);
+/* Before the first job, on the loop. 0, or -1 without memory. */
+int32_t cvm_dynamo_start(struct store *store);
 /* A job has ended. */
 void cvm_dynamo_go_on(struct store *store);
 

@@ -145,7 +145,7 @@ static void missing(struct tables *tables)
         return;
     }
     job->takes_all = 1;
-    cvm_dynamo_call(job, "CreateTable", created);
+    cvm_dynamo_call(job, CREATE_TABLE, created);
 }
 
 static void described(struct job *job)
@@ -183,14 +183,14 @@ static void describe(struct job *job)
     cvm_buffer_json(body, table_name((struct tables *)(void *)job));
     cvm_buffer_text(body, "}");
     job->takes_all = 1;
-    cvm_dynamo_call(job, "DescribeTable", described);
+    cvm_dynamo_call(job, DESCRIBE_TABLE, described);
 }
 
 /* --- Getting in ------------------------------------------------------------------------------- */
 
 static struct tables *tables_new(struct store *store, cvm_op_t *op)
 {
-    if (cvm_aws_client_open(&store->client)) {
+    if (cvm_dynamo_start(store)) {
         store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
         return NULL;
     }
@@ -203,8 +203,7 @@ static struct tables *tables_new(struct store *store, cvm_op_t *op)
 void cvm_dynamo_open(void *self, cvm_op_t *op, uint32_t how)
 {
     struct store *store = self;
-    if (how == 0 &&
-        !cvm_aws_client_open(&store->client)) { /* a command, which comes by for a verb */
+    if (how == 0 && !cvm_dynamo_start(store)) { /* a command, which comes by for a verb */
         store->host->complete(op, CVM_ANSWER_OK, NULL);
         return;
     }

@@ -31,7 +31,7 @@ void cvm_dynamo_meta_get(void *self, cvm_op_t *op, const char *name)
     struct cvm_buffer *body = cvm_dynamo_body(job);
     cvm_dynamo_print_target(body, store->tables[OURS], VALUES, name);
     cvm_buffer_text(body, ",\"ConsistentRead\":true}");
-    cvm_dynamo_call(job, "GetItem", value_read);
+    cvm_dynamo_call(job, GET_ITEM, value_read);
 }
 
 /* --- Writing ---------------------------------------------------------------------------------- */
@@ -51,11 +51,10 @@ static void value_written(struct job *job)
         cvm_dynamo_end(job, CVM_ANSWER_BUSY, job->call.text);
         return;
     }
-    /* Ours, or gone by our own first try. */
-    int32_t is_ours = put->removes ? !item && job->call.sends > 1
-                                   : cvm_dynamo_number(item, "version") == put->version;
+    int32_t is_ours = !put->removes && cvm_dynamo_number(item, "version") == put->version;
+    int32_t is_unclear = put->removes && !item && job->call.sends > 1; /* gone, by whomever */
     if (failed && !is_ours) {
-        cvm_dynamo_end(job, CVM_ANSWER_CONFLICT, NULL);
+        cvm_dynamo_end(job, is_unclear ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT, NULL);
         return;
     }
     if (!put->removes)
@@ -98,5 +97,5 @@ void cvm_dynamo_meta_put(
     cvm_dynamo_expression_free(&expression);
     cvm_buffer_text(body, ",\"ReturnValuesOnConditionCheckFailure\":\"ALL_OLD\"}");
     put->job.takes_conditions = 1;
-    cvm_dynamo_call(&put->job, wanted ? "PutItem" : "DeleteItem", value_written);
+    cvm_dynamo_call(&put->job, wanted ? PUT_ITEM : DELETE_ITEM, value_written);
 }
