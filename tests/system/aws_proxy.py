@@ -50,6 +50,25 @@ def signature_fault(service, region, method, path, headers, body):
     return None if wanted == parts["Signature"] else f"{parts['Signature']} where {wanted} is right"
 
 
+def dynamodb_fault(name, body):
+    """What AWS would refuse, and DynamoDB Local takes."""
+    request = json.loads(body)
+    actions = request.get("TransactItems", [])
+    if len(actions) > 100:
+        return f"{len(actions)} actions"
+    for (kind, action), in map(dict.items, actions):
+        if kind == "Update" and not action.get("UpdateExpression"):
+            return "an Update without UpdateExpression"
+        if kind == "ConditionCheck" and not action.get("ConditionExpression"):
+            return "a ConditionCheck without ConditionExpression"
+    for action in [request] + [value for action in actions for value in action.values()]:
+        if any(len(action.get(expression, "").encode()) > 4096 for expression in ("UpdateExpression", "ConditionExpression")):
+            return "an expression above 4 KB"
+        if any(not member for member in (action.get("ExpressionAttributeValues", 1), action.get("ExpressionAttributeNames", 1))):
+            return "empty names or values"
+    return None
+
+
 class Proxy:
     """Between start and end; calls, faults planned and signatures that were wrong are there for the test."""
 
@@ -78,6 +97,8 @@ class Proxy:
         """Notes a call: what is to become of it."""
         name = self.name_of(method, path, headers)
         wrong = signature_fault(self.service, self.region, method, path, headers, body)
+        if self.service == "dynamodb":
+            wrong = wrong or dynamodb_fault(name, body)
         with self._lock:
             self.calls.append(name)
             self.bodies.append((name, body))

@@ -5,6 +5,7 @@ import pathlib
 
 import pytest
 
+from csr_tools import make_csr
 from cvm_server import Failed, Instance, build_folder, token
 from dynamodb import DynamoDB, reference_verdict
 
@@ -111,10 +112,17 @@ def test_a_new_token_of_the_scripts_counts(database, instance):
     assert code_of(instance, "DEVICE", token_text=token("ANOTHER")) == "ok"
 
 
+def nested(depth):
+    return {"L": [nested(depth - 1)]} if depth else {"S": "deep"}
+
+
 def test_rows_of_forms_that_nobody_knows(database, instance):
     odd = {"LIST": {"is_enabled": {"L": []}}, "NOTHING": {"is_enabled": {"NULL": True}}, "YES": {"is_enabled": {"S": "yes"}},
            "TOKEN": {"device_token": {"N": "12345678901234567890"}}, "LONG": {"device_token": {"S": "x" * 1000}},
-           "THING": {"iot_core_thing_name": {"M": {}}}, "SECOND": {"is_registered": {"S": "later"}}, "WIDE": {"note": {"S": "x" * 300000}}}
+           "THING": {"iot_core_thing_name": {"M": {}}}, "NUL": {"note": {"S": "a\0b"}},
+           "MANY": {f"attribute{i}": {"N": str(i)} for i in range(200)}, "DEEP": {"note": nested(14)}, "TIME": {"iot_core_registered_on": {"S": "x" * 60}},
+           "ZULU": {"iot_core_registered_on": {"S": "2022-03-01T10:00:00Z"}}, "NUMBER": {"iot_core_registered_on": {"N": "5"}},
+           "REVISION": {"cvm_revision": {"N": str(2**63)}}, "FRACTION": {"cvm_revision": {"S": "x"}}, "SECOND": {"is_registered": {"S": "later"}}, "WIDE": {"note": {"S": "x" * 300000}}}
     for uid, more in odd.items():
         put_device(database, uid, **more)
     for key in ("../etc", "é", "x" * 2000, "a b"):
@@ -122,7 +130,8 @@ def test_rows_of_forms_that_nobody_knows(database, instance):
     instance.serve_plain()
     told = {uid: code_of(instance, uid) for uid in odd}
     assert told == {"LIST": "not_authorized", "NOTHING": "not_authorized", "YES": "not_authorized", "TOKEN": "not_authorized",
-                    "LONG": "not_authorized", "THING": "ok", "SECOND": "already_registered", "WIDE": "ok"}
+                    "LONG": "not_authorized", "THING": "ok", "NUL": "ok", "MANY": "ok", "DEEP": "ok", "TIME": "ok", "ZULU": "ok", "NUMBER": "ok",
+                    "REVISION": "ok", "FRACTION": "ok", "SECOND": "already_registered", "WIDE": "ok"}
     listed = [json.loads(line)["device_uid"] for line in instance.cvm("device", "list", "--json").stdout.splitlines()]
     assert sorted(listed) == sorted(odd)
     for verb in ("disable", "enable", "reset", "revoke"):
@@ -132,6 +141,36 @@ def test_rows_of_forms_that_nobody_knows(database, instance):
         instance.cvm("device", "remove", uid, "--force")
     assert len(database.items()) == 4
     assert database.row("WIDE") is None
+
+
+def test_a_key_that_is_compromised_is_nobodys(database, instance):
+    instance.import_csv(["DEVICE", "OTHER"])
+    csr = make_csr()
+    with instance.serve_plain():
+        assert code_of(instance, "DEVICE", csr=csr) == "ok"
+        assert code_of(instance, "OTHER", csr=csr) == "invalid_csr"
+        instance.cvm("device", "revoke", "DEVICE", "--reason", "keyCompromise")
+        for verb in ("reset", "enable"):
+            instance.cvm("device", verb, "DEVICE")
+        assert code_of(instance, "DEVICE", csr=csr) == "invalid_csr"
+        assert code_of(instance, "OTHER", csr=csr) == "invalid_csr"
+        assert code_of(instance, "DEVICE", csr=make_csr()) == "ok"
+        instance.cvm("device", "remove", "DEVICE", "--force")
+        assert code_of(instance, "OTHER", csr=csr) == "invalid_csr"
+    assert len(database.certificates("DEVICE", "revoked")) == 2
+
+
+def test_a_key_is_free_once_its_device_is_gone(database, instance):
+    instance.import_csv(["DEVICE", "OTHER"])
+    csr = make_csr()
+    with instance.serve_plain():
+        assert code_of(instance, "DEVICE", csr=csr) == "ok"
+        row = database.row("DEVICE")
+        database.call("DeleteItem", TableName=database.table, Key={"device_uid": {"S": "DEVICE"}})
+        assert code_of(instance, "OTHER", csr=csr) == "invalid_csr"  # a script took the row: it may come again
+        database.put(row)
+        instance.cvm("device", "remove", "DEVICE", "--force")
+        assert code_of(instance, "OTHER", csr=csr) == "ok"
 
 
 def test_an_import_writes_over_nothing(database, instance):

@@ -139,6 +139,11 @@ int32_t cvm_dynamo_plan_looks(struct change *change)
             cvm_dynamo_key(pk, "C#", certificate_text(change, i, CVM_C_CERTIFICATE_ID)), "C");
     if (*claimed_key(change))
         (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "K#", claimed_key(change)), "K");
+    for (uint32_t i = 0; i < change->wanted->certificate_count; i++) {
+        const char *key = certificate_text(change, i, CVM_C_PUBLIC_KEY_SHA256);
+        if (certificate_ends(change, i) && *key)
+            (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "K#", key), "K");
+    }
     (void)cvm_dynamo_look_add(
         look, OURS, cvm_dynamo_due_key(pk, DUE_RETIREMENTS, change->uid), change->uid);
     if (key_other(change))
