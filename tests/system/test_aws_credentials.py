@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import urllib.parse
 
 import pytest
 
@@ -120,6 +121,84 @@ def test_each_place_comes_before_the_next(instance, proxy, metadata, monkeypatch
     use(monkeypatch, "ENV")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "session/+==")
     expect(instance, proxy, "ENV")
+
+
+@pytest.fixture
+def sts(monkeypatch):
+    """STS: what it was asked, and with what."""
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def log_message(self, *words):
+            pass
+
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            asked = dict(urllib.parse.parse_qsl(body.decode()))
+            self.server.asked.append(asked)
+            if asked["Action"] == "AssumeRole":
+                wrong = aws_proxy.signature_fault("sts", "eu-central-1", "POST", self.path, self.headers, body)
+                assert wrong is None, wrong
+            answer = json.loads(keys("ROLE")[1])
+            xml = (f"<AssumeRoleResponse><Credentials><AccessKeyId>{answer['AccessKeyId']}</AccessKeyId><SecretAccessKey>{answer['SecretAccessKey']}"
+                   f"</SecretAccessKey><SessionToken>{answer['Token']}</SessionToken><Expiration>{answer['Expiration']}</Expiration></Credentials>"
+                   "</AssumeRoleResponse>")
+            if asked["RoleArn"].endswith("/denied"):
+                xml = "<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error></ErrorResponse>"
+            self.send_response(403 if "Error" in xml else 200)
+            self.end_headers()
+            self.wfile.write(xml.encode())
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.asked = []
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", f"http://127.0.0.1:{server.server_address[1]}")
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_roles_are_assumed(instance, proxy, metadata, sts, monkeypatch, tmp_path):
+    (tmp_path / ".aws").mkdir()
+    (tmp_path / ".aws/credentials").write_text("[source]\naws_access_key_id = FILE\naws_secret_access_key = FILE/secret+\n")
+    (tmp_path / ".aws/config").write_text("""[default]
+role_arn = arn:aws:iam::123456789012:role/factory
+source_profile = source
+external_id = a b/c
+role_session_name = line-1
+[profile environment]
+role_arn = arn:aws:iam::123456789012:role/other
+credential_source = Environment
+[profile container]
+role_arn = arn:aws:iam::123456789012:role/other
+credential_source = EcsContainer
+[profile denied]
+role_arn = arn:aws:iam::123456789012:role/denied
+source_profile = source
+[profile lost]
+role_arn = arn:aws:iam::123456789012:role/lost
+""")
+    expect(instance, proxy, "ROLE")
+    assert sts.asked[-1] == {"Action": "AssumeRole", "Version": "2011-06-15", "RoleArn": "arn:aws:iam::123456789012:role/factory",
+                             "RoleSessionName": "line-1", "ExternalId": "a b/c"}
+    monkeypatch.setenv("AWS_PROFILE", "container")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{metadata.url}/role")
+    metadata.paths["GET", "/role"] = keys("CONTAINER")
+    expect(instance, proxy, "ROLE")
+    monkeypatch.delenv("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    for profile, text in (("environment", "there are no keys"), ("container", "there are no keys"), ("denied", "HTTP 403: AccessDenied: not you"),
+                          ("lost", "without source_profile"), ("missing", "'missing' is in no file")):
+        monkeypatch.setenv("AWS_PROFILE", profile)
+        done = instance.cvm("device", "show", "DEVICE", check=False)
+        assert done.returncode == 69 and text.encode() in done.stderr, done.stderr
+
+
+def test_a_cluster_gives_a_role(instance, proxy, sts, monkeypatch, tmp_path):
+    """Web identity, as EKS has it."""
+    (tmp_path / "identity").write_text("header.claims/+.signature\n")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "identity"))
+    monkeypatch.setenv("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/pod")
+    expect(instance, proxy, "ROLE")
+    assert sts.asked == [{"Action": "AssumeRoleWithWebIdentity", "Version": "2011-06-15", "RoleArn": "arn:aws:iam::123456789012:role/pod",
+                          "RoleSessionName": "libcvm", "WebIdentityToken": "header.claims/+.signature"}]
 
 
 def test_what_is_set_up_and_fails_is_told(instance, proxy, metadata, monkeypatch, tmp_path):

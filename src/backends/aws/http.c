@@ -6,9 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <curl/curl.h>
 
+#include "base/clock.h"
 #include "roots.h"
 
 #define MOST_CONNECTIONS   32 /* to one host; what is more waits */
@@ -68,6 +70,26 @@ static int32_t header_is(
     return 1;
 }
 
+/* RFC 9110 §5.6.7's IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT", as milliseconds since 1970; 0 if
+ * it is none. Not by libcurl's, whose time_t may be narrower than ours. */
+static int64_t read_date(const char *text)
+{
+    static const char MONTHS[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct tm utc;
+    char month[4] = "";
+    memset(&utc, 0, sizeof utc);
+    if (sscanf(text, "%*3s, %2d %3s %4d %2d:%2d:%2d", &utc.tm_mday, month,
+            &utc.tm_year, /* NOLINT */
+            &utc.tm_hour, &utc.tm_min, &utc.tm_sec) != 6)
+        return 0;
+    const char *at = strstr(MONTHS, month);
+    if (!at || (at - MONTHS) % 3 || strlen(month) != 3)
+        return 0;
+    utc.tm_mon = (int)(at - MONTHS) / 3;
+    utc.tm_year -= 1900;
+    return cvm_utc_ms(&utc);
+}
+
 static size_t take_header(char *line, size_t one, size_t length, void *argument)
 {
     struct aws_http_response *response = &((struct aws_exchange *)argument)->response;
@@ -82,8 +104,7 @@ static size_t take_header(char *line, size_t one, size_t length, void *argument)
         unsigned long seconds = strtoul(value, NULL, 10);
         response->retry_after_s = seconds > 3600 ? 3600 : (uint32_t)seconds;
     } else if (header_is(line, length, "date", value, sizeof value)) {
-        time_t at = curl_getdate(value, NULL);
-        response->date_ms = at > 0 ? (int64_t)at * 1000 : 0;
+        response->date_ms = read_date(value);
     }
     return length;
 }
