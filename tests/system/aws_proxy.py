@@ -25,7 +25,8 @@ SECRETS = {"test": "test"}  # by access key id
 FAULTS = ("lost", "reset", "slow", "html", "half", "empty", "error", "unavailable", "throttled", "expired", "skewed")
 ERRORS = {  # status, name
     "error": (500, "InternalServerError"), "throttled": (400, "ThrottlingException"), "expired": (400, "ExpiredTokenException"),
-    "skewed": (400, "InvalidSignatureException")}
+    "skewed": (400, "InvalidSignatureException"), "denied": (400, "AccessDeniedException"), "conflict": (400, "TransactionConflictException"),
+    "in_progress": (400, "TransactionInProgressException")}
 
 
 def signature_fault(service, region, method, path, headers, body):

@@ -104,6 +104,22 @@ def test_a_script_that_puts_rows_anew_takes_nothing_back(database, instance):
     assert code_of(instance, "REVOKED") == "ok"
 
 
+def test_a_row_that_a_script_takes_out_leaves_its_state(database, instance):
+    put_device(database, "DEVICE")
+    with instance.serve_plain():
+        assert code_of(instance, "DEVICE") == "ok"
+    row = database.row("DEVICE")
+    database.call("DeleteItem", TableName=database.table, Key={"device_uid": {"S": "DEVICE"}})
+    done = instance.cvm("device", "add", "DEVICE", "--token-file", "-", stdin=token("DEVICE"), check=False)
+    assert done.returncode and database.row("DEVICE") is None  # it would not be new
+    database.put(row)
+    instance.cvm("device", "remove", "DEVICE", "--force")
+    instance.add("DEVICE")
+    with instance.serve_plain():
+        assert code_of(instance, "DEVICE") == "ok"
+    assert len(database.certificates("DEVICE", "current")) == 1
+
+
 def test_a_new_token_of_the_scripts_counts(database, instance):
     put_device(database, "DEVICE")
     put_device(database, "DEVICE", device_token={"S": token("ANOTHER")})
@@ -120,7 +136,8 @@ def test_rows_of_forms_that_nobody_knows(database, instance):
     odd = {"LIST": {"is_enabled": {"L": []}}, "NOTHING": {"is_enabled": {"NULL": True}}, "YES": {"is_enabled": {"S": "yes"}},
            "TOKEN": {"device_token": {"N": "12345678901234567890"}}, "LONG": {"device_token": {"S": "x" * 1000}},
            "THING": {"iot_core_thing_name": {"M": {}}}, "NUL": {"note": {"S": "a\0b"}},
-           "MANY": {f"attribute{i}": {"N": str(i)} for i in range(200)}, "DEEP": {"note": nested(14)}, "TIME": {"iot_core_registered_on": {"S": "x" * 60}},
+           "MANY": {f"attribute{i}": {"N": str(i)} for i in range(200)}, "DEEP": {"note": nested(14)}, "TIME": {"iot_core_registered_on": {"S": "x" * 60}}, "UMLAUTS": {"iot_core_thing_name": {"S": "ä" * 100}, "iot_core_registered_on": {"S": "ä" * 30}},
+           "ZERO": {"iot_core_registered_on": {"S": "a\0b"}, "iot_core_thing_name": {"S": "\0"}},
            "ZULU": {"iot_core_registered_on": {"S": "2022-03-01T10:00:00Z"}}, "NUMBER": {"iot_core_registered_on": {"N": "5"}},
            "REVISION": {"cvm_revision": {"N": str(2**63)}}, "FRACTION": {"cvm_revision": {"S": "x"}}, "SECOND": {"is_registered": {"S": "later"}}, "WIDE": {"note": {"S": "x" * 300000}}}
     for uid, more in odd.items():
@@ -130,7 +147,7 @@ def test_rows_of_forms_that_nobody_knows(database, instance):
     instance.serve_plain()
     told = {uid: code_of(instance, uid) for uid in odd}
     assert told == {"LIST": "not_authorized", "NOTHING": "not_authorized", "YES": "not_authorized", "TOKEN": "not_authorized",
-                    "LONG": "not_authorized", "THING": "ok", "NUL": "ok", "MANY": "ok", "DEEP": "ok", "TIME": "ok", "ZULU": "ok", "NUMBER": "ok",
+                    "LONG": "not_authorized", "THING": "ok", "NUL": "ok", "MANY": "ok", "DEEP": "ok", "TIME": "ok", "ZULU": "ok", "NUMBER": "ok", "UMLAUTS": "ok", "ZERO": "ok",
                     "REVISION": "ok", "FRACTION": "ok", "SECOND": "already_registered", "WIDE": "ok"}
     listed = [json.loads(line)["device_uid"] for line in instance.cvm("device", "list", "--json").stdout.splitlines()]
     assert sorted(listed) == sorted(odd)

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import random
 
 import pytest
 
@@ -64,19 +65,18 @@ def test_a_registration_gets_over_it(database, proxy, instance, fault):
 
 @pytest.mark.parametrize("fault", ("lost", "half", "error"))
 def test_a_write_whose_answer_was_lost_is_known_again(database, proxy, instance, fault):
-    """One item by its condition, several by the transaction's token: neither is a conflict with itself."""
+    """By the transaction's token, or by what is found: none is a conflict with itself."""
     instance.import_csv(["PLAIN", "MOVED"])
-    proxy.plan("UpdateItem", fault)
-    instance.cvm("device", "disable", "PLAIN")
-    assert database.row("PLAIN")["is_enabled"] == {"N": "0"}
-    proxy.plan("UpdateItem", fault)
-    instance.cvm("device", "enable", "PLAIN")
-    proxy.plan("PutItem", fault)
+    for verb, enabled in (("disable", "0"), ("enable", "1")):
+        proxy.plan("TransactWriteItems", fault)
+        instance.cvm("device", verb, "PLAIN")
+        assert database.row("PLAIN")["is_enabled"] == {"N": enabled}
+    proxy.plan("TransactWriteItems", fault)
     instance.add("NEW")
     proxy.plan("BatchExecuteStatement", fault)
     assert b"inserted  1\n" in instance.import_csv(["IMPORTED"]).stdout
-    instance.serve_plain(SHORT)
-    assert instance.register("MOVED")[0] == 200
+    with instance.serve_plain(SHORT):
+        assert instance.register("MOVED")[0] == 200
     for verb in ("disable", "enable", "reset", "revoke"):
         proxy.plan("TransactWriteItems", fault)
         instance.cvm("device", verb, "MOVED")
@@ -84,6 +84,32 @@ def test_a_write_whose_answer_was_lost_is_known_again(database, proxy, instance,
     proxy.plan("TransactWriteItems", fault)
     instance.cvm("device", "remove", "MOVED", "--force")
     assert database.row("MOVED") is None
+
+
+@pytest.mark.parametrize("then", ("denied", "throttled", "conflict", "in_progress", "reset"))
+def test_what_was_lost_and_then_refused_is_not_known(database, proxy, instance, then):
+    """Whoever sent it first, ourselves or libcurl: nobody says that nothing was written."""
+    instance.add("DEVICE")
+    proxy.plan("TransactWriteItems", "lost")
+    proxy.plan("TransactWriteItems", then, 2, count=40)
+    done = instance.cvm("device", "disable", "DEVICE", "--set", "dynamodb.timeout=2s", check=False)
+    assert done.returncode == 75 and b"whether it was written is not known" in done.stderr, done.stderr
+    assert database.row("DEVICE")["is_enabled"] == {"N": "0"}
+    proxy.clear()
+    instance.cvm("device", "enable", "DEVICE")
+
+
+def test_of_many_writers_one_wins(database, proxy, instance):
+    """Whatever happens to their calls: what two want alike is one's."""
+    instance.add("DEVICE")
+    instance.serve_plain({**SHORT, "registration.reissue_after": "1h"})
+    rng = random.Random(7)
+    take = proxy.take
+    proxy.take = lambda *words: take(*words) or rng.choice(("lost", "reset", "throttled", None, None, None, None))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda i: instance.register("DEVICE")[0], range(48)))
+    assert told.count(200) <= 1 and set(told) <= {200, 409, 503}, told
+    assert len(database.certificates("DEVICE", "current")) <= 1
 
 
 def test_a_service_that_is_gone_is_told(database, proxy, instance):

@@ -174,12 +174,12 @@ static void client_take_date(struct aws_client *client, uint64_t sent_ms, int64_
         client->ahead_most_ms = most_ms;
 }
 
+/* The least that it can be: that only grows. */
 int64_t cvm_aws_now_ms(const struct aws_client *client)
 {
     if (!client->ahead_least_ms && !client->ahead_most_ms)
         return 0;
-    return (int64_t)cvm_monotonic_ms() + client->ahead_least_ms +
-           (client->ahead_most_ms - client->ahead_least_ms) / 2;
+    return (int64_t)cvm_monotonic_ms() + client->ahead_least_ms;
 }
 
 /* --- Trying ----------------------------------------------------------------------------------- */
@@ -264,7 +264,7 @@ static void call_answered(void *argument, const struct aws_http_response *respon
     struct aws_client *client = call->client;
     const char *why = NULL;
     call->exchange = NULL;
-    call->sends += response->sends;
+    call->in_doubt |= response->sends > 1; /* by libcurl: the first one got no answer */
     call->status = response->status;
     if (response->date_ms)
         client_take_date(client, call->sent_ms, response->date_ms);
@@ -409,7 +409,7 @@ static void call_try(void *argument)
 void cvm_aws_call(struct aws_call *call)
 {
     struct aws_client *client = call->client;
-    call->tries = call->sends = 0;
+    call->tries = 0;
     call->in_doubt = call->is_corrected = 0;
     *call->error = *call->text = 0;
     call->waiter.told = call_got_keys;

@@ -51,7 +51,6 @@ struct aws_call {
     int32_t status;
     char error[64]; /* such as "ResourceNotFoundException" */
     char text[240]; /* one line for people */
-    uint32_t sends; /* how often it was sent: an answer may have been lost before */
     uint32_t retry_after_s;
     /* The way: */
     struct aws_waiter waiter;

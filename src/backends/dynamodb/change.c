@@ -39,38 +39,6 @@ static void change_wait(struct change *change)
         cvm_dynamo_end(&change->job, CVM_ANSWER_BUSY, "others change these rows all the time");
 }
 
-/* The one item is as this change makes it: our own answer was lost. What another one has written
- * looks the same only if this one was sent again; a random revision tells them apart by itself. */
-static int32_t is_already_so(const struct change *change, const cJSON *item)
-{
-    const cvm_host_t *host = change->job.store->host;
-    const cvm_record_t *wanted = change->wanted->wanted;
-    int32_t is_enabled = cvm_dynamo_flag(item, "is_enabled") == FLAG_ON,
-            is_registered = cvm_dynamo_flag(item, "is_registered") == FLAG_ON;
-    if (!item || cvm_dynamo_number(item, "cvm_revision") != change->revision)
-        return 0;
-    return !change->wanted->as_read ||
-           (change->job.call.sends > 1 &&
-               is_enabled == (host->number(wanted, CVM_D_IS_ENABLED) != 0) &&
-               is_registered == (host->number(wanted, CVM_D_IS_REGISTERED) != 0) &&
-               strcmp(cvm_dynamo_text(item, "device_token"),
-                   host->text(wanted, CVM_D_DEVICE_TOKEN)) == 0);
-}
-
-static void change_failed_single(struct change *change)
-{
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(change->job.call.answer, "Item");
-    /* It was sent before, and others have written since: nobody knows whether on top of it. */
-    int32_t is_over =
-        change->job.call.sends > 1 && cvm_dynamo_number(item, "cvm_revision") > change->revision;
-    if (strcmp(change->job.call.error, "ConditionalCheckFailedException") != 0)
-        change_wait(change);
-    else if (is_already_so(change, item))
-        cvm_dynamo_end(&change->job, CVM_ANSWER_OK, NULL);
-    else
-        cvm_dynamo_end(&change->job, is_over ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT, NULL);
-}
-
 static void change_cancelled(struct change *change)
 {
     const cJSON *reasons =
@@ -104,8 +72,6 @@ static void change_answered(struct job *job)
     struct change *change = (struct change *)(void *)job;
     if (job->call.outcome == AWS_OK)
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
-    else if (change->is_single)
-        change_failed_single(change);
     else if (strcmp(job->call.error, "TransactionCanceledException") == 0)
         change_cancelled(change);
     else
@@ -116,13 +82,8 @@ static void change_answered(struct job *job)
 
 static void change_send(struct job *job)
 {
-    const struct change *change = (const struct change *)(const void *)job;
     job->takes_conditions = 1;
-    cvm_dynamo_call(job,
-        !change->is_single        ? TRANSACT_WRITE_ITEMS
-        : change->wanted->as_read ? UPDATE_ITEM
-                                  : PUT_ITEM,
-        change_answered);
+    cvm_dynamo_call(job, TRANSACT_WRITE_ITEMS, change_answered);
 }
 
 /* Looks as often as what was found leads to more. */
@@ -148,7 +109,7 @@ static struct change *change_new(
     struct store *store, cvm_op_t *op, const cvm_change_t *wanted, enum change_mode mode)
 {
     const cvm_host_t *host = store->host;
-    struct change *change = cvm_dynamo_job(store, op, sizeof *change, 1, change_clear);
+    struct change *change = cvm_dynamo_job(store, op, sizeof *change, VERB_WRITES, change_clear);
     if (!change)
         return NULL;
     const cvm_record_t *device = wanted->as_read ? wanted->as_read : wanted->wanted;

@@ -28,7 +28,6 @@ struct change {
     int32_t has_looked;
     uint32_t rounds; /* of looks that others made out of date */
     uint32_t waits;
-    int32_t is_single; /* one item is all there is to write */
     /* The plan: */
     struct expression expression; /* of the action that is written */
     enum subject subjects[MOST_ACTIONS];

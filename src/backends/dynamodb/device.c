@@ -85,11 +85,13 @@ static const char *time_written(const char *text, char to[TIME_SIZE])
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-/* A text that is no text, or too long for one, is none. */
+#define NUL "\xef\xbf\xbd" /* what it is read as */
+
+/* A text that is no text, too long for one, or has NUL in it, is none. */
 static int32_t take_text(
     const cvm_host_t *host, cvm_record_t *device, uint32_t field, const char *text)
 {
-    if (strlen(text) > host->field_longest(CVM_RECORD_DEVICE, field))
+    if (strlen(text) > host->field_longest(CVM_RECORD_DEVICE, field) || strstr(text, NUL))
         text = "";
     return host->set_text(device, field, text);
 }
@@ -187,6 +189,8 @@ static void flag_is(
             listed ? "NOT " : "", forms);
 }
 
+#define LARGEST_CHARACTER 4 /* bytes: DynamoDB counts characters, and records have bytes */
+
 /* A text of the row as it was read. One that was read as none may be missing, empty, of another
  * type, or longer than any that is taken; so may one that the state has said instead. other: a
  * second form that is read as the same text; or the same. */
@@ -207,9 +211,10 @@ static void text_is(struct expression *expression, const char *name, const char 
     cvm_dynamo_and(expression,
         "(attribute_not_exists(#%" PRIu32 ") OR NOT attribute_type(#%" PRIu32 ",:%" PRIu32
         ") OR #%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ",:%" PRIu32 ") OR size(#%" PRIu32
-        ")>:%" PRIu32 ")",
+        ")>:%" PRIu32 " OR contains(#%" PRIu32 ",:%" PRIu32 "))",
         at, at, cvm_dynamo_value_text(expression, "S"), at, none, *text ? value : none,
-        *text ? second : none, at, cvm_dynamo_value_number(expression, longest));
+        *text ? second : none, at, cvm_dynamo_value_number(expression, longest / LARGEST_CHARACTER),
+        at, cvm_dynamo_value_nul(expression));
 }
 
 static uint32_t longest(const cvm_host_t *host, uint32_t field)

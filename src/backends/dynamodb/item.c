@@ -145,6 +145,13 @@ uint32_t cvm_dynamo_value_number(struct expression *expression, int64_t number)
     return value;
 }
 
+uint32_t cvm_dynamo_value_nul(struct expression *expression)
+{
+    uint32_t value = value_number(expression);
+    cvm_buffer_text(&expression->values, "{\"S\":\"\\u0000\"}");
+    return value;
+}
+
 uint32_t cvm_dynamo_value_bool(struct expression *expression, int32_t is_on)
 {
     uint32_t value = value_number(expression);

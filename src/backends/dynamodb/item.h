@@ -51,6 +51,7 @@ void cvm_dynamo_expression_free(struct expression *expression);
 uint32_t cvm_dynamo_name(struct expression *expression, const char *name);
 uint32_t cvm_dynamo_value_text(struct expression *expression, const char *text);
 uint32_t cvm_dynamo_value_number(struct expression *expression, int64_t number);
+uint32_t cvm_dynamo_value_nul(struct expression *expression); /* a text of one NUL */
 uint32_t cvm_dynamo_value_bool(struct expression *expression, int32_t is_on);
 
 /* name = a value that was declared. */

@@ -7,7 +7,7 @@
 #include "store.h"
 
 void *cvm_dynamo_job(
-    struct store *store, cvm_op_t *op, size_t size, int32_t writes, void (*clear)(struct job *job))
+    struct store *store, cvm_op_t *op, size_t size, enum verb verb, void (*clear)(struct job *job))
 {
     struct job *job = store->closing || !store->client.http ? NULL : calloc(1, size);
     if (!job && op)
@@ -18,7 +18,7 @@ void *cvm_dynamo_job(
     job->store = store;
     job->op = op;
     job->clear = clear;
-    job->writes = writes;
+    job->verb = verb;
     job->until_ms = cvm_monotonic_ms() + (uint64_t)store->timeout_ms;
     job->next = store->running;
     job->link = &store->running;
@@ -32,13 +32,18 @@ void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text)
 {
     struct store *store = job->store;
     const struct job ended = *job;
-    if (job->writes && answer == CVM_ANSWER_BROKEN)
+    if (job->verb != VERB_READS && answer == CVM_ANSWER_BROKEN)
         answer = CVM_ANSWER_UNAVAILABLE;
-    if (job->in_doubt && (answer == CVM_ANSWER_UNAVAILABLE || answer == CVM_ANSWER_BUSY ||
-                             answer == CVM_ANSWER_INVALID))
-        answer = CVM_ANSWER_UNKNOWN;
+    if (job->verb == VERB_ASKS && answer == CVM_ANSWER_BUSY)
+        answer = CVM_ANSWER_UNAVAILABLE;
+    int32_t denies = answer == CVM_ANSWER_UNAVAILABLE || answer == CVM_ANSWER_BUSY ||
+                     answer == CVM_ANSWER_INVALID;
+    int32_t is_doubt = job->verb == VERB_WRITES && job->in_doubt && denies;
     char copy[DYNAMO_TEXT_SIZE];
-    (void)snprintf(copy, sizeof copy, "%s", text ? text : "");
+    (void)snprintf(copy, sizeof copy, "%s%s",
+        is_doubt ? "whether it was written is not known: " : "", text ? text : "");
+    if (is_doubt)
+        answer = CVM_ANSWER_UNKNOWN;
     *job->link = job->next;
     if (job->next)
         job->next->link = job->link;

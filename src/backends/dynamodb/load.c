@@ -26,6 +26,7 @@ struct loaded {
     const cJSON *row;    /* as it is */
     int32_t is_inserted; /* by this load, perhaps in an earlier round */
     int32_t is_written;  /* in this round */
+    int32_t has_conflicted;
 };
 
 /* What is written by a change of its own. */
@@ -256,6 +257,7 @@ static void group_ended(void *argument, cvm_answer_t answer, const char *text)
         group->loaded->is_inserted |= !group->as_read;
     } else if (answer == CVM_ANSWER_CONFLICT && group->loaded && !load->is_checking) {
         load->must_go_round = 1; /* another one was here first */
+        group->loaded->has_conflicted = 1;
     } else if (answer != CVM_ANSWER_OK && answer != CVM_ANSWER_NOT_FOUND) {
         load_note(load, answer, text);
     }
@@ -434,8 +436,15 @@ static void load_looked(struct job *job)
         struct loaded *loaded = &load->devices[i];
         loaded->row = cvm_dynamo_find(&job->look, MAKERS, uid_of(load, loaded->first), NULL);
         loaded->is_written = 0;
+        if (loaded->has_conflicted && !loaded->row)
+            load_note(
+                load, CVM_ANSWER_CONFLICT, "a device's state is there still, and its row is not");
         loaded->is_inserted |=
             loaded->row && cvm_dynamo_number(loaded->row, "cvm_revision") == loaded->revision;
+    }
+    if (load->answer != CVM_ANSWER_OK) {
+        cvm_dynamo_end(job, load->answer, load->text);
+        return;
     }
     judge_rows(load, 0);
     load->bulk_at = 0;
@@ -528,7 +537,7 @@ static int32_t take_certificates(struct load *load)
 
 void cvm_dynamo_load(void *self, cvm_op_t *op, const cvm_loading_t *loading)
 {
-    struct load *load = cvm_dynamo_job(self, op, sizeof *load, 1, load_clear);
+    struct load *load = cvm_dynamo_job(self, op, sizeof *load, VERB_WRITES, load_clear);
     if (!load)
         return;
     load->loading = loading;

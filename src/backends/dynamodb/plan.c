@@ -342,17 +342,20 @@ static uint32_t new_members(const struct change *change, const char *ids[DYNAMO_
     return count;
 }
 
-/* An update of nothing is refused. */
+/* An update of nothing would be refused. */
 static void write_state(struct change *change, const struct currency *current)
 {
     const cvm_change_t *wanted = change->wanted;
-    int32_t is_device = wanted->as_read || has_state(change, wanted->wanted);
+    int32_t is_device = wanted->as_read || wanted->wanted;
     char pk[DYNAMO_KEY_SIZE];
     const char *ids[DYNAMO_MOST_CHANGED];
     uint32_t count = new_members(change, ids);
     int32_t is_nothing = !count && !current_changes(change, current);
     int32_t is_none = !has_state(change, wanted->as_read) && !has_state(change, wanted->wanted);
-    if (!is_device && is_nothing)
+    /* The maker's row says by its revision that nobody of ours has written since; one without says
+     * nothing, and of one that is new the state may be there still. */
+    int32_t is_told = is_none && device_number(change, wanted->as_read, CVM_D_REVISION);
+    if (is_nothing && (!is_device || is_told))
         return;
     struct cvm_buffer *body =
         begin_action(change, is_none && is_nothing ? "ConditionCheck" : "Update", OF_STATE);
@@ -618,28 +621,6 @@ static void write_hints(struct change *change)
 
 /* --- The plan --------------------------------------------------------------------------------- */
 
-/* All that is written is the maker's row, which is not removed, and says by its revision that
- * nobody of ours has written since. */
-static int32_t is_row_alone(const struct change *change)
-{
-    const cvm_change_t *wanted = change->wanted;
-    return wanted->wanted && !wanted->certificate_count &&
-           (!wanted->as_read || device_number(change, wanted->as_read, CVM_D_REVISION)) &&
-           !has_state(change, wanted->as_read) && !has_state(change, wanted->wanted) &&
-           !thing_changes(change) &&
-           !(change->job.store->lists_revoked &&
-               !device_number(change, wanted->wanted, CVM_D_IS_ENABLED));
-}
-
-static void print_single(struct change *change)
-{
-    struct cvm_buffer *body = cvm_dynamo_body(&change->job);
-    cvm_dynamo_expression_clear(&change->expression);
-    fill_row(change, body);
-    cvm_dynamo_print_expression(body, &change->expression, 1);
-    cvm_buffer_text(body, ",\"ReturnValuesOnConditionCheckFailure\":\"ALL_OLD\"}");
-}
-
 static void print_transaction(struct change *change, const struct currency *current)
 {
     const cvm_change_t *wanted = change->wanted;
@@ -668,11 +649,6 @@ cvm_answer_t cvm_dynamo_plan(struct change *change)
         return CVM_ANSWER_CONFLICT;
     if (key_is_taken(change))
         return CVM_ANSWER_KEY_IN_USE;
-    change->is_single = is_row_alone(change);
-    if (change->is_single)
-        print_single(change);
-    else
-        print_transaction(change, &current);
-    return change->is_single || change->action_count <= MOST_ACTIONS ? CVM_ANSWER_OK
-                                                                     : CVM_ANSWER_INVALID;
+    print_transaction(change, &current);
+    return change->action_count <= MOST_ACTIONS ? CVM_ANSWER_OK : CVM_ANSWER_INVALID;
 }

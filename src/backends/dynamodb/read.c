@@ -60,7 +60,7 @@ void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid)
         store->host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
         return;
     }
-    struct get *get = cvm_dynamo_job(store, op, sizeof *get, 0, NULL);
+    struct get *get = cvm_dynamo_job(store, op, sizeof *get, VERB_READS, NULL);
     if (!get)
         return;
     get->uid = device_uid;
@@ -134,7 +134,7 @@ static void got_state(struct job *job)
 void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
 {
     char pk[DYNAMO_KEY_SIZE];
-    struct get_certificates *get = cvm_dynamo_job(self, op, sizeof *get, 0, NULL);
+    struct get_certificates *get = cvm_dynamo_job(self, op, sizeof *get, VERB_READS, NULL);
     if (!get)
         return;
     get->limit = limit;
@@ -174,7 +174,7 @@ void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char 
         store->host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
         return;
     }
-    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, VERB_READS, NULL);
     if (!job)
         return;
     if (cvm_dynamo_look_add(
@@ -197,7 +197,7 @@ static void is_ready(struct job *job)
 void cvm_dynamo_ready(void *self, cvm_op_t *op)
 {
     struct store *store = self;
-    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, VERB_ASKS, NULL);
     if (!job)
         return;
     struct cvm_buffer *body = cvm_dynamo_body(job);
@@ -225,7 +225,7 @@ static void told_time(struct job *job)
 void cvm_dynamo_now(void *self, cvm_op_t *op)
 {
     struct store *store = self;
-    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, VERB_ASKS, NULL);
     if (!job)
         return;
     struct cvm_buffer *body = cvm_dynamo_body(job);

@@ -42,12 +42,14 @@ int32_t cvm_dynamo_scan_is_over(const struct scan *scan)
 
 int32_t cvm_dynamo_take_page(struct scan *scan)
 {
-    cJSON *answer = scan->job.call.answer;
+    cJSON *answer = scan->job.call.answer, *before = scan->page_end;
     cJSON_Delete(scan->page);
-    cJSON_Delete(scan->page_end);
     scan->page = cJSON_DetachItemFromObjectCaseSensitive(answer, "Items");
     scan->page_end = cJSON_DetachItemFromObjectCaseSensitive(answer, "LastEvaluatedKey");
-    if (cJSON_IsArray(scan->page) && (!scan->page_end || cJSON_IsObject(scan->page_end)))
+    int32_t goes_on = cJSON_IsObject(scan->page_end) && scan->page_end->child &&
+                      !cJSON_Compare(before, scan->page_end, 1);
+    cJSON_Delete(before);
+    if (cJSON_IsArray(scan->page) && (!scan->page_end || goes_on))
         return 0;
     cvm_dynamo_end(&scan->job, CVM_ANSWER_BROKEN, "DynamoDB answers a page that is none");
     return -1;
@@ -261,7 +263,7 @@ void cvm_dynamo_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *curs
         store->host->complete(op, CVM_ANSWER_INVALID, "no such scan");
         return;
     }
-    struct scan *scan = cvm_dynamo_job(store, op, sizeof *scan, 0, scan_clear);
+    struct scan *scan = cvm_dynamo_job(store, op, sizeof *scan, VERB_READS, scan_clear);
     if (!scan)
         return;
     scan->what = what;

@@ -88,6 +88,13 @@ enum dynamo_call {
     BATCH_EXECUTE_STATEMENT,
 };
 
+/* What a verb is: by that plugin.h has what it may answer. */
+enum verb {
+    VERB_READS,
+    VERB_WRITES,
+    VERB_ASKS, /* about the store itself: OK, or UNAVAILABLE; who opens it also INVALID */
+};
+
 /* One operation on its way. Each verb has a struct of its own, which begins with one. */
 struct job {
     struct job *next, **link;
@@ -96,8 +103,8 @@ struct job {
     void (*ended)(void *argument, cvm_answer_t answer, const char *text);
     void *argument;
     void (*clear)(struct job *job); /* frees what the verb's own struct holds; may be NULL */
-    int32_t writes;                 /* the verb does */
-    int32_t in_doubt;               /* a write that was sent may have been done */
+    enum verb verb;
+    int32_t in_doubt; /* a write that was sent may have been done */
     uint64_t until_ms;
     struct aws_call call;
     enum dynamo_call name; /* that call's */
@@ -111,7 +118,7 @@ struct job {
 /* A job of size bytes, in zeroes behind what is the job's own. Without memory, or when the store
  * closes, op (if it has one) completes, and NULL is returned. */
 void *cvm_dynamo_job(
-    struct store *store, cvm_op_t *op, size_t size, int32_t writes, void (*clear)(struct job *job));
+    struct store *store, cvm_op_t *op, size_t size, enum verb verb, void (*clear)(struct job *job));
 /* The body of its next call, empty. */
 struct cvm_buffer *cvm_dynamo_body(struct job *job);
 /* Makes the call; then(job) has its answer in job->call.answer. Other outcomes end the job. */

@@ -155,6 +155,7 @@ static void described(struct job *job)
     const char *status =
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(table, "TableStatus"));
     const char *fault = table_fault(tables->table, table);
+    int32_t is_table = cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(table, "KeySchema"));
     job->takes_all = 0;
     if (strcmp(job->call.error, "ResourceNotFoundException") == 0 && !tables->is_new) {
         missing(tables);
@@ -163,6 +164,8 @@ static void described(struct job *job)
     } else if (!status || strcmp(status, "CREATING") == 0) {
         if (cvm_dynamo_wait(job, POLL_MS, describe))
             tables_fail(tables, CVM_ANSWER_UNAVAILABLE, "it is not there yet");
+    } else if (!is_table) {
+        tables_fail(tables, CVM_ANSWER_UNAVAILABLE, "what is answered can't be understood");
     } else if (fault) {
         tables_fail(tables, CVM_ANSWER_INVALID, fault);
     } else if (strcmp(status, "ACTIVE") != 0 && strcmp(status, "UPDATING") != 0) {
@@ -194,7 +197,7 @@ static struct tables *tables_new(struct store *store, cvm_op_t *op)
         store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
         return NULL;
     }
-    struct tables *tables = cvm_dynamo_job(store, op, sizeof *tables, 0, tables_clear);
+    struct tables *tables = cvm_dynamo_job(store, op, sizeof *tables, VERB_ASKS, tables_clear);
     if (tables)
         tables->report.most = 4096;
     return tables;

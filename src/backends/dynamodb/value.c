@@ -25,7 +25,7 @@ static void value_read(struct job *job)
 void cvm_dynamo_meta_get(void *self, cvm_op_t *op, const char *name)
 {
     struct store *store = self;
-    struct job *job = cvm_dynamo_job(store, op, sizeof *job, 0, NULL);
+    struct job *job = cvm_dynamo_job(store, op, sizeof *job, VERB_READS, NULL);
     if (!job)
         return;
     struct cvm_buffer *body = cvm_dynamo_body(job);
@@ -52,7 +52,7 @@ static void value_written(struct job *job)
         return;
     }
     int32_t is_ours = !put->removes && cvm_dynamo_number(item, "version") == put->version;
-    int32_t is_unclear = put->removes && !item && job->call.sends > 1; /* gone, by whomever */
+    int32_t is_unclear = put->removes && !item && job->in_doubt; /* gone, by whomever */
     if (failed && !is_ours) {
         cvm_dynamo_end(job, is_unclear ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT, NULL);
         return;
@@ -80,7 +80,7 @@ void cvm_dynamo_meta_put(
     void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted)
 {
     struct store *store = self;
-    struct put *put = cvm_dynamo_job(store, op, sizeof *put, 1, NULL);
+    struct put *put = cvm_dynamo_job(store, op, sizeof *put, VERB_WRITES, NULL);
     if (!put)
         return;
     struct cvm_buffer *body = cvm_dynamo_body(&put->job);
