@@ -8,6 +8,38 @@
 
 static _Atomic int64_t wall_ahead_ms, monotonic_ahead_ms;
 
+/* The month's number from 1 on; 0 if it is none. */
+static int read_month(const char *text)
+{
+    static const char NAMES[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    for (int month = 1; month <= 12; month++)
+        if (strncmp(text, NAMES + 3 * (size_t)(month - 1), 3) == 0)
+            return month;
+    return 0;
+}
+
+int64_t cvm_read_utc(const char *text, const char *form)
+{
+    int parts[6] = {0}; /* as FIELDS has them */
+    static const char FIELDS[] = "YMDhms";
+    for (; *form; form++, text++) {
+        const char *field = strchr(FIELDS, *form);
+        if (field && *text >= '0' && *text <= '9')
+            parts[field - FIELDS] = parts[field - FIELDS] * 10 + (*text - '0');
+        else if (*form == 'b' && (parts[1] = read_month(text)))
+            text += strlen("bb"), form += strlen("bb");
+        else if (field || *form == 'b' || !*text || (*form != '?' && *form != *text))
+            return -1;
+    }
+    const struct tm utc = {.tm_year = parts[0] - 1900,
+        .tm_mon = parts[1] - 1,
+        .tm_mday = parts[2],
+        .tm_hour = parts[3],
+        .tm_min = parts[4],
+        .tm_sec = parts[5]};
+    return parts[1] < 1 || parts[1] > 12 ? -1 : cvm_utc_ms(&utc);
+}
+
 void cvm_clock_turn(int64_t wall_ms, int64_t monotonic_ms)
 {
     atomic_store(&wall_ahead_ms, wall_ms);

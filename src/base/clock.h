@@ -29,6 +29,11 @@ char *cvm_rfc3339(int64_t ms, char text[CVM_RFC3339_SIZE]);
 /* The same with milliseconds, for logs. */
 char *cvm_rfc3339_ms(int64_t ms, char text[CVM_RFC3339_SIZE]);
 
+/* Reads a time in UTC, milliseconds since 1970; -1 if text does not begin in that form. In it Y, M,
+ * D, h, m and s stand for a digit each, bbb for an English month's name, ? for anything, and all
+ * else for itself. */
+int64_t cvm_read_utc(const char *text, const char *form);
+
 /* For tests: from now on both clocks are ahead of the system's by so much (negative: behind). */
 void cvm_clock_turn(int64_t wall_ms, int64_t monotonic_ms);
 

@@ -74,9 +74,24 @@ static void asn1_times_have_rfc_5280s_form(void **state)
     ASN1_TIME_free(time);
 }
 
+static void a_time_is_read_by_its_form(void **state)
+{
+    static const char DATE[] = "???, DD bbb YYYY hh:mm:ss", TIME[] = "YYYY-MM-DDThh:mm:ss";
+    (void)state;
+    assert_int_equal(cvm_read_utc("Sun, 06 Nov 1994 08:49:37 GMT", DATE), INT64_C(784111777000));
+    assert_int_equal(cvm_read_utc("1994-11-06T08:49:37.5Z", TIME), INT64_C(784111777000));
+    static const char *const WRONG[] = {"", "Sun, 06 Nov 1994 08:49:3", "Sun, 06 Nox 1994 08:49:37",
+        "Sun, 06 No", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun, 6 Nov 1994 08:49:37"};
+    for (size_t i = 0; i < LENGTH(WRONG); i++)
+        assert_int_equal(cvm_read_utc(WRONG[i], DATE), -1);
+    assert_int_equal(cvm_read_utc("1994-13-06T08:49:37", TIME), -1);
+    assert_int_equal(cvm_read_utc("1994-00-06T08:49:37", TIME), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_time_is_read_by_its_form),
         cmocka_unit_test(each_day_has_its_parts),
         cmocka_unit_test(what_is_outside_is_the_beginning),
         cmocka_unit_test(asn1_times_have_rfc_5280s_form),

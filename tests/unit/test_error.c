@@ -1,9 +1,9 @@
 /* The table of reasons, errors as objects, and their rendering. */
 #include "support/test.h"
 
+#include "base/json.h"
 #include "base/utf8.h"
 #include "error.h"
-#include "base/json.h"
 
 /* The contract's table: what devices and scripts rely on. */
 static const struct {

@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "error.h"
 #include "base/json.h"
+#include "error.h"
 #include "log.h"
 
 #define MOST_TEXT (1024 * 1024)

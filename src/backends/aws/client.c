@@ -119,7 +119,8 @@ static void call_take_error(struct aws_call *call, const struct aws_http_respons
         call->client->service, *call->error ? call->error : "an error without a name",
         text ? text : "no reason", *response->request_id ? response->request_id : "without an id");
     for (char *c = call->text; *c; c++)
-        *c = (unsigned char)*c < 0x20 ? ' ' : *c;
+        if ((unsigned char)*c < 0x20)
+            *c = ' ';
 }
 
 static int32_t error_is_one_of(const char *error, const char *const *names)

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include <curl/curl.h>
 
@@ -70,26 +69,6 @@ static int32_t header_is(
     return 1;
 }
 
-/* RFC 9110 §5.6.7's IMF-fixdate, "Sun, 06 Nov 1994 08:49:37 GMT", as milliseconds since 1970; 0 if
- * it is none. Not by libcurl's, whose time_t may be narrower than ours. */
-static int64_t read_date(const char *text)
-{
-    static const char MONTHS[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
-    struct tm utc;
-    char month[4] = "";
-    memset(&utc, 0, sizeof utc);
-    if (sscanf(text, "%*3s, %2d %3s %4d %2d:%2d:%2d", &utc.tm_mday, month,
-            &utc.tm_year, /* NOLINT */
-            &utc.tm_hour, &utc.tm_min, &utc.tm_sec) != 6)
-        return 0;
-    const char *at = strstr(MONTHS, month);
-    if (!at || (at - MONTHS) % 3 || strlen(month) != 3)
-        return 0;
-    utc.tm_mon = (int)(at - MONTHS) / 3;
-    utc.tm_year -= 1900;
-    return cvm_utc_ms(&utc);
-}
-
 static size_t take_header(char *line, size_t one, size_t length, void *argument)
 {
     struct aws_http_response *response = &((struct aws_exchange *)argument)->response;
@@ -104,7 +83,10 @@ static size_t take_header(char *line, size_t one, size_t length, void *argument)
         unsigned long seconds = strtoul(value, NULL, 10);
         response->retry_after_s = seconds > 3600 ? 3600 : (uint32_t)seconds;
     } else if (header_is(line, length, "date", value, sizeof value)) {
-        response->date_ms = read_date(value);
+        /* RFC 9110 §5.6.7's IMF-fixdate; not by libcurl's, whose time_t may be narrower than ours.
+         */
+        int64_t date_ms = cvm_read_utc(value, "???, DD bbb YYYY hh:mm:ss");
+        response->date_ms = date_ms > 0 ? date_ms : 0;
     }
     return length;
 }
@@ -179,17 +161,27 @@ static void easy_give_back(struct aws_http *http, CURL *easy)
 
 /* --- Exchanges -------------------------------------------------------------------------------- */
 
-static void exchange_free(struct aws_exchange *exchange)
+/* Takes it off the list of those under way. */
+static void exchange_unlink(struct aws_exchange *exchange)
 {
-    struct aws_http *http = exchange->http;
     *exchange->link = exchange->next;
     if (exchange->next)
         exchange->next->link = exchange->link;
-    (void)curl_multi_remove_handle(http->multi, exchange->easy);
-    easy_give_back(http, exchange->easy);
+}
+
+static void exchange_clear(struct aws_exchange *exchange)
+{
+    (void)curl_multi_remove_handle(exchange->http->multi, exchange->easy);
+    easy_give_back(exchange->http, exchange->easy);
     curl_slist_free_all(exchange->headers);
     cvm_buffer_free(&exchange->body);
     free(exchange);
+}
+
+static void exchange_free(struct aws_exchange *exchange)
+{
+    exchange_unlink(exchange);
+    exchange_clear(exchange);
 }
 
 void cvm_aws_http_cancel(struct aws_exchange *exchange)
@@ -339,8 +331,10 @@ void cvm_aws_http_free(struct aws_http *http)
 {
     if (!http)
         return;
-    while (http->exchanges)
-        exchange_free(http->exchanges);
+    for (struct aws_exchange *exchange = http->exchanges, *next; exchange; exchange = next) {
+        next = exchange->next;
+        exchange_clear(exchange);
+    }
     while (http->kept_count)
         curl_easy_cleanup(http->kept[--http->kept_count]);
     if (http->multi)

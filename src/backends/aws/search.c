@@ -3,8 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <time.h>
 
 #include <openssl/crypto.h>
 
@@ -107,15 +105,8 @@ void cvm_aws_search_send(
 
 int64_t cvm_aws_time(const char *text)
 {
-    struct tm utc;
-    memset(&utc, 0, sizeof utc);
-    if (sscanf(text, "%4d-%2d-%2dT%2d:%2d:%2d", &utc.tm_year, &utc.tm_mon,
-            &utc.tm_mday, /* NOLINT */
-            &utc.tm_hour, &utc.tm_min, &utc.tm_sec) != 6)
-        return 0;
-    utc.tm_year -= 1900;
-    utc.tm_mon -= 1;
-    return cvm_utc_ms(&utc);
+    int64_t ms = cvm_read_utc(text, "YYYY-MM-DDThh:mm:ss");
+    return ms > 0 ? ms : 0;
 }
 
 /* --- The environment -------------------------------------------------------------------------- */

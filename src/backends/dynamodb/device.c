@@ -262,7 +262,9 @@ void cvm_dynamo_row_is(
 char cvm_dynamo_flag_type(const cJSON *row)
 {
     const cJSON *flag = cJSON_GetObjectItemCaseSensitive(row, ENABLED);
-    return cJSON_HasObjectItem(flag, "BOOL") ? 'B' : cJSON_HasObjectItem(flag, "S") ? 'S' : 'N';
+    if (cJSON_HasObjectItem(flag, "BOOL"))
+        return 'B';
+    return cJSON_HasObjectItem(flag, "S") ? 'S' : 'N';
 }
 
 /* A disabled one is N 0 always: the reference takes the text "0" for enabled. */

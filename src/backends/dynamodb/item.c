@@ -97,7 +97,7 @@ static void each_part(struct expression *expression, void (*call)(struct cvm_buf
 {
     struct cvm_buffer *const PARTS[] = {&expression->set, &expression->remove, &expression->add,
         &expression->condition, &expression->names, &expression->values};
-    for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+    for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
         call(PARTS[i]);
         PARTS[i]->most = LARGEST_PART;
     }
@@ -283,7 +283,7 @@ static void print_update(struct cvm_buffer *to, const struct expression *express
     const struct cvm_buffer *const PARTS[] = {
         &expression->set, &expression->remove, &expression->add};
     int32_t is_first = 1;
-    for (size_t i = 0; i < sizeof PARTS / sizeof *PARTS; i++) {
+    for (size_t i = 0; i < sizeof PARTS / sizeof PARTS[0]; i++) {
         if (!PARTS[i]->length)
             continue;
         cvm_buffer_text(to, is_first ? ",\"UpdateExpression\":\"" : " ");

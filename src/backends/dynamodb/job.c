@@ -124,9 +124,10 @@ static void job_answered(struct aws_call *call)
 {
     struct job *job = (struct job *)(void *)((char *)call - offsetof(struct job, call));
     note_doubt(job);
-    if (job->takes_all || (call->outcome == AWS_OK && call->answer))
-        job->then(job);
-    else if (call->outcome == AWS_ERROR && job->takes_conditions && is_condition(call->error))
+    int32_t is_taken =
+        job->takes_all || (call->outcome == AWS_OK && call->answer) ||
+        (call->outcome == AWS_ERROR && job->takes_conditions && is_condition(call->error));
+    if (is_taken)
         job->then(job);
     else
         cvm_dynamo_fail(job);

@@ -18,8 +18,8 @@ static int32_t same_text(const char *a, const char *b)
 static uint32_t *look_slot(
     const struct look *look, enum table table, const char *pk, const char *sk)
 {
-    uint64_t hash = cvm_hash(pk) ^ (sk ? cvm_hash(sk) : 0);
-    for (uint64_t at = hash % (2 * look->size);; at = (at + 1) % (2 * look->size)) {
+    uint64_t hash = cvm_hash(pk) ^ (sk ? cvm_hash(sk) : 0), slots = 2 * (uint64_t)look->size;
+    for (uint64_t at = hash % slots;; at = (at + 1) % slots) {
         uint32_t *slot = &look->index[at];
         const struct look_item *item = *slot ? &look->items[*slot - 1] : NULL;
         if (!item || (item->table == table && strcmp(item->pk, pk) == 0 && same_text(item->sk, sk)))

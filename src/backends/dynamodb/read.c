@@ -93,7 +93,7 @@ static int compare_rows(const void *a, const void *b)
 static int32_t answer_rows(struct get_certificates *get, const cJSON **rows, uint32_t count)
 {
     const cvm_host_t *host = get->job.store->host;
-    qsort(rows, count, sizeof *rows, compare_rows);
+    qsort(rows, count, sizeof(const cJSON *), compare_rows);
     for (uint32_t i = 0; i < count && i < get->limit; i++) {
         cvm_record_t *record = cvm_dynamo_certificate(host, rows[i], 1);
         if (!record || host->op_add_record(get->job.op, record))
@@ -105,7 +105,7 @@ static int32_t answer_rows(struct get_certificates *get, const cJSON **rows, uin
 static void got_rows(struct job *job)
 {
     const struct look *look = &job->look;
-    const cJSON **rows = calloc(look->count ? look->count : 1, sizeof *rows);
+    const cJSON **rows = calloc(look->count ? look->count : 1, sizeof(const cJSON *));
     uint32_t count = 0;
     for (uint32_t i = 0; rows && i < look->count; i++)
         if (look->items[i].item && strcmp(look->items[i].sk, "C") == 0)

@@ -12,6 +12,7 @@
 #include "key.h"
 
 #define PAGE          100
+#define CURSOR_SIZE   520  /* of what may be too long to be one */
 #define LEAST_LEFT_MS 5000 /* with less a page is left as it is */
 
 static const cvm_host_t *host_of(const struct scan *scan)
@@ -69,7 +70,7 @@ static const struct kind *kind_of(const struct scan *scan);
 static void scan_page(struct scan *scan);
 
 /* Where the next page begins, for who asks for it; 1 if that can't be told. */
-static int32_t print_cursor(const struct scan *scan, char cursor[2 * CVM_CURSOR_SIZE])
+static int32_t print_cursor(const struct scan *scan, char cursor[CURSOR_SIZE])
 {
     int32_t is_makers = scan->what == CVM_SCAN_DEVICES;
     const char *pk = cvm_dynamo_text(scan->page_end, is_makers ? "device_uid" : "pk"),
@@ -77,15 +78,15 @@ static int32_t print_cursor(const struct scan *scan, char cursor[2 * CVM_CURSOR_
     *cursor = 0;
     if (!scan->page_end)
         return 0;
-    int length = snprintf(
-        cursor, 2 * CVM_CURSOR_SIZE, "%s%s%s", pk, is_makers ? "" : "|", is_makers ? "" : sk);
+    int length =
+        snprintf(cursor, CURSOR_SIZE, "%s%s%s", pk, is_makers ? "" : "|", is_makers ? "" : sk);
     return !*pk || length < 0 || length >= CVM_CURSOR_SIZE;
 }
 
 /* It goes on while there is room and time, and where the place can't be told. */
 static void page_end(struct scan *scan)
 {
-    char cursor[2 * CVM_CURSOR_SIZE];
+    char cursor[CURSOR_SIZE];
     int32_t has_no_place = print_cursor(scan, cursor);
     if (scan->page_end && (has_no_place || !cvm_dynamo_scan_is_over(scan)))
         scan_page(scan);

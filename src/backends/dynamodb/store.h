@@ -145,25 +145,25 @@ void cvm_dynamo_look_clear(struct look *look);
 /* --- verbs ------------------------------------------------------------------------------------ */
 
 /* read.c */
-void cvm_dynamo_get(void *store, cvm_op_t *op, const char *device_uid);
-void cvm_dynamo_get_certificates(void *store, cvm_op_t *op, const char *device_uid, uint32_t limit);
-void cvm_dynamo_find_uid(void *store, cvm_op_t *op, cvm_find_by_t by, const char *value);
-void cvm_dynamo_ready(void *store, cvm_op_t *op);
-void cvm_dynamo_now(void *store, cvm_op_t *op);
+void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid);
+void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit);
+void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value);
+void cvm_dynamo_ready(void *self, cvm_op_t *op);
+void cvm_dynamo_now(void *self, cvm_op_t *op);
 /* value.c */
-void cvm_dynamo_meta_get(void *store, cvm_op_t *op, const char *name);
+void cvm_dynamo_meta_get(void *self, cvm_op_t *op, const char *name);
 void cvm_dynamo_meta_put(
-    void *store, cvm_op_t *op, const char *name, int64_t version, const char *wanted);
+    void *self, cvm_op_t *op, const char *name, int64_t version, const char *wanted);
 /* change.c */
-void cvm_dynamo_change(void *store, cvm_op_t *op, const cvm_change_t *change);
+void cvm_dynamo_change(void *self, cvm_op_t *op, const cvm_change_t *wanted);
 /* load.c */
-void cvm_dynamo_load(void *store, cvm_op_t *op, const cvm_loading_t *loading);
+void cvm_dynamo_load(void *self, cvm_op_t *op, const cvm_loading_t *loading);
 /* scan.c */
-void cvm_dynamo_scan(void *store, cvm_op_t *op, cvm_scan_t what, const char *cursor,
+void cvm_dynamo_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit);
 /* tables.c */
-void cvm_dynamo_open(void *store, cvm_op_t *op, uint32_t how);
-void cvm_dynamo_migrate(void *store, cvm_op_t *op, uint32_t how);
+void cvm_dynamo_open(void *self, cvm_op_t *op, uint32_t how);
+void cvm_dynamo_migrate(void *self, cvm_op_t *op, uint32_t how);
 
 /* --- store.c ---------------------------------------------------------------------------------- */
 
