@@ -532,6 +532,16 @@ typedef void (*cvm_found_cb)(void *user_data, const cvm_error_t *error, uint64_t
 CVM_API cvm_error_t *cvm_find_unknown(
     cvm_t *cvm, int32_t dry_run, cvm_found_cb callback, void *user_data);
 
+/** What a store finds wrong with itself, a line. */
+typedef void (*cvm_finding_cb)(void *user_data, const char *line);
+/** Looks for rows of the store that don't go together, such as those of tables that were restored
+ * to different times; changes nothing. It goes through all of the store.
+ *  @param finding   called for each that is found
+ *  @param callback  called once after that
+ *  Errors: "conflict" where the store has nothing to look for in this way. */
+CVM_API cvm_error_t *cvm_store_check(
+    cvm_t *cvm, cvm_finding_cb finding, cvm_done_cb callback, void *user_data);
+
 /** Who acts by this instance, for each line of the audit from now on: a user's name, its number,
  * and what he has called. Copied; NULL leaves one out. On the loop. */
 CVM_API cvm_error_t *cvm_set_actor(

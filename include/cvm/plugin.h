@@ -283,6 +283,7 @@ typedef struct cvm_change_s {
  *                             UNAVAILABLE, BUSY, UNKNOWN
  *   meta_put                  CONFLICT (another version), INVALID, UNAVAILABLE, BUSY, UNKNOWN
  *   now                       UNAVAILABLE
+ *   check                     UNAVAILABLE, BUSY, BROKEN
  *   migrate                   UNAVAILABLE, INVALID (configuration; what is there is a newer one's)
  *   backup                    CONFLICT (there is such a file), UNAVAILABLE, BUSY, BROKEN, INVALID
  *   close                     OK, after all that ran has been completed
@@ -361,6 +362,10 @@ typedef struct cvm_store_ops_s {
      * open(). With CVM_MIGRATE_PRINT it changes nothing. Answers VALUE: lines about what it did, or
      * the statements that it would run. May be NULL: open() does all that there is to do. */
     void (*migrate)(void *store, cvm_op_t *op, uint32_t how);
+    /** Looks for rows that don't go together, a page at a time, while others write; changes
+     * nothing. Answers VALUE, a line for each that it found, and CURSOR as a scan does. May be
+     * NULL. */
+    void (*check)(void *store, cvm_op_t *op, const char *cursor);
 } cvm_store_ops_t;
 
 /* --- Platforms -------------------------------------------------------------------------------- */

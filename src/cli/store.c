@@ -21,7 +21,8 @@ static const char USAGE[] =
     "                                   this release; --print: only says by which statements\n"
     "       cvm store check [--json] -c CONFIG\n"
     "                                   looks for damage, beside a server too; exit 65 if there is "
-    "some\n"
+    "some;\n"
+    "                                   of DynamoDB: whether both tables say the same\n"
     "       cvm store clock [--accept] [--json] -c CONFIG\n"
     "                                   the latest time on record, before which no clock is "
     "believed;\n"
@@ -60,7 +61,7 @@ static void print_finding(void *argument, const char *line)
     (void)cli_print_json(object);
 }
 
-static int32_t check(const struct arguments *arguments, const char *store)
+static int32_t check_file(const struct arguments *arguments, const char *store)
 {
     char why[ERROR_SIZE] = "";
     struct findings findings = {arguments->json, 0};
@@ -72,6 +73,45 @@ static int32_t check(const struct arguments *arguments, const char *store)
             EX_DATAERR, "%s is damaged: put a backup in place with `cvm restore`", store);
     if (!arguments->json)
         (void)printf("%s has no damage\n", store);
+    return 0;
+}
+
+struct checking {
+    struct findings findings;
+    int32_t is_done, code;
+};
+
+static void print_found(void *user_data, const char *line)
+{
+    print_finding(&((struct checking *)user_data)->findings, line);
+}
+
+static void check_done(void *user_data, const cvm_error_t *error)
+{
+    struct checking *checking = user_data;
+    checking->is_done = 1;
+    checking->code = error ? cli_report(NULL, error) : 0;
+}
+
+static int32_t check_rows(const struct arguments *arguments, cvm_conf_t *conf)
+{
+    cvm_t *cvm = NULL;
+    struct checking checking = {.findings = {arguments->json, 0}};
+    int32_t code = cli_open(conf, &cvm);
+    if (!code) {
+        cvm_error_t *error = cvm_store_check(cvm, print_found, check_done, &checking);
+        code = error ? cli_error(NULL, error) : 0;
+        if (!error)
+            cli_run_until(cvm, &checking.is_done);
+    }
+    cli_close(cvm);
+    if (code || checking.code)
+        return code ? code : checking.code;
+    if (checking.findings.count)
+        return cli_fail(
+            EX_DATAERR, "the store's rows don't go together: was a part of it restored?");
+    if (!arguments->json)
+        (void)puts("the store has no damage");
     return 0;
 }
 
@@ -180,6 +220,17 @@ static int32_t run(const struct arguments *arguments,
     return code;
 }
 
+static int32_t check(const struct arguments *arguments)
+{
+    cvm_conf_t *conf = NULL;
+    int32_t code = cli_configure(arguments->config, &arguments->settings, &conf);
+    int32_t is_file = !code && !cli_is_shared(conf);
+    if (!code && !is_file)
+        code = check_rows(arguments, conf);
+    cvm_conf_free(conf);
+    return code || !is_file ? code : run(arguments, check_file);
+}
+
 int32_t cli_store_verb(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : "";
@@ -196,7 +247,9 @@ int32_t cli_store_verb(int argc, char **argv)
     if (is_clock || migrates || strcmp(name, "check") == 0) {
         int32_t code = cli_parse(argc - 1, argv + 1, options, USAGE, 0, 0, &arguments.operands);
         if (!code)
-            code = migrates ? migrate(&arguments) : run(&arguments, is_clock ? show_clock : check);
+            code = migrates   ? migrate(&arguments)
+                   : is_clock ? run(&arguments, show_clock)
+                              : check(&arguments);
         return code;
     }
     if (strcmp(name, "copy") == 0)

@@ -71,6 +71,13 @@ void cvm_store_find(cvm_t *cvm, cvm_op_t *op, cvm_find_by_t by, const char *valu
         cvm->store.find(store, op, by, value);
 }
 
+void cvm_store_check_page(cvm_t *cvm, cvm_op_t *op, const char *cursor, cvm_op_done done)
+{
+    void *store = start(cvm, op, SIDE_STORE, "check", done);
+    if (store)
+        cvm->store.check(store, op, cursor);
+}
+
 void cvm_store_now(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "now", done);

@@ -19,6 +19,7 @@ void cvm_store_load(cvm_t *cvm, cvm_op_t *op, const cvm_loading_t *loading, cvm_
 void cvm_store_find(
     cvm_t *cvm, cvm_op_t *op, cvm_find_by_t by, const char *value, cvm_op_done done);
 /* Likewise. */
+void cvm_store_check_page(cvm_t *cvm, cvm_op_t *op, const char *cursor, cvm_op_done done);
 void cvm_store_now(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
 void cvm_store_scan(cvm_t *cvm, cvm_op_t *op, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit, cvm_op_done done);

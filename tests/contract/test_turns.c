@@ -87,6 +87,12 @@ static void on_due(void *user_data, const cvm_error_t *error, uint64_t leases, u
     called++;
 }
 
+static void on_finding(void *user_data, const char *line)
+{
+    (void)user_data;
+    (void)line;
+}
+
 static void on_unknown(void *user_data, const cvm_error_t *error, uint64_t found)
 {
     (void)user_data;
@@ -192,6 +198,7 @@ static const char *call_as_its_thread(cvm_t *cvm, const char *name)
     EXPECT(name, cvm_reconcile(cvm, on_done, NULL));
     EXPECT(name, cvm_due(cvm, on_due, NULL));
     EXPECT(name, cvm_find_unknown(cvm, 1, on_unknown, NULL));
+    EXPECT(name, cvm_store_check(cvm, on_finding, on_done, NULL));
     EXPECT(name, cvm_settle(cvm, on_done, NULL));
     EXPECT(name, cvm_device_reconcile(cvm, "D", on_done, NULL));
     EXPECT(name, cvm_set_actor(cvm, "user", "1", "command"));
@@ -285,6 +292,8 @@ static const char *leave_out_of_instances(cvm_t *cvm)
     EXPECT(NAME, cvm_reconcile(cvm, NULL, NULL));
     EXPECT(NAME, cvm_due(cvm, NULL, NULL));
     EXPECT(NAME, cvm_find_unknown(cvm, 1, NULL, NULL));
+    EXPECT(NAME, cvm_store_check(cvm, NULL, on_done, NULL));
+    EXPECT(NAME, cvm_store_check(cvm, on_finding, NULL, NULL));
     EXPECT(NAME, cvm_settle(cvm, NULL, NULL));
     EXPECT(NAME, cvm_store_migrate(cvm, 0, NULL, NULL));
     EXPECT(NAME, cvm_store_copy(NULL, cvm, 0, NULL, on_text, NULL));

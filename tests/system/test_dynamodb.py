@@ -202,6 +202,29 @@ def test_an_import_writes_over_nothing(database, instance):
     assert code_of(instance, "NEW0399") == "ok"
 
 
+def test_tables_of_different_times_are_told(database, instance):
+    """One of them was restored alone, or rows were lost."""
+    instance.import_csv(["FINE", "OLD", "GONE", "LOST", "TWO", "PLAIN"])
+    with instance.serve_plain():
+        for uid in ("FINE", "OLD", "GONE", "LOST", "TWO"):
+            assert code_of(instance, uid) == "ok"
+    assert instance.cvm("store", "check").stdout == b"the store has no damage\n"
+    row = database.row("OLD")
+    instance.cvm("device", "disable", "OLD")
+    database.put(row)
+    database.call("DeleteItem", TableName=database.table, Key={"device_uid": {"S": "GONE"}})
+    lost, = database.certificates("LOST", "current")
+    database.call("DeleteItem", TableName=database.table + "-cvm", Key={"pk": lost["pk"], "sk": lost["sk"]})
+    two, = database.certificates("TWO", "current")
+    database.call("PutItem", TableName=database.table + "-cvm", Item={**two, "state": {"S": "revoked"}})
+    database.call("PutItem", TableName=database.table + "-cvm", Item={**two, "pk": {"S": "C#other"}, "certificate_id": {"S": "other"}})
+    done = instance.cvm("store", "check", "--json", check=False)
+    found = sorted(json.loads(line)["damage"] for line in done.stdout.splitlines())
+    assert done.returncode == 65 and b"don't go together" in done.stderr
+    assert [line.split(":")[0] for line in found] == ["GONE", "LOST", "LOST", "OLD", "TWO", "TWO"], found
+    assert "of the same change" in found[3] and "no row in devices" in found[0]
+
+
 def test_the_tables_are_made_by_the_command_alone(database, tmp_path):
     database.drop()
     instance = database.instance(tmp_path)

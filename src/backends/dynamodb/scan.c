@@ -12,7 +12,7 @@
 #include "key.h"
 
 #define PAGE          100
-#define CURSOR_SIZE   520  /* of what may be too long to be one */
+#define LONGEST_PLACE 240  /* of the two parts of one */
 #define LEAST_LEFT_MS 5000 /* with less a page is left as it is */
 
 static const cvm_host_t *host_of(const struct scan *scan)
@@ -56,83 +56,90 @@ int32_t cvm_dynamo_take_page(struct scan *scan)
     return -1;
 }
 
-/* --- Pages of a table ------------------------------------------------------------------------- */
-
-/* What a kind of scan is asked for by, and how a page's items are answered. */
-struct kind {
-    enum dynamo_call call;
-    enum table table;
-    const char *request; /* what follows the page's own members */
-    void (*take)(struct scan *scan);
-};
-
-static const struct kind *kind_of(const struct scan *scan);
-static void scan_page(struct scan *scan);
-
-/* Where the next page begins, for who asks for it; 1 if that can't be told. */
-static int32_t print_cursor(const struct scan *scan, char cursor[CURSOR_SIZE])
+static void copy(char to[DYNAMO_KEY_SIZE], const char *from, size_t length)
 {
-    int32_t is_makers = scan->what == CVM_SCAN_DEVICES;
-    const char *pk = cvm_dynamo_text(scan->page_end, is_makers ? "device_uid" : "pk"),
-               *sk = cvm_dynamo_text(scan->page_end, "sk");
-    *cursor = 0;
-    if (!scan->page_end)
-        return 0;
-    int length =
-        snprintf(cursor, CURSOR_SIZE, "%s%s%s", pk, is_makers ? "" : "|", is_makers ? "" : sk);
-    return !*pk || length < 0 || length >= CVM_CURSOR_SIZE;
+    (void)snprintf(to, DYNAMO_KEY_SIZE, "%.*s", (int)length, from);
 }
 
-/* It goes on while there is room and time, and where the place can't be told. */
-static void page_end(struct scan *scan)
+/* --- Pages of a table ------------------------------------------------------------------------- */
+
+int32_t cvm_dynamo_place(const struct scan *scan, char place[CVM_CURSOR_SIZE])
 {
-    char cursor[CURSOR_SIZE];
-    int32_t has_no_place = print_cursor(scan, cursor);
-    if (scan->page_end && (has_no_place || !cvm_dynamo_scan_is_over(scan)))
-        scan_page(scan);
-    else
-        cvm_dynamo_scan_end(scan, cursor);
+    int32_t is_makers = scan->pages->table == MAKERS;
+    const char *pk = cvm_dynamo_text(scan->page_end, is_makers ? "device_uid" : "pk"),
+               *sk = cvm_dynamo_text(scan->page_end, "sk");
+    *place = 0;
+    if (!scan->page_end)
+        return 0;
+    if (!*pk || strlen(pk) + strlen(sk) >= LONGEST_PLACE)
+        return -1;
+    (void)snprintf(place, CVM_CURSOR_SIZE, "%s%s%s", pk, is_makers ? "" : "|", sk);
+    return 0;
+}
+
+/* A value's name, behind "M|", may have any character. */
+void cvm_dynamo_begin_at(struct scan *scan, const char *place)
+{
+    const char *split = strncmp(place, "M|", 2) == 0 ? place + 1 : strrchr(place, '|');
+    if (scan->pages->table == MAKERS) {
+        copy(scan->pk, place, strlen(place));
+    } else if (split) {
+        copy(scan->pk, place, (size_t)(split - place));
+        copy(scan->sk, split + 1, strlen(split + 1));
+    }
 }
 
 static void page_answered(struct job *job)
 {
     struct scan *scan = (struct scan *)(void *)job;
     if (!cvm_dynamo_take_page(scan))
-        kind_of(scan)->take(scan);
+        scan->pages->take(scan);
 }
 
 static void print_begin(const struct scan *scan, struct cvm_buffer *body)
 {
     char *key = scan->page_end ? cJSON_PrintUnformatted(scan->page_end) : NULL;
-    int32_t is_makers = scan->what == CVM_SCAN_DEVICES;
     body->failed |= scan->page_end && !key;
     if (key || *scan->pk)
         cvm_buffer_text(body, ",\"ExclusiveStartKey\":");
     if (key)
         cvm_buffer_text(body, key);
     else if (*scan->pk)
-        cvm_dynamo_print_key(body, scan->pk, is_makers ? NULL : scan->sk);
+        cvm_dynamo_print_key(body, scan->pk, scan->pages->table == MAKERS ? NULL : scan->sk);
     cJSON_free(key);
+}
+
+void cvm_dynamo_next_page(struct scan *scan, uint32_t items)
+{
+    struct cvm_buffer *body = cvm_dynamo_body(&scan->job);
+    cvm_buffer_text(body, "{\"TableName\":");
+    cvm_buffer_json(body, scan->job.store->tables[scan->pages->table]);
+    cvm_buffer_format(body, ",\"ConsistentRead\":true,\"Limit\":%" PRIu32, items);
+    print_begin(scan, body);
+    cvm_buffer_text(body, scan->pages->request);
+    cvm_dynamo_call(&scan->job, scan->pages->call, page_answered);
 }
 
 static void scan_page(struct scan *scan)
 {
-    const struct kind *kind = kind_of(scan);
-    struct cvm_buffer *body = cvm_dynamo_body(&scan->job);
     uint32_t room = scan->answered < scan->limit ? scan->limit - scan->answered : 1;
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, scan->job.store->tables[kind->table]);
-    cvm_buffer_format(
-        body, ",\"ConsistentRead\":true,\"Limit\":%" PRIu32, room < PAGE ? room : PAGE);
-    print_begin(scan, body);
-    cvm_buffer_text(body, kind->request);
-    cvm_dynamo_call(&scan->job, kind->call, page_answered);
+    cvm_dynamo_next_page(scan, room < PAGE ? room : PAGE);
+}
+
+/* It goes on while there is room and time, and where the place can't be told. */
+static void page_end(struct scan *scan)
+{
+    char cursor[CVM_CURSOR_SIZE];
+    int32_t has_no_place = cvm_dynamo_place(scan, cursor);
+    if (scan->page_end && (has_no_place || !cvm_dynamo_scan_is_over(scan)))
+        scan_page(scan);
+    else
+        cvm_dynamo_scan_end(scan, cursor);
 }
 
 /* --- Devices ---------------------------------------------------------------------------------- */
 
-/* A uid that could be one: the maker's table may hold anything. */
-static int32_t is_uid(const char *uid)
+int32_t cvm_dynamo_is_uid(const char *uid)
 {
     size_t length =
         strspn(uid, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_-");
@@ -148,7 +155,8 @@ static void devices_looked(struct job *job)
     {
         const char *uid = cvm_dynamo_text(row, "device_uid");
         const cJSON *state = cvm_dynamo_find(&job->look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
-        if (is_uid(uid) && cvm_dynamo_answer(scan, cvm_dynamo_device(host_of(scan), row, state))) {
+        if (cvm_dynamo_is_uid(uid) &&
+            cvm_dynamo_answer(scan, cvm_dynamo_device(host_of(scan), row, state))) {
             cvm_dynamo_out_of_memory(job);
             return;
         }
@@ -165,7 +173,7 @@ static void take_devices(struct scan *scan)
     cJSON_ArrayForEach(row, scan->page)
     {
         const char *uid = cvm_dynamo_text(row, "device_uid");
-        if (is_uid(uid))
+        if (cvm_dynamo_is_uid(uid))
             (void)cvm_dynamo_look_add(&job->look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
     }
     cvm_dynamo_look(job, devices_looked);
@@ -200,7 +208,7 @@ static void take_items(struct scan *scan)
     page_end(scan);
 }
 
-static const struct kind KINDS[] = {
+static const struct pages PAGES[] = {
     [CVM_SCAN_DEVICES] = {SCAN, MAKERS, "," CVM_DYNAMO_MAKERS_PROJECTION "}", take_devices},
     [CVM_SCAN_CERTIFICATES] = {SCAN, OURS,
         ",\"FilterExpression\":\"begins_with(pk,:c)\",\"ExpressionAttributeValues\":{\":c\":{\"S\":"
@@ -212,34 +220,12 @@ static const struct kind KINDS[] = {
         take_items},
 };
 
-static const struct kind *kind_of(const struct scan *scan)
-{
-    return &KINDS[scan->what];
-}
-
 /* --- Getting in ------------------------------------------------------------------------------- */
 
-static void scan_clear(struct job *job)
+void cvm_dynamo_scan_clear(struct job *job)
 {
     cJSON_Delete(((struct scan *)(void *)job)->page);
     cJSON_Delete(((struct scan *)(void *)job)->page_end);
-}
-
-static void copy(char to[DYNAMO_KEY_SIZE], const char *from, size_t length)
-{
-    (void)snprintf(to, DYNAMO_KEY_SIZE, "%.*s", (int)length, from);
-}
-
-/* UID of devices; PK|SK of the other tables' pages, where a value's name may have any character. */
-static void take_table_cursor(struct scan *scan, const char *cursor)
-{
-    const char *split = strncmp(cursor, "M|", 2) == 0 ? cursor + 1 : strrchr(cursor, '|');
-    if (scan->what == CVM_SCAN_DEVICES) {
-        copy(scan->pk, cursor, strlen(cursor));
-    } else if (split) {
-        copy(scan->pk, cursor, (size_t)(split - cursor));
-        copy(scan->sk, split + 1, strlen(split + 1));
-    }
 }
 
 /* SHARD|UID|ID: with an ID the device was answered in part. */
@@ -264,14 +250,15 @@ void cvm_dynamo_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *curs
         store->host->complete(op, CVM_ANSWER_INVALID, "no such scan");
         return;
     }
-    struct scan *scan = cvm_dynamo_job(store, op, sizeof *scan, VERB_READS, scan_clear);
+    struct scan *scan = cvm_dynamo_job(store, op, sizeof *scan, VERB_READS, cvm_dynamo_scan_clear);
     if (!scan)
         return;
     scan->what = what;
     scan->before_ms = before_ms;
     scan->limit = limit ? limit : 1;
     if (what == CVM_SCAN_DEVICES || what == CVM_SCAN_CERTIFICATES || what == CVM_SCAN_META) {
-        take_table_cursor(scan, cursor);
+        scan->pages = &PAGES[what];
+        cvm_dynamo_begin_at(scan, cursor);
         scan_page(scan);
     } else {
         take_hints_cursor(scan, cursor);

@@ -6,8 +6,19 @@
 
 #define DYNAMO_MOST_HINTS 25 /* that are followed at once */
 
+struct scan;
+
+/* How a table is gone through. */
+struct pages {
+    enum dynamo_call call;
+    enum table table;
+    const char *request;             /* what follows the page's own members */
+    void (*take)(struct scan *scan); /* what is done with a page */
+};
+
 struct scan {
     struct job job;
+    const struct pages *pages; /* NULL: it goes by hints */
     cvm_scan_t what;
     int64_t before_ms;
     uint32_t limit, answered;
@@ -27,7 +38,18 @@ struct scan {
     uint32_t stale_count, stale_at;
 };
 
-/* scan.c: answers a record, which is taken; NULL: no memory. 0, or -1 without memory. */
+/* scan.c: asks for the next page, at most so many items of it; then scan->pages->take(scan). */
+void cvm_dynamo_next_page(struct scan *scan, uint32_t items);
+/* Writes where the next page begins, for who asks for it: "" for nowhere. 0, or -1 if that can't be
+ * told: it has to go on. */
+int32_t cvm_dynamo_place(const struct scan *scan, char place[CVM_CURSOR_SIZE]);
+/* Takes such a place. */
+void cvm_dynamo_begin_at(struct scan *scan, const char *place);
+/* 1 if a uid could be one: the maker's table may hold anything. */
+int32_t cvm_dynamo_is_uid(const char *uid);
+/* Frees what it holds: a job's clear(). */
+void cvm_dynamo_scan_clear(struct job *job);
+/* Answers a record, which is taken; NULL: no memory. 0, or -1 without memory. */
 int32_t cvm_dynamo_answer(struct scan *scan, cvm_record_t *record);
 /* Ends it; cursor: "" if that was all. */
 void cvm_dynamo_scan_end(struct scan *scan, const char *cursor);

@@ -157,6 +157,7 @@ static const cvm_store_ops_t DYNAMODB_STORE = {
     .close = close_store,
     .destroy = destroy,
     .migrate = cvm_dynamo_migrate,
+    .check = cvm_dynamo_check,
 };
 
 static const cvm_property_row_t PROPERTIES[] = {

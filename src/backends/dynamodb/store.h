@@ -161,6 +161,8 @@ void cvm_dynamo_load(void *self, cvm_op_t *op, const cvm_loading_t *loading);
 /* scan.c */
 void cvm_dynamo_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *cursor,
     int64_t before_ms, uint32_t limit);
+/* check.c */
+void cvm_dynamo_check(void *self, cvm_op_t *op, const char *cursor);
 /* tables.c */
 void cvm_dynamo_open(void *self, cvm_op_t *op, uint32_t how);
 void cvm_dynamo_migrate(void *self, cvm_op_t *op, uint32_t how);
