@@ -39,10 +39,10 @@ struct change {
 /* plan.c: writes the request into the job's body. OK: send it; or what there is to answer at once.
  */
 cvm_answer_t cvm_dynamo_plan(struct change *change);
-/* What is to be known before the plan can be made, into the job's look. 1 if there is something
- * that was not looked at. */
+/* judge.c: what is to be known before the plan can be made, into the job's look. 1 if there is
+ * something that was not looked at. */
 int32_t cvm_dynamo_plan_looks(struct change *change);
-/* 1 if a plan without a look may do. */
+/* judge.c: 1 if a plan without a look may do. */
 int32_t cvm_dynamo_plan_needs_no_look(const struct change *change);
 
 /* change.c: as the verb does it, but ended() is called instead. 0, or -1 without memory. */
