@@ -71,10 +71,8 @@ int32_t cvm_dynamo_place(const struct scan *scan, char place[CVM_CURSOR_SIZE])
     *place = 0;
     if (!scan->page_end)
         return 0;
-    if (!*pk || strlen(pk) + strlen(sk) >= LONGEST_PLACE)
-        return -1;
-    (void)snprintf(place, CVM_CURSOR_SIZE, "%s%s%s", pk, is_makers ? "" : "|", sk);
-    return 0;
+    int length = snprintf(place, CVM_CURSOR_SIZE, "%s%s%s", pk, is_makers ? "" : "|", sk);
+    return *pk && length > 0 && length <= LONGEST_PLACE ? 0 : -1;
 }
 
 /* A value's name, behind "M|", may have any character. */
