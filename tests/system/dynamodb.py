@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -68,11 +69,15 @@ class DynamoDB:
         return [item for item in self.items(self.table + "-cvm")
                 if item["sk"] == {"S": "C"} and item["device_uid"] == {"S": uid} and item["state"] == {"S": state}]
 
-    def instance(self, folder, name="cvm", url=None):
-        """An instance on the tables; url: by way of a proxy."""
+    def instance(self, folder, name="cvm", url=None, like=None):
+        """An instance on the tables; url: by way of a proxy; like: it shares that one's CA."""
         instance = Instance(folder, name=name)
         text = instance.conf.read_text().replace("store = file:devices.db", f"store = dynamodb:{self.table}")
         instance.conf.write_text(f"{text}\nmodule.path = {build_folder()}\naws.endpoint_dynamodb = {url or self.url}\n")
+        if like:
+            shutil.rmtree(instance.folder / "ca")
+            shutil.copytree(like.folder / "ca", instance.folder / "ca")
+            shutil.rmtree(instance.folder / "mosquitto")  # of the CA that it had
         return instance
 
 

@@ -1,13 +1,16 @@
 """What becomes of the store's calls on their way: each answer lost, late, spoiled or refused, with the effect or without."""
 
 import concurrent.futures
+import http.client
 import json
 import random
+import threading
+import time
 
 import pytest
 
 from aws_proxy import FAULTS, Proxy
-from cvm_server import scale, token
+from cvm_server import scale, seed, token
 from csr_tools import make_csr
 from dynamodb import DynamoDB
 
@@ -110,6 +113,55 @@ def test_of_many_writers_one_wins(database, proxy, instance):
         told = list(pool.map(lambda i: instance.register("DEVICE")[0], range(48)))
     assert told.count(200) <= 1 and set(told) <= {200, 409, 503}, told
     assert len(database.certificates("DEVICE", "current")) <= 1
+
+
+def test_servers_that_are_killed(database, tmp_path):
+    """Three on one table, each device asking all of them at once; one after the other is killed and comes again."""
+    database.empty()
+    rng, devices = random.Random(seed()), 40 * scale()
+    first = database.instance(tmp_path, "s0")
+    servers = [first] + [database.instance(tmp_path, f"s{i}", like=first) for i in (1, 2)]
+    first.import_csv([f"DEVICE{i:04}" for i in range(devices)])
+    for server in servers:
+        server.serve_plain(SHORT)
+    is_over, kills = threading.Event(), []
+
+    def kill_them():
+        while not is_over.wait(rng.uniform(0.1, 0.6)):
+            server = rng.choice(servers)
+            server.kill()
+            server.serve_plain(SHORT)
+            kills.append(server)
+
+    def ask(number):
+        server, uid = servers[number % 3], f"DEVICE{number // 3:04}"
+        for _ in range(100):
+            try:
+                status, _, body = server.register(uid)
+            except (OSError, http.client.HTTPException, ValueError, AttributeError):
+                time.sleep(0.05)
+                continue
+            code = "ok" if status == 200 else body["payload"]["code"]
+            if status < 500 and code != "in_progress":
+                return uid, code, body
+            time.sleep(0.05)
+        raise AssertionError(uid)
+
+    with concurrent.futures.ThreadPoolExecutor(13) as pool:
+        killer = pool.submit(kill_them)
+        told = list(pool.map(ask, range(3 * devices)))
+        is_over.set()
+        killer.result()
+    for server in servers:
+        server.stop()
+    assert kills and {code for _, code, _ in told} <= {"ok", "already_registered"}
+    certificates = {item["certificate_id"]["S"]: item for item in database.items(database.table + "-cvm") if item["sk"] == {"S": "C"}}
+    for uid, code, body in told:
+        assert code != "ok" or certificates[body["payload"]["certificate_id"]]["device_uid"] == {"S": uid}
+    for i in range(devices):
+        assert database.row(f"DEVICE{i:04}")["is_registered"] == {"N": "1"}
+        assert len([item for item in certificates.values() if item["device_uid"] == {"S": f"DEVICE{i:04}"}]) == 1
+    assert first.cvm("store", "check").stdout == b"the store has no damage\n"
 
 
 def test_a_service_that_is_gone_is_told(database, proxy, instance):
