@@ -89,6 +89,14 @@ def test_a_write_whose_answer_was_lost_is_known_again(database, proxy, instance,
     assert database.row("MOVED") is None
 
 
+@pytest.mark.parametrize("fault", ("empty", "html"))
+def test_what_was_answered_and_can_not_be_read_is_not_known(database, proxy, instance, fault):
+    instance.add("DEVICE")
+    proxy.plan("TransactWriteItems", fault, count=40)
+    done = instance.cvm("device", "disable", "DEVICE", "--set", "dynamodb.timeout=2s", check=False)
+    assert done.returncode == 75 and b"whether it was written is not known" in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("then", ("denied", "throttled", "conflict", "in_progress", "reset"))
 def test_what_was_lost_and_then_refused_is_not_known(database, proxy, instance, then):
     """Whoever sent it first, ourselves or libcurl: nobody says that nothing was written."""

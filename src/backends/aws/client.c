@@ -281,8 +281,10 @@ static void call_answered(void *argument, const struct aws_http_response *respon
         call_refused(call, response);
         return;
     }
-    if (!call->answer && response->length) {
-        call_garbled(call, why ? why : "out of memory for an answer");
+    if (!call->answer) {
+        call_garbled(call, !response->length ? "it is empty"
+                           : why             ? why
+                                             : "out of memory for an answer");
         return;
     }
     if (client->retry_tokens < RETRY_TOKENS)
