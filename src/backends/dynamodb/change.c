@@ -42,7 +42,7 @@ static void change_wait(struct change *change)
 static void change_cancelled(struct change *change)
 {
     const cJSON *reasons =
-        cJSON_GetObjectItemCaseSensitive(change->job.call.answer, "CancellationReasons");
+        cJSON_GetObjectItemCaseSensitive(change->job.aws.call.answer, "CancellationReasons");
     const cJSON *reason;
     uint32_t i = 0;
     int32_t is_conflict = 0, is_stale = 0, is_invalid = 0;
@@ -60,7 +60,7 @@ static void change_cancelled(struct change *change)
     if (is_conflict)
         cvm_dynamo_end(&change->job, CVM_ANSWER_CONFLICT, NULL);
     else if (is_invalid)
-        cvm_dynamo_end(&change->job, CVM_ANSWER_INVALID, change->job.call.text);
+        cvm_dynamo_end(&change->job, CVM_ANSWER_INVALID, change->job.aws.call.text);
     else if (is_stale)
         change_look_again(change);
     else
@@ -70,9 +70,9 @@ static void change_cancelled(struct change *change)
 static void change_answered(struct job *job)
 {
     struct change *change = (struct change *)(void *)job;
-    if (job->call.outcome == AWS_OK)
+    if (job->aws.call.outcome == AWS_OK)
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
-    else if (strcmp(job->call.error, "TransactionCanceledException") == 0)
+    else if (strcmp(job->aws.call.error, "TransactionCanceledException") == 0)
         change_cancelled(change);
     else
         change_wait(change);
@@ -108,7 +108,7 @@ static void change_plan(struct job *job)
 static struct change *change_new(
     struct store *store, cvm_op_t *op, const cvm_change_t *wanted, enum change_mode mode)
 {
-    const cvm_host_t *host = store->host;
+    const cvm_host_t *host = store->aws.host;
     struct change *change = cvm_dynamo_job(store, op, sizeof *change, VERB_WRITES, change_clear);
     if (!change)
         return NULL;
@@ -137,7 +137,7 @@ void cvm_dynamo_change(void *self, cvm_op_t *op, const cvm_change_t *wanted)
 {
     struct store *store = self;
     if (wanted->certificate_count > DYNAMO_MOST_CHANGED) {
-        store->host->complete(op, CVM_ANSWER_INVALID, CVM_DYNAMO_TOO_MANY);
+        store->aws.host->complete(op, CVM_ANSWER_INVALID, CVM_DYNAMO_TOO_MANY);
         return;
     }
     struct change *change = change_new(store, op, wanted, CHANGE_SWAP);
@@ -152,8 +152,8 @@ int32_t cvm_dynamo_change_begin(struct store *store, const cvm_change_t *wanted,
     struct change *change = change_new(store, NULL, wanted, mode);
     if (!change)
         return -1;
-    change->job.ended = ended;
-    change->job.argument = argument;
+    change->job.aws.ended = ended;
+    change->job.aws.argument = argument;
     change_begin(change);
     return 0;
 }

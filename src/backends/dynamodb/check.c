@@ -142,8 +142,8 @@ static void check_end(struct check *check)
         (void)snprintf(cursor, sizeof cursor, "%s%s", is_makers ? IN_ROWS : IN_STATES, place);
     else if (is_makers)
         (void)snprintf(cursor, sizeof cursor, IN_STATES);
-    if (check->lines.failed || scan->job.store->host->op_set_text(scan->job.op, CVM_OUT_VALUE,
-                                   check->lines.text ? check->lines.text : ""))
+    if (check->lines.failed || scan->job.store->aws.host->op_set_text(scan->job.aws.op,
+                                   CVM_OUT_VALUE, check->lines.text ? check->lines.text : ""))
         cvm_dynamo_out_of_memory(&scan->job);
     else
         cvm_dynamo_scan_end(scan, cursor);

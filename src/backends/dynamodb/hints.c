@@ -16,7 +16,7 @@
 
 static const cvm_host_t *host_of(const struct scan *scan)
 {
-    return scan->job.store->host;
+    return scan->job.store->aws.host;
 }
 
 /* --- The kinds -------------------------------------------------------------------------------- */
@@ -127,7 +127,7 @@ static const cJSON *row_of(const struct scan *scan, const char *id)
 static void hint_is_stale(struct scan *scan, const cJSON *hint)
 {
     int64_t age_ms =
-        host_of(scan)->now_ms(scan->job.store->context) - cvm_dynamo_number(hint, "stamped_at");
+        host_of(scan)->now_ms(scan->job.store->aws.context) - cvm_dynamo_number(hint, "stamped_at");
     if (kind_of(scan)->is_timed && scan->stale_count < DYNAMO_MOST_HINTS && age_ms > YOUNG_MS)
         scan->stale[scan->stale_count++] = hint;
 }
@@ -174,7 +174,7 @@ static void tidy_next(struct job *job)
 {
     struct scan *scan = (struct scan *)(void *)job;
     int32_t is_answered =
-        !scan->stale_at || job->call.outcome == AWS_OK || job->call.outcome == AWS_ERROR;
+        !scan->stale_at || job->aws.call.outcome == AWS_OK || job->aws.call.outcome == AWS_ERROR;
     job->takes_all = 0;
     if (is_answered && scan->stale_at < scan->stale_count)
         tidy(scan, scan->stale[scan->stale_at++]);

@@ -1,136 +1,66 @@
-/* Jobs: from call to call, and to their end. */
-#include <stdio.h>
-#include <stdlib.h>
+/* Jobs of the DynamoDB store: what its calls are, and which errors are answers. */
 #include <string.h>
 
-#include "base/clock.h"
 #include "store.h"
 
-void *cvm_dynamo_job(
-    struct store *store, cvm_op_t *op, size_t size, enum verb verb, void (*clear)(struct job *job))
+static struct job *job_of(const struct aws_job *job)
 {
-    struct job *job = store->closing || !store->client.http ? NULL : calloc(1, size);
-    if (!job && op)
-        store->host->complete(op, CVM_ANSWER_UNAVAILABLE,
-            store->closing ? "the store closes" : "out of memory, or the store is not open");
+    return (struct job *)(uintptr_t)job;
+}
+
+static void job_clear(struct aws_job *aws)
+{
+    struct job *job = job_of(aws);
+    if (job->clear)
+        job->clear(job);
+    cvm_dynamo_look_clear(&job->look);
+}
+
+static void job_then(struct aws_job *aws)
+{
+    job_of(aws)->then(job_of(aws));
+}
+
+static int32_t is_error(const struct aws_job *job, const char *name)
+{
+    return strcmp(job->call.error, name) == 0;
+}
+
+static int32_t job_takes(const struct aws_job *job)
+{
+    return job_of(job)->takes_all ||
+           (job_of(job)->takes_conditions && job->call.outcome == AWS_ERROR &&
+               (is_error(job, "ConditionalCheckFailedException") ||
+                   is_error(job, "TransactionCanceledException") ||
+                   is_error(job, "TransactionConflictException") ||
+                   is_error(job, "TransactionInProgressException")));
+}
+
+/* A transaction has a token: one that was cancelled was not carried out, and one that is in
+ * progress may be. */
+static int32_t job_doubt(const struct aws_job *job)
+{
+    if (is_error(job, "TransactionCanceledException"))
+        return -1;
+    return is_error(job, "TransactionInProgressException");
+}
+
+void *cvm_dynamo_job(struct store *store, cvm_op_t *op, size_t size, enum aws_verb verb,
+    void (*clear)(struct job *job))
+{
+    struct job *job = cvm_aws_job(&store->aws, op, size, verb, job_clear);
     if (!job)
         return NULL;
     job->store = store;
-    job->op = op;
     job->clear = clear;
-    job->verb = verb;
-    job->until_ms = cvm_monotonic_ms() + (uint64_t)store->timeout_ms;
-    job->next = store->running;
-    job->link = &store->running;
-    if (store->running)
-        store->running->link = &job->next;
-    store->running = job;
+    job->aws.takes = job_takes;
+    job->aws.doubt = job_doubt;
     return job;
-}
-
-void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text)
-{
-    struct store *store = job->store;
-    const struct job ended = *job;
-    if (job->verb != VERB_READS && answer == CVM_ANSWER_BROKEN)
-        answer = CVM_ANSWER_UNAVAILABLE;
-    if (job->verb == VERB_ASKS && answer == CVM_ANSWER_BUSY)
-        answer = CVM_ANSWER_UNAVAILABLE;
-    int32_t denies = answer == CVM_ANSWER_UNAVAILABLE || answer == CVM_ANSWER_BUSY ||
-                     answer == CVM_ANSWER_INVALID;
-    int32_t is_doubt = job->verb == VERB_WRITES && job->in_doubt && denies;
-    char copy[DYNAMO_TEXT_SIZE];
-    (void)snprintf(copy, sizeof copy, "%s%s",
-        is_doubt ? "whether it was written is not known: " : "", text ? text : "");
-    if (is_doubt)
-        answer = CVM_ANSWER_UNKNOWN;
-    *job->link = job->next;
-    if (job->next)
-        job->next->link = job->link;
-    cvm_aws_call_cancel(&job->call);
-    if (job->clear)
-        job->clear(job);
-    cvm_aws_call_clear(&job->call);
-    cvm_dynamo_look_clear(&job->look);
-    store->host->timer_free(job->timer);
-    free(job);
-    if (ended.op)
-        store->host->complete(ended.op, answer, *copy ? copy : NULL);
-    else if (ended.ended)
-        ended.ended(ended.argument, answer, *copy ? copy : NULL);
-    cvm_dynamo_go_on(store);
-}
-
-void cvm_dynamo_out_of_memory(struct job *job)
-{
-    cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "out of memory");
-}
-
-static int32_t is_write(const struct job *job)
-{
-    return job->name >= FIRST_WRITE;
-}
-
-/* What a refusal is to the host. */
-static cvm_answer_t refusal_answer(const struct job *job)
-{
-    const struct aws_call *call = &job->call;
-    if (cvm_aws_is_throttling(call->error))
-        return CVM_ANSWER_BUSY;
-    if (is_write(job) && strcmp(call->error, "ValidationException") == 0)
-        return CVM_ANSWER_INVALID;
-    return CVM_ANSWER_UNAVAILABLE;
-}
-
-void cvm_dynamo_fail(struct job *job)
-{
-    const struct aws_call *call = &job->call;
-    cvm_answer_t answer = call->outcome == AWS_ERROR    ? refusal_answer(job)
-                          : call->outcome == AWS_BROKEN ? CVM_ANSWER_BROKEN
-                                                        : CVM_ANSWER_UNAVAILABLE;
-    if (call->retry_after_s && job->op)
-        (void)job->store->host->op_set_number(job->op, CVM_OUT_RETRY_AFTER_S, call->retry_after_s);
-    cvm_dynamo_end(job, answer, call->text);
 }
 
 struct cvm_buffer *cvm_dynamo_body(struct job *job)
 {
-    cvm_buffer_clear(&job->call.body);
-    job->call.body.most = 16u << 20;
-    return &job->call.body;
-}
-
-static int32_t is_condition(const char *error)
-{
-    return strcmp(error, "ConditionalCheckFailedException") == 0 ||
-           strcmp(error, "TransactionCanceledException") == 0 ||
-           strcmp(error, "TransactionConflictException") == 0 ||
-           strcmp(error, "TransactionInProgressException") == 0;
-}
-
-/* A transaction that was cancelled was not carried out, however often it was sent: its token says
- * so. */
-static void note_doubt(struct job *job)
-{
-    const struct aws_call *call = &job->call;
-    if (!is_write(job))
-        return;
-    job->in_doubt |= call->in_doubt || strcmp(call->error, "TransactionInProgressException") == 0;
-    if (call->outcome == AWS_OK || strcmp(call->error, "TransactionCanceledException") == 0)
-        job->in_doubt = 0;
-}
-
-static void job_answered(struct aws_call *call)
-{
-    struct job *job = (struct job *)(void *)((char *)call - offsetof(struct job, call));
-    note_doubt(job);
-    int32_t is_taken =
-        job->takes_all || (call->outcome == AWS_OK && call->answer) ||
-        (call->outcome == AWS_ERROR && job->takes_conditions && is_condition(call->error));
-    if (is_taken)
-        job->then(job);
-    else
-        cvm_dynamo_fail(job);
+    return cvm_aws_job_body(&job->aws);
 }
 
 void cvm_dynamo_call(struct job *job, enum dynamo_call name, void (*then)(struct job *job))
@@ -147,42 +77,33 @@ void cvm_dynamo_call(struct job *job, enum dynamo_call name, void (*then)(struct
         [DELETE_ITEM] = TARGET("DeleteItem"),
         [TRANSACT_WRITE_ITEMS] = TARGET("TransactWriteItems"),
         [BATCH_EXECUTE_STATEMENT] = TARGET("BatchExecuteStatement")};
-    struct aws_call *call = &job->call;
-    job->then = then;
-    if (call->body.failed) {
-        cvm_dynamo_out_of_memory(job);
-        return;
-    }
-    cJSON_Delete(call->answer);
-    call->answer = NULL;
-    job->name = name;
-    call->client = &job->store->client;
+    struct aws_call *call = &job->aws.call;
     call->method = "POST";
     call->path = "/";
     call->query = "";
     call->content_type = "application/x-amz-json-1.0";
     call->target = TARGETS[name];
-    call->until_ms = job->until_ms;
-    call->done = job_answered;
-    cvm_aws_call(call);
-}
-
-static void job_waited(void *argument)
-{
-    struct job *job = argument;
-    job->then(job);
+    job->then = then;
+    cvm_aws_job_call(&job->aws, name >= FIRST_WRITE, job_then);
 }
 
 int32_t cvm_dynamo_wait(struct job *job, int64_t ms, void (*then)(struct job *job))
 {
-    const cvm_host_t *host = job->store->host;
-    if (cvm_monotonic_ms() + (uint64_t)ms + 50 > job->until_ms)
-        return -1;
-    if (!job->timer)
-        job->timer = host->timer_new(job->store->context, job_waited, job);
-    if (!job->timer)
-        return -1;
     job->then = then;
-    host->timer_start(job->timer, ms);
-    return 0;
+    return cvm_aws_job_wait(&job->aws, ms, job_then);
+}
+
+void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text)
+{
+    cvm_aws_job_end(&job->aws, answer, text);
+}
+
+void cvm_dynamo_fail(struct job *job)
+{
+    cvm_aws_job_fail(&job->aws);
+}
+
+void cvm_dynamo_out_of_memory(struct job *job)
+{
+    cvm_aws_job_out_of_memory(&job->aws);
 }

@@ -11,7 +11,7 @@
 
 const cvm_host_t *cvm_plan_host(const struct change *change)
 {
-    return change->job.store->host;
+    return change->job.store->aws.host;
 }
 
 const char *cvm_plan_certificate_text(const struct change *change, uint32_t i, uint32_t field)
@@ -180,7 +180,7 @@ int32_t cvm_plan_key_is_taken(const struct change *change)
     if (!*cvm_plan_key(change) || !row)
         return 0;
     if (cvm_dynamo_number(row, "lost_until") >
-        change->job.store->host->now_ms(change->job.store->context))
+        change->job.store->aws.host->now_ms(change->job.store->aws.context))
         return 1;
     const char *other = key_other(change);
     return other && is_in_use(change, other, cvm_plan_key(change));

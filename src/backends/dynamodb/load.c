@@ -59,7 +59,7 @@ struct load {
 
 static const cvm_host_t *host_of(const struct load *load)
 {
-    return load->job.store->host;
+    return load->job.store->aws.host;
 }
 
 static const char *uid_of(const struct load *load, uint32_t i)
@@ -234,7 +234,7 @@ static void load_finish(struct load *load)
         cvm_dynamo_end(job, load->answer, load->text);
         return;
     }
-    job->until_ms = cvm_monotonic_ms() + (uint64_t)job->store->timeout_ms;
+    job->aws.until_ms = cvm_monotonic_ms() + (uint64_t)job->store->aws.timeout_ms;
     if (is_over ||
         (load->must_wait && cvm_dynamo_wait(job, FIRST_WAIT_MS << load->rounds, load_round)))
         load_give_way(load);
@@ -343,7 +343,7 @@ static void statement_became(struct load *load, struct loaded *loaded, const cha
 static void bulk_answered(struct job *job)
 {
     struct load *load = (struct load *)(void *)job;
-    const cJSON *responses = cJSON_GetObjectItemCaseSensitive(job->call.answer, "Responses"),
+    const cJSON *responses = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Responses"),
                 *response;
     uint32_t i = 0;
     cJSON_ArrayForEach(response, responses)
@@ -367,7 +367,7 @@ static void bulk_go_on(struct job *job)
     struct load *load = (struct load *)(void *)job;
     struct cvm_buffer *body = cvm_dynamo_body(job);
     load->batch_count = 0;
-    job->until_ms = cvm_monotonic_ms() + (uint64_t)job->store->timeout_ms;
+    job->aws.until_ms = cvm_monotonic_ms() + (uint64_t)job->store->aws.timeout_ms;
     cvm_buffer_text(body, "{\"Statements\":[");
     for (;
          load->bulk_at < load->count && load->batch_count < BATCH && load->answer == CVM_ANSWER_OK;
@@ -470,7 +470,7 @@ static void load_round(struct job *job)
     struct look *look = &load->job.look;
     int32_t replaces = (load->loading->flags & CVM_LOAD_REPLACE_TOKENS) != 0;
     char pk[DYNAMO_KEY_SIZE];
-    load->job.until_ms = cvm_monotonic_ms() + (uint64_t)load->job.store->timeout_ms;
+    load->job.aws.until_ms = cvm_monotonic_ms() + (uint64_t)load->job.store->aws.timeout_ms;
     cvm_dynamo_look_clear(look);
     for (uint32_t i = 0; i < load->count; i++) {
         const char *uid = uid_of(load, load->devices[i].first);

@@ -155,7 +155,7 @@ static int32_t look_take(struct look *look, enum table table, cJSON *item)
 
 static int32_t look_take_table(struct job *job, enum table table)
 {
-    cJSON *responses = cJSON_GetObjectItemCaseSensitive(job->call.answer, "Responses");
+    cJSON *responses = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Responses");
     cJSON *items = cJSON_GetObjectItemCaseSensitive(responses, job->store->tables[table]);
     int32_t failed = 0;
     while (items && items->child)
@@ -166,7 +166,7 @@ static int32_t look_take_table(struct job *job, enum table table)
 /* Which of the keys that were asked for were not looked at. */
 static int32_t look_is_left(const struct job *job, const struct look_item *item)
 {
-    const cJSON *left = cJSON_GetObjectItemCaseSensitive(job->call.answer, "UnprocessedKeys");
+    const cJSON *left = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "UnprocessedKeys");
     const cJSON *table = cJSON_GetObjectItemCaseSensitive(left, job->store->tables[item->table]);
     const cJSON *key;
     cJSON_ArrayForEach(key, cJSON_GetObjectItemCaseSensitive(table, "Keys"))
@@ -186,7 +186,7 @@ static void look_answered(struct job *job)
     struct look *look = &job->look;
     uint32_t asked = 0, left = 0;
     if (look_take_table(job, MAKERS) || look_take_table(job, OURS) ||
-        !cJSON_GetObjectItemCaseSensitive(job->call.answer, "Responses")) {
+        !cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Responses")) {
         cvm_dynamo_end(job, CVM_ANSWER_BROKEN, "DynamoDB answers what was not asked");
         return;
     }
@@ -214,7 +214,7 @@ static void look_answered(struct job *job)
 static void look_ask(struct job *job)
 {
     uint32_t keys = look_print(job);
-    if (job->look.failed || job->call.body.failed)
+    if (job->look.failed || job->aws.call.body.failed)
         cvm_dynamo_out_of_memory(job);
     else if (keys)
         cvm_dynamo_call(job, BATCH_GET_ITEM, look_answered);

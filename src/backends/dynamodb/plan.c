@@ -13,7 +13,7 @@
 struct cvm_buffer *cvm_plan_begin_action(
     struct change *change, const char *verb, enum subject subject)
 {
-    struct cvm_buffer *body = &change->job.call.body;
+    struct cvm_buffer *body = &change->job.aws.call.body;
     cvm_buffer_format(body, "%s{\"%s\":", change->action_count ? "," : "", verb);
     if (change->action_count < MOST_ACTIONS)
         change->subjects[change->action_count] = subject;
@@ -24,7 +24,7 @@ struct cvm_buffer *cvm_plan_begin_action(
 
 void cvm_plan_end_action(struct change *change)
 {
-    struct cvm_buffer *body = &change->job.call.body;
+    struct cvm_buffer *body = &change->job.aws.call.body;
     cvm_dynamo_print_expression(body, &change->expression, 0);
     cvm_buffer_text(body, "}");
 }

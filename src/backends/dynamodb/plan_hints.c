@@ -108,11 +108,11 @@ void cvm_plan_write_keys(struct change *change)
 static void stamp_hint(struct change *change)
 {
     char stamp[33] = "";
-    change->job.call.body.failed |= cvm_random_hex(16, stamp) != 0;
+    change->job.aws.call.body.failed |= cvm_random_hex(16, stamp) != 0;
     cvm_dynamo_set_text(&change->expression, "device_uid", change->uid);
     cvm_dynamo_set_text(&change->expression, "stamp", stamp);
     cvm_dynamo_set_number(&change->expression, "stamped_at",
-        cvm_plan_host(change)->now_ms(change->job.store->context));
+        cvm_plan_host(change)->now_ms(change->job.store->aws.context));
 }
 
 static void write_hint(struct change *change, const char *pk, const char *sk)

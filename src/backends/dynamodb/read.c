@@ -23,7 +23,7 @@ static void get_look(struct get *get);
 static void get_looked(struct job *job)
 {
     struct get *get = (struct get *)(void *)job;
-    const cvm_host_t *host = job->store->host;
+    const cvm_host_t *host = job->store->aws.host;
     const cJSON *row = cvm_dynamo_found(&job->look, 0), *state = cvm_dynamo_found(&job->look, 1);
     if (!row) {
         cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
@@ -35,7 +35,7 @@ static void get_looked(struct job *job)
         return;
     }
     cvm_record_t *device = cvm_dynamo_device(host, row, state);
-    if (!device || host->op_add_record(job->op, device))
+    if (!device || host->op_add_record(job->aws.op, device))
         cvm_dynamo_out_of_memory(job);
     else
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
@@ -57,7 +57,7 @@ void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid)
 {
     struct store *store = self;
     if (!*device_uid || strlen(device_uid) > 128) { /* a key is never empty */
-        store->host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
+        store->aws.host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
         return;
     }
     struct get *get = cvm_dynamo_job(store, op, sizeof *get, VERB_READS, NULL);
@@ -92,11 +92,11 @@ static int compare_rows(const void *a, const void *b)
 
 static int32_t answer_rows(struct get_certificates *get, const cJSON **rows, uint32_t count)
 {
-    const cvm_host_t *host = get->job.store->host;
+    const cvm_host_t *host = get->job.store->aws.host;
     qsort(rows, count, sizeof(const cJSON *), compare_rows);
     for (uint32_t i = 0; i < count && i < get->limit; i++) {
         cvm_record_t *record = cvm_dynamo_certificate(host, rows[i], 1);
-        if (!record || host->op_add_record(get->job.op, record))
+        if (!record || host->op_add_record(get->job.aws.op, record))
             return -1;
     }
     return 0;
@@ -151,7 +151,7 @@ static void found_uid(struct job *job)
     const char *uid = cvm_dynamo_text(cvm_dynamo_found(&job->look, 0), "device_uid");
     if (!*uid)
         cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
-    else if (job->store->host->op_set_text(job->op, CVM_OUT_VALUE, uid))
+    else if (job->store->aws.host->op_set_text(job->aws.op, CVM_OUT_VALUE, uid))
         cvm_dynamo_out_of_memory(job);
     else
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
@@ -167,11 +167,11 @@ void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char 
     struct store *store = self;
     char pk[DYNAMO_KEY_SIZE];
     if (by < CVM_FIND_CERTIFICATE || by > CVM_FIND_KEY) {
-        store->host->complete(op, CVM_ANSWER_INVALID, "not by that");
+        store->aws.host->complete(op, CVM_ANSWER_INVALID, "not by that");
         return;
     }
     if (!*value || strlen(value) > 128) {
-        store->host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
+        store->aws.host->complete(op, CVM_ANSWER_NOT_FOUND, NULL);
         return;
     }
     struct job *job = cvm_dynamo_job(store, op, sizeof *job, VERB_READS, NULL);
@@ -212,12 +212,12 @@ void cvm_dynamo_ready(void *self, cvm_op_t *op)
 
 static void told_time(struct job *job)
 {
-    int64_t now_ms = cvm_aws_now_ms(&job->store->client);
+    int64_t now_ms = cvm_aws_now_ms(&job->store->aws.client);
     if (!now_ms) {
         cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "DynamoDB's answers have no Date");
         return;
     }
-    (void)job->store->host->op_set_number(job->op, CVM_OUT_NOW_MS, now_ms);
+    (void)job->store->aws.host->op_set_number(job->aws.op, CVM_OUT_NOW_MS, now_ms);
     cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
 }
 

@@ -17,7 +17,7 @@
 
 static const cvm_host_t *host_of(const struct scan *scan)
 {
-    return scan->job.store->host;
+    return scan->job.store->aws.host;
 }
 
 /* --- The answer ------------------------------------------------------------------------------- */
@@ -25,12 +25,12 @@ static const cvm_host_t *host_of(const struct scan *scan)
 int32_t cvm_dynamo_answer(struct scan *scan, cvm_record_t *record)
 {
     scan->answered++;
-    return !record || host_of(scan)->op_add_record(scan->job.op, record) ? -1 : 0;
+    return !record || host_of(scan)->op_add_record(scan->job.aws.op, record) ? -1 : 0;
 }
 
 void cvm_dynamo_scan_end(struct scan *scan, const char *cursor)
 {
-    if (*cursor && host_of(scan)->op_set_text(scan->job.op, CVM_OUT_CURSOR, cursor))
+    if (*cursor && host_of(scan)->op_set_text(scan->job.aws.op, CVM_OUT_CURSOR, cursor))
         cvm_dynamo_out_of_memory(&scan->job);
     else
         cvm_dynamo_end(&scan->job, CVM_ANSWER_OK, NULL);
@@ -38,12 +38,13 @@ void cvm_dynamo_scan_end(struct scan *scan, const char *cursor)
 
 int32_t cvm_dynamo_scan_is_over(const struct scan *scan)
 {
-    return scan->answered >= scan->limit || cvm_monotonic_ms() + LEAST_LEFT_MS > scan->job.until_ms;
+    return scan->answered >= scan->limit ||
+           cvm_monotonic_ms() + LEAST_LEFT_MS > scan->job.aws.until_ms;
 }
 
 int32_t cvm_dynamo_take_page(struct scan *scan)
 {
-    cJSON *answer = scan->job.call.answer, *before = scan->page_end;
+    cJSON *answer = scan->job.aws.call.answer, *before = scan->page_end;
     cJSON_Delete(scan->page);
     scan->page = cJSON_DetachItemFromObjectCaseSensitive(answer, "Items");
     scan->page_end = cJSON_DetachItemFromObjectCaseSensitive(answer, "LastEvaluatedKey");
@@ -245,7 +246,7 @@ void cvm_dynamo_scan(void *self, cvm_op_t *op, cvm_scan_t what, const char *curs
     struct store *store = self;
     int32_t is_listed = what == CVM_SCAN_REVOKED || what == CVM_SCAN_SUSPENDED;
     if (what < CVM_SCAN_DEVICES || what > CVM_SCAN_META || (is_listed && !store->lists_revoked)) {
-        store->host->complete(op, CVM_ANSWER_INVALID, "no such scan");
+        store->aws.host->complete(op, CVM_ANSWER_INVALID, "no such scan");
         return;
     }
     struct scan *scan = cvm_dynamo_job(store, op, sizeof *scan, VERB_READS, cvm_dynamo_scan_clear);

@@ -36,7 +36,7 @@ static int32_t is_table(const char *name)
 static int32_t store_name_tables(
     struct store *store, const char *location, char *error, size_t error_size)
 {
-    const char *own = store->host->property(store->context, "dynamodb.state_table");
+    const char *own = store->aws.host->property(store->aws.context, "dynamodb.state_table");
     char usual[DYNAMO_TABLE_SIZE + 8];
     (void)snprintf(usual, sizeof usual, "%s-cvm", location);
     if (!own || !*own)
@@ -63,13 +63,13 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
         (void)snprintf(error, error_size, "out of memory");
         return CVM_ANSWER_INVALID;
     }
-    store->host = host;
-    store->context = context;
-    store->timeout_ms = host->property_number(context, "dynamodb.timeout");
+    store->aws.host = host;
+    store->aws.context = context;
+    store->aws.timeout_ms = host->property_number(context, "dynamodb.timeout");
     store->lists_revoked = !platform || strncmp(platform, "aws-iot", 7) != 0;
     if (store_name_tables(store, location, error, error_size) ||
         cvm_aws_client_init(
-            &store->client, host, context, "dynamodb", "dynamodb", error, error_size)) {
+            &store->aws.client, host, context, "dynamodb", "dynamodb", error, error_size)) {
         free(store);
         return CVM_ANSWER_INVALID;
     }
@@ -79,59 +79,9 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
 
 /* --- Close ------------------------------------------------------------------------------------ */
 
-static void store_closed(void *argument)
-{
-    struct store *store = argument;
-    cvm_op_t *op = store->closing;
-    store->host->timer_free(store->end);
-    store->end = NULL;
-    cvm_aws_client_close(&store->client);
-    store->host->complete(op, CVM_ANSWER_OK, NULL);
-}
-
-/* The first of those that are parts of others, which wait for them; or the first. */
-static struct job *store_first(const struct store *store)
-{
-    for (struct job *job = store->running; job; job = job->next)
-        if (!job->op)
-            return job;
-    return store->running;
-}
-
-static void store_cut_short(void *argument)
-{
-    struct store *store = argument;
-    store->is_cutting = 1;
-    for (struct job *job; (job = store_first(store));) {
-        job->in_doubt |= job->name >= FIRST_WRITE && job->call.link != NULL;
-        cvm_dynamo_end(job, CVM_ANSWER_UNAVAILABLE, "the store closes");
-    }
-    store_closed(store);
-}
-
-/* Not from within a callback of libcurl's client: the last job may have ended in one. */
-void cvm_dynamo_go_on(struct store *store)
-{
-    if (!store->closing || store->running || store->is_cutting)
-        return;
-    store->host->timer_start(store->end, 0);
-}
-
-int32_t cvm_dynamo_start(struct store *store)
-{
-    if (!store->end)
-        store->end = store->host->timer_new(store->context, store_cut_short, store);
-    return store->end ? cvm_aws_client_open(&store->client) : -1;
-}
-
 static void close_store(void *self, cvm_op_t *op)
 {
-    struct store *store = self;
-    store->closing = op;
-    if (store->end)
-        store->host->timer_start(store->end, store->running ? DYNAMO_CLOSE_GRACE_MS : 0);
-    else /* it was never opened */
-        store_closed(store);
+    cvm_aws_backend_close(&((struct store *)self)->aws, op);
 }
 
 /* --- Getting in ------------------------------------------------------------------------------- */

@@ -3,7 +3,7 @@
 #ifndef CVM_DYNAMODB_STORE_H
 #define CVM_DYNAMODB_STORE_H
 
-#include "aws/client.h"
+#include "aws/job.h"
 #include "cvm/plugin.h"
 
 /* clang-format off */
@@ -24,29 +24,21 @@
  * away if its stamp is still the same (docs/decisions/dynamodb-in-two-tables.md). */
 /* clang-format on */
 
-#define DYNAMO_TABLE_SIZE     256
-#define DYNAMO_KEY_SIZE       280 /* of what we make keys of */
-#define DYNAMO_SHARDS         4
-#define DYNAMO_MOST_CHANGED   96 /* certificates of one change: DynamoDB has 100 actions */
-#define DYNAMO_TEXT_SIZE      300
-#define DYNAMO_CLOSE_GRACE_MS 3000
+#define DYNAMO_TABLE_SIZE   256
+#define DYNAMO_KEY_SIZE     280 /* of what we make keys of */
+#define DYNAMO_SHARDS       4
+#define DYNAMO_MOST_CHANGED 96 /* certificates of one change: DynamoDB has 100 actions */
+#define DYNAMO_TEXT_SIZE    300
 
 enum table { MAKERS, OURS, TABLE_COUNT };
 
 struct job;
 
 struct store {
-    const cvm_host_t *host;
-    cvm_context_t *context;
-    struct aws_client client;
+    struct aws_backend aws;
     char tables[TABLE_COUNT][DYNAMO_TABLE_SIZE];
-    int64_t timeout_ms;
     int32_t lists_revoked; /* the platform publishes CRLs */
     int64_t last_us;       /* key.c: that was handed out last */
-    struct job *running;
-    cvm_op_t *closing;
-    cvm_timer_t *end; /* made when it opens: of what runs when it closes, or of the close itself */
-    int32_t is_cutting;
 };
 
 /* --- look.c: items by their keys -------------------------------------------------------------- */
@@ -88,47 +80,25 @@ enum dynamo_call {
     BATCH_EXECUTE_STATEMENT,
 };
 
-/* What a verb is: by that plugin.h has what it may answer. */
-enum verb {
-    VERB_READS,
-    VERB_WRITES,
-    VERB_ASKS, /* about the store itself: OK, or UNAVAILABLE; who opens it also INVALID */
-};
-
 /* One operation on its way. Each verb has a struct of its own, which begins with one. */
 struct job {
-    struct job *next, **link;
+    struct aws_job aws;
     struct store *store;
-    cvm_op_t *op; /* NULL: it is a part of another job, which is told instead */
-    void (*ended)(void *argument, cvm_answer_t answer, const char *text);
-    void *argument;
-    void (*clear)(struct job *job); /* frees what the verb's own struct holds; may be NULL */
-    enum verb verb;
-    int32_t in_doubt; /* a write that was sent may have been done */
-    uint64_t until_ms;
-    struct aws_call call;
-    enum dynamo_call name; /* that call's */
+    void (*clear)(struct job *job);
     void (*then)(struct job *job);
     int32_t takes_conditions; /* `then` sees errors that a condition failed */
     int32_t takes_all;        /* and all others */
     struct look look;
-    cvm_timer_t *timer;
 };
 
-/* A job of size bytes, in zeroes behind what is the job's own. Without memory, or when the store
- * closes, op (if it has one) completes, and NULL is returned. */
-void *cvm_dynamo_job(
-    struct store *store, cvm_op_t *op, size_t size, enum verb verb, void (*clear)(struct job *job));
-/* The body of its next call, empty. */
+/* As cvm_aws_job() and its like do. */
+void *cvm_dynamo_job(struct store *store, cvm_op_t *op, size_t size, enum aws_verb verb,
+    void (*clear)(struct job *job));
 struct cvm_buffer *cvm_dynamo_body(struct job *job);
-/* Makes the call; then(job) has its answer in job->call.answer. Other outcomes end the job. */
+/* Makes the call; then(job) has its answer in job->aws.call.answer. Other outcomes end the job. */
 void cvm_dynamo_call(struct job *job, enum dynamo_call name, void (*then)(struct job *job));
-/* The same after a while. 0, or -1 if there is no time left for that: then nothing happens. */
 int32_t cvm_dynamo_wait(struct job *job, int64_t ms, void (*then)(struct job *job));
-/* Completes its operation, and frees it. Where a write is in doubt, UNKNOWN takes the place of what
- * says that nothing was written. */
 void cvm_dynamo_end(struct job *job, cvm_answer_t answer, const char *text);
-/* Ends it for what the last call came to. */
 void cvm_dynamo_fail(struct job *job);
 void cvm_dynamo_out_of_memory(struct job *job);
 
@@ -171,9 +141,4 @@ void cvm_dynamo_migrate(void *self, cvm_op_t *op, uint32_t how);
 
 /* 62 random bits and at least 1. */
 int64_t cvm_dynamo_random(void);
-/* Before the first job, on the loop. 0, or -1 without memory. */
-int32_t cvm_dynamo_start(struct store *store);
-/* A job has ended. */
-void cvm_dynamo_go_on(struct store *store);
-
 #endif

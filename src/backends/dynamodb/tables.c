@@ -93,8 +93,8 @@ static void tables_next(struct tables *tables)
     tables->is_new = 0;
     if (++tables->table < TABLE_COUNT)
         describe(job);
-    else if (job->store->host->op_set_text(
-                 job->op, CVM_OUT_VALUE, tables->report.text ? tables->report.text : ""))
+    else if (job->store->aws.host->op_set_text(
+                 job->aws.op, CVM_OUT_VALUE, tables->report.text ? tables->report.text : ""))
         cvm_dynamo_out_of_memory(job);
     else
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
@@ -104,7 +104,8 @@ static void created(struct job *job)
 {
     struct tables *tables = (struct tables *)(void *)job;
     job->takes_all = 0;
-    if (job->call.outcome != AWS_OK && strcmp(job->call.error, "ResourceInUseException") != 0) {
+    if (job->aws.call.outcome != AWS_OK &&
+        strcmp(job->aws.call.error, "ResourceInUseException") != 0) {
         cvm_dynamo_fail(job);
         return;
     }
@@ -151,15 +152,15 @@ static void missing(struct tables *tables)
 static void described(struct job *job)
 {
     struct tables *tables = (struct tables *)(void *)job;
-    const cJSON *table = cJSON_GetObjectItemCaseSensitive(job->call.answer, "Table");
+    const cJSON *table = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Table");
     const char *status =
         cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(table, "TableStatus"));
     const char *fault = table_fault(tables->table, table);
     int32_t is_table = cJSON_IsArray(cJSON_GetObjectItemCaseSensitive(table, "KeySchema"));
     job->takes_all = 0;
-    if (strcmp(job->call.error, "ResourceNotFoundException") == 0 && !tables->is_new) {
+    if (strcmp(job->aws.call.error, "ResourceNotFoundException") == 0 && !tables->is_new) {
         missing(tables);
-    } else if (job->call.outcome != AWS_OK && !tables->is_new) {
+    } else if (job->aws.call.outcome != AWS_OK && !tables->is_new) {
         cvm_dynamo_fail(job);
     } else if (!status || strcmp(status, "CREATING") == 0) {
         if (cvm_dynamo_wait(job, POLL_MS, describe))
@@ -193,8 +194,8 @@ static void describe(struct job *job)
 
 static struct tables *tables_new(struct store *store, cvm_op_t *op)
 {
-    if (cvm_dynamo_start(store)) {
-        store->host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+    if (cvm_aws_backend_open(&store->aws)) {
+        store->aws.host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
         return NULL;
     }
     struct tables *tables = cvm_dynamo_job(store, op, sizeof *tables, VERB_ASKS, tables_clear);
@@ -206,8 +207,8 @@ static struct tables *tables_new(struct store *store, cvm_op_t *op)
 void cvm_dynamo_open(void *self, cvm_op_t *op, uint32_t how)
 {
     struct store *store = self;
-    if (how == 0 && !cvm_dynamo_start(store)) { /* a command, which comes by for a verb */
-        store->host->complete(op, CVM_ANSWER_OK, NULL);
+    if (how == 0 && !cvm_aws_backend_open(&store->aws)) { /* a command, which comes by for a verb */
+        store->aws.host->complete(op, CVM_ANSWER_OK, NULL);
         return;
     }
     struct tables *tables = tables_new(store, op);
@@ -222,6 +223,6 @@ void cvm_dynamo_migrate(void *self, cvm_op_t *op, uint32_t how)
         return;
     tables->makes = 1;
     tables->only_prints = (how & CVM_MIGRATE_PRINT) != 0;
-    tables->job.until_ms = cvm_monotonic_ms() + MOST_MAKE_MS;
+    tables->job.aws.until_ms = cvm_monotonic_ms() + MOST_MAKE_MS;
     describe(&tables->job);
 }

@@ -11,12 +11,12 @@
 
 static void value_read(struct job *job)
 {
-    const cvm_host_t *host = job->store->host;
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(job->call.answer, "Item");
+    const cvm_host_t *host = job->store->aws.host;
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Item");
     if (!item)
         cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
-    else if (host->op_set_text(job->op, CVM_OUT_VALUE, cvm_dynamo_text(item, "value")) ||
-             host->op_set_number(job->op, CVM_OUT_VERSION, cvm_dynamo_number(item, "version")))
+    else if (host->op_set_text(job->aws.op, CVM_OUT_VALUE, cvm_dynamo_text(item, "value")) ||
+             host->op_set_number(job->aws.op, CVM_OUT_VERSION, cvm_dynamo_number(item, "version")))
         cvm_dynamo_out_of_memory(job);
     else
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
@@ -45,20 +45,20 @@ struct put {
 static void value_written(struct job *job)
 {
     const struct put *put = (const struct put *)(const void *)job;
-    const cJSON *item = cJSON_GetObjectItemCaseSensitive(job->call.answer, "Item");
-    int32_t failed = job->call.outcome != AWS_OK;
-    if (failed && strcmp(job->call.error, "ConditionalCheckFailedException") != 0) {
-        cvm_dynamo_end(job, CVM_ANSWER_BUSY, job->call.text);
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Item");
+    int32_t failed = job->aws.call.outcome != AWS_OK;
+    if (failed && strcmp(job->aws.call.error, "ConditionalCheckFailedException") != 0) {
+        cvm_dynamo_end(job, CVM_ANSWER_BUSY, job->aws.call.text);
         return;
     }
     int32_t is_ours = !put->removes && cvm_dynamo_number(item, "version") == put->version;
-    int32_t is_unclear = put->removes && !item && job->in_doubt; /* gone, by whomever */
+    int32_t is_unclear = put->removes && !item && job->aws.in_doubt; /* gone, by whomever */
     if (failed && !is_ours) {
         cvm_dynamo_end(job, is_unclear ? CVM_ANSWER_UNKNOWN : CVM_ANSWER_CONFLICT, NULL);
         return;
     }
     if (!put->removes)
-        (void)job->store->host->op_set_number(job->op, CVM_OUT_VERSION, put->version);
+        (void)job->store->aws.host->op_set_number(job->aws.op, CVM_OUT_VERSION, put->version);
     cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
 }
 
