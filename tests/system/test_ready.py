@@ -239,7 +239,7 @@ def test_a_crl_that_is_spoiled_or_stale(instance):
             else:
                 assert status == 503 and "ca/crl.pem" in text
             server.send_signal(signal.SIGHUP)
-            wait_until(lambda: instance.ops("/readyz")[0] == 200)
+            wait_until(lambda: instance.ops("/readyz")[0] == 200 and b"junk" not in crl.read_bytes())
 
 
 @pytest.mark.parametrize("name", ["ca/crl.pem", "ca/chain.pem", "mosquitto/server.pem", "mosquitto/server.key"])
