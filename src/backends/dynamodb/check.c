@@ -4,13 +4,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "item.h"
-#include "key.h"
+#include "device.h"
+#include "rows.h"
 #include "scan.h"
 
-#define PAGE 100
-#define AGAIN_MS                                                                                   \
-    500 /* rows of a transaction don't all appear at one moment: what is odd is looked at twice */
+#define PAGE      100
+#define AGAIN_MS  500 /* what is odd is looked at twice: a transaction's rows appear one by one */
 #define IN_ROWS   "rows|"
 #define IN_STATES "states|"
 #define MOST_TEXT (1u << 20)
@@ -39,23 +38,16 @@ static void odd(struct check *check, const char *uid, const char *format, const 
     cvm_buffer_text(&check->lines, "\n");
 }
 
-static const cJSON *look_up(
-    const struct check *check, const char *prefix, const char *of, const char *sk)
+static const struct look *look_of(const struct check *check)
 {
-    char pk[DYNAMO_KEY_SIZE];
-    return cvm_dynamo_find(&check->scan.job.look, OURS, cvm_dynamo_key(pk, prefix, of), sk);
-}
-
-static int32_t differ(const cJSON *row, const cJSON *state)
-{
-    return cvm_dynamo_has(row, "cvm_revision") && cvm_dynamo_has(state, "revision") &&
-           cvm_dynamo_number(row, "cvm_revision") != cvm_dynamo_number(state, "revision");
+    return &check->scan.job.look;
 }
 
 static void judge_row(struct check *check, const cJSON *row)
 {
     const char *uid = cvm_dynamo_text(row, "device_uid");
-    if (cvm_dynamo_is_uid(uid) && differ(row, look_up(check, "U#", uid, "S")))
+    if (cvm_dynamo_is_uid(uid) &&
+        cvm_dynamo_device_is_torn(row, cvm_dynamo_state(look_of(check), uid)))
         odd(check, uid,
             "its row and its state are not of the same change: the tables were restored to "
             "different times%s",
@@ -65,16 +57,15 @@ static void judge_row(struct check *check, const cJSON *row)
 static void judge_state(struct check *check, const char *uid, const cJSON *state)
 {
     const char *current = cvm_dynamo_text(state, "current"), *id;
-    const cJSON *row = look_up(check, "C#", current, "C");
-    if (cvm_dynamo_has(state, "revision") &&
-        !cvm_dynamo_find(&check->scan.job.look, MAKERS, uid, NULL))
+    const cJSON *row = cvm_dynamo_certificate_row(look_of(check), current);
+    if (cvm_dynamo_has(state, "revision") && !cvm_dynamo_find(look_of(check), MAKERS, uid, NULL))
         odd(check, uid, "it has a state, and no row in %.100s",
             check->scan.job.store->tables[MAKERS]);
     if (*current && strcmp(cvm_dynamo_text(row, "state"), "current") != 0)
         odd(check, uid, "certificate %.64s is its current one, and its row says otherwise",
             current);
     for (uint32_t i = 0; (id = cvm_dynamo_member(state, "certificates", i)); i++)
-        if (!look_up(check, "C#", id, "C"))
+        if (!cvm_dynamo_certificate_row(look_of(check), id))
             odd(check, uid, "certificate %.64s has no row", id);
 }
 
@@ -91,7 +82,7 @@ static void judge_certificate(struct check *check, const cJSON *row)
 {
     const char *uid = cvm_dynamo_text(row, "device_uid"),
                *id = cvm_dynamo_text(row, "certificate_id");
-    const cJSON *state = look_up(check, "U#", uid, "S");
+    const cJSON *state = cvm_dynamo_state(look_of(check), uid);
     if (!is_member(state, id))
         odd(check, uid, "certificate %.64s is not among its device's", id);
     else if (strcmp(cvm_dynamo_text(row, "state"), "current") == 0 &&
@@ -105,7 +96,7 @@ static void judge_item(struct check *check, const cJSON *item)
     if (check->scan.pages->table == MAKERS)
         judge_row(check, item);
     else if (strncmp(pk, "U#", 2) == 0 && strcmp(sk, "S") == 0)
-        judge_state(check, pk + 2, look_up(check, "U#", pk + 2, "S"));
+        judge_state(check, pk + 2, cvm_dynamo_state(look_of(check), pk + 2));
     else if (strncmp(pk, "C#", 2) == 0)
         judge_certificate(check, item);
 }
@@ -115,18 +106,17 @@ static void judge_item(struct check *check, const cJSON *item)
 static void add_item(struct check *check, const cJSON *item)
 {
     struct look *look = &check->scan.job.look;
-    const char *pk = cvm_dynamo_text(item, "pk"), *id, *uid;
-    char key[DYNAMO_KEY_SIZE];
+    const char *pk = cvm_dynamo_text(item, "pk");
     int32_t is_state = strncmp(pk, "U#", 2) == 0;
-    uid = is_state ? pk + 2 : cvm_dynamo_text(item, "device_uid");
+    const char *uid = is_state ? pk + 2 : cvm_dynamo_text(item, "device_uid");
     if (strncmp(pk, "C#", 2) != 0 && !is_state && check->scan.pages->table == OURS)
         return;
     if (!cvm_dynamo_is_uid(uid))
         return;
     (void)cvm_dynamo_look_add(look, MAKERS, uid, NULL);
-    (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(key, "U#", uid), "S");
-    for (uint32_t i = 0; is_state && (id = cvm_dynamo_member(item, "certificates", i)); i++)
-        (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(key, "C#", id), "C");
+    (void)cvm_dynamo_look_state(look, uid);
+    if (is_state)
+        cvm_dynamo_look_certificates(look, item);
 }
 
 static void check_end(struct check *check)

@@ -165,6 +165,26 @@ int32_t cvm_dynamo_device_has_state(const cvm_host_t *host, const cvm_record_t *
     return 0;
 }
 
+/* --- What is due of it ------------------------------------------------------------------------ */
+
+int64_t cvm_dynamo_lease_ms(const cvm_host_t *host, const cvm_record_t *device)
+{
+    if (!device || (!*host->text(device, CVM_D_LEASE_OWNER) &&
+                       !*host->text(device, CVM_D_LEASE_CERTIFICATE_ID)))
+        return -1;
+    int64_t until_ms = host->number(device, CVM_D_LEASE_UNTIL);
+    return until_ms > 0 ? until_ms : 0;
+}
+
+int64_t cvm_dynamo_suspension_ms(const cvm_host_t *host, const cvm_record_t *device)
+{
+    return device && *host->text(device, CVM_D_CERTIFICATE_ID) &&
+                   host->number(device, CVM_D_IS_SUSPENDED) ==
+                       host->number(device, CVM_D_IS_ENABLED)
+               ? 0
+               : -1;
+}
+
 /* --- The maker's row -------------------------------------------------------------------------- */
 
 /* A flag is on or off in any of its three forms. What is in no form counts as off of is_enabled,

@@ -15,6 +15,11 @@ int32_t cvm_dynamo_device_lacks_state(const cJSON *row, const cJSON *state);
 /* 1 if the record has more than the maker's row holds. */
 int32_t cvm_dynamo_device_has_state(const cvm_host_t *host, const cvm_record_t *device);
 
+/* When the device's lease is to be looked at, and when what its is_enabled says is to be carried
+ * out; -1: never. device may be NULL. */
+int64_t cvm_dynamo_lease_ms(const cvm_host_t *host, const cvm_record_t *device);
+int64_t cvm_dynamo_suspension_ms(const cvm_host_t *host, const cvm_record_t *device);
+
 /* The condition that a row of the maker's is as the record says that it was read. */
 void cvm_dynamo_row_is(
     struct expression *expression, const cvm_host_t *host, const cvm_record_t *as_read);

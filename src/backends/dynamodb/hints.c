@@ -8,16 +8,12 @@
 #include "certificate.h"
 #include "device.h"
 #include "key.h"
+#include "rows.h"
 #include "scan.h"
 
 /* The rows of a transaction don't all appear at one moment: what was hinted at so lately is not
  * called stale. */
 #define YOUNG_MS 60000
-
-static const cvm_host_t *host_of(const struct scan *scan)
-{
-    return scan->job.store->aws.host;
-}
 
 /* --- The kinds -------------------------------------------------------------------------------- */
 
@@ -51,30 +47,16 @@ static int32_t is_retiring_row(const cJSON *row, const cJSON *device, int64_t be
     return is_due_row(row, before_ms);
 }
 
-static int32_t is_ended_lease(const cvm_host_t *host, const cvm_record_t *device, int64_t before_ms)
-{
-    return (*host->text(device, CVM_D_LEASE_OWNER) ||
-               *host->text(device, CVM_D_LEASE_CERTIFICATE_ID)) &&
-           host->number(device, CVM_D_LEASE_UNTIL) <= before_ms;
-}
-
-static int32_t is_unsuspended(const cvm_host_t *host, const cvm_record_t *device, int64_t before_ms)
-{
-    (void)before_ms;
-    return host->number(device, CVM_D_IS_SUSPENDED) == host->number(device, CVM_D_IS_ENABLED) &&
-           *host->text(device, CVM_D_CERTIFICATE_ID);
-}
-
 /* What each kind's hints lead to. */
 static const struct hinted {
     const char *prefix, *kind;
     int32_t is_timed; /* its hints have `due` */
-    int32_t (*is_device)(const cvm_host_t *host, const cvm_record_t *device, int64_t before_ms);
+    int64_t (*due_ms)(const cvm_host_t *host, const cvm_record_t *device); /* -1: never */
     int32_t (*is_row)(const cJSON *row, const cJSON *device, int64_t before_ms);
 } HINTED[] = {
     [CVM_SCAN_DUE] = {"D#", DUE_RETIREMENTS, 1, NULL, is_retiring_row},
-    [CVM_SCAN_UNSUSPENDED] = {"D#", DUE_SUSPENSIONS, 1, is_unsuspended, NULL},
-    [CVM_SCAN_ENDED_LEASES] = {"D#", DUE_LEASES, 1, is_ended_lease, NULL},
+    [CVM_SCAN_UNSUSPENDED] = {"D#", DUE_SUSPENSIONS, 1, cvm_dynamo_suspension_ms, NULL},
+    [CVM_SCAN_ENDED_LEASES] = {"D#", DUE_LEASES, 1, cvm_dynamo_lease_ms, NULL},
     [CVM_SCAN_REVOKED] = {"R", "", 0, NULL, is_revoked_row},
     [CVM_SCAN_SUSPENDED] = {"R", "", 0, NULL, is_suspended_row},
 };
@@ -114,20 +96,18 @@ static void hints_next(struct scan *scan)
 
 static const cJSON *state_of(const struct scan *scan, const char *uid)
 {
-    char pk[DYNAMO_KEY_SIZE];
-    return cvm_dynamo_find(&scan->job.look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
+    return cvm_dynamo_state(&scan->job.look, uid);
 }
 
 static const cJSON *row_of(const struct scan *scan, const char *id)
 {
-    char pk[DYNAMO_KEY_SIZE];
-    return cvm_dynamo_find(&scan->job.look, OURS, cvm_dynamo_key(pk, "C#", id), "C");
+    return cvm_dynamo_certificate_row(&scan->job.look, id);
 }
 
 static void hint_is_stale(struct scan *scan, const cJSON *hint)
 {
-    int64_t age_ms =
-        host_of(scan)->now_ms(scan->job.store->aws.context) - cvm_dynamo_number(hint, "stamped_at");
+    int64_t age_ms = cvm_dynamo_host(&scan->job)->now_ms(scan->job.store->aws.context) -
+                     cvm_dynamo_number(hint, "stamped_at");
     if (kind_of(scan)->is_timed && scan->stale_count < DYNAMO_MOST_HINTS && age_ms > YOUNG_MS)
         scan->stale[scan->stale_count++] = hint;
 }
@@ -187,7 +167,7 @@ static void tidy_next(struct job *job)
 /* A device of that kind. -1 without memory. */
 static int32_t follow_device(struct scan *scan, const cJSON *hint)
 {
-    const cvm_host_t *host = host_of(scan);
+    const cvm_host_t *host = cvm_dynamo_host(&scan->job);
     const char *uid = cvm_dynamo_text(hint, "sk");
     const cJSON *row = cvm_dynamo_find(&scan->job.look, MAKERS, uid, NULL),
                 *state = state_of(scan, uid);
@@ -199,7 +179,8 @@ static int32_t follow_device(struct scan *scan, const cJSON *hint)
     cvm_record_t *device = cvm_dynamo_device(host, row, state);
     if (!device)
         return -1;
-    if (kind_of(scan)->is_device(host, device, scan->before_ms))
+    int64_t due_ms = kind_of(scan)->due_ms(host, device);
+    if (due_ms >= 0 && due_ms <= scan->before_ms)
         return cvm_dynamo_answer(scan, device);
     host->record_free(device);
     if (!cvm_dynamo_device_is_torn(row, state))
@@ -229,7 +210,7 @@ static int32_t answer_rows(
             continue;
         if (scan->answered == scan->limit)
             return 1;
-        if (cvm_dynamo_answer(scan, cvm_dynamo_certificate(host_of(scan), row, 0)))
+        if (cvm_dynamo_answer(scan, cvm_dynamo_certificate(cvm_dynamo_host(&scan->job), row, 0)))
             return -1;
         (void)snprintf(scan->rest_id, sizeof scan->rest_id, "%s", ids[i]);
     }
@@ -271,7 +252,7 @@ static void hints_looked(struct job *job)
             return;
         }
         int32_t became =
-            kind_of(scan)->is_device ? follow_device(scan, hint) : follow_rows(scan, hint);
+            kind_of(scan)->due_ms ? follow_device(scan, hint) : follow_rows(scan, hint);
         if (became < 0) {
             cvm_dynamo_out_of_memory(job);
             return;
@@ -291,14 +272,10 @@ static void hints_looked(struct job *job)
 static void hints_know_states(struct job *job)
 {
     const struct scan *scan = (const struct scan *)(const void *)job;
-    char pk[DYNAMO_KEY_SIZE];
-    const char *id;
     const cJSON *hint;
     cJSON_ArrayForEach(hint, scan->page)
     {
-        const cJSON *state = state_of(scan, cvm_dynamo_text(hint, "sk"));
-        for (uint32_t i = 0; (id = cvm_dynamo_member(state, "certificates", i)); i++)
-            (void)cvm_dynamo_look_add(&job->look, OURS, cvm_dynamo_key(pk, "C#", id), "C");
+        cvm_dynamo_look_certificates(&job->look, state_of(scan, cvm_dynamo_text(hint, "sk")));
     }
     cvm_dynamo_look(job, hints_looked);
 }
@@ -306,7 +283,6 @@ static void hints_know_states(struct job *job)
 static void hints_queried(struct job *job)
 {
     struct scan *scan = (struct scan *)(void *)job;
-    char pk[DYNAMO_KEY_SIZE];
     const cJSON *hint;
     if (cvm_dynamo_take_page(scan))
         return;
@@ -320,7 +296,7 @@ static void hints_queried(struct job *job)
         const char *uid = cvm_dynamo_text(hint, "sk");
         if (*uid) {
             (void)cvm_dynamo_look_add(&job->look, MAKERS, uid, NULL);
-            (void)cvm_dynamo_look_add(&job->look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
+            (void)cvm_dynamo_look_state(&job->look, uid);
         }
     }
     cvm_dynamo_look(job, kind_of(scan)->is_row ? hints_know_states : hints_looked);
@@ -332,8 +308,7 @@ void cvm_dynamo_follow_hints(struct scan *scan)
     struct cvm_buffer *body = cvm_dynamo_body(&scan->job);
     const struct hinted *kind = kind_of(scan);
     char pk[DYNAMO_KEY_SIZE];
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, scan->job.store->tables[OURS]);
+    cvm_dynamo_print_table(body, scan->job.store->tables[OURS]);
     cvm_buffer_format(body, ",\"ConsistentRead\":true,\"Limit\":%d", DYNAMO_MOST_HINTS);
     cvm_buffer_text(body, ",\"KeyConditionExpression\":\"pk=:p AND sk>");
     cvm_buffer_text(body, *scan->rest_uid ? "=:s\"" : ":s\"");

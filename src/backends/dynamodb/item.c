@@ -82,11 +82,16 @@ void cvm_dynamo_print_key(struct cvm_buffer *to, const char *pk, const char *sk)
     cvm_buffer_text(to, "}");
 }
 
-void cvm_dynamo_print_target(
-    struct cvm_buffer *to, const char *table, const char *pk, const char *sk)
+void cvm_dynamo_print_table(struct cvm_buffer *to, const char *table)
 {
     cvm_buffer_text(to, "{\"TableName\":");
     cvm_buffer_json(to, table);
+}
+
+void cvm_dynamo_print_target(
+    struct cvm_buffer *to, const char *table, const char *pk, const char *sk)
+{
+    cvm_dynamo_print_table(to, table);
     cvm_buffer_text(to, ",\"Key\":");
     cvm_dynamo_print_key(to, pk, sk);
 }

@@ -26,6 +26,8 @@ const char *cvm_dynamo_member(const cJSON *item, const char *name, uint32_t i);
 
 /* Prints {"pk":{"S":…},"sk":{"S":…}}, or without sk the maker's {"device_uid":{"S":…}}. */
 void cvm_dynamo_print_key(struct cvm_buffer *to, const char *pk, const char *sk);
+/* Prints what a request's object begins with: {"TableName":… */
+void cvm_dynamo_print_table(struct cvm_buffer *to, const char *table);
 /* Prints what a key begins a request's object with: {"TableName":…,"Key":… */
 void cvm_dynamo_print_target(
     struct cvm_buffer *to, const char *table, const char *pk, const char *sk);

@@ -58,6 +58,11 @@ void *cvm_dynamo_job(struct store *store, cvm_op_t *op, size_t size, enum aws_ve
     return job;
 }
 
+const cvm_host_t *cvm_dynamo_host(const struct job *job)
+{
+    return job->store->aws.host;
+}
+
 struct cvm_buffer *cvm_dynamo_body(struct job *job)
 {
     return cvm_aws_job_body(&job->aws);

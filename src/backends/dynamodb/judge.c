@@ -6,6 +6,7 @@
 #include "device.h"
 #include "key.h"
 #include "plan.h"
+#include "rows.h"
 
 /* --- Shorthands ------------------------------------------------------------------------------- */
 
@@ -49,9 +50,8 @@ int32_t cvm_plan_has_state(const struct change *change, const cvm_record_t *devi
 
 const cJSON *cvm_plan_certificate(const struct change *change, uint32_t i)
 {
-    char pk[DYNAMO_KEY_SIZE];
-    return cvm_dynamo_find(&change->job.look, OURS,
-        cvm_dynamo_key(pk, "C#", cvm_plan_certificate_text(change, i, CVM_C_CERTIFICATE_ID)), "C");
+    return cvm_dynamo_certificate_row(
+        &change->job.look, cvm_plan_certificate_text(change, i, CVM_C_CERTIFICATE_ID));
 }
 
 /* What it retired for stays, once that is carried out. */
@@ -93,9 +93,7 @@ const char *cvm_plan_key(const struct change *change)
 
 const cJSON *cvm_plan_key_row(const struct change *change)
 {
-    char pk[DYNAMO_KEY_SIZE];
-    return cvm_dynamo_find(
-        &change->job.look, OURS, cvm_dynamo_key(pk, "K#", cvm_plan_key(change)), "K");
+    return cvm_dynamo_key_row(&change->job.look, cvm_plan_key(change));
 }
 
 /* Whoever is on record for the key, if that is not this device; NULL else. */
@@ -107,21 +105,16 @@ static const char *key_other(const struct change *change)
 
 const cJSON *cvm_plan_state(const struct change *change, const char *uid)
 {
-    char pk[DYNAMO_KEY_SIZE];
-    return cvm_dynamo_find(&change->job.look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
+    return cvm_dynamo_state(&change->job.look, uid);
 }
 
 /* What the other one has that says whether the key is in use. */
 static void look_at_other(struct change *change, const char *other)
 {
     struct look *look = &change->job.look;
-    char pk[DYNAMO_KEY_SIZE];
     (void)cvm_dynamo_look_add(look, MAKERS, other, NULL);
-    (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "U#", other), "S");
-    const cJSON *state = cvm_plan_state(change, other);
-    const char *id;
-    for (uint32_t i = 0; (id = cvm_dynamo_member(state, "certificates", i)); i++)
-        (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "C#", id), "C");
+    (void)cvm_dynamo_look_state(look, other);
+    cvm_dynamo_look_certificates(look, cvm_plan_state(change, other));
 }
 
 int32_t cvm_dynamo_plan_looks(struct change *change)
@@ -131,17 +124,16 @@ int32_t cvm_dynamo_plan_looks(struct change *change)
     char pk[DYNAMO_KEY_SIZE];
     if (change->wanted->as_read || change->wanted->wanted)
         (void)cvm_dynamo_look_add(look, MAKERS, change->uid, NULL);
-    (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "U#", change->uid), "S");
+    (void)cvm_dynamo_look_state(look, change->uid);
     for (uint32_t i = 0; i < change->wanted->certificate_count; i++)
-        (void)cvm_dynamo_look_add(look, OURS,
-            cvm_dynamo_key(pk, "C#", cvm_plan_certificate_text(change, i, CVM_C_CERTIFICATE_ID)),
-            "C");
+        (void)cvm_dynamo_look_certificate(
+            look, cvm_plan_certificate_text(change, i, CVM_C_CERTIFICATE_ID));
     if (*cvm_plan_key(change))
-        (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "K#", cvm_plan_key(change)), "K");
+        (void)cvm_dynamo_look_key(look, cvm_plan_key(change));
     for (uint32_t i = 0; i < change->wanted->certificate_count; i++) {
         const char *key = cvm_plan_certificate_text(change, i, CVM_C_PUBLIC_KEY_SHA256);
         if (cvm_plan_certificate_ends(change, i) && *key)
-            (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "K#", key), "K");
+            (void)cvm_dynamo_look_key(look, key);
     }
     (void)cvm_dynamo_look_add(
         look, OURS, cvm_dynamo_due_key(pk, DUE_RETIREMENTS, change->uid), change->uid);
@@ -157,7 +149,6 @@ static int32_t is_in_use(const struct change *change, const char *other, const c
 {
     const struct look *look = &change->job.look;
     const cJSON *state = cvm_plan_state(change, other);
-    char pk[DYNAMO_KEY_SIZE];
     const char *id;
     if (!cvm_dynamo_find(look, MAKERS, other, NULL) && !cvm_dynamo_has(state, "revision"))
         return 0; /* it was removed; a row that a script took out may come again */
@@ -165,7 +156,7 @@ static int32_t is_in_use(const struct change *change, const char *other, const c
         strcmp(cvm_dynamo_text(state, "public_key_sha256"), key) == 0)
         return 1;
     for (uint32_t i = 0; (id = cvm_dynamo_member(state, "certificates", i)); i++) {
-        const cJSON *row = cvm_dynamo_find(look, OURS, cvm_dynamo_key(pk, "C#", id), "C");
+        const cJSON *row = cvm_dynamo_certificate_row(look, id);
         const char *is = cvm_dynamo_text(row, "state");
         if (strcmp(cvm_dynamo_text(row, "public_key_sha256"), key) == 0 &&
             (strcmp(is, "current") == 0 || strcmp(is, "retiring") == 0))

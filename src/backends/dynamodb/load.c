@@ -9,12 +9,11 @@
 #include "base/hex.h"
 #include "change.h"
 #include "device.h"
-#include "key.h"
+#include "rows.h"
 
-#define BATCH   25 /* statements of one call */
-#define AT_ONCE 8  /* changes */
-#define MOST_ROUNDS                                                                                \
-    5 /* for rows that others wrote meanwhile, or that there was no throughput for */
+#define BATCH         25 /* statements of one call */
+#define AT_ONCE       8  /* changes */
+#define MOST_ROUNDS   5  /* for rows that others wrote, or that there was no throughput for */
 #define FIRST_WAIT_MS 100
 #define MOST_GROUP    40 /* certificates of one change: with all that leads to them they fit */
 
@@ -57,19 +56,20 @@ struct load {
     char text[DYNAMO_TEXT_SIZE];
 };
 
-static const cvm_host_t *host_of(const struct load *load)
-{
-    return load->job.store->aws.host;
-}
-
 static const char *uid_of(const struct load *load, uint32_t i)
 {
-    return host_of(load)->text(load->loading->devices[i], CVM_D_DEVICE_UID);
+    return cvm_dynamo_host(&load->job)->text(load->loading->devices[i], CVM_D_DEVICE_UID);
 }
 
 static const char *token_of(const struct load *load, uint32_t i)
 {
-    return host_of(load)->text(load->loading->devices[i], CVM_D_DEVICE_TOKEN);
+    return cvm_dynamo_host(&load->job)->text(load->loading->devices[i], CVM_D_DEVICE_TOKEN);
+}
+
+/* Each round, and each batch, has an operation's time: loads may be long. */
+static void begin_time(struct job *job)
+{
+    job->aws.until_ms = cvm_monotonic_ms() + (uint64_t)job->store->aws.timeout_ms;
 }
 
 #define HASHED "sha256:"
@@ -93,8 +93,8 @@ static int32_t is_same_token(const char *a, const char *b)
 static void groups_clear(struct load *load)
 {
     for (uint32_t i = 0; i < load->group_count; i++) {
-        host_of(load)->record_free(load->groups[i].as_read);
-        host_of(load)->record_free(load->groups[i].wanted);
+        cvm_dynamo_host(&load->job)->record_free(load->groups[i].as_read);
+        cvm_dynamo_host(&load->job)->record_free(load->groups[i].wanted);
     }
     free(load->groups);
     load->groups = NULL;
@@ -123,7 +123,7 @@ static struct group *groups_add(struct load *load, struct loaded *loaded)
 
 static const char *certificate_uid(const struct load *load, uint32_t i)
 {
-    return host_of(load)->text(load->certificates[i], CVM_C_DEVICE_UID);
+    return cvm_dynamo_host(&load->job)->text(load->certificates[i], CVM_C_DEVICE_UID);
 }
 
 /* How many of the certificates from there are of the same device, and go into one change. */
@@ -150,7 +150,7 @@ static void groups_take_certificates(struct load *load)
 /* A new device that is more than a row. 0, or -1 without memory. */
 static int32_t groups_take_device(struct load *load, struct loaded *loaded)
 {
-    const cvm_host_t *host = host_of(load);
+    const cvm_host_t *host = cvm_dynamo_host(&load->job);
     struct group *group = groups_add(load, loaded);
     group->wanted = host->record_copy(load->loading->devices[loaded->first]);
     group->change.wanted = group->wanted;
@@ -163,11 +163,9 @@ static int32_t groups_take_device(struct load *load, struct loaded *loaded)
 /* One that is there, and gets another token. */
 static int32_t groups_take_token(struct load *load, struct loaded *loaded)
 {
-    const cvm_host_t *host = host_of(load);
+    const cvm_host_t *host = cvm_dynamo_host(&load->job);
     struct group *group = groups_add(load, loaded);
-    char pk[DYNAMO_KEY_SIZE];
-    const cJSON *state = cvm_dynamo_find(
-        &load->job.look, OURS, cvm_dynamo_key(pk, "U#", uid_of(load, loaded->first)), "S");
+    const cJSON *state = cvm_dynamo_state(&load->job.look, uid_of(load, loaded->first));
     group->as_read = cvm_dynamo_device(host, loaded->row, state);
     group->wanted = group->as_read ? host->record_copy(group->as_read) : NULL;
     group->change.as_read = group->as_read;
@@ -180,9 +178,9 @@ static int32_t groups_take_token(struct load *load, struct loaded *loaded)
 static int32_t is_plain(const struct load *load, const struct loaded *loaded)
 {
     const cvm_record_t *device = load->loading->devices[loaded->first];
-    return !cvm_dynamo_device_has_state(host_of(load), device) &&
-           !*host_of(load)->text(device, CVM_D_THING_NAME) &&
-           !*host_of(load)->text(device, CVM_D_REGISTERED_ON);
+    return !cvm_dynamo_device_has_state(cvm_dynamo_host(&load->job), device) &&
+           !*cvm_dynamo_host(&load->job)->text(device, CVM_D_THING_NAME) &&
+           !*cvm_dynamo_host(&load->job)->text(device, CVM_D_REGISTERED_ON);
 }
 
 static int32_t gets_token(const struct loaded *loaded)
@@ -234,7 +232,7 @@ static void load_finish(struct load *load)
         cvm_dynamo_end(job, load->answer, load->text);
         return;
     }
-    job->aws.until_ms = cvm_monotonic_ms() + (uint64_t)job->store->aws.timeout_ms;
+    begin_time(job);
     if (is_over ||
         (load->must_wait && cvm_dynamo_wait(job, FIRST_WAIT_MS << load->rounds, load_round)))
         load_give_way(load);
@@ -302,7 +300,7 @@ static void print_parameter(struct cvm_buffer *body, const char *text)
 
 static void print_statement(struct load *load, struct cvm_buffer *body, const struct loaded *loaded)
 {
-    const cvm_host_t *host = host_of(load);
+    const cvm_host_t *host = cvm_dynamo_host(&load->job);
     const cvm_record_t *device = load->loading->devices[loaded->first];
     struct cvm_buffer statement = {.most = 1024};
     cvm_buffer_text(&statement, "INSERT INTO \"");
@@ -367,7 +365,7 @@ static void bulk_go_on(struct job *job)
     struct load *load = (struct load *)(void *)job;
     struct cvm_buffer *body = cvm_dynamo_body(job);
     load->batch_count = 0;
-    job->aws.until_ms = cvm_monotonic_ms() + (uint64_t)job->store->aws.timeout_ms;
+    begin_time(job);
     cvm_buffer_text(body, "{\"Statements\":[");
     for (;
          load->bulk_at < load->count && load->batch_count < BATCH && load->answer == CVM_ANSWER_OK;
@@ -469,14 +467,13 @@ static void load_round(struct job *job)
     struct load *load = (struct load *)(void *)job;
     struct look *look = &load->job.look;
     int32_t replaces = (load->loading->flags & CVM_LOAD_REPLACE_TOKENS) != 0;
-    char pk[DYNAMO_KEY_SIZE];
-    load->job.aws.until_ms = cvm_monotonic_ms() + (uint64_t)load->job.store->aws.timeout_ms;
+    begin_time(&load->job);
     cvm_dynamo_look_clear(look);
     for (uint32_t i = 0; i < load->count; i++) {
         const char *uid = uid_of(load, load->devices[i].first);
         (void)cvm_dynamo_look_add(look, MAKERS, uid, NULL);
         if (replaces)
-            (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
+            (void)cvm_dynamo_look_state(look, uid);
     }
     if (look->failed)
         cvm_dynamo_out_of_memory(&load->job);
@@ -494,7 +491,8 @@ static int32_t take_devices(struct load *load)
         load->place[i] = (uint32_t)place;
         if (seen.count == before)
             continue;
-        int64_t revision = host_of(load)->number(load->loading->devices[i], CVM_D_REVISION);
+        int64_t revision =
+            cvm_dynamo_host(&load->job)->number(load->loading->devices[i], CVM_D_REVISION);
         load->devices[load->count++] =
             (struct loaded){.first = i, .revision = revision ? revision : cvm_dynamo_random()};
     }
@@ -524,7 +522,8 @@ static int32_t take_certificates(struct load *load)
     load->certificates = calloc(count ? count : 1, sizeof(const cvm_record_t *));
     for (uint32_t i = 0; sorted && i < count; i++) {
         const cvm_record_t *record = load->loading->certificates[i];
-        sorted[i] = (struct sorted){host_of(load)->text(record, CVM_C_DEVICE_UID), record, i};
+        sorted[i] =
+            (struct sorted){cvm_dynamo_host(&load->job)->text(record, CVM_C_DEVICE_UID), record, i};
     }
     if (sorted && count)
         qsort(sorted, count, sizeof *sorted, compare_sorted);

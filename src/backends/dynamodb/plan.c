@@ -37,8 +37,7 @@ void cvm_plan_print_target(
 
 static void print_new_row(struct change *change, struct cvm_buffer *body)
 {
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, change->job.store->tables[MAKERS]);
+    cvm_dynamo_print_table(body, change->job.store->tables[MAKERS]);
     cvm_buffer_text(body, ",\"Item\":");
     cvm_dynamo_print_row(body, cvm_plan_host(change), change->wanted->wanted, change->revision);
     cvm_dynamo_and_missing(&change->expression, "device_uid");

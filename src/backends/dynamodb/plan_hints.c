@@ -6,8 +6,18 @@
 #include "device.h"
 #include "key.h"
 #include "plan.h"
+#include "rows.h"
 
 #define COMPROMISED "keyCompromise"
+
+/* It is the device's, and written anew: whoever has looked at it before is told apart. */
+static void stamp_row(struct change *change)
+{
+    char stamp[33] = "";
+    change->job.aws.call.body.failed |= cvm_random_hex(16, stamp) != 0;
+    cvm_dynamo_set_text(&change->expression, "device_uid", change->uid);
+    cvm_dynamo_set_text(&change->expression, "stamp", stamp);
+}
 
 /* --- Keys ------------------------------------------------------------------------------------- */
 
@@ -16,7 +26,7 @@ static void write_claim(struct change *change, const char *key)
 {
     struct expression *expression = &change->expression;
     const cJSON *row = cvm_plan_key_row(change);
-    char pk[DYNAMO_KEY_SIZE], stamp[33] = "";
+    char pk[DYNAMO_KEY_SIZE];
     struct cvm_buffer *body = cvm_plan_begin_action(change, "Update", OF_LOOKED);
     cvm_plan_print_target(change, body, cvm_dynamo_key(pk, "K#", key), "K");
     if (row) {
@@ -30,9 +40,7 @@ static void write_claim(struct change *change, const char *key)
             cvm_dynamo_value_text(expression, change->uid));
         cvm_dynamo_and_missing(expression, "lost_until");
     }
-    body->failed |= cvm_random_hex(16, stamp) != 0;
-    cvm_dynamo_set_text(expression, "device_uid", change->uid);
-    cvm_dynamo_set_text(expression, "stamp", stamp);
+    stamp_row(change);
     cvm_plan_end_action(change);
 }
 
@@ -81,7 +89,7 @@ static void write_note(struct change *change, const char *key, int64_t until_ms)
     cvm_dynamo_set_once(&change->expression, "device_uid", change->uid);
     if (until_ms) { /* another certificate of the key may have ended for the same reason */
         int64_t known_ms =
-            cvm_dynamo_number(cvm_dynamo_find(&change->job.look, OURS, pk, "K"), "lost_until");
+            cvm_dynamo_number(cvm_dynamo_key_row(&change->job.look, key), "lost_until");
         cvm_dynamo_and_number(&change->expression, "lost_until", known_ms);
         cvm_dynamo_set_number(
             &change->expression, "lost_until", known_ms > until_ms ? known_ms : until_ms);
@@ -107,10 +115,7 @@ void cvm_plan_write_keys(struct change *change)
 
 static void stamp_hint(struct change *change)
 {
-    char stamp[33] = "";
-    change->job.aws.call.body.failed |= cvm_random_hex(16, stamp) != 0;
-    cvm_dynamo_set_text(&change->expression, "device_uid", change->uid);
-    cvm_dynamo_set_text(&change->expression, "stamp", stamp);
+    stamp_row(change);
     cvm_dynamo_set_number(&change->expression, "stamped_at",
         cvm_plan_host(change)->now_ms(change->job.store->aws.context));
 }
@@ -137,25 +142,6 @@ static void write_due(struct change *change, const char *kind, int64_t was_ms, i
         cvm_dynamo_set_number(&change->expression, "due", is_ms);
     }
     cvm_plan_end_action(change);
-}
-
-/* When a device's lease is to be looked at; -1: it has none. */
-static int64_t lease_ms(const struct change *change, const cvm_record_t *device)
-{
-    int64_t until_ms = cvm_plan_device_number(change, device, CVM_D_LEASE_UNTIL);
-    if (!*cvm_plan_device_text(change, device, CVM_D_LEASE_OWNER) &&
-        !*cvm_plan_device_text(change, device, CVM_D_LEASE_CERTIFICATE_ID))
-        return -1;
-    return until_ms > 0 ? until_ms : 0;
-}
-
-static int64_t suspension_ms(const struct change *change, const cvm_record_t *device)
-{
-    return device && *cvm_plan_device_text(change, device, CVM_D_CERTIFICATE_ID) &&
-                   cvm_plan_device_number(change, device, CVM_D_IS_SUSPENDED) ==
-                       cvm_plan_device_number(change, device, CVM_D_IS_ENABLED)
-               ? 0
-               : -1;
 }
 
 /* The earliest of what the change lets retire: whoever looks then finds the others. */
@@ -214,10 +200,11 @@ void cvm_plan_write_hints(struct change *change)
 {
     const cvm_change_t *wanted = change->wanted;
     char pk[DYNAMO_KEY_SIZE];
-    write_due(
-        change, DUE_LEASES, lease_ms(change, wanted->as_read), lease_ms(change, wanted->wanted));
-    write_due(change, DUE_SUSPENSIONS, suspension_ms(change, wanted->as_read),
-        suspension_ms(change, wanted->wanted));
+    const cvm_host_t *host = cvm_plan_host(change);
+    write_due(change, DUE_LEASES, cvm_dynamo_lease_ms(host, wanted->as_read),
+        cvm_dynamo_lease_ms(host, wanted->wanted));
+    write_due(change, DUE_SUSPENSIONS, cvm_dynamo_suspension_ms(host, wanted->as_read),
+        cvm_dynamo_suspension_ms(host, wanted->wanted));
     write_retirement(change);
     write_listed(change);
     if (thing_changes(change))

@@ -6,6 +6,7 @@
 #include "certificate.h"
 #include "device.h"
 #include "key.h"
+#include "rows.h"
 #include "store.h"
 
 #define MOST_TEARS 3 /* readings that a change has come between */
@@ -44,13 +45,10 @@ static void get_looked(struct job *job)
 static void get_look(struct get *get)
 {
     struct look *look = &get->job.look;
-    char pk[DYNAMO_KEY_SIZE];
     cvm_dynamo_look_clear(look);
-    if (cvm_dynamo_look_add(look, MAKERS, get->uid, NULL) < 0 ||
-        cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "U#", get->uid), "S") < 0)
-        cvm_dynamo_out_of_memory(&get->job);
-    else
-        cvm_dynamo_look(&get->job, get_looked);
+    (void)cvm_dynamo_look_add(look, MAKERS, get->uid, NULL);
+    (void)cvm_dynamo_look_state(look, get->uid);
+    cvm_dynamo_look(&get->job, get_looked);
 }
 
 void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid)
@@ -119,29 +117,18 @@ static void got_rows(struct job *job)
 
 static void got_state(struct job *job)
 {
-    struct look *look = &job->look;
-    char pk[DYNAMO_KEY_SIZE];
-    const char *id;
-    for (uint32_t i = 0;
-         (id = cvm_dynamo_member(look->items[0].item, "certificates", i)) && !look->failed; i++)
-        (void)cvm_dynamo_look_add(look, OURS, cvm_dynamo_key(pk, "C#", id), "C");
-    if (look->failed)
-        cvm_dynamo_out_of_memory(job);
-    else
-        cvm_dynamo_look(job, got_rows);
+    cvm_dynamo_look_certificates(&job->look, cvm_dynamo_found(&job->look, 0));
+    cvm_dynamo_look(job, got_rows);
 }
 
 void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
 {
-    char pk[DYNAMO_KEY_SIZE];
     struct get_certificates *get = cvm_dynamo_job(self, op, sizeof *get, VERB_READS, NULL);
     if (!get)
         return;
     get->limit = limit;
-    if (cvm_dynamo_look_add(&get->job.look, OURS, cvm_dynamo_key(pk, "U#", device_uid), "S") < 0)
-        cvm_dynamo_out_of_memory(&get->job);
-    else
-        cvm_dynamo_look(&get->job, got_state);
+    (void)cvm_dynamo_look_state(&get->job.look, device_uid);
+    cvm_dynamo_look(&get->job, got_state);
 }
 
 /* --- Whose it is ------------------------------------------------------------------------------ */
@@ -177,11 +164,9 @@ void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char 
     struct job *job = cvm_dynamo_job(store, op, sizeof *job, VERB_READS, NULL);
     if (!job)
         return;
-    if (cvm_dynamo_look_add(
-            &job->look, OURS, cvm_dynamo_key(pk, KINDS[by].prefix, value), KINDS[by].sk) < 0)
-        cvm_dynamo_out_of_memory(job);
-    else
-        cvm_dynamo_look(job, found_uid);
+    (void)cvm_dynamo_look_add(
+        &job->look, OURS, cvm_dynamo_key(pk, KINDS[by].prefix, value), KINDS[by].sk);
+    cvm_dynamo_look(job, found_uid);
 }
 
 /* --- The service ------------------------------------------------------------------------------ */

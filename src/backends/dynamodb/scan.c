@@ -9,28 +9,24 @@
 #include "base/clock.h"
 #include "certificate.h"
 #include "device.h"
-#include "key.h"
+#include "rows.h"
 
 #define PAGE          100
 #define LONGEST_PLACE 240  /* of the two parts of one */
 #define LEAST_LEFT_MS 5000 /* with less a page is left as it is */
-
-static const cvm_host_t *host_of(const struct scan *scan)
-{
-    return scan->job.store->aws.host;
-}
 
 /* --- The answer ------------------------------------------------------------------------------- */
 
 int32_t cvm_dynamo_answer(struct scan *scan, cvm_record_t *record)
 {
     scan->answered++;
-    return !record || host_of(scan)->op_add_record(scan->job.aws.op, record) ? -1 : 0;
+    return !record || cvm_dynamo_host(&scan->job)->op_add_record(scan->job.aws.op, record) ? -1 : 0;
 }
 
 void cvm_dynamo_scan_end(struct scan *scan, const char *cursor)
 {
-    if (*cursor && host_of(scan)->op_set_text(scan->job.aws.op, CVM_OUT_CURSOR, cursor))
+    if (*cursor &&
+        cvm_dynamo_host(&scan->job)->op_set_text(scan->job.aws.op, CVM_OUT_CURSOR, cursor))
         cvm_dynamo_out_of_memory(&scan->job);
     else
         cvm_dynamo_end(&scan->job, CVM_ANSWER_OK, NULL);
@@ -111,8 +107,7 @@ static void print_begin(const struct scan *scan, struct cvm_buffer *body)
 void cvm_dynamo_next_page(struct scan *scan, uint32_t items)
 {
     struct cvm_buffer *body = cvm_dynamo_body(&scan->job);
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, scan->job.store->tables[scan->pages->table]);
+    cvm_dynamo_print_table(body, scan->job.store->tables[scan->pages->table]);
     cvm_buffer_format(body, ",\"ConsistentRead\":true,\"Limit\":%" PRIu32, items);
     print_begin(scan, body);
     cvm_buffer_text(body, scan->pages->request);
@@ -148,14 +143,13 @@ int32_t cvm_dynamo_is_uid(const char *uid)
 static void devices_looked(struct job *job)
 {
     struct scan *scan = (struct scan *)(void *)job;
-    char pk[DYNAMO_KEY_SIZE];
     const cJSON *row;
     cJSON_ArrayForEach(row, scan->page)
     {
         const char *uid = cvm_dynamo_text(row, "device_uid");
-        const cJSON *state = cvm_dynamo_find(&job->look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
+        const cJSON *state = cvm_dynamo_state(&job->look, uid);
         if (cvm_dynamo_is_uid(uid) &&
-            cvm_dynamo_answer(scan, cvm_dynamo_device(host_of(scan), row, state))) {
+            cvm_dynamo_answer(scan, cvm_dynamo_device(cvm_dynamo_host(&scan->job), row, state))) {
             cvm_dynamo_out_of_memory(job);
             return;
         }
@@ -166,14 +160,13 @@ static void devices_looked(struct job *job)
 static void take_devices(struct scan *scan)
 {
     struct job *job = &scan->job;
-    char pk[DYNAMO_KEY_SIZE];
     const cJSON *row;
     cvm_dynamo_look_clear(&job->look);
     cJSON_ArrayForEach(row, scan->page)
     {
         const char *uid = cvm_dynamo_text(row, "device_uid");
         if (cvm_dynamo_is_uid(uid))
-            (void)cvm_dynamo_look_add(&job->look, OURS, cvm_dynamo_key(pk, "U#", uid), "S");
+            (void)cvm_dynamo_look_state(&job->look, uid);
     }
     cvm_dynamo_look(job, devices_looked);
 }
@@ -197,8 +190,8 @@ static void take_items(struct scan *scan)
     cJSON_ArrayForEach(item, scan->page)
     {
         cvm_record_t *record = scan->what == CVM_SCAN_META
-                                   ? value_record(host_of(scan), item)
-                                   : cvm_dynamo_certificate(host_of(scan), item, 1);
+                                   ? value_record(cvm_dynamo_host(&scan->job), item)
+                                   : cvm_dynamo_certificate(cvm_dynamo_host(&scan->job), item, 1);
         if (cvm_dynamo_answer(scan, record)) {
             cvm_dynamo_out_of_memory(&scan->job);
             return;

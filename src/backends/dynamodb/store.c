@@ -114,8 +114,7 @@ static const cvm_property_row_t PROPERTIES[] = {
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "dynamodb.state_table", CVM_TYPE_TEXT,
         "", NULL,
         "The table of what the devices' own table does not hold, certificates among it; empty: "
-        "that "
-        "one's name and -cvm."},
+        "that one's name and -cvm."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "dynamodb.timeout", CVM_TYPE_DURATION,
         "10s", "1s to 1min", "How long an operation may take, with all that is tried again."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.region", CVM_TYPE_TEXT, "", NULL,

@@ -94,6 +94,7 @@ struct job {
 /* As cvm_aws_job() and its like do. */
 void *cvm_dynamo_job(struct store *store, cvm_op_t *op, size_t size, enum aws_verb verb,
     void (*clear)(struct job *job));
+const cvm_host_t *cvm_dynamo_host(const struct job *job);
 struct cvm_buffer *cvm_dynamo_body(struct job *job);
 /* Makes the call; then(job) has its answer in job->aws.call.answer. Other outcomes end the job. */
 void cvm_dynamo_call(struct job *job, enum dynamo_call name, void (*then)(struct job *job));

@@ -116,8 +116,7 @@ static void created(struct job *job)
 static void print_definition(const struct tables *tables, struct cvm_buffer *body)
 {
     const char *hash = KEYS[tables->table].hash, *range = KEYS[tables->table].range;
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, table_name(tables));
+    cvm_dynamo_print_table(body, table_name(tables));
     cvm_buffer_format(body,
         ",\"BillingMode\":\"PAY_PER_REQUEST\",\"DeletionProtectionEnabled\":true,"
         "\"KeySchema\":[{\"AttributeName\":\"%s\",\"KeyType\":\"HASH\"}",
@@ -183,8 +182,7 @@ static void described(struct job *job)
 static void describe(struct job *job)
 {
     struct cvm_buffer *body = cvm_dynamo_body(job);
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, table_name((struct tables *)(void *)job));
+    cvm_dynamo_print_table(body, table_name((struct tables *)(void *)job));
     cvm_buffer_text(body, "}");
     job->takes_all = 1;
     cvm_dynamo_call(job, DESCRIBE_TABLE, described);

@@ -65,8 +65,7 @@ static void value_written(struct job *job)
 static void print_put(
     const struct put *put, struct cvm_buffer *body, const char *name, const char *wanted)
 {
-    cvm_buffer_text(body, "{\"TableName\":");
-    cvm_buffer_json(body, put->job.store->tables[OURS]);
+    cvm_dynamo_print_table(body, put->job.store->tables[OURS]);
     cvm_buffer_text(body, ",\"Item\":{\"pk\":{\"S\":\"" VALUES "\"},\"sk\":{\"S\":");
     cvm_buffer_json(body, name);
     cvm_buffer_text(body, "},\"version\":{\"N\":\"");
