@@ -10,8 +10,8 @@
 #include "base/clock.h"
 #include "base/hex.h"
 #include "base/json.h"
+#include "environment.h"
 
-#define LARGEST_BODY  (16u << 20)
 #define MOST_HEADERS  8
 #define MOST_TRIES    8
 #define TRY_MS        4000 /* what one try may take: there is time for another one then */
@@ -242,10 +242,7 @@ static void call_refused(struct aws_call *call, const struct aws_http_response *
     call->in_doubt |= is_fault;
     if ((is_throttled || (is_fault && !call->is_unsafe)) && call_try_again(call, wait_ms))
         return;
-    if (is_fault)
-        call_end(call, *call->error ? AWS_UNKNOWN : AWS_BROKEN, NULL);
-    else
-        call_end(call, *call->error ? AWS_ERROR : AWS_BROKEN, NULL);
+    call_end(call, !*call->error ? AWS_BROKEN : is_fault ? AWS_UNKNOWN : AWS_ERROR, NULL);
 }
 
 /* It says that it was done, and what comes with that can't be read: as good as no answer. */
@@ -438,7 +435,7 @@ int32_t cvm_aws_client_init(struct aws_client *client, const cvm_host_t *host,
 int32_t cvm_aws_client_open(struct aws_client *client)
 {
     const char *root_ca = client->host->property(client->context, "aws.root_ca");
-    const char *bundle = getenv("AWS_CA_BUNDLE");
+    const char *bundle = cvm_aws_variable("AWS_CA_BUNDLE");
     const struct aws_http_options options = {.root_ca = root_ca && *root_ca ? root_ca
                                                         : bundle            ? bundle
                                                                             : "",

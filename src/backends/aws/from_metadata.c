@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "base/json.h"
 #include "base/secret.h"
+#include "environment.h"
 #include "place.h"
 #include "search.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/secret.h"
+#include "environment.h"
 #include "profile.h"
 #include "search.h"
 
@@ -64,7 +65,7 @@ static void values_read(struct values *values, const char *profile)
 
 static int32_t is_named(void)
 {
-    return cvm_aws_variable("AWS_PROFILE") || cvm_aws_variable("AWS_DEFAULT_PROFILE");
+    return cvm_aws_either("AWS_PROFILE", "AWS_DEFAULT_PROFILE") != NULL;
 }
 
 static void profile_keys(struct aws_search *search, const struct values *values)
@@ -79,8 +80,7 @@ static void profile_keys(struct aws_search *search, const struct values *values)
     } else if (values->foreign) {
         (void)snprintf(text, sizeof text,
             "%s is not followed here; `aws configure export-credentials --format env` gives keys "
-            "that "
-            "are",
+            "that are",
             values->foreign);
         cvm_aws_search_fail(search, WHAT, text);
     } else if (is_named() && !values->is_there) {

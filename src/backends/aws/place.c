@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/secret.h"
+#include "environment.h"
 #include "profile.h"
 
 static const struct partition {
@@ -20,18 +20,6 @@ static const struct partition {
     {"eusc-", "amazonaws.eu", "api.amazonwebservices.eu"},
     {"", "amazonaws.com", "api.aws"}, /* us-gov-, too */
 };
-
-int32_t cvm_aws_is_on(const char *variable)
-{
-    const char *value = getenv(variable);
-    return value && strcasecmp(value, "true") == 0;
-}
-
-static const char *variable_or(const char *name, const char *other)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : other;
-}
 
 /* Letters, digits and "-": it becomes part of a host's name. */
 static int32_t is_region(const char *text)
@@ -46,7 +34,7 @@ static int32_t find_region(const cvm_host_t *host, cvm_context_t *context, struc
     char why[200] = "", *named = NULL;
     const char *region = host->property(context, "aws.region");
     if (!region || !*region)
-        region = variable_or("AWS_REGION", variable_or("AWS_DEFAULT_REGION", NULL));
+        region = cvm_aws_either("AWS_REGION", "AWS_DEFAULT_REGION");
     if (!region)
         region = named = cvm_aws_profile_get(cvm_aws_profile_name(), "region", why, sizeof why);
     int32_t failed = !region || !is_region(region);
@@ -89,7 +77,7 @@ static const char *set_url(const cvm_host_t *host, cvm_context_t *context, const
     for (char *letter = variable; *letter; letter++)
         *letter = (char)toupper((unsigned char)*letter);
     const char *own = host->property(context, property);
-    return own && *own ? own : variable_or(variable, variable_or("AWS_ENDPOINT_URL", NULL));
+    return own && *own ? own : cvm_aws_either(variable, "AWS_ENDPOINT_URL");
 }
 
 /* http(s)://HOST[:PORT], with one slash behind it at most. 0, or -1. */

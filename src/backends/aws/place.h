@@ -18,7 +18,5 @@ struct aws_place {
 /* Finds a service's endpoint ("dynamodb", "iot", "sts"). 0, or -1 and why. */
 int32_t cvm_aws_place_find(const cvm_host_t *host, cvm_context_t *context, const char *service,
     struct aws_place *place, char *error, size_t error_size);
-/* Does a variable say "true"? */
-int32_t cvm_aws_is_on(const char *variable);
 
 #endif

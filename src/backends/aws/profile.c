@@ -10,16 +10,15 @@
 
 #include "base/files.h"
 #include "base/secret.h"
+#include "environment.h"
 
 #define LONGEST_PATH 4096
 #define LONGEST_NAME 128
 
 const char *cvm_aws_profile_name(void)
 {
-    const char *name = getenv("AWS_PROFILE");
-    if (!name || !*name)
-        name = getenv("AWS_DEFAULT_PROFILE");
-    return name && *name ? name : "default";
+    const char *name = cvm_aws_either("AWS_PROFILE", "AWS_DEFAULT_PROFILE");
+    return name ? name : "default";
 }
 
 static char *line_trim(char *line)
@@ -75,10 +74,9 @@ static char *text_get(char *text, const char *profile, const char *name, int32_t
 
 static int32_t file_path(const char *variable, const char *usual, char path[LONGEST_PATH])
 {
-    const char *named = getenv(variable), *home = getenv("HOME");
-    int length = named && *named
-                     ? snprintf(path, LONGEST_PATH, "%s", named)
-                     : snprintf(path, LONGEST_PATH, "%s/.aws/%s", home ? home : "", usual);
+    const char *named = cvm_aws_variable(variable), *home = getenv("HOME");
+    int length = named ? snprintf(path, LONGEST_PATH, "%s", named)
+                       : snprintf(path, LONGEST_PATH, "%s/.aws/%s", home ? home : "", usual);
     return length > 0 && length < LONGEST_PATH ? 0 : -1;
 }
 

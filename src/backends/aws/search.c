@@ -7,6 +7,7 @@
 #include <openssl/crypto.h>
 
 #include "base/clock.h"
+#include "environment.h"
 
 static void (*const PLACES[])(struct aws_search *search) = {
     cvm_aws_ask_environment,
@@ -110,12 +111,6 @@ int64_t cvm_aws_time(const char *text)
 }
 
 /* --- The environment -------------------------------------------------------------------------- */
-
-const char *cvm_aws_variable(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
 
 void cvm_aws_ask_environment(struct aws_search *search)
 {

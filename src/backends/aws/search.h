@@ -58,8 +58,6 @@ void cvm_aws_ask_instance(struct aws_search *search);
 /* from_role.c: has the keys assume search->role; the search goes on with what STS answers. */
 void cvm_aws_assume_role(struct aws_search *search, const struct aws_keys *keys);
 
-/* A variable of the environment; NULL if it is empty too. */
-const char *cvm_aws_variable(const char *name);
 /* Milliseconds since 1970 of RFC 3339's "2026-01-31T12:00:00Z"; 0 if it is none. */
 int64_t cvm_aws_time(const char *text);
 
