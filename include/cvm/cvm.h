@@ -525,7 +525,10 @@ CVM_API cvm_error_t *cvm_due(cvm_t *cvm, cvm_due_cb callback, void *user_data);
 typedef void (*cvm_found_cb)(void *user_data, const cvm_error_t *error, uint64_t found);
 /** Asks the platform of each device which certificates hang on its thing, and writes down those
  * that no row knows, since another system made them: from then on they are suspended and revoked
- * with their device. It takes a call of the platform for each device that is, or was, registered.
+ * with their device. Carries out what devices' own records say of suspension, where they were
+ * changed without the store's knowing; and deletes certificates that nobody recorded since it was
+ * not known whether they had been made. It takes a call of the platform for each device that is, or
+ * was, registered.
  *  @param dry_run  1: only counts them
  *  Errors: "conflict" where the store has them all (a local platform); the first of those that
  *  devices had, the others having been looked at all the same. */

@@ -56,7 +56,7 @@ typedef struct cvm_timer_s cvm_timer_t;
     X(D_IS_REVOKED, is_revoked, NUMBER, 0)     /* by the operator; reset lifts it */               \
     X(D_IS_SUSPENDED, is_suspended, NUMBER, 0) /* what the platform has carried out */             \
     X(D_THING_NAME, thing_name, TEXT, 128)                                                         \
-    X(D_REGISTERED_ON, registered_on, TEXT, 40)                                                    \
+    X(D_REGISTERED_ON, registered_on, TEXT, 40) /* "" until it has been with that thing_name */    \
     X(D_CERTIFICATE_ID, certificate_id, TEXT, 64)       /* the current one */                      \
     X(D_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64) /* its key's SPKI; unique among devices */ \
     X(D_KEY_ORIGIN, key_origin, TEXT, 8)                /* "csr" or "server" */                    \
@@ -131,7 +131,8 @@ enum {
     CVM_OUT_RETRY_AFTER_S = 0, /**< with BUSY or UNAVAILABLE: when the caller is to ask again */
     CVM_OUT_VERSION = 1,       /**< meta_get, meta_put: the value's */
     CVM_OUT_NOW_MS = 2,        /**< now: milliseconds since 1970 */
-    CVM_OUT_NUMBER_COUNT = 3
+    CVM_OUT_ADOPTED = 3,       /**< create_thing: 1 if another system had made the device's */
+    CVM_OUT_NUMBER_COUNT = 4
 };
 
 /** Texts that an operation answers beside records. */
@@ -392,6 +393,7 @@ typedef struct cvm_store_ops_s {
  *   suspend
  *   find_certificates         NOT_FOUND (no such thing), UNAVAILABLE, BUSY, BROKEN
  *   find_by_key               NOT_FOUND (there is none), UNAVAILABLE, BUSY, BROKEN
+ *   find_lost                 UNAVAILABLE, BUSY, UNKNOWN
  *   close                     OK, after all that ran has been completed
  */
 /* clang-format on */
@@ -419,6 +421,9 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn delete_certificate;
     cvm_step_fn attach_policy;
     cvm_step_fn detach_policy;
+    /** OK with ADOPTED for a thing that another system made for this device: what
+     *  find_certificates then answers is superseded. INVALID for one that is somebody else's, which
+     *  the thing of a device with a REGISTERED_ON is not: it was the device's then. */
     cvm_step_fn create_thing;
     cvm_step_fn attach_certificate;
     cvm_step_fn detach_certificate;
@@ -449,6 +454,9 @@ typedef struct cvm_platform_ops_s {
     void (*ready)(void *platform, cvm_op_t *op);
     void (*close)(void *platform, cvm_op_t *op);
     void (*destroy)(void *platform);
+    /** Deletes certificates that nobody recorded and that find_by_key did not come as far as; by
+     *  cvm_find_unknown(), in pieces: it is asked again while it answers a CURSOR. May be NULL. */
+    void (*find_lost)(void *platform, cvm_op_t *op);
 } cvm_platform_ops_t;
 
 /* --- Properties of a plugin's own ------------------------------------------------------------- */

@@ -155,6 +155,11 @@ void cvm_platform_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
     ask(cvm, op, cvm->platform.ready, "ready", done);
 }
 
+void cvm_platform_find_lost(cvm_t *cvm, cvm_op_t *op, cvm_op_done done)
+{
+    ask(cvm, op, cvm->platform.find_lost, "find_lost", done);
+}
+
 cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid)
 {
     for (uint32_t i = 0; i < op->record_count; i++)

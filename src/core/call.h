@@ -34,6 +34,7 @@ void cvm_platform_step(cvm_t *cvm, cvm_op_t *op, cvm_step_fn step, const char *c
     const cvm_record_t *device, const cvm_record_t *certificate, struct cvm_key *key,
     cvm_op_done done);
 void cvm_platform_reload(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
+void cvm_platform_find_lost(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
 void cvm_platform_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
 
 /* The most certificates of a device that are worked with: those that are not revoked come first,

@@ -171,10 +171,12 @@ def _handler(proxy):
             elif fault == "empty":
                 self.answer(status, b"")
             else:
-                self.answer(status, data, headers.get("Content-Type"), headers.get("Date"))
+                self.answer(status, data, headers.get("Content-Type"), headers.get("Date"), headers.get("x-amzn-ErrorType"))
 
-        def answer(self, status, data, kind="application/x-amz-json-1.0", date=None):
+        def answer(self, status, data, kind="application/x-amz-json-1.0", date=None, error=None):
             self.send_response_only(status)
+            if error:
+                self.send_header("x-amzn-ErrorType", error)
             self.send_header("Date", date or self.date_time_string())
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))

@@ -187,19 +187,32 @@ int64_t cvm_aws_now_ms(const struct aws_client *client)
 
 static void call_try(void *argument);
 
-/* Waits for its next try; 0 if there is none. */
-static int32_t call_try_again(struct aws_call *call, int64_t wait_ms)
+/* Tries after a while, and not before its pace has a slot; 0 if there is no time for that. */
+static int32_t call_try_later(struct aws_call *call, int64_t wait_ms)
 {
     struct aws_client *client = call->client;
-    if (call->tries >= MOST_TRIES || client->retry_tokens < RETRY_COST ||
-        call_left_ms(call) < wait_ms + LEAST_LEFT_MS)
+    int64_t slot_ms = call->pace ? cvm_aws_pace_wait_ms(call->pace) : 0;
+    wait_ms = wait_ms > slot_ms ? wait_ms : slot_ms;
+    if (call_left_ms(call) < wait_ms + LEAST_LEFT_MS)
         return 0;
     if (!call->timer)
         call->timer = client->host->timer_new(client->context, call_try, call);
     if (!call->timer)
         return 0;
-    client->retry_tokens -= RETRY_COST;
+    if (call->pace)
+        cvm_aws_pace_take(call->pace);
     client->host->timer_start(call->timer, wait_ms);
+    return 1;
+}
+
+/* Waits for its next try; 0 if there is none. */
+static int32_t call_try_again(struct aws_call *call, int64_t wait_ms)
+{
+    struct aws_client *client = call->client;
+    if (call->tries >= MOST_TRIES || client->retry_tokens < RETRY_COST ||
+        !call_try_later(call, wait_ms))
+        return 0;
+    client->retry_tokens -= RETRY_COST;
     return 1;
 }
 
@@ -232,6 +245,8 @@ static void call_no_answer(struct aws_call *call, const struct aws_http_response
 static void call_refused(struct aws_call *call, const struct aws_http_response *response)
 {
     int32_t is_throttled = cvm_aws_is_throttling(call->error);
+    if (is_throttled && call->pace)
+        cvm_aws_pace_throttled(call->pace);
     int32_t is_fault = response->status >= 500 && !is_throttled;
     int64_t wait_ms = cvm_aws_backoff_ms(call->tries);
     if (wait_ms < (int64_t)response->retry_after_s * 1000)
@@ -278,12 +293,14 @@ static void call_answered(void *argument, const struct aws_http_response *respon
         call_refused(call, response);
         return;
     }
-    if (!call->answer) {
+    if (!call->answer && (response->length || !call->takes_empty)) {
         call_garbled(call, !response->length ? "it is empty"
                            : why             ? why
                                              : "out of memory for an answer");
         return;
     }
+    if (call->pace)
+        cvm_aws_pace_succeeded(call->pace);
     if (client->retry_tokens < RETRY_TOKENS)
         client->retry_tokens += RETRY_REFUND;
     call_end(call, AWS_OK, NULL);
@@ -310,6 +327,15 @@ static void lines_add(struct lines *lines, const char *name, const char *value)
     lines->list[lines->count++] = buffer->text;
 }
 
+static void lines_add_line(struct lines *lines, const char *line)
+{
+    struct cvm_buffer *buffer = &lines->buffers[lines->count];
+    buffer->most = 65536;
+    cvm_buffer_text(buffer, line);
+    lines->failed |= buffer->failed;
+    lines->list[lines->count++] = buffer->text;
+}
+
 static void lines_free(struct lines *lines)
 {
     for (uint32_t i = 0; i < MOST_HEADERS; i++)
@@ -327,6 +353,8 @@ static int32_t call_sign(
         lines_add(lines, "content-type", call->content_type);
     if (call->target)
         lines_add(lines, "x-amz-target", call->target);
+    if (call->header)
+        lines_add_line(lines, call->header);
     const struct aws_to_sign request = {.method = call->method,
         .host = client->place.host,
         .path = call->path,
@@ -418,6 +446,13 @@ void cvm_aws_call(struct aws_call *call)
     if (client->running)
         client->running->link = &call->next;
     client->running = call;
+    if (call->pace && cvm_aws_pace_wait_ms(call->pace)) {
+        if (!call_try_later(call, 0))
+            call_fail(call, "the quota is spent for now");
+        return;
+    }
+    if (call->pace)
+        cvm_aws_pace_take(call->pace);
     call_try(call);
 }
 

@@ -7,6 +7,7 @@
 
 #include "credentials.h"
 #include "http.h"
+#include "pace.h"
 #include "place.h"
 
 /* What a call came to. */
@@ -40,10 +41,13 @@ struct aws_call {
     struct aws_client *client;
     const char *method, *path, *query; /* encoded; the query sorted, "" without one */
     const char *target;                /* x-amz-target; NULL without */
+    const char *header;                /* a further line, whose name is in lower case; NULL */
+    int32_t takes_empty;               /* an answer without a body is one */
     const char *content_type;
     struct cvm_buffer body;
-    uint64_t until_ms; /* by the monotonic clock: it has ended by then */
-    int32_t is_unsafe; /* must not be sent twice */
+    uint64_t until_ms;     /* by the monotonic clock: it has ended by then */
+    int32_t is_unsafe;     /* must not be sent twice */
+    struct aws_pace *pace; /* each try waits for its slot; NULL */
     void (*done)(struct aws_call *call);
     /* What it came to: */
     enum aws_outcome outcome;

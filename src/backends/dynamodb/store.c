@@ -143,7 +143,3 @@ int32_t cvm_plugin_dynamodb(const cvm_host_t *host, cvm_registry_t *registry, vo
             registry, "dynamodb", DEFAULTS[i].property, DEFAULTS[i].value, NULL, 0);
     return failed;
 }
-
-#ifdef CVM_IS_MODULE
-CVM_MODULE(cvm_plugin_dynamodb);
-#endif

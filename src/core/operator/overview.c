@@ -136,15 +136,34 @@ static void walk_forget(struct walk *walk)
     walk->page[walk->at++] = NULL;
 }
 
-/* On to the next device; what failed of this one is told at the end. */
-static void walk_on(struct walk *walk, cvm_error_t *error)
+/* What failed of a device is told at the end. */
+static void walk_note(struct walk *walk, const cvm_error_t *error)
 {
     if (error && !walk->error)
         walk->error = cvm_error_new(error->reason, "%s: %s",
             cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), cvm_error_text(error));
-    cvm_error_free(error);
+}
+
+static void walk_carried_out(void *user_data, const cvm_error_t *error)
+{
+    struct walk *walk = user_data;
+    walk_note(walk, error);
     walk_forget(walk);
     walk_device(walk);
+}
+
+/* On to the next device. Of this one is carried out what it says of itself: somebody may have
+ * disabled it without the store, whose scans know nothing of that then. */
+static void walk_on(struct walk *walk, cvm_error_t *error)
+{
+    const cvm_record_t *device = walk->page[walk->at];
+    walk_note(walk, error);
+    cvm_error_free(error);
+    if (!walk->dry_run && CVM_DUE_KINDS[DUE_SUSPENSION].is_due(device, 0))
+        cvm_due_device(
+            walk->cvm, cvm_record_text(device, CVM_D_DEVICE_UID), walk_carried_out, walk);
+    else
+        walk_carried_out(walk, NULL);
 }
 
 static void walk_written(cvm_op_t *op)
@@ -266,6 +285,18 @@ static void walk_scan(struct walk *walk)
         walk->cvm, &walk->op, CVM_SCAN_DEVICES, walk->paging.cursor, 0, PAGE, walk_scanned);
 }
 
+/* Behind the devices: what no device's thing leads to. */
+static void walk_lost(cvm_op_t *op)
+{
+    struct walk *walk = CVM_CONTAINER(op, struct walk, op);
+    if (op->answer != CVM_ANSWER_OK)
+        walk_finish(walk, cvm_op_error(op));
+    else if (op->outs[CVM_OUT_CURSOR] && cvm_is_started(walk->cvm))
+        cvm_platform_find_lost(walk->cvm, op, walk_lost);
+    else
+        walk_finish(walk, NULL);
+}
+
 /* The next device that may have any. */
 static void walk_device(struct walk *walk)
 {
@@ -278,8 +309,10 @@ static void walk_device(struct walk *walk)
             cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID), MOST_KNOWN, walk_got_rows);
     else if (walk->has_more)
         walk_scan(walk);
-    else
+    else if (walk->dry_run)
         walk_finish(walk, NULL);
+    else
+        cvm_platform_find_lost(walk->cvm, &walk->op, walk_lost);
 }
 
 cvm_error_t *cvm_find_unknown(cvm_t *cvm, int32_t dry_run, cvm_found_cb callback, void *user_data)

@@ -68,7 +68,7 @@ static const struct step STEPS[] = {
     {"record",             ISSUE | OUTSIDE, cvm_lease_record, cvm_lease_recorded, NULL, NO_CALL, NO_CALL},
     /* these four: platform_error for what the platform does not know, in_progress if the lease is lost */
     {"attach policy",      ISSUE, cvm_flow_call_platform, called, undo_platform, CALL(attach_policy), CALL(detach_policy)},
-    {"create thing",       ISSUE, cvm_flow_call_platform, called, NULL, CALL(create_thing), NO_CALL},
+    {"create thing",       ISSUE, cvm_flow_call_platform, cvm_issue_thing_created, NULL, CALL(create_thing), NO_CALL},
     {"attach certificate", ISSUE, cvm_flow_call_platform, called, undo_platform, CALL(attach_certificate), CALL(detach_certificate)},
     {"activate",           ISSUE | OUTSIDE, cvm_flow_call_platform, called, undo_platform, CALL(activate), CALL(deactivate)},
     /* device and certificates in one swap. Exits: over; invalid_csr for another's key; unknown, and nothing is undone */
@@ -190,9 +190,10 @@ int32_t cvm_flow_failed(struct registration *r)
         return 0;
     (void)snprintf(r->detail, sizeof r->detail, "%s", r->op.text);
     r->result.error.retry_after_s = cvm_op_retry_after_s(&r->op);
-    /* Told to who proved the token: a missing policy is the operator's to mend. */
-    int32_t is_told =
-        r->op.side == SIDE_PLATFORM && r->op.answer == CVM_ANSWER_NOT_FOUND && *r->op.text;
+    /* Told to who proved the token: a missing policy, somebody else's thing of that name are the
+     * operator's to mend. */
+    int32_t is_told = r->op.side == SIDE_PLATFORM && *r->op.text &&
+                      (r->op.answer == CVM_ANSWER_NOT_FOUND || r->op.answer == CVM_ANSWER_INVALID);
     cvm_flow_fail(r, reason, is_told ? r->detail : NULL);
     return 1;
 }

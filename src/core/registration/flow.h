@@ -126,6 +126,7 @@ void cvm_lease_keep(struct registration *r);
 void cvm_issue_prepare(struct registration *r);
 void cvm_issue_prepared(struct registration *r);
 void cvm_issue_inherit(struct registration *r);
+void cvm_issue_thing_created(struct registration *r);
 void cvm_issue_make_key(struct registration *r);
 void cvm_issue_take_certificate(struct registration *r);
 void cvm_issue_update(struct registration *r);

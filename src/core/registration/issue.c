@@ -42,6 +42,14 @@ void cvm_issue_prepared(struct registration *r)
         cvm_flow_fail(r, REASON_platform_error, NULL);
 }
 
+/* One that the flow deals with already. */
+static int32_t is_known(const struct registration *r, const cvm_record_t *certificate)
+{
+    return cvm_certificate_is_listed(r->inherited, r->inherited_count, certificate) ||
+           (r->current && cvm_certificate_is_listed(&r->current, 1, certificate)) ||
+           (r->certificate && cvm_certificate_is_listed(&r->certificate, 1, certificate));
+}
+
 static void found_inherited(cvm_op_t *op)
 {
     struct registration *r = cvm_flow_of(op);
@@ -49,15 +57,30 @@ static void found_inherited(cvm_op_t *op)
     if (op->answer != CVM_ANSWER_NOT_FOUND) {
         if (cvm_flow_failed(r))
             return;
-        count = cvm_inherit_take(op, r->request->uid, r->inherited, CVM_MOST_CERTIFICATES);
+        for (uint32_t i = 0; i < op->record_count; i++)
+            if (is_known(r, op->records[i]))
+                cvm_record_free(cvm_op_take(op, i));
+        count = cvm_inherit_take(op, r->request->uid, r->inherited + r->inherited_count,
+            CVM_MOST_CERTIFICATES - r->inherited_count);
     }
     if (count < 0) {
         cvm_flow_fail(
             r, REASON_platform_error, "what hangs on the thing can't be read, or is too much");
         return;
     }
-    r->inherited_count = (uint32_t)count;
+    r->inherited_count += (uint32_t)count;
     cvm_flow_next(r);
+}
+
+/* A thing that was there, left by a registration that another system did not bring to its end. */
+void cvm_issue_thing_created(struct registration *r)
+{
+    if (cvm_flow_failed(r))
+        return;
+    if (r->op.numbers[CVM_OUT_ADOPTED] && r->cvm->platform.find_certificates)
+        cvm_inherit_ask(r->cvm, &r->op, r->wanted, NULL, 0, found_inherited);
+    else
+        cvm_flow_next(r);
 }
 
 static void got_rows(cvm_op_t *op)

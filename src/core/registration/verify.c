@@ -3,6 +3,7 @@
 #include "flow.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "again.h"
 #include "audit.h"
@@ -136,6 +137,17 @@ static int32_t take_current(struct registration *r)
     return r->current || !lacks_some ? 0 : -1;
 }
 
+/* 0, or -1 without memory. A thing of another name than the one that was registered is yet to be
+ * made. */
+static int32_t name_thing(cvm_record_t *wanted, const char *name)
+{
+    return (strcmp(cvm_record_text(wanted, CVM_D_THING_NAME), name) != 0 &&
+               cvm_record_set_text(wanted, CVM_D_REGISTERED_ON, NULL)) ||
+                   cvm_record_set_text(wanted, CVM_D_THING_NAME, name)
+               ? -1
+               : 0;
+}
+
 /* Makes the working copy of the record. */
 static void begin_issue(struct registration *r)
 {
@@ -143,7 +155,7 @@ static void begin_issue(struct registration *r)
     cvm_error_t *error = cvm_thing_name(r->cvm, r->request->uid, name);
     cvm_error_free(error); /* it was checked before */
     r->wanted = cvm_record_copy(r->device);
-    if (!r->wanted || cvm_record_set_text(r->wanted, CVM_D_THING_NAME, name)) {
+    if (!r->wanted || name_thing(r->wanted, name)) {
         cvm_flow_out_of_memory(r);
         return;
     }

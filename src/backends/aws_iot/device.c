@@ -1,0 +1,138 @@
+/* All of a device's certificates: suspended, and found by its thing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "platform.h"
+
+#define MISSING           "ResourceNotFoundException"
+#define STATE             "CertificateStateException"
+#define MOST_CERTIFICATES 64
+
+/* --- Suspended -------------------------------------------------------------------------------- */
+
+static void suspend_next(struct step *step);
+
+static void suspend_set(struct step *step)
+{
+    suspend_next(step);
+}
+
+/* One after the other, as the device's is_enabled says. What is revoked, or gone, stays so. */
+static void suspend_next(struct step *step)
+{
+    static const char *const ANSWERS[] = {MISSING, STATE, NULL};
+    cJSON *id = cvm_iot_next(step);
+    const cvm_host_t *host = step->platform->aws.host;
+    if (!id) {
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+        return;
+    }
+    cvm_iot_path(step, "certificates", id->valuestring, NULL);
+    cJSON_Delete(id);
+    step->answers = ANSWERS;
+    cvm_iot_call(step, IOT_RETIRE_CERTIFICATE,
+        host->number(step->device, CVM_D_IS_ENABLED) ? "newStatus=ACTIVE" : "newStatus=INACTIVE",
+        suspend_set);
+}
+
+static void suspend_got(void *argument, cvm_op_t *found, cvm_answer_t answer)
+{
+    struct step *step = argument;
+    const cvm_host_t *host = step->platform->aws.host;
+    const cvm_record_t *certificate;
+    step->things = cJSON_CreateArray();
+    if (answer != CVM_ANSWER_OK || !step->things) {
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
+        return;
+    }
+    for (uint32_t i = 0; (certificate = host->op_record(found, i)); i++) {
+        const char *state = host->text(certificate, CVM_C_STATE);
+        if (strcmp(state, "current") == 0 || strcmp(state, "retiring") == 0)
+            (void)cJSON_AddItemToArray(
+                step->things, cJSON_CreateString(host->text(certificate, CVM_C_CERTIFICATE_ID)));
+    }
+    suspend_next(step);
+}
+
+void cvm_iot_suspend(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    if (step && step->platform->aws.host->store_get_certificates(
+                    step->platform->aws.context, step->uid, MOST_CERTIFICATES, suspend_got, step))
+        cvm_aws_job_out_of_memory(&step->aws);
+}
+
+/* --- Found ------------------------------------------------------------------------------------ */
+
+static void find_next(struct step *step);
+
+static const char *state_of(const char *status)
+{
+    if (strcmp(status, "ACTIVE") == 0)
+        return "current";
+    return strcmp(status, "REVOKED") == 0 ? "revoked" : "pending";
+}
+
+static void find_described(struct step *step)
+{
+    const cvm_host_t *host = step->platform->aws.host;
+    const cJSON *description =
+        cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
+    if (!cvm_iot_refused(step, MISSING)) {
+        cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
+        if (!record ||
+            host->set_text(
+                record, CVM_C_CERTIFICATE_ID, cvm_iot_text(description, "certificateId")) ||
+            host->set_text(record, CVM_C_PEM, cvm_iot_text(description, "certificatePem")) ||
+            host->set_text(record, CVM_C_STATE, state_of(cvm_iot_text(description, "status")))) {
+            host->record_free(record);
+            cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is none");
+            return;
+        }
+        if (host->op_add_record(step->aws.op, record)) {
+            cvm_aws_job_out_of_memory(&step->aws);
+            return;
+        }
+    }
+    find_next(step);
+}
+
+/* Principals are ARNs; those of certificates end with an id. */
+static void find_next(struct step *step)
+{
+    static const char *const ANSWERS[] = {MISSING, NULL};
+    for (cJSON *principal; (principal = cvm_iot_next(step));) {
+        const char *id = strstr(principal->valuestring, ":cert/");
+        if (id)
+            cvm_iot_path(step, "certificates", id + strlen(":cert/"), NULL);
+        cJSON_Delete(principal);
+        if (id) {
+            step->answers = ANSWERS;
+            cvm_iot_call(step, IOT_DESCRIBE_CERTIFICATE, "", find_described);
+            return;
+        }
+    }
+    cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
+static void find_listed(struct step *step)
+{
+    if (cvm_iot_refused(step, MISSING)) {
+        cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, NULL);
+        return;
+    }
+    find_next(step);
+}
+
+void cvm_iot_find_certificates(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    static const char *const ANSWERS[] = {MISSING, NULL};
+    struct step *step = cvm_iot_step(platform, op, VERB_READS, device, certificate);
+    if (!step)
+        return;
+    cvm_iot_path(step, "things", step->thing, "principals");
+    step->answers = ANSWERS;
+    cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", find_listed);
+}

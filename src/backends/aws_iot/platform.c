@@ -1,0 +1,179 @@
+/* The AWS IoT platform's table of steps, its life, and its properties. */
+#include "platform.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "aws/roots.h"
+#include "aws_iot.h"
+#include "base/crypto.h"
+
+/* --- Create, open, close ---------------------------------------------------------------------- */
+
+static void destroy(void *self)
+{
+    free(self);
+}
+
+static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+    const char *location, void **result, char *error, size_t error_size)
+{
+    (void)user_data;
+    (void)location;
+    struct platform *platform = calloc(1, sizeof *platform);
+    if (!platform || cvm_crypto_init()) {
+        free(platform);
+        (void)snprintf(error, error_size, "out of memory");
+        return CVM_ANSWER_INVALID;
+    }
+    platform->aws.host = host;
+    platform->aws.context = context;
+    platform->aws.timeout_ms = host->property_number(context, "aws.timeout");
+    platform->policy = host->property(context, "policy.name");
+    platform->is_exclusive = host->property_number(context, "aws.exclusive_thing") != 0;
+    if (cvm_aws_client_init(
+            &platform->aws.client, host, context, "iot", "iot", error, error_size)) {
+        free(platform);
+        return CVM_ANSWER_INVALID;
+    }
+    cvm_iot_quotas_init(&platform->quotas, host, context);
+    *result = platform;
+    return CVM_ANSWER_OK;
+}
+
+static void policy_told(struct step *step)
+{
+    char text[AWS_TEXT_SIZE];
+    if (!cvm_iot_refused(step, "ResourceNotFoundException")) {
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+        return;
+    }
+    (void)snprintf(
+        text, sizeof text, "AWS IoT has no policy '%.128s' (policy.name)", step->platform->policy);
+    cvm_iot_end(step, CVM_ANSWER_INVALID, text);
+}
+
+static void open_platform(void *self, cvm_op_t *op, uint32_t how)
+{
+    static const char *const ANSWERS[] = {"ResourceNotFoundException", NULL};
+    struct platform *platform = self;
+    if (cvm_aws_backend_open(&platform->aws)) {
+        platform->aws.host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
+        return;
+    }
+    if (!how) { /* a command, which comes by for a verb */
+        platform->aws.host->complete(op, CVM_ANSWER_OK, NULL);
+        return;
+    }
+    struct step *step = cvm_iot_step(platform, op, VERB_ASKS, NULL, NULL);
+    if (!step)
+        return;
+    step->answers = ANSWERS;
+    cvm_iot_path(step, "policies", platform->policy, NULL);
+    cvm_iot_call(step, IOT_GET_POLICY, "", policy_told);
+}
+
+static void close_platform(void *self, cvm_op_t *op)
+{
+    cvm_aws_backend_close(&((struct platform *)self)->aws, op);
+}
+
+/* --- What the device is told ------------------------------------------------------------------ */
+
+static void prepare_answer(struct step *step)
+{
+    const cvm_host_t *host = step->platform->aws.host;
+    cvm_op_t *op = step->aws.op;
+    if (host->op_set_text(op, CVM_OUT_ENDPOINT, step->platform->endpoint) ||
+        host->op_set_text(op, CVM_OUT_ROOT_CA, CVM_AWS_ROOTS[0]) ||
+        host->op_set_text(op, CVM_OUT_CHAIN, ""))
+        cvm_aws_job_out_of_memory(&step->aws);
+    else
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
+static void endpoint_told(struct step *step)
+{
+    const char *endpoint = cvm_iot_text(step->aws.call.answer, "endpointAddress");
+    if (!*endpoint || strlen(endpoint) >= sizeof step->platform->endpoint) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT answers no endpoint");
+        return;
+    }
+    (void)snprintf(step->platform->endpoint, sizeof step->platform->endpoint, "%s", endpoint);
+    prepare_answer(step);
+}
+
+static void prepare_admitted(struct aws_job *job)
+{
+    struct step *step = (struct step *)(void *)job;
+    if (*step->platform->endpoint) {
+        prepare_answer(step);
+        return;
+    }
+    cvm_iot_path(step, "endpoint", NULL, NULL);
+    cvm_iot_call(step, IOT_DESCRIBE_ENDPOINT, "endpointType=iot%3AData-ATS", endpoint_told);
+}
+
+static void prepare(
+    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct platform *platform = self;
+    struct step *step = cvm_iot_step(platform, op, VERB_READS, device, certificate);
+    const cvm_host_t *host = platform->aws.host;
+    int64_t wait_ms = 0;
+    uint32_t retry_after_s;
+    if (!step)
+        return;
+    if (!certificate &&
+        cvm_iot_admit(&platform->quotas, host->op_left_ms(op), &wait_ms, &retry_after_s)) {
+        (void)host->op_set_number(op, CVM_OUT_RETRY_AFTER_S, retry_after_s);
+        cvm_iot_end(step, CVM_ANSWER_BUSY, "AWS IoT's quota is spent for now");
+        return;
+    }
+    if (!wait_ms || cvm_aws_job_wait(&step->aws, wait_ms, prepare_admitted))
+        prepare_admitted(&step->aws);
+}
+
+/* --- Getting in ------------------------------------------------------------------------------- */
+
+static const cvm_platform_ops_t AWS_IOT = {
+    .size = sizeof(cvm_platform_ops_t),
+    .flags = CVM_PLATFORM_OUTSIDE_EFFECTS,
+    .create = create,
+    .open = open_platform,
+    .prepare = prepare,
+    .create_certificate = cvm_iot_create_certificate,
+    .delete_certificate = cvm_iot_delete_certificate,
+    .attach_policy = cvm_iot_attach_policy,
+    .detach_policy = cvm_iot_detach_policy,
+    .create_thing = cvm_iot_create_thing,
+    .attach_certificate = cvm_iot_attach_certificate,
+    .detach_certificate = cvm_iot_detach_certificate,
+    .activate = cvm_iot_activate,
+    .deactivate = cvm_iot_deactivate,
+    .revoke = cvm_iot_revoke,
+    .suspend = cvm_iot_suspend,
+    .find_certificates = cvm_iot_find_certificates,
+    .find_by_key = cvm_iot_find_by_key,
+    .close = close_platform,
+    .destroy = destroy,
+};
+
+static const cvm_property_row_t PROPERTIES[] = {
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.endpoint_iot", CVM_TYPE_TEXT, "",
+        NULL, "AWS IoT's endpoint for control; empty: the region's."},
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.exclusive_thing", CVM_TYPE_BOOL,
+        "on", NULL, "Whether a certificate may hang on its device's thing alone."},
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.timeout", CVM_TYPE_DURATION,
+        "10s", "1s to 1min",
+        "How long a step of AWS IoT's may take, with all that is tried again."},
+};
+
+int32_t cvm_plugin_aws_iot(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
+{
+    int32_t failed = host->add_platform(registry, "aws-iot", &AWS_IOT, user_data, NULL, 0);
+    for (size_t i = 0; i < sizeof PROPERTIES / sizeof PROPERTIES[0] && !failed; i++)
+        failed = host->add_property(registry, &PROPERTIES[i], NULL, 0);
+    return failed ? failed : cvm_iot_add_quota_properties(host, registry);
+}

@@ -1,0 +1,151 @@
+/* Policies, things, and what hangs on them. */
+#include <stdio.h>
+#include <string.h>
+
+#include "platform.h"
+
+static const char *const MISSING[] = {"ResourceNotFoundException", NULL};
+
+static void step_done(struct step *step)
+{
+    if (cvm_iot_refused(step, MISSING[0]))
+        cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, step->aws.call.text);
+    else
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
+/* --- Policies --------------------------------------------------------------------------------- */
+
+static void policy_call(struct step *step, enum iot_operation operation)
+{
+    struct cvm_buffer *body = cvm_aws_job_body(&step->aws), arn = {.most = 512};
+    cvm_iot_print_arn(step, &arn);
+    cvm_buffer_text(body, "{\"target\":");
+    cvm_buffer_json(body, arn.text ? arn.text : "");
+    cvm_buffer_text(body, "}");
+    cvm_buffer_free(&arn);
+    cvm_iot_path(step, "target-policies", step->platform->policy, NULL);
+    step->answers = MISSING;
+    cvm_iot_call(step, operation, "", step_done);
+}
+
+static void policy_attach(struct step *step)
+{
+    policy_call(step, IOT_ATTACH_POLICY);
+}
+
+static void policy_detach(struct step *step)
+{
+    policy_call(step, IOT_DETACH_POLICY);
+}
+
+void cvm_iot_attach_policy(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    if (step)
+        cvm_iot_with_arn(step, policy_attach);
+}
+
+void cvm_iot_detach_policy(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    if (step)
+        cvm_iot_with_arn(step, policy_detach);
+}
+
+/* --- Principals ------------------------------------------------------------------------------- */
+
+static void principal_call(struct step *step, enum iot_operation operation, const char *query)
+{
+    cvm_buffer_clear(&step->header);
+    cvm_buffer_text(&step->header, "x-amzn-principal: ");
+    cvm_iot_print_arn(step, &step->header);
+    cvm_iot_path(step, "things", step->thing, "principals");
+    step->answers = MISSING;
+    cvm_iot_call(step, operation, query, step_done);
+}
+
+static void principal_attach(struct step *step)
+{
+    principal_call(step, IOT_ATTACH_THING_PRINCIPAL,
+        step->platform->is_exclusive ? "thingPrincipalType=EXCLUSIVE_THING" : "");
+}
+
+static void principal_detach(struct step *step)
+{
+    principal_call(step, IOT_DETACH_THING_PRINCIPAL, "");
+}
+
+void cvm_iot_attach_certificate(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    if (step)
+        cvm_iot_with_arn(step, principal_attach);
+}
+
+void cvm_iot_detach_certificate(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    if (step)
+        cvm_iot_with_arn(step, principal_detach);
+}
+
+/* --- Things ----------------------------------------------------------------------------------- */
+
+#define EXISTS    "ResourceAlreadyExistsException"
+#define OURS      "libcvm"
+#define REFERENCE "iot-core-cvm" /* the reference system's things, also those of its failures */
+
+/* What makes a thing a device's: attributes that name it, or that it was registered before, by
+ * whatever attributes its users have given it since. */
+static void thing_described(struct step *step)
+{
+    const cvm_host_t *host = step->platform->aws.host;
+    const cJSON *attributes = cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "attributes");
+    const char *made_by = cvm_iot_text(attributes, "registered_via");
+    int32_t is_named = strcmp(cvm_iot_text(attributes, "device_uid"), step->uid) == 0;
+    char text[AWS_TEXT_SIZE];
+    if (*host->text(step->device, CVM_D_REGISTERED_ON) || (is_named && strcmp(made_by, OURS) == 0))
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+    else if (is_named && strcmp(made_by, REFERENCE) == 0)
+        cvm_iot_end(step,
+            host->op_set_number(step->aws.op, CVM_OUT_ADOPTED, 1) ? CVM_ANSWER_UNAVAILABLE
+                                                                  : CVM_ANSWER_OK,
+            NULL);
+    else {
+        (void)snprintf(text, sizeof text,
+            "AWS IoT has a thing '%.128s' already, and it is not this device's", step->thing);
+        cvm_iot_end(step, CVM_ANSWER_INVALID, text);
+    }
+}
+
+static void thing_created(struct step *step)
+{
+    if (!cvm_iot_refused(step, EXISTS)) {
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+        return;
+    }
+    cvm_buffer_free(&step->aws.call.body);
+    step->answers = NULL;
+    cvm_iot_call(step, IOT_DESCRIBE_THING, "", thing_described);
+}
+
+void cvm_iot_create_thing(
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+{
+    static const char *const ANSWERS[] = {EXISTS, NULL};
+    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    if (!step)
+        return;
+    struct cvm_buffer *body = cvm_aws_job_body(&step->aws);
+    cvm_buffer_text(body, "{\"attributePayload\":{\"attributes\":{\"device_uid\":");
+    cvm_buffer_json(body, step->uid);
+    cvm_buffer_text(body, ",\"registered_via\":\"" OURS "\"}}}");
+    cvm_iot_path(step, "things", step->thing, NULL);
+    step->answers = ANSWERS;
+    cvm_iot_call(step, IOT_CREATE_THING, "", thing_created);
+}
