@@ -81,6 +81,8 @@ class Proxy:
         self._plans = collections.defaultdict(list)
         self._lock = threading.Lock()
         self.slow_s = 30
+        self.date_offset_s = 0  # of what answers say of the time
+        self.on_fault = {}  # functions by name: "NAME before" is called before the effect, "NAME after" behind it; there is no answer
 
     def plan(self, name, fault, nth=1, count=1):
         """What becomes of the nth call of that name from now on, and of those after it."""
@@ -150,6 +152,10 @@ def _handler(proxy):
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 self.close_connection = True
                 return
+            if fault and fault.endswith(" before"):
+                proxy.on_fault[fault]()
+                self.close_connection = True
+                return
             if fault == "html":
                 self.answer(200, b"<html><body>Sign in to the network</body></html>", "text/html")
                 return
@@ -158,12 +164,14 @@ def _handler(proxy):
                 return
             if fault in ERRORS:
                 status, name = ERRORS[fault]
-                self.answer(status, json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{name}", "message": "as planned"}).encode())
+                self.answer(status, json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{name}", "message": "as planned"}).encode(), error=name)
                 return
             status, headers, data = proxy.forward(self.command, self.path, self.headers, body)
             if fault == "slow":
                 time.sleep(proxy.slow_s)
-            if fault == "lost":
+            if fault and fault.endswith(" after"):
+                proxy.on_fault[fault]()
+            if fault == "lost" or fault and fault.endswith(" after"):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
             elif fault == "half":
@@ -177,7 +185,7 @@ def _handler(proxy):
             self.send_response_only(status)
             if error:
                 self.send_header("x-amzn-ErrorType", error)
-            self.send_header("Date", date or self.date_time_string())
+            self.send_header("Date", self.date_time_string(time.time() + proxy.date_offset_s) if proxy.date_offset_s else date or self.date_time_string())
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -54,6 +54,9 @@ class FakeIoT:
         self.region, self.policies = region, set(policies)
         self.certificates, self.things, self.calls = {}, {}, []
         self.quotas = {}  # calls a second by operation
+        self.providers = []  # of certificates, by name
+        self.page_size = 250
+        self.lists_lag_s = LAG_S
         self.endpoint = f"abcdefghijklmn-ats.iot.{region}.amazonaws.com"
         self._spent = collections.defaultdict(list)
         self._lock = threading.RLock()
@@ -164,8 +167,8 @@ class FakeIoT:
         return {"policyName": name, "policyArn": self.arn("policy", name), "defaultVersionId": "1"}
 
     def list_certificates(self, query):
-        size, start = int(query.get("pageSize", 25)), int(query.get("marker", 0))
-        found = sorted((item for item in self.certificates.values() if item.created < time.time() - LAG_S), key=lambda item: item.created,
+        size, start = min(int(query.get("pageSize", 25)), self.page_size), int(query.get("marker", 0))
+        found = sorted((item for item in self.certificates.values() if item.created < time.time() - self.lists_lag_s), key=lambda item: item.created,
                        reverse=query.get("isAscendingOrder") == "false")
         answer = {"certificates": [{"certificateArn": item.arn, "certificateId": item.id, "status": item.status, "creationDate": item.created}
                                    for item in found[start:start + size]]}
@@ -173,9 +176,13 @@ class FakeIoT:
             answer["nextMarker"] = str(start + size)
         return answer
 
-    @staticmethod
-    def page(items, query, name):
-        size, start = int(query.get("maxResults", 25)), int(query.get("nextToken", 0))
+    def describe_endpoint(self, query):
+        if query.get("endpointType") != "iot:Data-ATS" or not self.endpoint:
+            raise Refused(400, "InvalidRequestException", "endpointType")
+        return {"endpointAddress": self.endpoint}
+
+    def page(self, items, query, name):
+        size, start = min(int(query.get("maxResults", 25)), self.page_size), int(query.get("nextToken", 0))
         answer = {name: items[start:start + size]}
         if start + size < len(items):
             answer["nextToken"] = str(start + size)
@@ -210,8 +217,9 @@ class FakeIoT:
             ("GET", "things", 3): ("ListThingPrincipals", lambda: self.thing(name) is not None and self.page(
                 [item.arn for item in self.of_thing(name)], query, "principals")),
             ("GET", "principals", 2): ("ListPrincipalThings", lambda: self.page(sorted(self.find_by_arn(principal).things), query, "things")),
-            ("GET", "endpoint", 1): ("DescribeEndpoint", lambda: {"endpointAddress": self.endpoint}),
-            ("GET", "certificate-providers", 1): ("ListCertificateProviders", lambda: {"certificateProviders": []}),
+            ("GET", "endpoint", 1): ("DescribeEndpoint", lambda: self.describe_endpoint(query)),
+            ("GET", "certificate-providers", 2): ("ListCertificateProviders", lambda: {"certificateProviders": [
+                {"certificateProviderName": name} for name in self.providers]}),
         }
         if key not in table:
             raise Refused(404, "ResourceNotFoundException", f"{method} {path}")

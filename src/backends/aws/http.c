@@ -406,7 +406,7 @@ struct aws_exchange *cvm_aws_http_send(struct aws_http *http,
         .link = &http->exchanges,
         .http = http,
         .easy = easy_take(http),
-        .body = {.most = LARGEST_ANSWER},
+        .body = {.most = request->largest ? request->largest + 1 : LARGEST_ANSWER},
         .done = done,
         .argument = argument};
     if (!exchange->easy) {

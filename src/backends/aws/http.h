@@ -23,6 +23,7 @@ struct aws_http_request {
     size_t length;
     int32_t copies_body; /* it need not stay */
     int64_t timeout_ms;
+    size_t largest;    /* bytes of an answer that is taken; 0: as a service's may be */
     int32_t is_plain;  /* http: may be the URL's scheme */
     int32_t is_direct; /* by no proxy: what it asks is this machine's own */
     /* On a connection of its own: on one that was kept libcurl sends a request again by itself if

@@ -21,24 +21,36 @@ static void backend_closed(struct aws_backend *backend)
     backend->host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
-/* The first of those that are parts of others, which wait for them; or the first. */
+/* The first of those that are parts of others, which wait for them; or the first. None that waits
+ * for the host. */
 static struct aws_job *backend_first(const struct aws_backend *backend)
 {
-    for (struct aws_job *job = backend->running; job; job = job->next)
-        if (!job->op)
+    struct aws_job *first = NULL;
+    for (struct aws_job *job = backend->running; job; job = job->next) {
+        if (!job->op && !job->is_asking)
             return job;
-    return backend->running;
+        if (!first && !job->is_asking)
+            first = job;
+    }
+    return first;
 }
 
+static void job_cut_short(struct aws_job *job)
+{
+    job->in_doubt |= job->is_write && job->call.link != NULL;
+    cvm_aws_job_end(job, CVM_ANSWER_UNAVAILABLE, "it is being closed");
+}
+
+/* What waits for the host ends when it is answered, and the backend with the last of them. */
 static void backend_cut_short(void *argument)
 {
     struct aws_backend *backend = argument;
-    backend->is_cutting = 1;
-    for (struct aws_job *job; (job = backend_first(backend));) {
-        job->in_doubt |= job->is_write && job->call.link != NULL;
-        cvm_aws_job_end(job, CVM_ANSWER_UNAVAILABLE, "it is being closed");
-    }
-    backend_closed(backend);
+    backend->is_cutting = backend->is_cut = 1;
+    for (struct aws_job *job; (job = backend_first(backend));)
+        job_cut_short(job);
+    backend->is_cutting = 0;
+    if (!backend->running)
+        backend_closed(backend);
 }
 
 /* Not from within a callback of libcurl's client: the last job may have ended in one. */
@@ -161,6 +173,22 @@ void cvm_aws_job_fail(struct aws_job *job)
     cvm_aws_job_end(job, answer, call->text);
 }
 
+/* --- Asking the host -------------------------------------------------------------------------- */
+
+void cvm_aws_job_asks(struct aws_job *job)
+{
+    job->is_asking = 1;
+}
+
+int32_t cvm_aws_job_told(struct aws_job *job)
+{
+    job->is_asking = 0;
+    if (!job->backend->is_cut)
+        return 0;
+    job_cut_short(job);
+    return -1;
+}
+
 /* --- Calls ------------------------------------------------------------------------------------ */
 
 struct cvm_buffer *cvm_aws_job_body(struct aws_job *job)
@@ -207,6 +235,12 @@ void cvm_aws_job_call(struct aws_job *job, int32_t is_write, void (*then)(struct
     cvm_aws_call(call);
 }
 
+int64_t cvm_aws_job_left_ms(const struct aws_job *job)
+{
+    uint64_t now_ms = cvm_monotonic_ms();
+    return job->until_ms > now_ms ? (int64_t)(job->until_ms - now_ms) : 0;
+}
+
 static void job_waited(void *argument)
 {
     struct aws_job *job = argument;
@@ -216,7 +250,7 @@ static void job_waited(void *argument)
 int32_t cvm_aws_job_wait(struct aws_job *job, int64_t ms, void (*then)(struct aws_job *job))
 {
     const cvm_host_t *host = job->backend->host;
-    if (cvm_monotonic_ms() + (uint64_t)ms + LEAST_LEFT_MS > job->until_ms)
+    if (ms + LEAST_LEFT_MS > cvm_aws_job_left_ms(job))
         return -1;
     if (!job->timer)
         job->timer = host->timer_new(job->backend->context, job_waited, job);

@@ -19,7 +19,7 @@ struct aws_backend {
     struct aws_job *running;
     cvm_op_t *closing;
     cvm_timer_t *end; /* made when it opens: of what runs when it closes, or of the close itself */
-    int32_t is_cutting;
+    int32_t is_cutting, is_cut; /* what runs is being cut short; and was */
 };
 
 /* What a verb is: by that plugin.h has what it may answer. */
@@ -49,6 +49,7 @@ struct aws_job {
      * that it may have been, 0 nothing. NULL: nothing ever. */
     int32_t (*doubt)(const struct aws_job *job);
     cvm_timer_t *timer;
+    int32_t is_asking; /* the host, which will answer whatever happens meanwhile */
 };
 
 /* --- The backend ------------------------------------------------------------------------------ */
@@ -69,9 +70,16 @@ struct cvm_buffer *cvm_aws_job_body(struct aws_job *job);
 /* Makes the call, whose method, path, query, content_type and target are set; then(job) has its
  * answer. Other outcomes end the job. */
 void cvm_aws_job_call(struct aws_job *job, int32_t is_write, void (*then)(struct aws_job *job));
+/* Milliseconds until it ends; 0 at least. */
+int64_t cvm_aws_job_left_ms(const struct aws_job *job);
 /* Has then(job) called after a while. 0, or -1 if there is no time left for that: then nothing
  * happens. */
 int32_t cvm_aws_job_wait(struct aws_job *job, int64_t ms, void (*then)(struct aws_job *job));
+/* Before something is asked of the host (the store, say): the job stays until it is answered, also
+ * when all others are cut short. */
+void cvm_aws_job_asks(struct aws_job *job);
+/* First of all in that answer. 0; or -1 if the job has ended by that, since the backend closes. */
+int32_t cvm_aws_job_told(struct aws_job *job);
 /* Completes its operation, and frees it. Where a write is in doubt, UNKNOWN takes the place of what
  * says that nothing was done. */
 void cvm_aws_job_end(struct aws_job *job, cvm_answer_t answer, const char *text);

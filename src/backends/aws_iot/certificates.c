@@ -2,12 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
 #include "base/clock.h"
-#include "base/hex.h"
+#include "pem.h"
 #include "platform.h"
 
 #define MISSING      "ResourceNotFoundException"
@@ -54,22 +50,15 @@ void cvm_iot_with_arn(struct step *step, void (*then)(struct step *step))
 
 /* --- Made ------------------------------------------------------------------------------------- */
 
-/* The certificate's id by its DER, and whether its key is the one that was asked for. 0, or -1. */
-static int32_t certificate_is_ours(const char *pem, const uint8_t *spki, size_t length, char id[65])
+/* The certificate that AWS answers: of the id that it says, and for the key that was asked for. */
+static int32_t is_as_asked(const struct step *step, const char *pem, char id[CVM_SHA256_HEX_SIZE])
 {
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    uint8_t *der = NULL, *key = NULL;
-    int der_length = certificate ? i2d_X509(certificate, &der) : -1;
-    int key_length = certificate ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key) : -1;
-    int32_t failed = der_length <= 0 || cvm_sha256_hex(der, (size_t)der_length, id) ||
-                     key_length <= 0 || (size_t)key_length != length ||
-                     memcmp(key, spki, length) != 0;
-    OPENSSL_free(der);
-    OPENSSL_free(key);
-    X509_free(certificate);
-    BIO_free(bio);
-    return failed ? -1 : 0;
+    char key[CVM_SHA256_HEX_SIZE], wanted[CVM_SHA256_HEX_SIZE];
+    size_t length;
+    const uint8_t *spki = host_of(step)->op_public_key(step->aws.op, &length);
+    return spki && !cvm_sha256_hex(spki, length, wanted) &&
+           !cvm_iot_read_certificate(pem, id, key) && strcmp(key, wanted) == 0 &&
+           strcmp(id, cvm_iot_text(step->aws.call.answer, "certificateId")) == 0;
 }
 
 static void certificate_made(struct step *step)
@@ -77,12 +66,9 @@ static void certificate_made(struct step *step)
     const cvm_host_t *host = host_of(step);
     const cJSON *answer = step->aws.call.answer;
     const char *pem = cvm_iot_text(answer, "certificatePem");
-    size_t length;
-    const uint8_t *spki = host->op_public_key(step->aws.op, &length);
-    char id[65];
+    char id[CVM_SHA256_HEX_SIZE];
     cvm_record_t *record;
-    if (!spki || certificate_is_ours(pem, spki, length, id) ||
-        strcmp(id, cvm_iot_text(answer, "certificateId")) != 0) {
+    if (!is_as_asked(step, pem, id)) {
         step->aws.in_doubt = 1;
         cvm_iot_end(
             step, CVM_ANSWER_BROKEN, "AWS IoT answers a certificate that was not asked for");
@@ -196,7 +182,7 @@ static void delete_detach(struct step *step)
 static void delete_listed(struct step *step)
 {
     if (cvm_iot_refused(step, MISSING))
-        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+        step->deleted(step);
     else
         delete_detach(step);
 }
@@ -227,7 +213,7 @@ static void delete_deactivate(struct step *step)
 static void delete_deleted(struct step *step)
 {
     if (step->aws.call.outcome == AWS_OK || cvm_iot_refused(step, MISSING))
-        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+        step->deleted(step);
     else if (cvm_iot_refused(step, STATE)) /* also when an owner that woke up has activated it */
         delete_deactivate(step);
     else
@@ -244,10 +230,21 @@ static void delete_again(struct aws_job *job)
     cvm_iot_call(step, IOT_DELETE_CERTIFICATE, "forceDelete=true", delete_deleted);
 }
 
+void cvm_iot_delete(struct step *step, void (*deleted)(struct step *step))
+{
+    step->deleted = deleted;
+    delete_again(&step->aws);
+}
+
+static void certificate_deleted(struct step *step)
+{
+    cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
 void cvm_iot_delete_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
     if (step)
-        delete_again(&step->aws);
+        cvm_iot_delete(step, certificate_deleted);
 }

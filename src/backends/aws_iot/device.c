@@ -4,9 +4,8 @@
 
 #include "platform.h"
 
-#define MISSING           "ResourceNotFoundException"
-#define STATE             "CertificateStateException"
-#define MOST_CERTIFICATES 64
+#define MISSING "ResourceNotFoundException"
+#define STATE   "CertificateStateException"
 
 /* --- Suspended -------------------------------------------------------------------------------- */
 
@@ -35,9 +34,8 @@ static void suspend_next(struct step *step)
         suspend_set);
 }
 
-static void suspend_got(void *argument, cvm_op_t *found, cvm_answer_t answer)
+static void suspend_got(struct step *step, const cvm_op_t *found, cvm_answer_t answer)
 {
-    struct step *step = argument;
     const cvm_host_t *host = step->platform->aws.host;
     const cvm_record_t *certificate;
     step->things = cJSON_CreateArray();
@@ -58,9 +56,8 @@ void cvm_iot_suspend(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
-    if (step && step->platform->aws.host->store_get_certificates(
-                    step->platform->aws.context, step->uid, MOST_CERTIFICATES, suspend_got, step))
-        cvm_aws_job_out_of_memory(&step->aws);
+    if (step)
+        cvm_iot_get_rows(step, step->uid, suspend_got);
 }
 
 /* --- Found ------------------------------------------------------------------------------------ */
@@ -76,26 +73,11 @@ static const char *state_of(const char *status)
 
 static void find_described(struct step *step)
 {
-    const cvm_host_t *host = step->platform->aws.host;
     const cJSON *description =
         cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
-    if (!cvm_iot_refused(step, MISSING)) {
-        cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
-        if (!record ||
-            host->set_text(
-                record, CVM_C_CERTIFICATE_ID, cvm_iot_text(description, "certificateId")) ||
-            host->set_text(record, CVM_C_PEM, cvm_iot_text(description, "certificatePem")) ||
-            host->set_text(record, CVM_C_STATE, state_of(cvm_iot_text(description, "status")))) {
-            host->record_free(record);
-            cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is none");
-            return;
-        }
-        if (host->op_add_record(step->aws.op, record)) {
-            cvm_aws_job_out_of_memory(&step->aws);
-            return;
-        }
-    }
-    find_next(step);
+    if (cvm_iot_refused(step, MISSING) || !cvm_iot_answer_certificate(step, description,
+                                              state_of(cvm_iot_text(description, "status"))))
+        find_next(step);
 }
 
 /* Principals are ARNs; those of certificates end with an id. */

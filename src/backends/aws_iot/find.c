@@ -1,15 +1,12 @@
 /* A certificate that may have been made, and that nobody recorded, by its key: the newest ones of
  * the account are looked at, as far as that is bearable. */
+#include "find.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-#include <openssl/x509.h>
-
 #include "base/clock.h"
-#include "base/hex.h"
-#include "platform.h"
+#include "pem.h"
 
 #define PAGES     8
 #define LOOKS     20
@@ -18,129 +15,124 @@
 #define AGAIN_MS  1000
 #define MISSING   "ResourceNotFoundException"
 
-struct find {
-    struct step step;
-    char key[65];
-    int64_t since_ms;
-    uint32_t pages, looks;
-    cJSON *page;
-    char marker[1024];
-};
-
 static struct find *find_of(struct step *step)
 {
     return (struct find *)(void *)step;
 }
 
-static void find_list(struct step *step);
-static void find_look(struct step *step);
+static void find_list(struct find *find);
 
-/* The SHA-256 of the certificate's SubjectPublicKeyInfo; "" if it is none. */
-static const char *key_of(const char *pem, char sha256[65])
-{
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *certificate = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
-    uint8_t *key = NULL;
-    int length = certificate ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(certificate), &key) : -1;
-    *sha256 = 0;
-    if (length > 0)
-        (void)cvm_sha256_hex(key, (size_t)length, sha256);
-    OPENSSL_free(key);
-    X509_free(certificate);
-    BIO_free(bio);
-    return sha256;
-}
-
-static void find_answer(struct step *step, const cJSON *description)
-{
-    const cvm_host_t *host = step->platform->aws.host;
-    cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
-    cvm_iot_learn_arn(step->platform, cvm_iot_text(description, "certificateArn"));
-    if (!record ||
-        host->set_text(record, CVM_C_CERTIFICATE_ID, cvm_iot_text(description, "certificateId")) ||
-        host->set_text(record, CVM_C_PEM, cvm_iot_text(description, "certificatePem")) ||
-        host->set_text(record, CVM_C_STATE, "pending")) {
-        host->record_free(record);
-        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is none");
-    } else if (host->op_add_record(step->aws.op, record)) {
-        cvm_aws_job_out_of_memory(&step->aws);
-    } else {
-        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
-    }
-}
+/* --- Looking ---------------------------------------------------------------------------------- */
 
 static void find_described(struct step *step)
 {
+    struct find *find = find_of(step);
     const cJSON *description =
         cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
-    char key[65];
-    if (strcmp(key_of(cvm_iot_text(description, "certificatePem"), key), find_of(step)->key) == 0)
-        find_answer(step, description);
+    char id[CVM_SHA256_HEX_SIZE], key[CVM_SHA256_HEX_SIZE];
+    const char *pem = cvm_iot_text(description, "certificatePem");
+    if (!cvm_iot_read_certificate(pem, id, key) && strcmp(key, find->key) == 0 &&
+        strcmp(id, cvm_iot_text(description, "certificateId")) == 0)
+        find->found(find, description);
     else
-        find_look(step);
+        cvm_iot_find_on(find);
 }
 
-/* One that was made since then, and is not active. -1: it is older, and so are all behind it. */
+/* One that was made then, and is not active. -1: it is older, and so are all behind it. */
 static int32_t is_candidate(const struct find *find, const cJSON *item)
 {
-    double created = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(item, "creationDate"));
-    if (created * 1000 < (double)find->since_ms)
+    double created_ms =
+        1000 * cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(item, "creationDate"));
+    if (created_ms < (double)find->since_ms)
         return -1;
-    return strcmp(cvm_iot_text(item, "status"), "INACTIVE") == 0;
+    return (!find->until_ms || created_ms <= (double)find->until_ms) &&
+           strcmp(cvm_iot_text(item, "status"), "INACTIVE") == 0;
 }
 
-static void find_again(struct aws_job *job);
-
-/* It is not there; or not yet. */
-static void find_end(struct step *step)
-{
-    if (cvm_monotonic_ms() >= step->platform->lists_lag_until_ms)
-        cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, NULL);
-    else if (cvm_aws_job_wait(&step->aws, AGAIN_MS, find_again))
-        cvm_iot_end(
-            step, CVM_ANSWER_UNAVAILABLE, "AWS IoT's list of certificates may not be complete yet");
-}
-
-/* Looks at the next candidate of the page, or asks for the next page. */
-static void find_look(struct step *step)
+static void find_describe(struct find *find)
 {
     static const char *const ANSWERS[] = {MISSING, NULL};
-    struct find *find = find_of(step);
+    find->step.answers = ANSWERS;
+    cvm_iot_path(&find->step, "certificates", find->after, NULL);
+    cvm_iot_call(&find->step, IOT_DESCRIBE_CERTIFICATE, "", find_described);
+}
+
+static void find_next_page(struct find *find)
+{
+    if (!*find->next) {
+        find->ended(find);
+        return;
+    }
+    memcpy(find->marker, find->next, sizeof find->marker);
+    *find->after = 0;
+    if (find->pages == PAGES)
+        find->stopped(find);
+    else
+        find_list(find);
+}
+
+/* The next candidate of the page, or the next page. */
+void cvm_iot_find_on(struct find *find)
+{
     for (cJSON *item; find->page && (item = find->page->child);) {
-        item = cJSON_DetachItemViaPointer(find->page, item);
         int32_t is = is_candidate(find, item);
+        if (is > 0 && find->looks == LOOKS) {
+            find->stopped(find);
+            return;
+        }
+        item = cJSON_DetachItemViaPointer(find->page, item);
         if (is > 0)
-            cvm_iot_path(step, "certificates", cvm_iot_text(item, "certificateId"), NULL);
+            (void)snprintf(
+                find->after, sizeof find->after, "%s", cvm_iot_text(item, "certificateId"));
         cJSON_Delete(item);
-        if (is < 0 || (is > 0 && find->looks++ == LOOKS)) {
-            find_end(step);
+        if (is < 0) {
+            find->ended(find);
             return;
         }
         if (is > 0) {
-            step->answers = ANSWERS;
-            cvm_iot_call(step, IOT_DESCRIBE_CERTIFICATE, "", find_described);
+            find->looks++;
+            find_describe(find);
             return;
         }
     }
-    if (!*find->marker || find->pages == PAGES)
-        find_end(step);
-    else
-        find_list(step);
+    find_next_page(find);
+}
+
+/* --- Pages ------------------------------------------------------------------------------------ */
+
+/* What was looked at before, and all in front of it; if it is not there any more, nothing. */
+static void skip_seen(struct find *find)
+{
+    int32_t count = 0, i = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, find->page)
+    {
+        i++;
+        if (*find->after && strcmp(cvm_iot_text(item, "certificateId"), find->after) == 0)
+            count = i;
+    }
+    while (count--)
+        cJSON_DeleteItemFromArray(find->page, 0);
 }
 
 static void find_listed(struct step *step)
 {
     struct find *find = find_of(step);
+    const char *next = cvm_iot_text(step->aws.call.answer, "nextMarker");
     cJSON_Delete(find->page);
     find->page = cJSON_DetachItemFromObjectCaseSensitive(step->aws.call.answer, "certificates");
-    (void)snprintf(
-        find->marker, sizeof find->marker, "%s", cvm_iot_text(step->aws.call.answer, "nextMarker"));
-    find_look(step);
+    if (*next && (strlen(next) >= sizeof find->next || strcmp(next, find->marker) == 0)) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT's list of certificates goes round");
+        return;
+    }
+    (void)snprintf(find->next, sizeof find->next, "%s", next);
+    skip_seen(find);
+    cvm_iot_find_on(find);
 }
 
-static void find_list(struct step *step)
+static void find_list(struct find *find)
 {
-    struct find *find = find_of(step);
+    struct step *step = &find->step;
     cvm_buffer_clear(&step->query);
     cvm_buffer_text(&step->query, "isAscendingOrder=false");
     if (*find->marker) {
@@ -153,12 +145,10 @@ static void find_list(struct step *step)
     cvm_iot_call(step, IOT_LIST_CERTIFICATES, step->query.text, find_listed);
 }
 
-static void find_again(struct aws_job *job)
+void cvm_iot_find_begin(struct find *find)
 {
-    struct find *find = find_of((struct step *)(void *)job);
-    *find->marker = 0;
     find->pages = find->looks = 0;
-    find_list(&find->step);
+    find_list(find);
 }
 
 static void find_clear(struct step *step)
@@ -166,19 +156,67 @@ static void find_clear(struct step *step)
     cJSON_Delete(find_of(step)->page);
 }
 
+struct find *cvm_iot_find_step(struct platform *platform, cvm_op_t *op, enum aws_verb verb,
+    const cvm_record_t *device, const cvm_record_t *certificate, size_t size)
+{
+    struct step *step = cvm_iot_step_of_size(platform, op, verb, device, certificate, size);
+    if (step)
+        step->clear = find_clear;
+    return step ? find_of(step) : NULL;
+}
+
+/* --- By key ----------------------------------------------------------------------------------- */
+
+static void key_found(struct find *find, const cJSON *description)
+{
+    if (!cvm_iot_answer_certificate(&find->step, description, "pending"))
+        cvm_iot_end(&find->step, CVM_ANSWER_OK, NULL);
+}
+
+static void key_again(struct aws_job *job)
+{
+    struct find *find = find_of((struct step *)(void *)job);
+    *find->marker = *find->after = 0;
+    cvm_iot_find_begin(find);
+}
+
+static void key_not_found(struct step *step)
+{
+    cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, NULL);
+}
+
+/* It is not there; or not yet. */
+static void key_ended(struct find *find)
+{
+    struct step *step = &find->step;
+    if (cvm_monotonic_ms() >= step->platform->lists_lag_until_ms)
+        key_not_found(step);
+    else if (cvm_aws_job_wait(&step->aws, AGAIN_MS, key_again))
+        cvm_iot_end(
+            step, CVM_ANSWER_UNAVAILABLE, "AWS IoT's list of certificates may not be complete yet");
+}
+
+/* A registration is not held up by it: nobody uses what is inactive. */
+static void key_stopped(struct find *find)
+{
+    cvm_iot_note_lost(find, key_not_found);
+}
+
 void cvm_iot_find_by_key(
     void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct platform *platform = self;
     const cvm_host_t *host = platform->aws.host;
-    struct find *find = (struct find *)(void *)cvm_iot_step_of_size(
-        platform, op, VERB_READS, device, certificate, sizeof *find);
+    struct find *find =
+        cvm_iot_find_step(platform, op, VERB_READS, device, certificate, sizeof *find);
     if (!find)
         return;
     int64_t until_ms = host->number(device, CVM_D_LEASE_UNTIL);
-    find->step.clear = find_clear;
+    find->found = key_found;
+    find->ended = key_ended;
+    find->stopped = key_stopped;
     find->since_ms = (until_ms ? until_ms : host->now_ms(platform->aws.context)) - WINDOW_MS;
     (void)snprintf(
         find->key, sizeof find->key, "%s", host->text(certificate, CVM_C_PUBLIC_KEY_SHA256));
-    find_list(&find->step);
+    cvm_iot_find_begin(find);
 }

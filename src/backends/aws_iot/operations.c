@@ -36,6 +36,7 @@ static const struct operation OPERATIONS[IOT_OPERATIONS] = {
     [IOT_LIST_THING_PRINCIPALS] = {"GET", 0, 10, NULL},
     [IOT_LIST_PRINCIPAL_THINGS] = {"GET", 0, 10, NULL},
     [IOT_DESCRIBE_ENDPOINT] = {"GET", 0, 10, NULL},
+    [IOT_LIST_CERTIFICATE_PROVIDERS] = {"GET", 0, 10, NULL},
 };
 
 const char *cvm_iot_method(enum iot_operation operation)

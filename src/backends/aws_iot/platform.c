@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "aws/roots.h"
 #include "aws_iot.h"
 #include "base/crypto.h"
 
@@ -13,6 +12,7 @@
 
 static void destroy(void *self)
 {
+    cvm_iot_endpoint_clear(self);
     free(self);
 }
 
@@ -32,7 +32,9 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     platform->aws.timeout_ms = host->property_number(context, "aws.timeout");
     platform->policy = host->property(context, "policy.name");
     platform->is_exclusive = host->property_number(context, "aws.exclusive_thing") != 0;
-    if (cvm_aws_client_init(
+    platform->adopts = host->property_number(context, "aws.adopt") != 0;
+    if (cvm_iot_check_root_url(platform, error, error_size) ||
+        cvm_aws_client_init(
             &platform->aws.client, host, context, "iot", "iot", error, error_size)) {
         free(platform);
         return CVM_ANSWER_INVALID;
@@ -42,16 +44,46 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     return CVM_ANSWER_OK;
 }
 
+/* A server looks for what every registration would fail for; and whether certificates are what
+ * AWS's documents say. */
+static void endpoint_known(struct step *step)
+{
+    cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
+static void providers_told(struct step *step)
+{
+    const struct aws_backend *aws = &step->platform->aws;
+    const cJSON *providers =
+        cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateProviders");
+    char text[AWS_TEXT_SIZE];
+    if (step->aws.call.outcome != AWS_OK)
+        (void)snprintf(text, sizeof text,
+            "whether the account has a certificate provider can't be told: %.200s",
+            step->aws.call.text);
+    else
+        (void)snprintf(text, sizeof text,
+            "certificates are signed by the account's certificate provider '%.128s', not by AWS "
+            "IoT",
+            cvm_iot_text(cJSON_GetArrayItem(providers, 0), "certificateProviderName"));
+    if (step->aws.call.outcome != AWS_OK || cJSON_GetArraySize(providers))
+        aws->host->log(aws->context, CVM_LEVEL_WARNING, text);
+    cvm_iot_with_endpoint(step, endpoint_known);
+}
+
 static void policy_told(struct step *step)
 {
     char text[AWS_TEXT_SIZE];
-    if (!cvm_iot_refused(step, "ResourceNotFoundException")) {
-        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+    if (cvm_iot_refused(step, "ResourceNotFoundException")) {
+        (void)snprintf(text, sizeof text, "AWS IoT has no policy '%.128s' (policy.name)",
+            step->platform->policy);
+        cvm_iot_end(step, CVM_ANSWER_INVALID, text);
         return;
     }
-    (void)snprintf(
-        text, sizeof text, "AWS IoT has no policy '%.128s' (policy.name)", step->platform->policy);
-    cvm_iot_end(step, CVM_ANSWER_INVALID, text);
+    step->takes_all = 1;
+    cvm_buffer_clear(&step->path);
+    cvm_buffer_text(&step->path, "/certificate-providers/");
+    cvm_iot_call(step, IOT_LIST_CERTIFICATE_PROVIDERS, "", providers_told);
 }
 
 static void open_platform(void *self, cvm_op_t *op, uint32_t how)
@@ -66,12 +98,20 @@ static void open_platform(void *self, cvm_op_t *op, uint32_t how)
         platform->aws.host->complete(op, CVM_ANSWER_OK, NULL);
         return;
     }
-    struct step *step = cvm_iot_step(platform, op, VERB_ASKS, NULL, NULL);
+    struct step *step = cvm_iot_asking_step(platform, op, VERB_ASKS, NULL, NULL);
     if (!step)
         return;
     step->answers = ANSWERS;
     cvm_iot_path(step, "policies", platform->policy, NULL);
     cvm_iot_call(step, IOT_GET_POLICY, "", policy_told);
+}
+
+/* What AWS told before counts until it has told anew. */
+static void reload(void *self, cvm_op_t *op)
+{
+    struct platform *platform = self;
+    cvm_iot_forget_endpoint(platform);
+    platform->aws.host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
 static void close_platform(void *self, cvm_op_t *op)
@@ -85,41 +125,24 @@ static void prepare_answer(struct step *step)
 {
     const cvm_host_t *host = step->platform->aws.host;
     cvm_op_t *op = step->aws.op;
-    if (host->op_set_text(op, CVM_OUT_ENDPOINT, step->platform->endpoint) ||
-        host->op_set_text(op, CVM_OUT_ROOT_CA, CVM_AWS_ROOTS[0]) ||
+    if (host->op_set_text(op, CVM_OUT_ENDPOINT, step->platform->endpoint.address) ||
+        host->op_set_text(op, CVM_OUT_ROOT_CA, cvm_iot_root_ca(step->platform)) ||
         host->op_set_text(op, CVM_OUT_CHAIN, ""))
         cvm_aws_job_out_of_memory(&step->aws);
     else
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
 }
 
-static void endpoint_told(struct step *step)
-{
-    const char *endpoint = cvm_iot_text(step->aws.call.answer, "endpointAddress");
-    if (!*endpoint || strlen(endpoint) >= sizeof step->platform->endpoint) {
-        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT answers no endpoint");
-        return;
-    }
-    (void)snprintf(step->platform->endpoint, sizeof step->platform->endpoint, "%s", endpoint);
-    prepare_answer(step);
-}
-
 static void prepare_admitted(struct aws_job *job)
 {
-    struct step *step = (struct step *)(void *)job;
-    if (*step->platform->endpoint) {
-        prepare_answer(step);
-        return;
-    }
-    cvm_iot_path(step, "endpoint", NULL, NULL);
-    cvm_iot_call(step, IOT_DESCRIBE_ENDPOINT, "endpointType=iot%3AData-ATS", endpoint_told);
+    cvm_iot_with_endpoint((struct step *)(void *)job, prepare_answer);
 }
 
 static void prepare(
     void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct platform *platform = self;
-    struct step *step = cvm_iot_step(platform, op, VERB_READS, device, certificate);
+    struct step *step = cvm_iot_asking_step(platform, op, VERB_READS, device, certificate);
     const cvm_host_t *host = platform->aws.host;
     int64_t wait_ms = 0;
     uint32_t retry_after_s;
@@ -156,13 +179,23 @@ static const cvm_platform_ops_t AWS_IOT = {
     .suspend = cvm_iot_suspend,
     .find_certificates = cvm_iot_find_certificates,
     .find_by_key = cvm_iot_find_by_key,
+    .reload = reload,
     .close = close_platform,
     .destroy = destroy,
+    .find_lost = cvm_iot_find_lost,
 };
 
 static const cvm_property_row_t PROPERTIES[] = {
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.endpoint_iot", CVM_TYPE_TEXT, "",
         NULL, "AWS IoT's endpoint for control; empty: the region's."},
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.iot_root_ca_url", CVM_TYPE_TEXT,
+        "https://www.amazontrust.com/repository/AmazonRootCA1.pem", NULL,
+        "The root CA that devices are told to trust at their endpoint. Amazon's own ship with the "
+        "library; another one is fetched, from where Amazon's roots (or aws.root_ca) vouch for."},
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.adopt", CVM_TYPE_BOOL, "off",
+        NULL,
+        "Whether a device takes over a thing of its name that somebody else has made; the "
+        "certificates on it are taken off, and deactivated."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.exclusive_thing", CVM_TYPE_BOOL,
         "on", NULL, "Whether a certificate may hang on its device's thing alone."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.timeout", CVM_TYPE_DURATION,

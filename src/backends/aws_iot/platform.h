@@ -4,6 +4,7 @@
 #define CVM_AWS_IOT_PLATFORM_H
 
 #include "aws/job.h"
+#include "endpoint.h"
 #include "operations.h"
 
 #define IOT_ARN_SIZE 256
@@ -12,12 +13,16 @@ struct platform {
     struct aws_backend aws;
     const char *policy;
     int32_t is_exclusive;          /* a certificate hangs on one thing */
+    int32_t adopts;                /* strangers' things of a device's name */
     char arn_before[IOT_ARN_SIZE]; /* of a certificate, before its id; "" until an answer had one */
     struct iot_quotas quotas;
-    char endpoint[IOT_ARN_SIZE]; /* "" until it was asked for */
+    struct iot_endpoint endpoint;
     /* Until then a list may lack a certificate that was made, by the monotonic clock. */
     uint64_t lists_lag_until_ms;
 };
+
+/* What the store answered to a step, which has not ended meanwhile. */
+typedef void (*iot_told)(struct step *step, const cvm_op_t *op, cvm_answer_t answer);
 
 /* One step on its way. */
 struct step {
@@ -30,12 +35,15 @@ struct step {
     void (*then)(struct step *step);
     /* Errors that are answers, ended by NULL; NULL: none. */
     const char *const *answers;
-    cJSON *things; /* a list that the step works through: names, ARNs, ids */
+    int32_t takes_all; /* whatever a call comes to is an answer */
+    cJSON *things;     /* a list that the step works through: names, ARNs, ids */
     enum iot_operation lists;
     const char *listed_as; /* the list's name in the answer */
     uint32_t pages;
     void (*after_arn)(struct step *step);
+    void (*deleted)(struct step *step);
     void (*after_list)(struct step *step);
+    iot_told told;
 };
 
 /* A step, or an undo; without memory op completes, and NULL is returned. */
@@ -53,6 +61,13 @@ void cvm_iot_call(struct step *step, enum iot_operation operation, const char *q
  * `things`, or the error that it takes. The path is set. */
 void cvm_iot_list(
     struct step *step, enum iot_operation operation, const char *name, void (*then)(struct step *));
+/* Asks the store. The step ends without memory. */
+void cvm_iot_get_rows(struct step *step, const char *device_uid, iot_told told);
+void cvm_iot_scan_values(struct step *step, const char *cursor, iot_told told);
+void cvm_iot_get_value(struct step *step, const char *name, iot_told told);
+/* value NULL: removes it. */
+void cvm_iot_put_value(
+    struct step *step, const char *name, int64_t version, const char *value, iot_told told);
 /* Takes the next text off `things`: the caller's, to be deleted. NULL: there is none any more. */
 cJSON *cvm_iot_next(struct step *step);
 /* 1 if the last call was refused for that. */
@@ -69,7 +84,13 @@ void cvm_iot_print_arn(const struct step *step, struct cvm_buffer *to);
 /* Learns what ARNs begin with. */
 void cvm_iot_learn_arn(struct platform *platform, const char *arn);
 
+/* Answers the certificate that AWS describes, in that state. 0, or -1: the step has ended. */
+int32_t cvm_iot_answer_certificate(struct step *step, const cJSON *description, const char *state);
+
 /* certificates.c */
+/* Deletes the step's certificate, whatever hangs on it; deleted(step) is called if that worked,
+ * else the step ends. */
+void cvm_iot_delete(struct step *step, void (*deleted)(struct step *step));
 void cvm_iot_create_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);
 void cvm_iot_activate(
@@ -92,9 +113,10 @@ void cvm_iot_attach_certificate(
 void cvm_iot_detach_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);
 
-/* find.c */
+/* find.c, lost.c */
 void cvm_iot_find_by_key(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);
+void cvm_iot_find_lost(void *platform, cvm_op_t *op);
 /* device.c */
 void cvm_iot_suspend(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate);

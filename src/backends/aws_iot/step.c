@@ -28,8 +28,8 @@ static void step_then(struct aws_job *job)
 static int32_t step_takes(const struct aws_job *job)
 {
     const char *const *answer = step_of(job)->answers;
-    if (job->call.outcome != AWS_ERROR)
-        return 0;
+    if (step_of(job)->takes_all || job->call.outcome != AWS_ERROR)
+        return step_of(job)->takes_all;
     for (; answer && *answer; answer++)
         if (strcmp(job->call.error, *answer) == 0)
             return 1;
@@ -172,6 +172,83 @@ cJSON *cvm_iot_next(struct step *step)
         cJSON_Delete(next);
     }
     return NULL;
+}
+
+/* --- The store -------------------------------------------------------------------------------- */
+
+#define MOST_ROWS 64 /* of a device */
+#define PAGE      256
+
+static void store_told(void *argument, cvm_op_t *op, cvm_answer_t answer)
+{
+    struct step *step = argument;
+    if (!cvm_aws_job_told(&step->aws))
+        step->told(step, op, answer);
+}
+
+/* Before each question; the host to ask. */
+static const cvm_host_t *store_asks(struct step *step, iot_told told)
+{
+    step->told = told;
+    cvm_aws_job_asks(&step->aws);
+    return step->platform->aws.host;
+}
+
+/* Behind each: it could be asked, or not. */
+static void store_asked(struct step *step, int32_t failed)
+{
+    if (failed && !cvm_aws_job_told(&step->aws))
+        cvm_aws_job_out_of_memory(&step->aws);
+}
+
+void cvm_iot_get_rows(struct step *step, const char *device_uid, iot_told told)
+{
+    const cvm_host_t *host = store_asks(step, told);
+    store_asked(step, host->store_get_certificates(
+                          step->platform->aws.context, device_uid, MOST_ROWS, store_told, step));
+}
+
+void cvm_iot_scan_values(struct step *step, const char *cursor, iot_told told)
+{
+    const cvm_host_t *host = store_asks(step, told);
+    store_asked(step, host->store_scan(step->platform->aws.context, CVM_SCAN_META, cursor, 0, PAGE,
+                          store_told, step));
+}
+
+void cvm_iot_get_value(struct step *step, const char *name, iot_told told)
+{
+    const cvm_host_t *host = store_asks(step, told);
+    store_asked(step, host->store_meta_get(step->platform->aws.context, name, store_told, step));
+}
+
+void cvm_iot_put_value(
+    struct step *step, const char *name, int64_t version, const char *value, iot_told told)
+{
+    const cvm_host_t *host = store_asks(step, told);
+    store_asked(step,
+        host->store_meta_put(step->platform->aws.context, name, version, value, store_told, step));
+}
+
+/* --- Certificates ----------------------------------------------------------------------------- */
+
+int32_t cvm_iot_answer_certificate(struct step *step, const cJSON *description, const char *state)
+{
+    const cvm_host_t *host = step->platform->aws.host;
+    cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
+    cvm_iot_learn_arn(step->platform, cvm_iot_text(description, "certificateArn"));
+    if (!record ||
+        host->set_text(record, CVM_C_CERTIFICATE_ID, cvm_iot_text(description, "certificateId")) ||
+        host->set_text(record, CVM_C_PEM, cvm_iot_text(description, "certificatePem")) ||
+        host->set_text(record, CVM_C_STATE, state)) {
+        host->record_free(record);
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is none");
+        return -1;
+    }
+    if (host->op_add_record(step->aws.op, record)) {
+        cvm_aws_job_out_of_memory(&step->aws);
+        return -1;
+    }
+    return 0;
 }
 
 /* --- ARNs ------------------------------------------------------------------------------------- */

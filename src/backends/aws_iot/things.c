@@ -100,6 +100,69 @@ void cvm_iot_detach_certificate(
 #define OURS      "libcvm"
 #define REFERENCE "iot-core-cvm" /* the reference system's things, also those of its failures */
 
+/* A stranger's thing is taken over: what hangs on it goes off it, and is deactivated if it hangs on
+ * nothing else. The next principal: */
+static void adopt_next(struct step *step);
+
+static void adopt_detach(struct step *step)
+{
+    cvm_iot_path(step, "things", step->thing, "principals");
+    step->answers = MISSING;
+    cvm_iot_call(step, IOT_DETACH_THING_PRINCIPAL, "", adopt_next);
+}
+
+static void adopt_deactivated(struct step *step)
+{
+    adopt_detach(step);
+}
+
+/* Of a certificate: on how many things it hangs. */
+static void adopt_things_told(struct step *step)
+{
+    static const char *const ANSWERS[] = {
+        "ResourceNotFoundException", "CertificateStateException", NULL};
+    const cJSON *things = cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "things");
+    const char *id = strstr(step->header.text, ":cert/");
+    if (!id || cJSON_GetArraySize(things) > 1) {
+        adopt_detach(step);
+        return;
+    }
+    cvm_iot_path(step, "certificates", id + strlen(":cert/"), NULL);
+    step->answers = ANSWERS;
+    cvm_iot_call(step, IOT_RETIRE_CERTIFICATE, "newStatus=INACTIVE", adopt_deactivated);
+}
+
+static void adopt_next(struct step *step)
+{
+    cJSON *principal = cvm_iot_next(step);
+    cvm_buffer_clear(&step->header);
+    if (!principal) {
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+        return;
+    }
+    cvm_buffer_text(&step->header, "x-amzn-principal: ");
+    cvm_buffer_text(&step->header, principal->valuestring);
+    cJSON_Delete(principal);
+    cvm_iot_path(step, "principals", "things", NULL);
+    step->answers = MISSING;
+    cvm_iot_call(step, IOT_LIST_PRINCIPAL_THINGS, "", adopt_things_told);
+}
+
+static void adopt_listed(struct step *step)
+{
+    adopt_next(step);
+}
+
+static void adopt(struct step *step)
+{
+    char text[AWS_TEXT_SIZE];
+    (void)snprintf(text, sizeof text, "thing '%.128s' is taken over (aws.adopt)", step->thing);
+    step->platform->aws.host->log(step->platform->aws.context, CVM_LEVEL_WARNING, text);
+    cvm_iot_path(step, "things", step->thing, "principals");
+    step->answers = MISSING;
+    cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", adopt_listed);
+}
+
 /* What makes a thing a device's: attributes that name it, or that it was registered before, by
  * whatever attributes its users have given it since. */
 static void thing_described(struct step *step)
@@ -116,6 +179,8 @@ static void thing_described(struct step *step)
             host->op_set_number(step->aws.op, CVM_OUT_ADOPTED, 1) ? CVM_ANSWER_UNAVAILABLE
                                                                   : CVM_ANSWER_OK,
             NULL);
+    else if (step->platform->adopts)
+        adopt(step);
     else {
         (void)snprintf(text, sizeof text,
             "AWS IoT has a thing '%.128s' already, and it is not this device's", step->thing);

@@ -1,0 +1,218 @@
+/* Certificates that were perhaps made, that nobody recorded, and that a search did not come as far
+ * as: each is noted in the store, and `cvm reconcile --full` looks on. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "find.h"
+
+#define NAME    "aws_iot_lost:" /* of the store's value; then comes the key's hash */
+#define LARGEST 4096
+#define MORE    "more"
+
+/* One note that is worked at. */
+struct lost {
+    struct find find;
+    char cursor[CVM_CURSOR_SIZE], name[CVM_LONGEST_NAME + 1];
+    int64_t version;
+};
+
+static struct lost *lost_of(struct step *step)
+{
+    return (struct lost *)(void *)step;
+}
+
+/* --- Notes ------------------------------------------------------------------------------------ */
+
+/* How far the search has come, and of what. Freed by the caller. */
+static struct cvm_buffer note_written(const struct find *find)
+{
+    const cvm_host_t *host = find->step.platform->aws.host;
+    struct cvm_buffer text = {.most = LARGEST};
+    int64_t until_ms =
+        find->until_ms ? find->until_ms : host->now_ms(find->step.platform->aws.context);
+    cvm_buffer_text(&text, "{\"device_uid\":");
+    cvm_buffer_json(&text, find->step.uid);
+    cvm_buffer_text(&text, ",\"since\":");
+    cvm_buffer_number(&text, find->since_ms);
+    cvm_buffer_text(&text, ",\"until\":");
+    cvm_buffer_number(&text, until_ms);
+    cvm_buffer_text(&text, ",\"marker\":");
+    cvm_buffer_json(&text, find->marker);
+    cvm_buffer_text(&text, ",\"after\":");
+    cvm_buffer_json(&text, find->after);
+    cvm_buffer_text(&text, "}");
+    return text;
+}
+
+static int64_t note_time(const cJSON *note, const char *name)
+{
+    double ms = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(note, name));
+    return ms > 0 && ms < 1e15 ? (int64_t)ms : 0;
+}
+
+/* 0, or -1 if it is none. */
+static int32_t note_read(struct find *find, const char *text)
+{
+    const char *why;
+    cJSON *note = cvm_json_object(text, strlen(text), &why);
+    (void)snprintf(find->step.uid, sizeof find->step.uid, "%s", cvm_iot_text(note, "device_uid"));
+    (void)snprintf(find->marker, sizeof find->marker, "%s", cvm_iot_text(note, "marker"));
+    (void)snprintf(find->after, sizeof find->after, "%s", cvm_iot_text(note, "after"));
+    find->since_ms = note_time(note, "since");
+    find->until_ms = note_time(note, "until");
+    cJSON_Delete(note);
+    return *find->step.uid && find->since_ms && find->until_ms ? 0 : -1;
+}
+
+/* One that is there already is as good. */
+static void noted(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+{
+    (void)op;
+    if (answer == CVM_ANSWER_OK || answer == CVM_ANSWER_CONFLICT)
+        step->deleted(step);
+    else
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store takes no note of a search");
+}
+
+void cvm_iot_note_lost(struct find *find, void (*then)(struct step *step))
+{
+    struct cvm_buffer text = note_written(find);
+    char name[sizeof NAME + CVM_SHA256_HEX_SIZE];
+    (void)snprintf(name, sizeof name, NAME "%s", find->key);
+    find->step.deleted = then;
+    if (text.failed)
+        cvm_aws_job_out_of_memory(&find->step.aws);
+    else
+        cvm_iot_put_value(&find->step, name, 0, text.text, noted);
+    cvm_buffer_free(&text);
+}
+
+/* --- Looking on ------------------------------------------------------------------------------- */
+
+/* This note is done with, for now or for good; others may be there. */
+static void note_done(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+{
+    (void)op;
+    if (answer != CVM_ANSWER_OK)
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store takes no note of a search");
+    else if (step->platform->aws.host->op_set_text(step->aws.op, CVM_OUT_CURSOR, MORE))
+        cvm_aws_job_out_of_memory(&step->aws);
+    else
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
+static void note_remove(struct lost *lost)
+{
+    cvm_iot_put_value(&lost->find.step, lost->name, lost->version, NULL, note_done);
+}
+
+static void lost_ended(struct find *find)
+{
+    note_remove(lost_of(&find->step));
+}
+
+static void lost_stopped(struct find *find)
+{
+    const struct lost *lost = lost_of(&find->step);
+    struct cvm_buffer text = note_written(find);
+    if (text.failed)
+        cvm_aws_job_out_of_memory(&find->step.aws);
+    else
+        cvm_iot_put_value(&find->step, lost->name, lost->version, text.text, note_done);
+    cvm_buffer_free(&text);
+}
+
+static void lost_deleted(struct step *step)
+{
+    char text[AWS_TEXT_SIZE];
+    (void)snprintf(text, sizeof text,
+        "certificate %.64s of %.128s, which nobody recorded, was deleted", step->certificate_id,
+        step->uid);
+    step->platform->aws.host->log(step->platform->aws.context, CVM_LEVEL_INFO, text);
+    cvm_iot_find_on(&lost_of(step)->find);
+}
+
+/* One that the device's rows have is not lost: the device was registered with it after all. */
+static void lost_got_rows(struct step *step, const cvm_op_t *rows, cvm_answer_t answer)
+{
+    const cvm_host_t *host = step->platform->aws.host;
+    const cvm_record_t *row;
+    if (answer != CVM_ANSWER_OK) {
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
+        return;
+    }
+    for (uint32_t i = 0; (row = host->op_record(rows, i)); i++)
+        if (strcmp(host->text(row, CVM_C_CERTIFICATE_ID), step->certificate_id) == 0) {
+            cvm_iot_find_on(&lost_of(step)->find);
+            return;
+        }
+    cvm_iot_delete(step, lost_deleted);
+}
+
+static void lost_found(struct find *find, const cJSON *description)
+{
+    (void)snprintf(find->step.certificate_id, sizeof find->step.certificate_id, "%s",
+        cvm_iot_text(description, "certificateId"));
+    cvm_iot_get_rows(&find->step, find->step.uid, lost_got_rows);
+}
+
+static void lost_got_note(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+{
+    struct lost *lost = lost_of(step);
+    const cvm_host_t *host = step->platform->aws.host;
+    const char *text = host->op_text(op, CVM_OUT_VALUE);
+    if (answer != CVM_ANSWER_OK && answer != CVM_ANSWER_NOT_FOUND) {
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
+        return;
+    }
+    if (answer == CVM_ANSWER_NOT_FOUND) { /* another server has done it */
+        note_done(step, NULL, CVM_ANSWER_OK);
+        return;
+    }
+    lost->version = host->op_number(op, CVM_OUT_VERSION);
+    if (!text || note_read(&lost->find, text))
+        note_remove(lost);
+    else
+        cvm_iot_find_begin(&lost->find);
+}
+
+static void lost_scanned(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+{
+    struct lost *lost = lost_of(step);
+    const cvm_host_t *host = step->platform->aws.host;
+    const cvm_record_t *value;
+    const char *cursor;
+    if (answer != CVM_ANSWER_OK) {
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
+        return;
+    }
+    for (uint32_t i = 0; (value = host->op_record(op, i)); i++) {
+        const char *name = host->text(value, CVM_V_NAME);
+        if (strncmp(name, NAME, strlen(NAME)) != 0)
+            continue;
+        (void)snprintf(lost->name, sizeof lost->name, "%s", name);
+        (void)snprintf(lost->find.key, sizeof lost->find.key, "%s", name + strlen(NAME));
+        cvm_iot_get_value(step, lost->name, lost_got_note);
+        return;
+    }
+    cursor = host->op_text(op, CVM_OUT_CURSOR);
+    if (cursor && *cursor && strcmp(cursor, lost->cursor) != 0) {
+        (void)snprintf(lost->cursor, sizeof lost->cursor, "%s", cursor);
+        cvm_iot_scan_values(step, lost->cursor, lost_scanned);
+    } else {
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+    }
+}
+
+void cvm_iot_find_lost(void *platform, cvm_op_t *op)
+{
+    struct lost *lost = (struct lost *)(void *)cvm_iot_find_step(
+        platform, op, VERB_WRITES, NULL, NULL, sizeof *lost);
+    if (!lost)
+        return;
+    lost->find.found = lost_found;
+    lost->find.ended = lost_ended;
+    lost->find.stopped = lost_stopped;
+    cvm_iot_scan_values(&lost->find.step, "", lost_scanned);
+}
