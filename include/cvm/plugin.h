@@ -445,7 +445,7 @@ typedef struct cvm_platform_ops_s {
     cvm_step_fn find_certificates;
     /** Answers the certificate for certificate's PUBLIC_KEY_SHA256 that was made for this device
      * and isn't active, the newest of several; or NOT_FOUND. It is asked when nobody knows whether
-     *  create_certificate has made one. May be NULL. */
+     *  create_certificate has made one; that was after certificate's NOT_BEFORE. May be NULL. */
     cvm_step_fn find_by_key;
     /** Certificates and other files were changed by others: read them again. May be NULL. */
     void (*reload)(void *platform, cvm_op_t *op);

@@ -174,11 +174,15 @@ cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const ch
     return certificate;
 }
 
-cvm_record_t *cvm_platform_find_by_key(
-    cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, const char *key_sha256, cvm_op_done done)
+/* A lease may have been taken over from one that had died, too, before it came to looking. */
+#define UNSETTLED_MS INT64_C(900000)
+
+cvm_record_t *cvm_platform_find_by_key(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device,
+    const char *key_sha256, int64_t lease_until_ms, cvm_op_done done)
 {
     cvm_record_t *probe = cvm_record_new(CVM_RECORD_CERTIFICATE);
-    if (!probe || cvm_record_set_text(probe, CVM_C_PUBLIC_KEY_SHA256, key_sha256)) {
+    if (!probe || cvm_record_set_text(probe, CVM_C_PUBLIC_KEY_SHA256, key_sha256) ||
+        cvm_record_set_number(probe, CVM_C_NOT_BEFORE, lease_until_ms - UNSETTLED_MS)) {
         cvm_record_free(probe);
         return NULL;
     }

@@ -44,11 +44,11 @@ void cvm_platform_ready(cvm_t *cvm, cvm_op_t *op, cvm_op_done done);
  * up if its row is gone, since the lease that names it may lead to it alone. NULL without memory.
  */
 cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const char *device_uid);
-/* Asks a platform that has find_by_key for what was made for the device and that key. The record
- * that it is handed, which the caller frees once it is answered. NULL without memory: then nothing
- * is asked. */
-cvm_record_t *cvm_platform_find_by_key(
-    cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device, const char *key_sha256, cvm_op_done done);
+/* Asks a platform that has find_by_key for what was made for the device and that key, in a lease
+ * that ended, or ends, then. The record that it is handed, which the caller frees once it is
+ * answered. NULL without memory: then nothing is asked. */
+cvm_record_t *cvm_platform_find_by_key(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device,
+    const char *key_sha256, int64_t lease_until_ms, cvm_op_done done);
 /* Takes what find_by_key answered for a device, complete and pending. NULL: then the operation's
  * answer says why, NOT_FOUND if there is none (what the device's record has already is none that is
  * looked for), BROKEN if it is of no use. */

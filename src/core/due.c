@@ -327,7 +327,8 @@ static void found_left(cvm_op_t *op)
 static void find_left(struct due *due)
 {
     const char *key = cvm_record_text(due->record, CVM_D_LEASE_PUBLIC_KEY_SHA256);
-    due->probe = cvm_platform_find_by_key(due->op.cvm, &due->op, due->record, key, found_left);
+    due->probe = cvm_platform_find_by_key(due->op.cvm, &due->op, due->record, key,
+        cvm_record_number(due->record, CVM_D_LEASE_UNTIL), found_left);
     if (!due->probe)
         without_memory(due);
 }

@@ -96,16 +96,18 @@ class Cloud:
 
     def problems(self, instance, registered, others=()):
         """What must hold once all is settled: a registered device has the one certificate that its record names, ACTIVE and with the
-        policy; others have none; and none is there, of any state, that no record holds."""
+        policy; others have none that is not revoked; and none is there, of any state, that no record holds."""
         problems, known = [], set()
-        for uid in registered:
-            device = instance.show(uid)
+        devices = {uid: instance.show(uid) for uid in (*registered, *others)}
+        for device in devices.values():
             known |= {row["certificate_id"] for row in device["certificates"]}
+        for uid in registered:
+            device = devices[uid]
             active = [c.id for c in self.iot.of_thing(thing_of(uid)) if c.status == "ACTIVE"]
             if active != [device.get("certificate_id")] or not device["is_registered"]:
                 problems.append(f"{uid}: {active} are active, its record has {device.get('certificate_id')}")
         for uid in others:
-            problems += [f"{uid} has {status}" for status in self.statuses(uid)]
+            problems += [f"{uid} has one that is {status}" for status in self.statuses(uid) if status != "REVOKED"]
         for certificate in self.ours():
             if certificate.id not in known:
                 problems.append(f"{certificate.id} ({certificate.status}, {certificate.things}) is in no record")

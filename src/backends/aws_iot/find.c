@@ -10,9 +10,9 @@
 
 #define PAGES     8
 #define LOOKS     20
-#define PAGE_SIZE "100"
-#define WINDOW_MS 120000 /* two leases before the end of the one in which it was made */
+#define PAGE_SIZE "250" /* AWS's largest */
 #define AGAIN_MS  1000
+#define QUEUE_MS  1000 /* a registration does not wait longer for a call's turn */
 #define MISSING   "ResourceNotFoundException"
 
 static struct find *find_of(struct step *step)
@@ -21,6 +21,13 @@ static struct find *find_of(struct step *step)
 }
 
 static void find_list(struct find *find);
+
+/* Others may be many, as after a server's end: who waits is not held up. */
+static int32_t must_wait(const struct find *find, enum iot_operation next)
+{
+    const struct aws_pace *pace = &find->step.platform->quotas.paces[next];
+    return find->is_awaited && cvm_aws_pace_wait_ms(pace) > QUEUE_MS;
+}
 
 /* --- Looking ---------------------------------------------------------------------------------- */
 
@@ -65,7 +72,7 @@ static void find_next_page(struct find *find)
     }
     memcpy(find->marker, find->next, sizeof find->marker);
     *find->after = 0;
-    if (find->pages == PAGES)
+    if (find->pages == PAGES || must_wait(find, IOT_LIST_CERTIFICATES))
         find->stopped(find);
     else
         find_list(find);
@@ -76,7 +83,7 @@ void cvm_iot_find_on(struct find *find)
 {
     for (cJSON *item; find->page && (item = find->page->child);) {
         int32_t is = is_candidate(find, item);
-        if (is > 0 && find->looks == LOOKS) {
+        if (is > 0 && (find->looks == LOOKS || must_wait(find, IOT_DESCRIBE_CERTIFICATE))) {
             find->stopped(find);
             return;
         }
@@ -148,7 +155,10 @@ static void find_list(struct find *find)
 void cvm_iot_find_begin(struct find *find)
 {
     find->pages = find->looks = 0;
-    find_list(find);
+    if (must_wait(find, IOT_LIST_CERTIFICATES))
+        find->stopped(find);
+    else
+        find_list(find);
 }
 
 static void find_clear(struct step *step)
@@ -211,11 +221,11 @@ void cvm_iot_find_by_key(
         cvm_iot_find_step(platform, op, VERB_READS, device, certificate, sizeof *find);
     if (!find)
         return;
-    int64_t until_ms = host->number(device, CVM_D_LEASE_UNTIL);
     find->found = key_found;
     find->ended = key_ended;
     find->stopped = key_stopped;
-    find->since_ms = (until_ms ? until_ms : host->now_ms(platform->aws.context)) - WINDOW_MS;
+    find->is_awaited = host->op_left_ms(op) >= 0;
+    find->since_ms = host->number(certificate, CVM_C_NOT_BEFORE);
     (void)snprintf(
         find->key, sizeof find->key, "%s", host->text(certificate, CVM_C_PUBLIC_KEY_SHA256));
     cvm_iot_find_begin(find);

@@ -18,10 +18,12 @@ struct find {
     char marker[IOT_MARKER_SIZE], after[CVM_SHA256_HEX_SIZE];
     char next[IOT_MARKER_SIZE];
     uint32_t pages, looks;
+    int32_t is_awaited; /* a registration waits for it */
     cJSON *page;
     void (*found)(struct find *find, const cJSON *description);
     void (*ended)(struct find *find);   /* there is none, or no other one */
     void (*stopped)(struct find *find); /* it may go on from marker and after */
+    void (*noted)(struct step *step);
 };
 
 /* As cvm_iot_step_of_size(). */

@@ -17,6 +17,11 @@ struct lost {
     int64_t version;
 };
 
+static struct find *find_of(struct step *step)
+{
+    return (struct find *)(void *)step;
+}
+
 static struct lost *lost_of(struct step *step)
 {
     return (struct lost *)(void *)step;
@@ -65,27 +70,72 @@ static int32_t note_read(struct find *find, const char *text)
     return *find->step.uid && find->since_ms && find->until_ms ? 0 : -1;
 }
 
-/* One that is there already is as good. */
-static void noted(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+static void note_failed(struct step *step)
+{
+    cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store takes no note of a search");
+}
+
+static void note_put(struct find *find, const char *name, int64_t version, iot_told told)
+{
+    struct cvm_buffer text = note_written(find);
+    if (text.failed)
+        cvm_aws_job_out_of_memory(&find->step.aws);
+    else
+        cvm_iot_put_value(&find->step, name, version, text.text, told);
+    cvm_buffer_free(&text);
+}
+
+static void note_name(const struct find *find, char name[CVM_LONGEST_NAME])
+{
+    (void)snprintf(name, CVM_LONGEST_NAME, NAME "%s", find->key);
+}
+
+static void note_widened(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
     (void)op;
-    if (answer == CVM_ANSWER_OK || answer == CVM_ANSWER_CONFLICT)
-        step->deleted(step);
+    if (answer == CVM_ANSWER_OK)
+        find_of(step)->noted(step);
     else
-        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store takes no note of a search");
+        note_failed(step);
+}
+
+/* One that is there is of an earlier time: now it is of both, and the search begins anew. */
+static void note_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+{
+    struct find *find = find_of(step);
+    const cvm_host_t *host = step->platform->aws.host;
+    int64_t since_ms = find->since_ms;
+    char name[CVM_LONGEST_NAME];
+    const char *text = host->op_text(op, CVM_OUT_VALUE);
+    if (answer != CVM_ANSWER_OK || !text) {
+        note_failed(step);
+        return;
+    }
+    if (!note_read(find, text) && find->since_ms > since_ms)
+        find->since_ms = since_ms;
+    find->until_ms = 0;
+    *find->marker = *find->after = 0;
+    note_name(find, name);
+    note_put(find, name, host->op_number(op, CVM_OUT_VERSION), note_widened);
+}
+
+static void note_made(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
+{
+    char name[CVM_LONGEST_NAME];
+    if (answer == CVM_ANSWER_CONFLICT) {
+        note_name(find_of(step), name);
+        cvm_iot_get_value(step, name, note_got);
+    } else {
+        note_widened(step, op, answer);
+    }
 }
 
 void cvm_iot_note_lost(struct find *find, void (*then)(struct step *step))
 {
-    struct cvm_buffer text = note_written(find);
-    char name[sizeof NAME + CVM_SHA256_HEX_SIZE];
-    (void)snprintf(name, sizeof name, NAME "%s", find->key);
-    find->step.deleted = then;
-    if (text.failed)
-        cvm_aws_job_out_of_memory(&find->step.aws);
-    else
-        cvm_iot_put_value(&find->step, name, 0, text.text, noted);
-    cvm_buffer_free(&text);
+    char name[CVM_LONGEST_NAME];
+    find->noted = then;
+    note_name(find, name);
+    note_put(find, name, 0, note_made);
 }
 
 /* --- Looking on ------------------------------------------------------------------------------- */
@@ -95,7 +145,7 @@ static void note_done(struct step *step, const cvm_op_t *op, cvm_answer_t answer
 {
     (void)op;
     if (answer != CVM_ANSWER_OK)
-        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store takes no note of a search");
+        note_failed(step);
     else if (step->platform->aws.host->op_set_text(step->aws.op, CVM_OUT_CURSOR, MORE))
         cvm_aws_job_out_of_memory(&step->aws);
     else
@@ -115,12 +165,7 @@ static void lost_ended(struct find *find)
 static void lost_stopped(struct find *find)
 {
     const struct lost *lost = lost_of(&find->step);
-    struct cvm_buffer text = note_written(find);
-    if (text.failed)
-        cvm_aws_job_out_of_memory(&find->step.aws);
-    else
-        cvm_iot_put_value(&find->step, lost->name, lost->version, text.text, note_done);
-    cvm_buffer_free(&text);
+    note_put(find, lost->name, lost->version, note_done);
 }
 
 static void lost_deleted(struct step *step)

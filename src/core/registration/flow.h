@@ -45,13 +45,14 @@ struct registration {
     int32_t must_issue, is_reissue;
     char owner[2 * CVM_OWNER_BYTES + 1]; /* of the lease */
     char taken_over[65];                 /* what its last owner recorded, until it is dealt with */
-    char unsettled_key[65];    /* a certificate for it may be there that nobody recorded */
-    cvm_record_t *device;      /* as the store holds it; NULL: unknown */
-    cvm_record_t *wanted;      /* as it is to be */
-    cvm_record_t *current;     /* the device's current certificate */
-    cvm_record_t *certificate; /* the one that is answered */
-    cvm_record_t *abandoned;   /* the lease's last owner's, deleted now */
-    cvm_record_t *probe;       /* what is looked for by its key */
+    char unsettled_key[65];     /* a certificate for it may be there that nobody recorded */
+    int64_t unsettled_until_ms; /* the end of the lease in which it was made, then */
+    cvm_record_t *device;       /* as the store holds it; NULL: unknown */
+    cvm_record_t *wanted;       /* as it is to be */
+    cvm_record_t *current;      /* the device's current certificate */
+    cvm_record_t *certificate;  /* the one that is answered */
+    cvm_record_t *abandoned;    /* the lease's last owner's, deleted now */
+    cvm_record_t *probe;        /* what is looked for by its key */
     cvm_record_t *inherited[CVM_MOST_CERTIFICATES]; /* what another system made for it */
     uint32_t inherited_count;
     cvm_change_t change;

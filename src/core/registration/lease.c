@@ -47,6 +47,7 @@ void cvm_lease_claim(struct registration *r)
     const char *key = cvm_record_text(r->device, CVM_D_LEASE_PUBLIC_KEY_SHA256);
     int32_t is_unsettled = *key && !*r->taken_over && r->cvm->platform.find_by_key;
     (void)snprintf(r->unsettled_key, sizeof r->unsettled_key, "%s", is_unsettled ? key : "");
+    r->unsettled_until_ms = is_unsettled ? cvm_record_number(r->device, CVM_D_LEASE_UNTIL) : 0;
     if (cvm_record_set_lease(r->wanted, r->owner, cvm_wall_ms(r->cvm) + CVM_LEASE_MS,
             is_unsettled ? key : r->key.sha256, r->taken_over)) {
         r->has_effects = 0;
@@ -72,10 +73,13 @@ void cvm_lease_claimed(struct registration *r)
 void cvm_lease_find_by_key(struct registration *r, const char *key_sha256, cvm_op_done found)
 {
     int32_t has_it = r->cvm->platform.find_by_key != NULL;
+    const cvm_record_t *device = r->wanted ? r->wanted : r->device;
+    int64_t until_ms =
+        *r->unsettled_key ? r->unsettled_until_ms : cvm_record_number(device, CVM_D_LEASE_UNTIL);
     cvm_record_free(r->probe);
-    r->probe = has_it ? cvm_platform_find_by_key(
-                            r->cvm, &r->op, r->wanted ? r->wanted : r->device, key_sha256, found)
-                      : NULL;
+    r->probe = has_it
+                   ? cvm_platform_find_by_key(r->cvm, &r->op, device, key_sha256, until_ms, found)
+                   : NULL;
     if (r->probe)
         return;
     cvm_op_clear(&r->op);
