@@ -1,0 +1,201 @@
+#include "event.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <openssl/evp.h>
+
+#define LONGEST_PAYLOAD 16384 /* the library takes 8 KiB, and says so of more */
+
+static const cJSON *member(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    return cJSON_GetStringValue(member(object, name));
+}
+
+/* --- Reading ---------------------------------------------------------------------------------- */
+
+/* Headers' names are of any case; of a list the last value counts. NULL without. */
+static const char *header(const cJSON *event, const char *name)
+{
+    const cJSON *item, *lists = member(event, "multiValueHeaders");
+    cJSON_ArrayForEach(item, member(event, "headers")) if (strcasecmp(item->string, name) ==
+                                                           0) return cJSON_GetStringValue(item);
+    cJSON_ArrayForEach(item, lists) if (strcasecmp(item->string, name) ==
+                                        0) return cJSON_GetStringValue(cJSON_GetArrayItem(item,
+        cJSON_GetArraySize(item) - 1));
+    return NULL;
+}
+
+/* The load balancer adds who has connected to it behind what that one says of itself. */
+static const char *last_hop(const char *forwarded)
+{
+    const char *comma = forwarded ? strrchr(forwarded, ',') : NULL;
+    const char *last = comma ? comma + 1 : forwarded;
+    return last ? last + strspn(last, " ") : NULL;
+}
+
+static void take_way(struct event *event, const cJSON *context)
+{
+    const cJSON *http = member(context, "http"), *identity = member(context, "identity");
+    const char *peer;
+    if (member(context, "elb")) {
+        event->kind = EVENT_ALB;
+        event->has_multiple = member(event->tree, "multiValueHeaders") != NULL;
+        event->method = text_of(event->tree, "httpMethod");
+        peer = last_hop(header(event->tree, "x-forwarded-for"));
+    } else if (http) {
+        event->kind = EVENT_HTTP;
+        event->method = text_of(http, "method");
+        peer = text_of(http, "sourceIp");
+    } else {
+        event->kind = EVENT_REST;
+        event->method = text_of(event->tree, "httpMethod");
+        peer = text_of(identity, "sourceIp");
+    }
+    (void)snprintf(event->peer, sizeof event->peer, "%s", peer ? peer : "");
+    event->media_type = header(event->tree, "content-type");
+    event->accept = header(event->tree, "accept");
+}
+
+/* Standard base64 in one line; NULL if it is none. */
+static char *decode(const char *text, size_t *length)
+{
+    size_t size = strlen(text), padding = 0;
+    char *bytes = size % 4 || size > LONGEST_PAYLOAD * 2 ? NULL : malloc(size / 4 * 3 + 1);
+    if (!bytes)
+        return NULL;
+    int count = EVP_DecodeBlock((unsigned char *)bytes, (const unsigned char *)text, (int)size);
+    while (padding < 2 && padding < size && text[size - 1 - padding] == '=')
+        padding++;
+    if (count < (int)padding) {
+        free(bytes);
+        return NULL;
+    }
+    *length = (size_t)count - padding;
+    bytes[*length] = 0;
+    return bytes;
+}
+
+static void take_payload(struct event *event, const char *text, size_t length)
+{
+    if (event->kind == EVENT_DIRECT) { /* as it came: it is read strictly where it is used */
+        event->payload = malloc(length + 1);
+        event->length = length;
+        if (event->payload)
+            memcpy(event->payload, text, length + 1);
+        return;
+    }
+    const char *body = text_of(event->tree, "body");
+    if (!body)
+        body = "";
+    if (cJSON_IsTrue(member(event->tree, "isBase64Encoded"))) {
+        event->payload = decode(body, &event->length);
+    } else {
+        event->payload = strdup(body);
+        event->length = strlen(body);
+    }
+}
+
+void event_read(struct event *event, const char *text, size_t length)
+{
+    *event = (struct event){.kind = EVENT_DIRECT};
+    event->tree = cJSON_ParseWithLength(text, length);
+    const char *verb = text_of(event->tree, "cvm");
+    const cJSON *context = member(event->tree, "requestContext");
+    if (verb && strcmp(verb, "reconcile") == 0) {
+        event->kind = EVENT_RECONCILE;
+        event->is_full = cJSON_IsTrue(member(event->tree, "full"));
+        return;
+    }
+    if (cJSON_IsObject(context))
+        take_way(event, context);
+    take_payload(event, text, length);
+}
+
+static void wipe(cJSON *tree)
+{
+    for (cJSON *item = tree; item; item = item->next) {
+        if (item->valuestring)
+            explicit_bzero(item->valuestring, strlen(item->valuestring));
+        wipe(item->child);
+    }
+}
+
+void event_clear(struct event *event)
+{
+    if (event->payload)
+        explicit_bzero(event->payload, event->length);
+    free(event->payload);
+    wipe(event->tree);
+    cJSON_Delete(event->tree);
+    *event = (struct event){.tree = NULL};
+}
+
+/* --- Answering -------------------------------------------------------------------------------- */
+
+static int32_t add_header(
+    cJSON *headers, const struct event *event, const char *name, const char *value)
+{
+    if (!value)
+        return 0;
+    if (!event->has_multiple)
+        return cJSON_AddStringToObject(headers, name, value) ? 0 : -1;
+    cJSON *list = cJSON_AddArrayToObject(headers, name);
+    return list && cJSON_AddItemToArray(list, cJSON_CreateString(value)) ? 0 : -1;
+}
+
+static int32_t add_headers(cJSON *object, const struct event *event, const struct answer *answer)
+{
+    char retry_after[12];
+    (void)snprintf(retry_after, sizeof retry_after, "%u", answer->retry_after_s);
+    cJSON *headers =
+        cJSON_AddObjectToObject(object, event->has_multiple ? "multiValueHeaders" : "headers");
+    return !headers || add_header(headers, event, "Content-Type", answer->media_type) ||
+                   add_header(headers, event, "Cache-Control", "no-store") ||
+                   add_header(headers, event, "Allow", answer->allow) ||
+                   add_header(
+                       headers, event, "Retry-After", answer->retry_after_s ? retry_after : NULL)
+               ? -1
+               : 0;
+}
+
+/* Only a load balancer wants it. */
+static const char *description(int32_t status)
+{
+    static const struct {
+        int32_t status;
+        const char *text;
+    } TEXTS[] = {{200, "200 OK"}, {400, "400 Bad Request"}, {403, "403 Forbidden"},
+        {405, "405 Method Not Allowed"}, {409, "409 Conflict"}, {413, "413 Content Too Large"},
+        {415, "415 Unsupported Media Type"}, {422, "422 Unprocessable Content"},
+        {429, "429 Too Many Requests"}, {502, "502 Bad Gateway"}, {503, "503 Service Unavailable"}};
+    for (size_t i = 0; i < sizeof TEXTS / sizeof *TEXTS; i++)
+        if (TEXTS[i].status == status)
+            return TEXTS[i].text;
+    return "500 Internal Server Error";
+}
+
+char *event_answer(const struct event *event, const struct answer *answer)
+{
+    if (event->kind == EVENT_DIRECT || event->kind == EVENT_RECONCILE)
+        return strdup(answer->body);
+    cJSON *object = cJSON_CreateObject();
+    char *text = NULL;
+    if (object && cJSON_AddNumberToObject(object, "statusCode", answer->status) &&
+        (event->kind != EVENT_ALB ||
+            cJSON_AddStringToObject(object, "statusDescription", description(answer->status))) &&
+        cJSON_AddBoolToObject(object, "isBase64Encoded", 0) &&
+        cJSON_AddStringToObject(object, "body", answer->body) &&
+        !add_headers(object, event, answer))
+        text = cJSON_PrintUnformatted(object);
+    wipe(object);
+    cJSON_Delete(object);
+    return text;
+}

@@ -1,0 +1,330 @@
+/*
+ * libcvm as an AWS Lambda, over a custom runtime (provided.al2023): one event at a time, by
+ * cvm_handle() for a device's and cvm_reconcile() for a schedule's. The answer goes out as soon as
+ * it is durable; what the library still works at is waited for before the next event is asked for,
+ * since from then on the process may be frozen.
+ */
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cvm/cvm.h>
+
+#include "config.h"
+#include "event.h"
+#include "report.h"
+#include "runtime.h"
+
+#define ANSWER_MS 3000 /* before Lambda's deadline the device is answered */
+#define SETTLE_MS 1000 /* and the next event asked for */
+#define LEAST_MS  1000 /* that a registration is given in any case */
+
+struct lambda {
+    cvm_t *cvm;
+    struct runtime runtime;
+    struct invocation invocation;
+    struct event event;
+    struct report report;
+    int32_t is_answered;
+    uint64_t wait; /* the number of what is waited for; what comes of others comes too late */
+    int32_t is_over;
+    uint64_t found;
+    char failure[300];
+};
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* --- Waiting ---------------------------------------------------------------------------------- */
+
+static int32_t turn_ms(const struct lambda *lambda, int64_t until_ms)
+{
+    int64_t left_ms = until_ms - now_ms();
+    int32_t due_ms = cvm_timeout_ms(lambda->cvm);
+    if (left_ms < 0)
+        return 0;
+    return due_ms >= 0 && due_ms < left_ms ? due_ms : left_ms > 60000 ? 60000 : (int32_t)left_ms;
+}
+
+/* Runs the instance until the flag is set, or until then. The flag. */
+static int32_t run_until(struct lambda *lambda, const int32_t *flag, int64_t until_ms)
+{
+    while (!*flag && now_ms() < until_ms) {
+        struct pollfd ready = {cvm_fd(lambda->cvm), POLLIN, 0};
+        (void)poll(&ready, 1, turn_ms(lambda, until_ms));
+        cvm_error_free(cvm_process(lambda->cvm));
+    }
+    return *flag;
+}
+
+/* What a verb that is waited for hands back, however late. */
+struct ticket {
+    struct lambda *lambda;
+    uint64_t wait;
+};
+
+/* NULL without memory. */
+static struct ticket *ticket_new(struct lambda *lambda)
+{
+    struct ticket *ticket = malloc(sizeof *ticket);
+    if (ticket)
+        *ticket = (struct ticket){lambda, ++lambda->wait};
+    lambda->is_over = 0;
+    return ticket;
+}
+
+static void note_failure(struct lambda *lambda, const cvm_error_t *error)
+{
+    if (error && !*lambda->failure)
+        (void)snprintf(lambda->failure, sizeof lambda->failure, "%s: %s", cvm_error_name(error),
+            cvm_error_text(error));
+}
+
+static void done(void *user_data, const cvm_error_t *error)
+{
+    struct ticket *ticket = user_data;
+    struct lambda *lambda = ticket->lambda;
+    if (ticket->wait == lambda->wait) {
+        note_failure(lambda, error);
+        lambda->is_over = 1;
+    }
+    free(ticket);
+}
+
+/* --- A registration --------------------------------------------------------------------------- */
+
+static void respond(struct lambda *lambda, const struct answer *answer)
+{
+    char *text = event_answer(&lambda->event, answer);
+    if (!text || runtime_respond(&lambda->runtime, &lambda->invocation, text, strlen(text)))
+        report_error("the answer could not be handed over");
+    if (text)
+        explicit_bzero(text, strlen(text));
+    free(text);
+    lambda->is_answered = 1;
+}
+
+static void respond_error(
+    struct lambda *lambda, const char *name, const char *allow, uint32_t retry_after_s)
+{
+    char body[768];
+    const struct answer answer = {
+        .status = cvm_error_render(name, NULL, lambda->invocation.id, body, sizeof body),
+        .retry_after_s = retry_after_s,
+        .media_type = "application/json",
+        .allow = allow,
+        .body = body};
+    respond(lambda, &answer);
+}
+
+/* In the answer's own turn: it is durable, and the device may go. */
+static void registered(void *user_data, const cvm_result_t *result)
+{
+    struct lambda *lambda = user_data;
+    const struct answer answer = {.status = cvm_result_http_status(result),
+        .retry_after_s = cvm_error_retry_after_s(cvm_result_error(result)),
+        .media_type = cvm_result_media_type(result),
+        .body = cvm_result_body(result, NULL)};
+    if (answer.body)
+        respond(lambda, &answer);
+    else
+        respond_error(lambda, "internal", NULL, 0);
+}
+
+/* What the event tells beside the payload. NULL without memory. */
+static cvm_request_t *request_of(const struct lambda *lambda, int64_t left_ms)
+{
+    const struct event *event = &lambda->event;
+    cvm_request_t *request = cvm_request_new();
+    cvm_error_t *error = NULL;
+    if (!request)
+        return NULL;
+    error = cvm_request_set_deadline_ms(request, (uint32_t)left_ms);
+    if (!error)
+        error = cvm_request_set_transport(request, "lambda");
+    if (!error)
+        error = cvm_request_set_id(request, lambda->invocation.id);
+    if (!error && *event->peer)
+        error = cvm_request_set_peer(request, event->peer);
+    if (!error && event->accept)
+        error = cvm_request_set_accept(request, event->accept);
+    cvm_error_free(error); /* without it, it is a request as well */
+    return request;
+}
+
+static void register_device(struct lambda *lambda)
+{
+    const struct event *event = &lambda->event;
+    int64_t left_ms = lambda->invocation.deadline_ms - now_ms() - ANSWER_MS;
+    if (event->method && strcmp(event->method, "POST") != 0) {
+        respond_error(lambda, "method_not_allowed", "POST", 0);
+        return;
+    }
+    if (!event->payload) {
+        respond_error(lambda, "invalid_request", NULL, 0);
+        return;
+    }
+    left_ms = left_ms < LEAST_MS ? LEAST_MS : left_ms > 600000 ? 600000 : left_ms;
+    cvm_request_t *request = request_of(lambda, left_ms);
+    cvm_error_t *error = cvm_handle(lambda->cvm, request, event->media_type, event->payload,
+        event->length, registered, lambda, NULL);
+    cvm_request_free(request);
+    if (error)
+        respond_error(lambda, cvm_error_name(error), NULL, cvm_error_retry_after_s(error));
+    else
+        (void)run_until(lambda, &lambda->is_answered, INT64_MAX); /* by its deadline it is */
+    cvm_error_free(error);
+}
+
+/* --- What is due ------------------------------------------------------------------------------ */
+
+static void found(void *user_data, const cvm_error_t *error, uint64_t count)
+{
+    ((struct ticket *)user_data)->lambda->found = count;
+    done(user_data, error);
+}
+
+static cvm_error_t *check(struct lambda *lambda, struct ticket *ticket)
+{
+    return cvm_check(lambda->cvm, done, ticket);
+}
+
+static cvm_error_t *find(struct lambda *lambda, struct ticket *ticket)
+{
+    return cvm_find_unknown(lambda->cvm, 0, found, ticket);
+}
+
+static cvm_error_t *reconcile(struct lambda *lambda, struct ticket *ticket)
+{
+    return cvm_reconcile(lambda->cvm, done, ticket);
+}
+
+/* One verb of a pass. What it is refused for, fails for, or does not end for in time is the pass's
+ * failure; the others are carried out all the same. */
+static void carry_out(struct lambda *lambda,
+    cvm_error_t *(*begin)(struct lambda *lambda, struct ticket *ticket), int64_t until_ms)
+{
+    struct ticket *ticket = ticket_new(lambda);
+    cvm_error_t *refused = ticket ? begin(lambda, ticket) : NULL;
+    note_failure(lambda, refused);
+    if (!ticket || refused)
+        free(ticket);
+    else if (!run_until(lambda, &lambda->is_over, until_ms) && !*lambda->failure)
+        (void)snprintf(lambda->failure, sizeof lambda->failure, "there was no time to end it");
+    cvm_error_free(refused);
+}
+
+static void respond_pass(struct lambda *lambda)
+{
+    char *body = NULL;
+    cJSON *object = cJSON_CreateObject();
+    if (object && cJSON_AddBoolToObject(object, "ok", !*lambda->failure) &&
+        cJSON_AddNumberToObject(object, "found", (double)lambda->found) &&
+        (!*lambda->failure || cJSON_AddStringToObject(object, "error", lambda->failure)))
+        body = cJSON_PrintUnformatted(object);
+    const struct answer answer = {.body = body ? body : "{\"ok\":false}"};
+    respond(lambda, &answer);
+    cJSON_free(body);
+    cJSON_Delete(object);
+}
+
+static void run_pass(struct lambda *lambda)
+{
+    int64_t until_ms = lambda->invocation.deadline_ms - ANSWER_MS;
+    *lambda->failure = 0;
+    lambda->found = 0;
+    carry_out(lambda, check, until_ms);
+    carry_out(lambda, reconcile, until_ms);
+    if (lambda->event.is_full) { /* what it finds may be due at once */
+        carry_out(lambda, find, until_ms);
+        carry_out(lambda, reconcile, until_ms);
+    }
+    if (*lambda->failure) {
+        lambda->report.failed_passes++;
+        report_error(lambda->failure);
+    }
+    respond_pass(lambda);
+}
+
+/* --- Events ----------------------------------------------------------------------------------- */
+
+/* An undo may run long: it never keeps an answer, and nothing of it is frozen on its way, if there
+ * is time. */
+static void settle(struct lambda *lambda)
+{
+    struct ticket *ticket = ticket_new(lambda);
+    cvm_error_t *refused = ticket ? cvm_settle(lambda->cvm, done, ticket) : NULL;
+    if (!ticket || refused)
+        free(ticket);
+    else
+        (void)run_until(lambda, &lambda->is_over, lambda->invocation.deadline_ms - SETTLE_MS);
+    cvm_error_free(refused);
+}
+
+static void serve(struct lambda *lambda)
+{
+    while (!runtime_next(&lambda->runtime, &lambda->invocation)) {
+        struct invocation *invocation = &lambda->invocation;
+        (void)snprintf(
+            lambda->report.trace_id, sizeof lambda->report.trace_id, "%s", invocation->trace_id);
+        lambda->is_answered = 0;
+        event_read(&lambda->event, invocation->event.bytes ? invocation->event.bytes : "",
+            invocation->event.length);
+        if (lambda->event.kind == EVENT_RECONCILE)
+            run_pass(lambda);
+        else
+            register_device(lambda);
+        settle(lambda);
+        report_counters(&lambda->report, lambda->cvm);
+        event_clear(&lambda->event);
+        invocation_clear(invocation);
+    }
+}
+
+/* --- The instance ----------------------------------------------------------------------------- */
+
+/* NULL, or why there is none. Nothing is asked of AWS: that is an event's to wait for. */
+static cvm_error_t *start(struct lambda *lambda)
+{
+    struct ticket *ticket = ticket_new(lambda);
+    cvm_conf_t *conf = cvm_conf_new();
+    cvm_error_t *error = config_read(conf);
+    if (!error)
+        error = cvm_conf_set_log(conf, report_log, &lambda->report);
+    if (!error)
+        error = cvm_new(conf, &lambda->cvm);
+    if (!error)
+        error = cvm_start_command(lambda->cvm, done, ticket);
+    cvm_conf_free(conf);
+    if (error)
+        free(ticket);
+    else
+        (void)run_until(lambda, &lambda->is_over, INT64_MAX);
+    return error;
+}
+
+int main(void)
+{
+    struct lambda lambda = {.wait = 0};
+    const char *api = getenv("AWS_LAMBDA_RUNTIME_API");
+    if (!api || runtime_init(&lambda.runtime, api)) {
+        (void)fprintf(stderr, "bootstrap: Lambda starts it, and sets AWS_LAMBDA_RUNTIME_API\n");
+        return 64;
+    }
+    cvm_error_t *error = start(&lambda);
+    note_failure(&lambda, error);
+    cvm_error_free(error);
+    if (*lambda.failure)
+        runtime_init_failed(&lambda.runtime, lambda.failure);
+    else
+        serve(&lambda);
+    runtime_clear(&lambda.runtime);
+    cvm_free(lambda.cvm);
+    return *lambda.failure ? 78 : 69;
+}

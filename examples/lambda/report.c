@@ -1,0 +1,135 @@
+#include "report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cjson/cJSON.h>
+
+/* --- The log ---------------------------------------------------------------------------------- */
+
+/* What stands in an X-Ray id needs no escaping; what else does is left out. */
+static int32_t is_plain(const char *text)
+{
+    return text[strspn(
+               text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-=;:_.")] == 0;
+}
+
+void report_log(void *user_data, int32_t level, const char *line)
+{
+    const struct report *report = user_data;
+    size_t length = strlen(line);
+    (void)level;
+    if (*report->trace_id && is_plain(report->trace_id) && length > 1 && line[length - 1] == '}')
+        (void)fprintf(
+            stderr, "%.*s,\"trace_id\":\"%s\"}\n", (int)length - 1, line, report->trace_id);
+    else
+        (void)fprintf(stderr, "%s\n", line);
+}
+
+void report_error(const char *text)
+{
+    cJSON *line = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(line, "level", "error");
+    (void)cJSON_AddStringToObject(line, "text", text);
+    char *printed = cJSON_PrintUnformatted(line);
+    (void)fprintf(stderr, "%s\n", printed ? printed : text);
+    cJSON_free(printed);
+    cJSON_Delete(line);
+}
+
+/* --- Counters --------------------------------------------------------------------------------- */
+
+/* Of our metrics, those that alarms are made of: all lines of the name that have that text in them
+ * are summed up. */
+static const struct {
+    const char *metric, *name, *with;
+} COUNTERS[REPORT_COUNTERS] = {
+    {"Registrations", "cvm_registrations_total{", "result=\"success\""},
+    {"Errors", "cvm_registrations_total{", "result=\"error\""},
+    {"StoreErrors", "cvm_registrations_total{", "reason=\"store_"},
+    {"PlatformErrors", "cvm_registrations_total{", "reason=\"platform_"},
+    {"Overloaded", "cvm_registrations_total{", "reason=\"overloaded\""},
+    {"WrongProofs", "cvm_auth_failures_total{", ""}, {"OtherKeys", "cvm_key_conflicts_total", ""},
+    {"CertificatesIssued", "cvm_certificates_issued_total{", ""},
+    {"CertificatesRevoked", "cvm_certificates_revoked_total{", ""},
+    {"FailedPasses", NULL, NULL}, /* the report's own */
+};
+
+static uint64_t sum(const char *metrics, const char *name, const char *with)
+{
+    uint64_t total = 0;
+    for (const char *line = metrics; line && *line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        const char *end = line + strcspn(line, "\n"), *found = strstr(line, with);
+        const char *value = end;
+        while (value > line && value[-1] != ' ')
+            value--;
+        if (strncmp(line, name, strlen(name)) == 0 && found && found < end)
+            total += strtoull(value, NULL, 10);
+    }
+    return total;
+}
+
+static char *read_metrics(cvm_t *cvm)
+{
+    size_t size = 65536, needed;
+    char *text = malloc(size);
+    while (text && (needed = cvm_metrics(cvm, text, size)) > size) {
+        free(text);
+        size = needed;
+        text = malloc(size);
+    }
+    return text;
+}
+
+/* {"_aws": {...}, "FunctionName": "...", "Registrations": 1, ...} */
+static cJSON *embedded(const uint64_t *grown)
+{
+    const char *function = getenv("AWS_LAMBDA_FUNCTION_NAME");
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    cJSON *line = cJSON_CreateObject(), *about = cJSON_AddObjectToObject(line, "_aws");
+    (void)cJSON_AddNumberToObject(
+        about, "Timestamp", (double)now.tv_sec * 1000 + (double)(now.tv_nsec / 1000000));
+    cJSON *directive = cJSON_CreateObject(),
+          *directives = cJSON_AddArrayToObject(about, "CloudWatchMetrics");
+    (void)cJSON_AddItemToArray(directives, directive);
+    (void)cJSON_AddStringToObject(directive, "Namespace", "libcvm");
+    cJSON *sets = cJSON_AddArrayToObject(directive, "Dimensions"), *set = cJSON_CreateArray();
+    (void)cJSON_AddItemToArray(set, cJSON_CreateString("FunctionName"));
+    (void)cJSON_AddItemToArray(sets, set);
+    cJSON *metrics = cJSON_AddArrayToObject(directive, "Metrics");
+    (void)cJSON_AddStringToObject(line, "FunctionName", function ? function : "libcvm");
+    for (size_t i = 0; i < REPORT_COUNTERS; i++) {
+        cJSON *metric = cJSON_CreateObject();
+        (void)cJSON_AddStringToObject(metric, "Name", COUNTERS[i].metric);
+        (void)cJSON_AddStringToObject(metric, "Unit", "Count");
+        (void)cJSON_AddItemToArray(metrics, metric);
+        (void)cJSON_AddNumberToObject(line, COUNTERS[i].metric, (double)grown[i]);
+    }
+    return line;
+}
+
+void report_counters(struct report *report, cvm_t *cvm)
+{
+    uint64_t grown[REPORT_COUNTERS], any = 0;
+    char *metrics = read_metrics(cvm);
+    for (size_t i = 0; metrics && i < REPORT_COUNTERS; i++) {
+        uint64_t now = COUNTERS[i].name ? sum(metrics, COUNTERS[i].name, COUNTERS[i].with)
+                                        : report->failed_passes;
+        grown[i] = now - report->told[i];
+        report->told[i] = now;
+        any |= grown[i];
+    }
+    free(metrics);
+    if (!any)
+        return;
+    cJSON *line = embedded(grown);
+    char *text = cJSON_PrintUnformatted(line);
+    if (text)
+        (void)fprintf(stderr, "%s\n", text);
+    cJSON_free(text);
+    cJSON_Delete(line);
+}
