@@ -38,7 +38,8 @@ struct cvm_conf_s {
     struct value *values; /* of the library's properties, then of the plugins' */
     uint32_t count;
     struct kept *kept;
-    int32_t has_modules; /* they are loaded */
+    int32_t has_modules;     /* they are loaded */
+    int32_t tells_variables; /* those that name nothing are told once they are */
     struct cvm_log_sink log, audit;
 };
 
@@ -253,6 +254,7 @@ cvm_conf_t *cvm_conf_copy(const cvm_conf_t *conf)
     copy->log = conf->log;
     copy->audit = conf->audit;
     copy->has_modules = conf->has_modules;
+    copy->tells_variables = conf->tells_variables;
     if (cvm_registry_copy(&copy->registry, &conf->registry) || make_room(copy) ||
         copy_values(copy, conf)) {
         cvm_conf_free(copy);
@@ -471,18 +473,27 @@ cvm_error_t *cvm_conf_set(cvm_conf_t *conf, const char *name, const char *value)
     return error ? error : cvm_conf_set_at(conf, name, value, &NOWHERE);
 }
 
+/* Modules that are yet to be loaded may have properties of any name. */
+static int32_t has_modules_to_load(const cvm_conf_t *conf)
+{
+    return *cvm_conf_own(conf, "module") ||
+           !cvm_registry_find(&conf->registry, SIDE_STORE, cvm_conf_own(conf, "store")) ||
+           !cvm_registry_find(&conf->registry, SIDE_PLATFORM, cvm_conf_own(conf, "platform"));
+}
+
 int32_t cvm_conf_keep_variable(cvm_conf_t *conf, const char *name, const char *value)
 {
     const struct kept wanted = {NULL, (char *)name, (char *)value, NULL, NULL, 0, 1};
     if (kept_count(conf) >= MOST_KEPT || keep(conf, &wanted))
         return 0;
-    return *cvm_conf_own(conf, "module") != 0;
+    conf->tells_variables = has_modules_to_load(conf);
+    return conf->tells_variables;
 }
 
-/* Without modules it was told when it was read. */
+/* Without modules they were told when they were read. */
 const char *cvm_conf_unknown_variable(const cvm_conf_t *conf, uint32_t i)
 {
-    if (!*cvm_conf_own(conf, "module"))
+    if (!conf->tells_variables)
         return NULL;
     for (const struct kept *kept = conf->kept; kept; kept = kept->next)
         if (kept->is_variable && i-- == 0)

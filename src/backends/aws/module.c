@@ -1,15 +1,14 @@
-/* The module: what speaks with AWS, under all of its names. */
+/* The module, under all of its names. */
+#include "aws.h"
 #include "aws_iot/aws_iot.h"
 #include "dynamodb/dynamodb.h"
 
-#ifdef CVM_IS_MODULE
-static int32_t plugin_aws(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
+int32_t cvm_plugin_aws(const cvm_host_t *host, cvm_registry_t *registry, void *user_data)
 {
-    return cvm_plugin_dynamodb(host, registry, user_data) ||
-                   cvm_plugin_aws_iot(host, registry, user_data)
-               ? -1
-               : 0;
+    int32_t failed = cvm_plugin_dynamodb(host, registry, user_data);
+    return failed ? failed : cvm_plugin_aws_iot(host, registry, user_data);
 }
 
-CVM_MODULE(plugin_aws);
+#ifdef CVM_IS_MODULE
+CVM_MODULE(cvm_plugin_aws);
 #endif
