@@ -7,7 +7,7 @@
 
 #include <openssl/evp.h>
 
-#define LONGEST_PAYLOAD 16384 /* the library takes 8 KiB, and says so of more */
+#define LARGEST_BASE64 (8 << 20) /* an event's own limit */
 
 static const cJSON *member(const cJSON *object, const char *name)
 {
@@ -68,7 +68,7 @@ static void take_way(struct event *event, const cJSON *context)
 static char *decode(const char *text, size_t *length)
 {
     size_t size = strlen(text), padding = 0;
-    char *bytes = size % 4 || size > LONGEST_PAYLOAD * 2 ? NULL : malloc(size / 4 * 3 + 1);
+    char *bytes = size % 4 || size > LARGEST_BASE64 ? NULL : malloc(size / 4 * 3 + 1);
     if (!bytes)
         return NULL;
     int count = EVP_DecodeBlock((unsigned char *)bytes, (const unsigned char *)text, (int)size);

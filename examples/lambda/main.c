@@ -17,9 +17,11 @@
 #include "report.h"
 #include "runtime.h"
 
-#define ANSWER_MS 3000 /* before Lambda's deadline the device is answered */
-#define SETTLE_MS 1000 /* and the next event asked for */
-#define LEAST_MS  1000 /* that a registration is given in any case */
+#define ANSWER_MS       3000 /* before Lambda's deadline the device is answered */
+#define SETTLE_MS       1000 /* and the next event asked for */
+#define LEAST_MS        1000 /* that a registration is given in any case */
+#define LARGEST_PAYLOAD 8192 /* as over HTTP */
+#define RETRY_AFTER_S   5
 
 struct lambda {
     cvm_t *cvm;
@@ -31,7 +33,7 @@ struct lambda {
     uint64_t wait; /* the number of what is waited for; what comes of others comes too late */
     int32_t is_over;
     uint64_t found;
-    char failure[300];
+    char failure_name[40], failure[300]; /* of what was waited for; "" if all went well */
 };
 
 static int64_t now_ms(void)
@@ -81,9 +83,11 @@ static struct ticket *ticket_new(struct lambda *lambda)
 
 static void note_failure(struct lambda *lambda, const cvm_error_t *error)
 {
-    if (error && !*lambda->failure)
-        (void)snprintf(lambda->failure, sizeof lambda->failure, "%s: %s", cvm_error_name(error),
-            cvm_error_text(error));
+    if (!error || *lambda->failure)
+        return;
+    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "%s", cvm_error_name(error));
+    (void)snprintf(lambda->failure, sizeof lambda->failure, "%s: %s", cvm_error_name(error),
+        cvm_error_text(error));
 }
 
 static void done(void *user_data, const cvm_error_t *error)
@@ -95,6 +99,43 @@ static void done(void *user_data, const cvm_error_t *error)
         lambda->is_over = 1;
     }
     free(ticket);
+}
+
+static void note_late(struct lambda *lambda)
+{
+    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "unknown");
+    (void)snprintf(lambda->failure, sizeof lambda->failure, "there was no time to end it");
+}
+
+/* Begins a verb, and waits for it. What it is refused for, fails for, or has not ended for in time
+ * is the failure, if it is the first. */
+static void carry_out(struct lambda *lambda,
+    cvm_error_t *(*begin)(struct lambda *lambda, struct ticket *ticket), int64_t until_ms)
+{
+    struct ticket *ticket = ticket_new(lambda);
+    cvm_error_t *refused = ticket ? begin(lambda, ticket) : NULL;
+    note_failure(lambda, refused);
+    if (!ticket || refused)
+        free(ticket);
+    else if (!run_until(lambda, &lambda->is_over, until_ms) && !*lambda->failure)
+        note_late(lambda);
+    cvm_error_free(refused);
+}
+
+static cvm_error_t *begin_start(struct lambda *lambda, struct ticket *ticket)
+{
+    return cvm_start_command(lambda->cvm, done, ticket);
+}
+
+/* Before the first event, in its time; after a failure again. 1 if it is ready. */
+static int32_t start(struct lambda *lambda)
+{
+    *lambda->failure = 0;
+    if (!cvm_is_ready(lambda->cvm))
+        carry_out(lambda, begin_start, lambda->invocation.deadline_ms - ANSWER_MS);
+    if (*lambda->failure)
+        report_error(lambda->failure);
+    return !*lambda->failure;
 }
 
 /* --- A registration --------------------------------------------------------------------------- */
@@ -166,8 +207,12 @@ static void register_device(struct lambda *lambda)
         respond_error(lambda, "method_not_allowed", "POST", 0);
         return;
     }
-    if (!event->payload) {
-        respond_error(lambda, "invalid_request", NULL, 0);
+    if (!event->payload || event->length > LARGEST_PAYLOAD) {
+        respond_error(lambda, event->payload ? "too_large" : "invalid_request", NULL, 0);
+        return;
+    }
+    if (!start(lambda)) {
+        respond_error(lambda, lambda->failure_name, NULL, RETRY_AFTER_S);
         return;
     }
     left_ms = left_ms < LEAST_MS ? LEAST_MS : left_ms > 600000 ? 600000 : left_ms;
@@ -205,21 +250,6 @@ static cvm_error_t *reconcile(struct lambda *lambda, struct ticket *ticket)
     return cvm_reconcile(lambda->cvm, done, ticket);
 }
 
-/* One verb of a pass. What it is refused for, fails for, or does not end for in time is the pass's
- * failure; the others are carried out all the same. */
-static void carry_out(struct lambda *lambda,
-    cvm_error_t *(*begin)(struct lambda *lambda, struct ticket *ticket), int64_t until_ms)
-{
-    struct ticket *ticket = ticket_new(lambda);
-    cvm_error_t *refused = ticket ? begin(lambda, ticket) : NULL;
-    note_failure(lambda, refused);
-    if (!ticket || refused)
-        free(ticket);
-    else if (!run_until(lambda, &lambda->is_over, until_ms) && !*lambda->failure)
-        (void)snprintf(lambda->failure, sizeof lambda->failure, "there was no time to end it");
-    cvm_error_free(refused);
-}
-
 static void respond_pass(struct lambda *lambda)
 {
     char *body = NULL;
@@ -237,8 +267,12 @@ static void respond_pass(struct lambda *lambda)
 static void run_pass(struct lambda *lambda)
 {
     int64_t until_ms = lambda->invocation.deadline_ms - ANSWER_MS;
-    *lambda->failure = 0;
     lambda->found = 0;
+    if (!start(lambda)) {
+        lambda->report.failed_passes++;
+        respond_pass(lambda);
+        return;
+    }
     carry_out(lambda, check, until_ms);
     carry_out(lambda, reconcile, until_ms);
     if (lambda->event.is_full) { /* what it finds may be due at once */
@@ -258,6 +292,8 @@ static void run_pass(struct lambda *lambda)
  * is time. */
 static void settle(struct lambda *lambda)
 {
+    if (!cvm_is_ready(lambda->cvm))
+        return;
     struct ticket *ticket = ticket_new(lambda);
     cvm_error_t *refused = ticket ? cvm_settle(lambda->cvm, done, ticket) : NULL;
     if (!ticket || refused)
@@ -289,23 +325,16 @@ static void serve(struct lambda *lambda)
 
 /* --- The instance ----------------------------------------------------------------------------- */
 
-/* NULL, or why there is none. Nothing is asked of AWS: that is an event's to wait for. */
-static cvm_error_t *start(struct lambda *lambda)
+/* NULL, or why there is none. Nothing is asked of AWS: that is the first event's to wait for. */
+static cvm_error_t *make_instance(struct lambda *lambda)
 {
-    struct ticket *ticket = ticket_new(lambda);
     cvm_conf_t *conf = cvm_conf_new();
     cvm_error_t *error = config_read(conf);
     if (!error)
         error = cvm_conf_set_log(conf, report_log, &lambda->report);
     if (!error)
         error = cvm_new(conf, &lambda->cvm);
-    if (!error)
-        error = cvm_start_command(lambda->cvm, done, ticket);
     cvm_conf_free(conf);
-    if (error)
-        free(ticket);
-    else
-        (void)run_until(lambda, &lambda->is_over, INT64_MAX);
     return error;
 }
 
@@ -317,14 +346,15 @@ int main(void)
         (void)fprintf(stderr, "bootstrap: Lambda starts it, and sets AWS_LAMBDA_RUNTIME_API\n");
         return 64;
     }
-    cvm_error_t *error = start(&lambda);
+    cvm_error_t *error = make_instance(&lambda);
     note_failure(&lambda, error);
     cvm_error_free(error);
-    if (*lambda.failure)
-        runtime_init_failed(&lambda.runtime, lambda.failure);
-    else
+    if (lambda.cvm)
         serve(&lambda);
+    else
+        runtime_init_failed(&lambda.runtime, lambda.failure);
     runtime_clear(&lambda.runtime);
+    int code = lambda.cvm ? 69 : 78;
     cvm_free(lambda.cvm);
-    return *lambda.failure ? 78 : 69;
+    return code;
 }

@@ -78,6 +78,7 @@ class Proxy:
         self.name_of = name_of or (lambda method, path, headers: headers["X-Amz-Target"].split(".")[1])
         self.calls, self.bodies, self.wrong, self.key_ids = [], [], [], []
         self.connections = 0
+        self.kept = set()  # sockets
         self._plans = collections.defaultdict(list)
         self._lock = threading.Lock()
         self.slow_s = 30
@@ -95,6 +96,14 @@ class Proxy:
             self._plans.clear()
             self.calls.clear()
             self.bodies.clear()
+
+    def cut(self):
+        """Ends all connections that were kept."""
+        for kept in list(self.kept):
+            try:
+                kept.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
 
     def take(self, method, path, headers, body):
         """Notes a call: what is to become of it."""
@@ -140,6 +149,11 @@ def _handler(proxy):
         def setup(self):
             super().setup()
             proxy.connections += 1
+            proxy.kept.add(self.connection)
+
+        def finish(self):
+            super().finish()
+            proxy.kept.discard(self.connection)
 
         def log_message(self, *words):
             pass
