@@ -393,7 +393,7 @@ typedef struct cvm_store_ops_s {
  *   suspend
  *   find_certificates         NOT_FOUND (no such thing), UNAVAILABLE, BUSY, BROKEN
  *   find_by_key               NOT_FOUND (there is none), UNAVAILABLE, BUSY, BROKEN
- *   find_lost                 UNAVAILABLE, BUSY, UNKNOWN
+ *   find_lost                 UNAVAILABLE, INVALID, UNKNOWN
  *   close                     OK, after all that ran has been completed
  */
 /* clang-format on */

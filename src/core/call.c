@@ -174,8 +174,9 @@ cvm_record_t *cvm_take_leased(cvm_op_t *op, const char *certificate_id, const ch
     return certificate;
 }
 
-/* A lease may have been taken over from one that had died, too, before it came to looking. */
-#define UNSETTLED_MS INT64_C(900000)
+/* A lease may have been taken over, again and again, from one that could not look either: an outage
+ * of the platform's lists is an hour or two. */
+#define UNSETTLED_MS INT64_C(7200000)
 
 cvm_record_t *cvm_platform_find_by_key(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device,
     const char *key_sha256, int64_t lease_until_ms, cvm_op_done done)

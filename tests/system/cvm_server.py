@@ -46,7 +46,8 @@ def clock(offset):
     """Environment of a program whose wall clock is off by so much ("+90s", "-5d"). By faketime's library alone: the
     program itself is a parent that passes no signals on."""
     library = subprocess.run(["faketime", "-f", "+0d", "printenv", "LD_PRELOAD"], check=True, capture_output=True, text=True)
-    return {"LD_PRELOAD": library.stdout.strip(), "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1"}
+    return {"LD_PRELOAD": library.stdout.strip(), "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1",
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"}  # the sanitizer's library comes behind it
 
 
 def scale():

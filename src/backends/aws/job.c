@@ -105,7 +105,7 @@ static cvm_answer_t allowed_answer(const struct aws_job *job, cvm_answer_t answe
 {
     if (job->verb != VERB_READS && answer == CVM_ANSWER_BROKEN)
         return CVM_ANSWER_UNAVAILABLE;
-    if (job->verb == VERB_ASKS && answer == CVM_ANSWER_BUSY)
+    if ((job->verb == VERB_ASKS || job->verb == VERB_STEPS) && answer == CVM_ANSWER_BUSY)
         return CVM_ANSWER_UNAVAILABLE;
     return answer;
 }
@@ -114,7 +114,8 @@ static int32_t is_in_doubt(const struct aws_job *job, cvm_answer_t answer)
 {
     int32_t denies = answer == CVM_ANSWER_UNAVAILABLE || answer == CVM_ANSWER_BUSY ||
                      answer == CVM_ANSWER_INVALID;
-    return job->verb == VERB_WRITES && job->in_doubt && denies;
+    int32_t writes = job->verb == VERB_WRITES || job->verb == VERB_STEPS;
+    return writes && job->in_doubt && denies;
 }
 
 void cvm_aws_job_end(struct aws_job *job, cvm_answer_t answer, const char *text)

@@ -26,7 +26,8 @@ struct aws_backend {
 enum aws_verb {
     VERB_READS,
     VERB_WRITES,
-    VERB_ASKS, /* about the backend itself: OK, or UNAVAILABLE; who opens it also INVALID */
+    VERB_STEPS, /* a platform's: as one that writes, and never BUSY */
+    VERB_ASKS,  /* about the backend itself: OK, or UNAVAILABLE; who opens it also INVALID */
 };
 
 /* One operation on its way. Each verb has a struct of its own, which begins with one. */

@@ -1,6 +1,5 @@
 /* How fast calls of one kind may follow each other: a quota of the account's, of which others may
- * take as well. The rate falls by half when the service throttles, and rises again slowly. On the
- * loop. */
+ * take as well. The rate falls when the service throttles, and rises again slowly. On the loop. */
 #ifndef CVM_AWS_PACE_H
 #define CVM_AWS_PACE_H
 
@@ -8,9 +7,11 @@
 
 struct aws_pace {
     double quota, rate; /* calls a second */
-    int64_t next_ms;    /* the next free slot, by the monotonic clock */
+    double next_ms;     /* the next free slot, by the monotonic clock */
     int64_t damped_until_ms;
-    struct aws_pace *outer; /* calls count there too, without waiting for it; NULL */
+    /* Calls are that one's too, at whose rate they come at most: a part of a larger quota. NULL:
+     * there is none. */
+    struct aws_pace *outer;
 };
 
 void cvm_aws_pace_init(struct aws_pace *pace, double quota, struct aws_pace *outer);

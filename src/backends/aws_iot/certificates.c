@@ -6,8 +6,6 @@
 #include "pem.h"
 #include "platform.h"
 
-#define MISSING      "ResourceNotFoundException"
-#define STATE        "CertificateStateException"
 #define CONFLICT     "DeleteConflictException"
 #define LISTS_LAG_MS 5000 /* AWS says no more than that its lists are eventually consistent */
 #define DETACH_MS    500  /* until a detached certificate is asked for again: AWS takes seconds */
@@ -68,8 +66,8 @@ static void certificate_made(struct step *step)
     const char *pem = cvm_iot_text(answer, "certificatePem");
     char id[CVM_SHA256_HEX_SIZE];
     cvm_record_t *record;
+    step->aws.in_doubt = 1; /* it was made: whatever fails from here on leaves it to be found */
     if (!is_as_asked(step, pem, id)) {
-        step->aws.in_doubt = 1;
         cvm_iot_end(
             step, CVM_ANSWER_BROKEN, "AWS IoT answers a certificate that was not asked for");
         return;
@@ -95,11 +93,12 @@ static void certificate_cleared(struct step *step)
         step->platform->lists_lag_until_ms = cvm_monotonic_ms() + LISTS_LAG_MS;
 }
 
-/* On a connection of its own: libcurl would send it twice by itself. */
+/* On a connection of its own: on one that was kept libcurl would send it again by itself, and there
+ * would be two. */
 void cvm_iot_create_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (!step)
         return;
     const char *csr = host_of(step)->op_csr(op);
@@ -131,7 +130,7 @@ static void set_status(void *platform, cvm_op_t *op, const cvm_record_t *device,
     const cvm_record_t *certificate, enum iot_operation operation, const char *query)
 {
     static const char *const ANSWERS[] = {MISSING, STATE, NULL};
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (!step)
         return;
     cvm_iot_path(step, "certificates", step->certificate_id, NULL);
@@ -189,9 +188,7 @@ static void delete_listed(struct step *step)
 
 static void delete_list(struct step *step)
 {
-    cvm_buffer_clear(&step->header);
-    cvm_buffer_text(&step->header, "x-amzn-principal: ");
-    cvm_iot_print_arn(step, &step->header);
+    cvm_iot_principal(step, NULL);
     cvm_iot_path(step, "principals", "things", NULL);
     step->answers = MISSING_ALONE;
     cvm_iot_list(step, IOT_LIST_PRINCIPAL_THINGS, "things", delete_listed);
@@ -244,7 +241,7 @@ static void certificate_deleted(struct step *step)
 void cvm_iot_delete_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (step)
         cvm_iot_delete(step, certificate_deleted);
 }

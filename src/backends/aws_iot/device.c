@@ -4,17 +4,7 @@
 
 #include "platform.h"
 
-#define MISSING "ResourceNotFoundException"
-#define STATE   "CertificateStateException"
-
 /* --- Suspended -------------------------------------------------------------------------------- */
-
-static void suspend_next(struct step *step);
-
-static void suspend_set(struct step *step)
-{
-    suspend_next(step);
-}
 
 /* One after the other, as the device's is_enabled says. What is revoked, or gone, stays so. */
 static void suspend_next(struct step *step)
@@ -31,38 +21,42 @@ static void suspend_next(struct step *step)
     step->answers = ANSWERS;
     cvm_iot_call(step, IOT_RETIRE_CERTIFICATE,
         host->number(step->device, CVM_D_IS_ENABLED) ? "newStatus=ACTIVE" : "newStatus=INACTIVE",
-        suspend_set);
+        suspend_next);
 }
 
 static void suspend_got(struct step *step, const cvm_op_t *found, cvm_answer_t answer)
 {
     const cvm_host_t *host = step->platform->aws.host;
     const cvm_record_t *certificate;
-    step->things = cJSON_CreateArray();
-    if (answer != CVM_ANSWER_OK || !step->things) {
+    if (answer != CVM_ANSWER_OK) {
         cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
         return;
     }
-    for (uint32_t i = 0; (certificate = host->op_record(found, i)); i++) {
+    step->things = cJSON_CreateArray();
+    int32_t failed = !step->things;
+    for (uint32_t i = 0; !failed && (certificate = host->op_record(found, i)); i++) {
         const char *state = host->text(certificate, CVM_C_STATE);
         if (strcmp(state, "current") == 0 || strcmp(state, "retiring") == 0)
-            (void)cJSON_AddItemToArray(
+            failed = !cJSON_AddItemToArray(
                 step->things, cJSON_CreateString(host->text(certificate, CVM_C_CERTIFICATE_ID)));
     }
-    suspend_next(step);
+    if (failed)
+        cvm_aws_job_out_of_memory(&step->aws);
+    else
+        suspend_next(step);
 }
 
 void cvm_iot_suspend(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (step)
         cvm_iot_get_rows(step, step->uid, suspend_got);
 }
 
 /* --- Found ------------------------------------------------------------------------------------ */
 
-static void find_next(struct step *step);
+static void hanging_next(struct step *step);
 
 static const char *state_of(const char *status)
 {
@@ -71,17 +65,17 @@ static const char *state_of(const char *status)
     return strcmp(status, "REVOKED") == 0 ? "revoked" : "pending";
 }
 
-static void find_described(struct step *step)
+static void hanging_described(struct step *step)
 {
     const cJSON *description =
         cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
     if (cvm_iot_refused(step, MISSING) || !cvm_iot_answer_certificate(step, description,
                                               state_of(cvm_iot_text(description, "status"))))
-        find_next(step);
+        hanging_next(step);
 }
 
 /* Principals are ARNs; those of certificates end with an id. */
-static void find_next(struct step *step)
+static void hanging_next(struct step *step)
 {
     static const char *const ANSWERS[] = {MISSING, NULL};
     for (cJSON *principal; (principal = cvm_iot_next(step));) {
@@ -91,20 +85,20 @@ static void find_next(struct step *step)
         cJSON_Delete(principal);
         if (id) {
             step->answers = ANSWERS;
-            cvm_iot_call(step, IOT_DESCRIBE_CERTIFICATE, "", find_described);
+            cvm_iot_call(step, IOT_DESCRIBE_CERTIFICATE, "", hanging_described);
             return;
         }
     }
     cvm_iot_end(step, CVM_ANSWER_OK, NULL);
 }
 
-static void find_listed(struct step *step)
+static void hanging_listed(struct step *step)
 {
     if (cvm_iot_refused(step, MISSING)) {
         cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, NULL);
         return;
     }
-    find_next(step);
+    hanging_next(step);
 }
 
 void cvm_iot_find_certificates(
@@ -116,5 +110,5 @@ void cvm_iot_find_certificates(
         return;
     cvm_iot_path(step, "things", step->thing, "principals");
     step->answers = ANSWERS;
-    cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", find_listed);
+    cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", hanging_listed);
 }

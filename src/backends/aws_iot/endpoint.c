@@ -61,7 +61,7 @@ const char *cvm_iot_root_ca(const struct platform *platform)
 
 /* --- What is known ---------------------------------------------------------------------------- */
 
-static int32_t is_known(const struct platform *platform)
+static int32_t endpoint_is_known(const struct platform *platform)
 {
     return *platform->endpoint.address && cvm_iot_root_ca(platform);
 }
@@ -83,7 +83,7 @@ static void asking_failed(struct asking *asking, cvm_answer_t answer, const char
 {
     struct platform *platform = asking->step.platform;
     char text[AWS_TEXT_SIZE];
-    if (!is_known(platform)) {
+    if (!endpoint_is_known(platform)) {
         cvm_iot_end(&asking->step, answer, why);
         return;
     }
@@ -131,7 +131,7 @@ static void value_write(struct asking *asking)
     cvm_buffer_free(&text);
 }
 
-static void ask(struct asking *asking);
+static void endpoint_ask(struct asking *asking);
 
 /* Takes what the store has; how long that is fresh yet, or 0. */
 static int64_t value_take(struct platform *platform, const char *text)
@@ -147,7 +147,8 @@ static int64_t value_take(struct platform *platform, const char *text)
     if (*address && is_of_url)
         know(platform, address, cvm_iot_read_anchors(root, strlen(root)), fresh_ms);
     cJSON_Delete(value);
-    return is_known(platform) && is_of_url && !platform->endpoint.is_doubted ? fresh_ms : 0;
+    return endpoint_is_known(platform) && is_of_url && !platform->endpoint.is_doubted ? fresh_ms
+                                                                                      : 0;
 }
 
 static void value_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
@@ -159,7 +160,7 @@ static void value_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer
     if (text && value_take(step->platform, text))
         asking->then(step);
     else
-        ask(asking);
+        endpoint_ask(asking);
 }
 
 /* --- Asked ------------------------------------------------------------------------------------ */
@@ -193,20 +194,21 @@ static void root_told(void *argument, const struct aws_http_response *response)
 static void root_fetch(struct asking *asking)
 {
     const struct platform *platform = asking->step.platform;
+    int64_t left_ms = cvm_aws_job_left_ms(&asking->step.aws);
     const struct aws_http_request request = {.method = "GET",
         .url = root_url(platform),
-        .timeout_ms = cvm_aws_job_left_ms(&asking->step.aws),
+        .timeout_ms = left_ms > 0 ? left_ms : 1,
         .largest = LARGEST_ROOT};
     asking->exchange = cvm_aws_http_send(platform->aws.client.http, &request, root_told, asking);
     if (!asking->exchange)
-        cvm_aws_job_out_of_memory(&asking->step.aws);
+        asking_failed(asking, CVM_ANSWER_UNAVAILABLE, "out of memory");
 }
 
 static void endpoint_told(struct step *step)
 {
     struct asking *asking = asking_of(step);
     const char *address = cvm_iot_text(step->aws.call.answer, "endpointAddress");
-    int32_t is_refused = cvm_iot_refused(step, "InvalidRequestException");
+    int32_t is_refused = cvm_iot_refused(step, INVALID);
     if (step->aws.call.outcome != AWS_OK)
         asking_failed(asking,
             is_refused && step->aws.verb == VERB_ASKS ? CVM_ANSWER_INVALID : CVM_ANSWER_UNAVAILABLE,
@@ -222,7 +224,7 @@ static void endpoint_told(struct step *step)
     }
 }
 
-static void ask(struct asking *asking)
+static void endpoint_ask(struct asking *asking)
 {
     asking->step.takes_all = 1;
     cvm_iot_path(&asking->step, "endpoint", NULL, NULL);
@@ -257,7 +259,7 @@ void cvm_iot_with_endpoint(struct step *step, void (*then)(struct step *step))
     struct iot_endpoint *endpoint = &step->platform->endpoint;
     char name[CVM_LONGEST_NAME];
     int32_t is_fresh = (int64_t)cvm_monotonic_ms() < endpoint->fresh_until_ms;
-    if (is_known(step->platform) && (is_fresh || endpoint->is_asked)) {
+    if (endpoint_is_known(step->platform) && (is_fresh || endpoint->is_asked)) {
         then(step);
         return;
     }

@@ -12,8 +12,7 @@
 #define LOOKS     20
 #define PAGE_SIZE "250" /* AWS's largest */
 #define AGAIN_MS  1000
-#define QUEUE_MS  1000 /* a registration does not wait longer for a call's turn */
-#define MISSING   "ResourceNotFoundException"
+#define END_MS    2500 /* of the operation's time, to note how far it came */
 
 static struct find *find_of(struct step *step)
 {
@@ -22,11 +21,13 @@ static struct find *find_of(struct step *step)
 
 static void find_list(struct find *find);
 
-/* Others may be many, as after a server's end: who waits is not held up. */
-static int32_t must_wait(const struct find *find, enum iot_operation next)
+/* There is no time for one more call. And a registration that waits is not held up by others that
+ * search, which may be many after a server's end. */
+static int32_t must_stop(const struct find *find, enum iot_operation next)
 {
-    const struct aws_pace *pace = &find->step.platform->quotas.paces[next];
-    return find->is_awaited && cvm_aws_pace_wait_ms(pace) > QUEUE_MS;
+    int64_t wait_ms = cvm_aws_pace_wait_ms(&find->step.platform->quotas.paces[next]);
+    return (find->is_awaited && wait_ms >= QUEUE_MS) ||
+           wait_ms + END_MS > cvm_aws_job_left_ms(&find->step.aws);
 }
 
 /* --- Looking ---------------------------------------------------------------------------------- */
@@ -39,7 +40,8 @@ static void find_described(struct step *step)
     char id[CVM_SHA256_HEX_SIZE], key[CVM_SHA256_HEX_SIZE];
     const char *pem = cvm_iot_text(description, "certificatePem");
     if (!cvm_iot_read_certificate(pem, id, key) && strcmp(key, find->key) == 0 &&
-        strcmp(id, cvm_iot_text(description, "certificateId")) == 0)
+        strcmp(id, cvm_iot_text(description, "certificateId")) == 0 &&
+        strcmp(cvm_iot_text(description, "status"), "INACTIVE") == 0) /* lists lag */
         find->found(find, description);
     else
         cvm_iot_find_on(find);
@@ -72,7 +74,7 @@ static void find_next_page(struct find *find)
     }
     memcpy(find->marker, find->next, sizeof find->marker);
     *find->after = 0;
-    if (find->pages == PAGES || must_wait(find, IOT_LIST_CERTIFICATES))
+    if (find->pages == PAGES || must_stop(find, IOT_LIST_CERTIFICATES))
         find->stopped(find);
     else
         find_list(find);
@@ -83,7 +85,7 @@ void cvm_iot_find_on(struct find *find)
 {
     for (cJSON *item; find->page && (item = find->page->child);) {
         int32_t is = is_candidate(find, item);
-        if (is > 0 && (find->looks == LOOKS || must_wait(find, IOT_DESCRIBE_CERTIFICATE))) {
+        if (is > 0 && (find->looks == LOOKS || must_stop(find, IOT_DESCRIBE_CERTIFICATE))) {
             find->stopped(find);
             return;
         }
@@ -126,6 +128,11 @@ static void find_listed(struct step *step)
 {
     struct find *find = find_of(step);
     const char *next = cvm_iot_text(step->aws.call.answer, "nextMarker");
+    if (cvm_iot_refused(step, INVALID)) { /* the marker is too old */
+        *find->marker = *find->after = 0;
+        find_list(find);
+        return;
+    }
     cJSON_Delete(find->page);
     find->page = cJSON_DetachItemFromObjectCaseSensitive(step->aws.call.answer, "certificates");
     if (*next && (strlen(next) >= sizeof find->next || strcmp(next, find->marker) == 0)) {
@@ -139,7 +146,9 @@ static void find_listed(struct step *step)
 
 static void find_list(struct find *find)
 {
+    static const char *const ANSWERS[] = {INVALID, NULL};
     struct step *step = &find->step;
+    step->answers = *find->marker ? ANSWERS : NULL;
     cvm_buffer_clear(&step->query);
     cvm_buffer_text(&step->query, "isAscendingOrder=false");
     if (*find->marker) {
@@ -155,7 +164,8 @@ static void find_list(struct find *find)
 void cvm_iot_find_begin(struct find *find)
 {
     find->pages = find->looks = 0;
-    if (must_wait(find, IOT_LIST_CERTIFICATES))
+    find->begun_ms = cvm_monotonic_ms();
+    if (must_stop(find, IOT_LIST_CERTIFICATES))
         find->stopped(find);
     else
         find_list(find);
@@ -195,21 +205,21 @@ static void key_not_found(struct step *step)
     cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, NULL);
 }
 
-/* It is not there; or not yet. */
-static void key_ended(struct find *find)
-{
-    struct step *step = &find->step;
-    if (cvm_monotonic_ms() >= step->platform->lists_lag_until_ms)
-        key_not_found(step);
-    else if (cvm_aws_job_wait(&step->aws, AGAIN_MS, key_again))
-        cvm_iot_end(
-            step, CVM_ANSWER_UNAVAILABLE, "AWS IoT's list of certificates may not be complete yet");
-}
-
 /* A registration is not held up by it: nobody uses what is inactive. */
 static void key_stopped(struct find *find)
 {
     cvm_iot_note_lost(find, key_not_found);
+}
+
+/* It is not there; or not yet. */
+static void key_ended(struct find *find)
+{
+    struct step *step = &find->step;
+    if (find->begun_ms >= step->platform->lists_lag_until_ms)
+        key_not_found(step);
+    else if (must_stop(find, IOT_LIST_CERTIFICATES) ||
+             cvm_aws_job_wait(&step->aws, AGAIN_MS, key_again))
+        key_stopped(find);
 }
 
 void cvm_iot_find_by_key(

@@ -18,6 +18,7 @@ struct find {
     char marker[IOT_MARKER_SIZE], after[CVM_SHA256_HEX_SIZE];
     char next[IOT_MARKER_SIZE];
     uint32_t pages, looks;
+    uint64_t begun_ms;  /* by the monotonic clock */
     int32_t is_awaited; /* a registration waits for it */
     cJSON *page;
     void (*found)(struct find *find, const cJSON *description);

@@ -3,12 +3,19 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "find.h"
 
-#define NAME    "aws_iot_lost:" /* of the store's value; then comes the key's hash */
-#define LARGEST 4096
-#define MORE    "more"
+#define NAME      "aws_iot_lost:" /* of the store's value; then comes a hash of device and key */
+#define NAME_SIZE (sizeof NAME + CVM_SHA256_HEX_SIZE)
+#define LARGEST   4096
+#define MORE      "more"
+/* AWS's clock may be ahead of ours, and a request be carried out after nobody waited for it any
+ * more. Until then, and a lease longer, a note is left alone: who registers now may be about to
+ * record what is found. */
+#define LATE_MS  INT64_C(300000)
+#define LEASE_MS 60000
 
 /* One note that is worked at. */
 struct lost {
@@ -27,21 +34,25 @@ static struct lost *lost_of(struct step *step)
     return (struct lost *)(void *)step;
 }
 
+static int64_t now_ms(const struct step *step)
+{
+    return step->platform->aws.host->now_ms(step->platform->aws.context);
+}
+
 /* --- Notes ------------------------------------------------------------------------------------ */
 
 /* How far the search has come, and of what. Freed by the caller. */
 static struct cvm_buffer note_written(const struct find *find)
 {
-    const cvm_host_t *host = find->step.platform->aws.host;
     struct cvm_buffer text = {.most = LARGEST};
-    int64_t until_ms =
-        find->until_ms ? find->until_ms : host->now_ms(find->step.platform->aws.context);
     cvm_buffer_text(&text, "{\"device_uid\":");
     cvm_buffer_json(&text, find->step.uid);
+    cvm_buffer_text(&text, ",\"public_key_sha256\":");
+    cvm_buffer_json(&text, find->key);
     cvm_buffer_text(&text, ",\"since\":");
     cvm_buffer_number(&text, find->since_ms);
     cvm_buffer_text(&text, ",\"until\":");
-    cvm_buffer_number(&text, until_ms);
+    cvm_buffer_number(&text, find->until_ms);
     cvm_buffer_text(&text, ",\"marker\":");
     cvm_buffer_json(&text, find->marker);
     cvm_buffer_text(&text, ",\"after\":");
@@ -56,18 +67,24 @@ static int64_t note_time(const cJSON *note, const char *name)
     return ms > 0 && ms < 1e15 ? (int64_t)ms : 0;
 }
 
+static cJSON *note_parsed(const char *text)
+{
+    const char *why;
+    return cvm_json_object(text, strlen(text), &why);
+}
+
 /* 0, or -1 if it is none. */
 static int32_t note_read(struct find *find, const char *text)
 {
-    const char *why;
-    cJSON *note = cvm_json_object(text, strlen(text), &why);
+    cJSON *note = note_parsed(text);
     (void)snprintf(find->step.uid, sizeof find->step.uid, "%s", cvm_iot_text(note, "device_uid"));
+    (void)snprintf(find->key, sizeof find->key, "%s", cvm_iot_text(note, "public_key_sha256"));
     (void)snprintf(find->marker, sizeof find->marker, "%s", cvm_iot_text(note, "marker"));
     (void)snprintf(find->after, sizeof find->after, "%s", cvm_iot_text(note, "after"));
     find->since_ms = note_time(note, "since");
     find->until_ms = note_time(note, "until");
     cJSON_Delete(note);
-    return *find->step.uid && find->since_ms && find->until_ms ? 0 : -1;
+    return *find->step.uid && *find->key && find->since_ms && find->until_ms ? 0 : -1;
 }
 
 static void note_failed(struct step *step)
@@ -85,9 +102,13 @@ static void note_put(struct find *find, const char *name, int64_t version, iot_t
     cvm_buffer_free(&text);
 }
 
-static void note_name(const struct find *find, char name[CVM_LONGEST_NAME])
+/* 0, or -1 without memory. */
+static int32_t note_name(const struct find *find, char name[NAME_SIZE])
 {
-    (void)snprintf(name, CVM_LONGEST_NAME, NAME "%s", find->key);
+    char both[sizeof find->step.uid + CVM_SHA256_HEX_SIZE + 1];
+    (void)snprintf(both, sizeof both, "%s/%s", find->step.uid, find->key);
+    memcpy(name, NAME, sizeof NAME);
+    return cvm_sha256_hex(both, strlen(both), name + strlen(NAME));
 }
 
 static void note_widened(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
@@ -104,38 +125,39 @@ static void note_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
     struct find *find = find_of(step);
     const cvm_host_t *host = step->platform->aws.host;
-    int64_t since_ms = find->since_ms;
-    char name[CVM_LONGEST_NAME];
     const char *text = host->op_text(op, CVM_OUT_VALUE);
-    if (answer != CVM_ANSWER_OK || !text) {
+    char name[NAME_SIZE];
+    if (answer != CVM_ANSWER_OK || !text || note_name(find, name)) {
         note_failed(step);
         return;
     }
-    if (!note_read(find, text) && find->since_ms > since_ms)
+    cJSON *earlier = note_parsed(text);
+    int64_t since_ms = note_time(earlier, "since");
+    cJSON_Delete(earlier);
+    if (since_ms && since_ms < find->since_ms)
         find->since_ms = since_ms;
-    find->until_ms = 0;
     *find->marker = *find->after = 0;
-    note_name(find, name);
     note_put(find, name, host->op_number(op, CVM_OUT_VERSION), note_widened);
 }
 
 static void note_made(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
-    char name[CVM_LONGEST_NAME];
-    if (answer == CVM_ANSWER_CONFLICT) {
-        note_name(find_of(step), name);
+    char name[NAME_SIZE];
+    if (answer == CVM_ANSWER_CONFLICT && !note_name(find_of(step), name))
         cvm_iot_get_value(step, name, note_got);
-    } else {
+    else
         note_widened(step, op, answer);
-    }
 }
 
 void cvm_iot_note_lost(struct find *find, void (*then)(struct step *step))
 {
-    char name[CVM_LONGEST_NAME];
+    char name[NAME_SIZE];
     find->noted = then;
-    note_name(find, name);
-    note_put(find, name, 0, note_made);
+    find->until_ms = now_ms(&find->step) + LATE_MS;
+    if (note_name(find, name))
+        cvm_aws_job_out_of_memory(&find->step.aws);
+    else
+        note_put(find, name, 0, note_made);
 }
 
 /* --- Looking on ------------------------------------------------------------------------------- */
@@ -202,6 +224,28 @@ static void lost_found(struct find *find, const cJSON *description)
     cvm_iot_get_rows(&find->step, find->step.uid, lost_got_rows);
 }
 
+static void lost_got_note(struct step *step, const cvm_op_t *op, cvm_answer_t answer);
+static void lost_scanned(struct step *step, const cvm_op_t *op, cvm_answer_t answer);
+
+/* The next note; at the end of a page, the next page. Any of them may be the first: one that fails
+ * keeps no other from its turn. */
+static void lost_next(struct step *step)
+{
+    struct lost *lost = lost_of(step);
+    int count = cJSON_GetArraySize(step->things);
+    if (count) {
+        cJSON *name =
+            cJSON_DetachItemFromArray(step->things, (int)(cvm_monotonic_ms() % (uint64_t)count));
+        (void)snprintf(lost->name, sizeof lost->name, "%s", name->valuestring);
+        cJSON_Delete(name);
+        cvm_iot_get_value(step, lost->name, lost_got_note);
+    } else if (*lost->cursor) {
+        cvm_iot_scan_values(step, lost->cursor, lost_scanned);
+    } else {
+        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+    }
+}
+
 static void lost_got_note(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
     struct lost *lost = lost_of(step);
@@ -218,46 +262,49 @@ static void lost_got_note(struct step *step, const cvm_op_t *op, cvm_answer_t an
     lost->version = host->op_number(op, CVM_OUT_VERSION);
     if (!text || note_read(&lost->find, text))
         note_remove(lost);
+    else if (now_ms(step) < lost->find.until_ms + LEASE_MS)
+        lost_next(step);
     else
         cvm_iot_find_begin(&lost->find);
 }
 
+/* A page of values: the names of those that are notes. */
 static void lost_scanned(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
     struct lost *lost = lost_of(step);
     const cvm_host_t *host = step->platform->aws.host;
     const cvm_record_t *value;
-    const char *cursor;
+    const char *cursor = host->op_text(op, CVM_OUT_CURSOR);
+    int32_t failed = 0;
     if (answer != CVM_ANSWER_OK) {
         cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
         return;
     }
     for (uint32_t i = 0; (value = host->op_record(op, i)); i++) {
         const char *name = host->text(value, CVM_V_NAME);
-        if (strncmp(name, NAME, strlen(NAME)) != 0)
-            continue;
-        (void)snprintf(lost->name, sizeof lost->name, "%s", name);
-        (void)snprintf(lost->find.key, sizeof lost->find.key, "%s", name + strlen(NAME));
-        cvm_iot_get_value(step, lost->name, lost_got_note);
-        return;
+        if (strncmp(name, NAME, strlen(NAME)) == 0)
+            failed |= !cJSON_AddItemToArray(step->things, cJSON_CreateString(name));
     }
-    cursor = host->op_text(op, CVM_OUT_CURSOR);
-    if (cursor && *cursor && strcmp(cursor, lost->cursor) != 0) {
-        (void)snprintf(lost->cursor, sizeof lost->cursor, "%s", cursor);
-        cvm_iot_scan_values(step, lost->cursor, lost_scanned);
-    } else {
-        cvm_iot_end(step, CVM_ANSWER_OK, NULL);
-    }
+    int32_t goes_on = cursor && *cursor && strcmp(cursor, lost->cursor) != 0;
+    (void)snprintf(lost->cursor, sizeof lost->cursor, "%s", goes_on ? cursor : "");
+    if (failed)
+        cvm_aws_job_out_of_memory(&step->aws);
+    else
+        lost_next(step);
 }
 
 void cvm_iot_find_lost(void *platform, cvm_op_t *op)
 {
     struct lost *lost = (struct lost *)(void *)cvm_iot_find_step(
-        platform, op, VERB_WRITES, NULL, NULL, sizeof *lost);
+        platform, op, VERB_STEPS, NULL, NULL, sizeof *lost);
     if (!lost)
         return;
     lost->find.found = lost_found;
     lost->find.ended = lost_ended;
     lost->find.stopped = lost_stopped;
-    cvm_iot_scan_values(&lost->find.step, "", lost_scanned);
+    lost->find.step.things = cJSON_CreateArray();
+    if (!lost->find.step.things)
+        cvm_aws_job_out_of_memory(&lost->find.step.aws);
+    else
+        cvm_iot_scan_values(&lost->find.step, "", lost_scanned);
 }

@@ -6,9 +6,9 @@
 
 #include "base/clock.h"
 
-#define NEEDED_MS       3000 /* of the caller's time, for the calls themselves */
+#define NEEDED_MS       3000 /* of the caller's time, for the calls themselves; or half of it */
 #define MOST_WAIT_MS    6000
-#define QUEUE_MS        1000 /* what may wait in front of any call of a registration */
+#define MAY_QUEUE_MS    1000 /* in front of any call of a registration */
 #define LONGEST_TOLD_MS 300000
 #define USED            0.9 /* of the narrowest rate: the rest is for tries that were throttled */
 
@@ -110,30 +110,35 @@ static int64_t narrowest(struct iot_quotas *quotas)
     return wait_ms;
 }
 
-/* Each of those that are sent away is told its own time. */
-static uint32_t come_again_s(struct iot_quotas *quotas)
+/* Each of those that are sent away is told its own time; wait_ms: that of the first. */
+static uint32_t come_again_s(struct iot_quotas *quotas, int64_t wait_ms)
 {
-    int64_t now_ms = (int64_t)cvm_monotonic_ms();
-    int64_t first_ms = now_ms + cvm_aws_pace_wait_ms(&quotas->beginning);
+    int64_t now_ms = (int64_t)cvm_monotonic_ms(), first_ms = now_ms + wait_ms;
     if (quotas->told_ms < first_ms)
         quotas->told_ms = first_ms;
     if (quotas->told_ms < now_ms + LONGEST_TOLD_MS)
         quotas->told_ms += (int64_t)(1000 / quotas->beginning.rate);
     /* A little before its turn: who comes late leaves a gap. */
-    return (uint32_t)((quotas->told_ms - now_ms - MOST_WAIT_MS / 2) / 1000) + 1;
+    int64_t left_ms = quotas->told_ms - now_ms - MOST_WAIT_MS / 2;
+    return left_ms > 0 ? (uint32_t)(left_ms / 1000) + 1 : 1;
+}
+
+static int64_t longest_wait_ms(int64_t left_ms)
+{
+    if (left_ms < 0 || left_ms > MOST_WAIT_MS + NEEDED_MS)
+        return MOST_WAIT_MS;
+    return left_ms > 2 * NEEDED_MS ? left_ms - NEEDED_MS : left_ms / 2;
 }
 
 int32_t cvm_iot_admit(
     struct iot_quotas *quotas, int64_t left_ms, int64_t *wait_ms, uint32_t *retry_after_s)
 {
-    int64_t most_ms =
-        left_ms < 0 || left_ms > MOST_WAIT_MS + NEEDED_MS ? MOST_WAIT_MS : left_ms - NEEDED_MS;
-    int64_t queued_ms = narrowest(quotas) - QUEUE_MS;
+    int64_t queued_ms = narrowest(quotas) - MAY_QUEUE_MS;
     *wait_ms = cvm_aws_pace_wait_ms(&quotas->beginning);
     if (*wait_ms < queued_ms)
         *wait_ms = queued_ms;
-    if (*wait_ms > most_ms) {
-        *retry_after_s = come_again_s(quotas);
+    if (*wait_ms > longest_wait_ms(left_ms)) {
+        *retry_after_s = come_again_s(quotas, *wait_ms);
         return -1;
     }
     cvm_aws_pace_take(&quotas->beginning);

@@ -10,13 +10,13 @@
 
 /* --- Create, open, close ---------------------------------------------------------------------- */
 
-static void destroy(void *self)
+static void platform_destroy(void *self)
 {
     cvm_iot_endpoint_clear(self);
     free(self);
 }
 
-static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
+static cvm_answer_t platform_create(const cvm_host_t *host, cvm_context_t *context, void *user_data,
     const char *location, void **result, char *error, size_t error_size)
 {
     (void)user_data;
@@ -44,8 +44,6 @@ static cvm_answer_t create(const cvm_host_t *host, cvm_context_t *context, void 
     return CVM_ANSWER_OK;
 }
 
-/* A server looks for what every registration would fail for; and whether certificates are what
- * AWS's documents say. */
 static void endpoint_known(struct step *step)
 {
     cvm_iot_end(step, CVM_ANSWER_OK, NULL);
@@ -74,7 +72,7 @@ static void providers_told(struct step *step)
 static void policy_told(struct step *step)
 {
     char text[AWS_TEXT_SIZE];
-    if (cvm_iot_refused(step, "ResourceNotFoundException")) {
+    if (cvm_iot_refused(step, MISSING)) {
         (void)snprintf(text, sizeof text, "AWS IoT has no policy '%.128s' (policy.name)",
             step->platform->policy);
         cvm_iot_end(step, CVM_ANSWER_INVALID, text);
@@ -86,9 +84,11 @@ static void policy_told(struct step *step)
     cvm_iot_call(step, IOT_LIST_CERTIFICATE_PROVIDERS, "", providers_told);
 }
 
-static void open_platform(void *self, cvm_op_t *op, uint32_t how)
+/* A server looks for what every registration would fail for; and whether certificates are what
+ * AWS's documents say. */
+static void platform_open(void *self, cvm_op_t *op, uint32_t how)
 {
-    static const char *const ANSWERS[] = {"ResourceNotFoundException", NULL};
+    static const char *const ANSWERS[] = {MISSING, NULL};
     struct platform *platform = self;
     if (cvm_aws_backend_open(&platform->aws)) {
         platform->aws.host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
@@ -107,14 +107,14 @@ static void open_platform(void *self, cvm_op_t *op, uint32_t how)
 }
 
 /* What AWS told before counts until it has told anew. */
-static void reload(void *self, cvm_op_t *op)
+static void platform_reload(void *self, cvm_op_t *op)
 {
     struct platform *platform = self;
     cvm_iot_forget_endpoint(platform);
     platform->aws.host->complete(op, CVM_ANSWER_OK, NULL);
 }
 
-static void close_platform(void *self, cvm_op_t *op)
+static void platform_close(void *self, cvm_op_t *op)
 {
     cvm_aws_backend_close(&((struct platform *)self)->aws, op);
 }
@@ -138,24 +138,27 @@ static void prepare_admitted(struct aws_job *job)
     cvm_iot_with_endpoint((struct step *)(void *)job, prepare_answer);
 }
 
-static void prepare(
+static void platform_prepare(
     void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct platform *platform = self;
     struct step *step = cvm_iot_asking_step(platform, op, VERB_READS, device, certificate);
     const cvm_host_t *host = platform->aws.host;
-    int64_t wait_ms = 0;
+    int64_t wait_ms = 0, left_ms = host->op_left_ms(op);
     uint32_t retry_after_s;
     if (!step)
         return;
-    if (!certificate &&
-        cvm_iot_admit(&platform->quotas, host->op_left_ms(op), &wait_ms, &retry_after_s)) {
+    if (left_ms < 0 || left_ms > cvm_aws_job_left_ms(&step->aws))
+        left_ms = cvm_aws_job_left_ms(&step->aws);
+    if (!certificate && cvm_iot_admit(&platform->quotas, left_ms, &wait_ms, &retry_after_s)) {
         (void)host->op_set_number(op, CVM_OUT_RETRY_AFTER_S, retry_after_s);
         cvm_iot_end(step, CVM_ANSWER_BUSY, "AWS IoT's quota is spent for now");
         return;
     }
-    if (!wait_ms || cvm_aws_job_wait(&step->aws, wait_ms, prepare_admitted))
+    if (!wait_ms)
         prepare_admitted(&step->aws);
+    else if (cvm_aws_job_wait(&step->aws, wait_ms, prepare_admitted))
+        cvm_aws_job_out_of_memory(&step->aws);
 }
 
 /* --- Getting in ------------------------------------------------------------------------------- */
@@ -163,9 +166,9 @@ static void prepare(
 static const cvm_platform_ops_t AWS_IOT = {
     .size = sizeof(cvm_platform_ops_t),
     .flags = CVM_PLATFORM_OUTSIDE_EFFECTS,
-    .create = create,
-    .open = open_platform,
-    .prepare = prepare,
+    .create = platform_create,
+    .open = platform_open,
+    .prepare = platform_prepare,
     .create_certificate = cvm_iot_create_certificate,
     .delete_certificate = cvm_iot_delete_certificate,
     .attach_policy = cvm_iot_attach_policy,
@@ -179,9 +182,9 @@ static const cvm_platform_ops_t AWS_IOT = {
     .suspend = cvm_iot_suspend,
     .find_certificates = cvm_iot_find_certificates,
     .find_by_key = cvm_iot_find_by_key,
-    .reload = reload,
-    .close = close_platform,
-    .destroy = destroy,
+    .reload = platform_reload,
+    .close = platform_close,
+    .destroy = platform_destroy,
     .find_lost = cvm_iot_find_lost,
 };
 

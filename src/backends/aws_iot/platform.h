@@ -8,6 +8,13 @@
 #include "operations.h"
 
 #define IOT_ARN_SIZE 256
+/* Errors that are answers. */
+#define MISSING "ResourceNotFoundException"
+#define STATE   "CertificateStateException"
+#define INVALID "InvalidRequestException"
+/* A registration does not wait longer for the turn of a call that it could do without, or of one
+ * that comes later. */
+#define QUEUE_MS 1000
 
 struct platform {
     struct aws_backend aws;
@@ -79,6 +86,8 @@ const char *cvm_iot_text(const cJSON *object, const char *name);
 /* Has then(step) called once the certificate's ARN can be told; else the step ends. NOT_FOUND
  * without it. */
 void cvm_iot_with_arn(struct step *step, void (*then)(struct step *step));
+/* Sets the header that names a principal by its ARN; NULL: the certificate's. */
+void cvm_iot_principal(struct step *step, const char *arn);
 /* Adds the certificate's ARN to a text. */
 void cvm_iot_print_arn(const struct step *step, struct cvm_buffer *to);
 /* Learns what ARNs begin with. */

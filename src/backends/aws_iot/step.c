@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "pem.h"
 #include "platform.h"
 
 static struct step *step_of(const struct aws_job *job)
@@ -234,14 +235,19 @@ void cvm_iot_put_value(
 int32_t cvm_iot_answer_certificate(struct step *step, const cJSON *description, const char *state)
 {
     const cvm_host_t *host = step->platform->aws.host;
+    char id[CVM_SHA256_HEX_SIZE], key[CVM_SHA256_HEX_SIZE];
+    if (cvm_iot_read_certificate(cvm_iot_text(description, "certificatePem"), id, key) ||
+        strcmp(id, cvm_iot_text(description, "certificateId")) != 0) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is none");
+        return -1;
+    }
     cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
     cvm_iot_learn_arn(step->platform, cvm_iot_text(description, "certificateArn"));
-    if (!record ||
-        host->set_text(record, CVM_C_CERTIFICATE_ID, cvm_iot_text(description, "certificateId")) ||
+    if (!record || host->set_text(record, CVM_C_CERTIFICATE_ID, id) ||
         host->set_text(record, CVM_C_PEM, cvm_iot_text(description, "certificatePem")) ||
         host->set_text(record, CVM_C_STATE, state)) {
         host->record_free(record);
-        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is none");
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes a certificate that is too long");
         return -1;
     }
     if (host->op_add_record(step->aws.op, record)) {
@@ -259,6 +265,16 @@ void cvm_iot_learn_arn(struct platform *platform, const char *arn)
     if (id && (size_t)(id + 1 - arn) < sizeof platform->arn_before && strncmp(arn, "arn:", 4) == 0)
         (void)snprintf(
             platform->arn_before, sizeof platform->arn_before, "%.*s", (int)(id + 1 - arn), arn);
+}
+
+void cvm_iot_principal(struct step *step, const char *arn)
+{
+    cvm_buffer_clear(&step->header);
+    cvm_buffer_text(&step->header, "x-amzn-principal: ");
+    if (arn)
+        cvm_buffer_text(&step->header, arn);
+    else
+        cvm_iot_print_arn(step, &step->header);
 }
 
 void cvm_iot_print_arn(const struct step *step, struct cvm_buffer *to)

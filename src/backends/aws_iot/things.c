@@ -4,11 +4,11 @@
 
 #include "platform.h"
 
-static const char *const MISSING[] = {"ResourceNotFoundException", NULL};
+static const char *const MISSING_ALONE[] = {MISSING, NULL};
 
 static void step_done(struct step *step)
 {
-    if (cvm_iot_refused(step, MISSING[0]))
+    if (cvm_iot_refused(step, MISSING))
         cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, step->aws.call.text);
     else
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
@@ -23,9 +23,10 @@ static void policy_call(struct step *step, enum iot_operation operation)
     cvm_buffer_text(body, "{\"target\":");
     cvm_buffer_json(body, arn.text ? arn.text : "");
     cvm_buffer_text(body, "}");
+    body->failed |= arn.failed;
     cvm_buffer_free(&arn);
     cvm_iot_path(step, "target-policies", step->platform->policy, NULL);
-    step->answers = MISSING;
+    step->answers = MISSING_ALONE;
     cvm_iot_call(step, operation, "", step_done);
 }
 
@@ -42,7 +43,7 @@ static void policy_detach(struct step *step)
 void cvm_iot_attach_policy(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (step)
         cvm_iot_with_arn(step, policy_attach);
 }
@@ -50,7 +51,7 @@ void cvm_iot_attach_policy(
 void cvm_iot_detach_policy(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (step)
         cvm_iot_with_arn(step, policy_detach);
 }
@@ -59,11 +60,9 @@ void cvm_iot_detach_policy(
 
 static void principal_call(struct step *step, enum iot_operation operation, const char *query)
 {
-    cvm_buffer_clear(&step->header);
-    cvm_buffer_text(&step->header, "x-amzn-principal: ");
-    cvm_iot_print_arn(step, &step->header);
+    cvm_iot_principal(step, NULL);
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = MISSING;
+    step->answers = MISSING_ALONE;
     cvm_iot_call(step, operation, query, step_done);
 }
 
@@ -81,7 +80,7 @@ static void principal_detach(struct step *step)
 void cvm_iot_attach_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (step)
         cvm_iot_with_arn(step, principal_attach);
 }
@@ -89,7 +88,7 @@ void cvm_iot_attach_certificate(
 void cvm_iot_detach_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (step)
         cvm_iot_with_arn(step, principal_detach);
 }
@@ -101,26 +100,20 @@ void cvm_iot_detach_certificate(
 #define REFERENCE "iot-core-cvm" /* the reference system's things, also those of its failures */
 
 /* A stranger's thing is taken over: what hangs on it goes off it, and is deactivated if it hangs on
- * nothing else. The next principal: */
+ * nothing else. */
 static void adopt_next(struct step *step);
 
 static void adopt_detach(struct step *step)
 {
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = MISSING;
+    step->answers = MISSING_ALONE;
     cvm_iot_call(step, IOT_DETACH_THING_PRINCIPAL, "", adopt_next);
-}
-
-static void adopt_deactivated(struct step *step)
-{
-    adopt_detach(step);
 }
 
 /* Of a certificate: on how many things it hangs. */
 static void adopt_things_told(struct step *step)
 {
-    static const char *const ANSWERS[] = {
-        "ResourceNotFoundException", "CertificateStateException", NULL};
+    static const char *const ANSWERS[] = {MISSING, STATE, NULL};
     const cJSON *things = cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "things");
     const char *id = strstr(step->header.text, ":cert/");
     if (!id || cJSON_GetArraySize(things) > 1) {
@@ -129,28 +122,31 @@ static void adopt_things_told(struct step *step)
     }
     cvm_iot_path(step, "certificates", id + strlen(":cert/"), NULL);
     step->answers = ANSWERS;
-    cvm_iot_call(step, IOT_RETIRE_CERTIFICATE, "newStatus=INACTIVE", adopt_deactivated);
+    cvm_iot_call(step, IOT_RETIRE_CERTIFICATE, "newStatus=INACTIVE", adopt_detach);
+}
+
+/* The next principal that is not the device's new certificate, from an attempt before this one. */
+static cJSON *adopt_principal(struct step *step)
+{
+    cJSON *principal;
+    while ((principal = cvm_iot_next(step)) && *step->certificate_id &&
+           strstr(principal->valuestring, step->certificate_id))
+        cJSON_Delete(principal);
+    return principal;
 }
 
 static void adopt_next(struct step *step)
 {
-    cJSON *principal = cvm_iot_next(step);
-    cvm_buffer_clear(&step->header);
+    cJSON *principal = adopt_principal(step);
     if (!principal) {
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
         return;
     }
-    cvm_buffer_text(&step->header, "x-amzn-principal: ");
-    cvm_buffer_text(&step->header, principal->valuestring);
+    cvm_iot_principal(step, principal->valuestring);
     cJSON_Delete(principal);
     cvm_iot_path(step, "principals", "things", NULL);
-    step->answers = MISSING;
+    step->answers = MISSING_ALONE;
     cvm_iot_call(step, IOT_LIST_PRINCIPAL_THINGS, "", adopt_things_told);
-}
-
-static void adopt_listed(struct step *step)
-{
-    adopt_next(step);
 }
 
 static void adopt(struct step *step)
@@ -159,8 +155,8 @@ static void adopt(struct step *step)
     (void)snprintf(text, sizeof text, "thing '%.128s' is taken over (aws.adopt)", step->thing);
     step->platform->aws.host->log(step->platform->aws.context, CVM_LEVEL_WARNING, text);
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = MISSING;
-    cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", adopt_listed);
+    step->answers = MISSING_ALONE;
+    cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", adopt_next);
 }
 
 /* What makes a thing a device's: attributes that name it, or that it was registered before, by
@@ -203,7 +199,7 @@ void cvm_iot_create_thing(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     static const char *const ANSWERS[] = {EXISTS, NULL};
-    struct step *step = cvm_iot_step(platform, op, VERB_WRITES, device, certificate);
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (!step)
         return;
     struct cvm_buffer *body = cvm_aws_job_body(&step->aws);

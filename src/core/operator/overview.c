@@ -1,5 +1,6 @@
-/* What `cvm reconcile` wants to know beside a pass: how much is due, and which certificates hang on
- * devices' things that no row knows. The whole store is gone through, a page at a time. */
+/* What `cvm reconcile` does beside a pass: it tells how much is due, and goes through all devices,
+ * a page at a time, for what no scan of the store tells: certificates that hang on their things and
+ * that no row knows, flags that others set, certificates that a search did not come as far as. */
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -291,10 +292,12 @@ static void walk_lost(cvm_op_t *op)
     struct walk *walk = CVM_CONTAINER(op, struct walk, op);
     if (op->answer != CVM_ANSWER_OK)
         walk_finish(walk, cvm_op_error(op));
-    else if (op->outs[CVM_OUT_CURSOR] && cvm_is_started(walk->cvm))
+    else if (!op->outs[CVM_OUT_CURSOR])
+        walk_finish(walk, NULL);
+    else if (cvm_is_started(walk->cvm))
         cvm_platform_find_lost(walk->cvm, op, walk_lost);
     else
-        walk_finish(walk, NULL);
+        walk_finish(walk, cvm_error_new(REASON_unknown, "the instance stops"));
 }
 
 /* The next device that may have any. */
