@@ -252,6 +252,7 @@ class FakeIoT:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             disable_nagle_algorithm = True
+            wbufsize = -1  # an answer in one piece
 
             def log_message(self, *words):
                 pass
