@@ -56,8 +56,8 @@ typedef struct cvm_timer_s cvm_timer_t;
     X(D_IS_REVOKED, is_revoked, NUMBER, 0)     /* by the operator; reset lifts it */               \
     X(D_IS_SUSPENDED, is_suspended, NUMBER, 0) /* what the platform has carried out */             \
     X(D_THING_NAME, thing_name, TEXT, 128)                                                         \
-    X(D_REGISTERED_ON, registered_on, TEXT, 40) /* "" until it has been with that thing_name */    \
-    X(D_CERTIFICATE_ID, certificate_id, TEXT, 64)       /* the current one */                      \
+    X(D_REGISTERED_ON, registered_on, TEXT, 40)   /* "" until it has been with that thing_name */  \
+    X(D_CERTIFICATE_ID, certificate_id, TEXT, 64) /* the current one */                            \
     X(D_PUBLIC_KEY_SHA256, public_key_sha256, TEXT, 64) /* its key's SPKI; unique among devices */ \
     X(D_KEY_ORIGIN, key_origin, TEXT, 8)                /* "csr" or "server" */                    \
     X(D_FIRST_ISSUED_AT, first_issued_at, NUMBER, 0)                                               \
@@ -639,6 +639,9 @@ struct cvm_host_s {
     const cvm_record_t *(*op_record)(const cvm_op_t *op, uint32_t i);
     const char *(*op_text)(const cvm_op_t *op, cvm_out_t out);
     int64_t (*op_number)(const cvm_op_t *op, cvm_out_number_t out);
+    /** As a store's find(), which the store may not have: INVALID. */
+    int32_t (*store_find)(cvm_context_t *context, cvm_find_by_t by, const char *value,
+        cvm_host_done_fn done, void *argument);
 };
 
 /* --- Getting in ------------------------------------------------------------------------------- */

@@ -67,8 +67,10 @@ void cvm_store_load(cvm_t *cvm, cvm_op_t *op, const cvm_loading_t *loading, cvm_
 void cvm_store_find(cvm_t *cvm, cvm_op_t *op, cvm_find_by_t by, const char *value, cvm_op_done done)
 {
     void *store = start(cvm, op, SIDE_STORE, "find", done);
-    if (store)
+    if (store && cvm->store.find)
         cvm->store.find(store, op, by, value);
+    else if (store)
+        CVM_HOST.complete(op, CVM_ANSWER_INVALID, "the store can't find by that");
 }
 
 void cvm_store_check_page(cvm_t *cvm, cvm_op_t *op, const char *cursor, cvm_op_done done)

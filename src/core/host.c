@@ -525,6 +525,16 @@ static int32_t store_meta_put(cvm_context_t *context, const char *name, int64_t 
     return 0;
 }
 
+static int32_t store_find(cvm_context_t *context, cvm_find_by_t by, const char *value,
+    cvm_host_done_fn done, void *argument)
+{
+    struct question *question = question_new(value, NULL, done, argument);
+    if (!question)
+        return -1;
+    cvm_store_find(context->cvm, &question->op, by, question->name, answered);
+    return 0;
+}
+
 const cvm_host_t CVM_HOST = {
     .size = sizeof(cvm_host_t),
     .add_store = cvm_registry_add_store,
@@ -577,4 +587,5 @@ const cvm_host_t CVM_HOST = {
     .op_record = op_record,
     .op_text = op_text,
     .op_number = op_number,
+    .store_find = store_find,
 };

@@ -119,10 +119,10 @@ def test_somebody_elses_thing_is_left_alone(cloud, instance):
 
 
 def test_somebody_elses_thing_is_taken_over_if_told(cloud, tmp_path):
-    """What hangs on nothing else is deactivated; what does only goes off it. Both lists are longer than a page."""
+    """What hangs on nothing else is deactivated; what does only goes off it. Lists come a page of one at a time."""
     instance = cloud.instance(tmp_path, **{"aws.adopt": "on"})
     instance.add("DEVICE")
-    cloud.iot.page_size = 2
+    cloud.iot.page_size = 1
     strangers = [cloud.hang_on(thing_of("DEVICE"), "ACTIVE", owner="accounting") for _ in range(5)]
     cloud.iot.things["press"] = {}
     cloud.iot.attach("press", strangers[0], {})
@@ -130,6 +130,16 @@ def test_somebody_elses_thing_is_taken_over_if_told(cloud, tmp_path):
         new = payload(instance.register("DEVICE"))["certificate_id"]
     assert [certificate.id for certificate in cloud.iot.of_thing(thing_of("DEVICE"))] == [new]
     assert [certificate.status for certificate in strangers] == ["ACTIVE"] + 4 * ["INACTIVE"]
+
+
+def test_a_principal_is_no_way_into_a_request(cloud, tmp_path):
+    instance = cloud.instance(tmp_path, **{"aws.adopt": "on"})
+    instance.add("DEVICE")
+    stranger = cloud.hang_on(thing_of("DEVICE"), "ACTIVE", owner="accounting")
+    stranger.arn += "\r\nX-Evil: 1\r\n\r\nGET /certificates HTTP/1.1\r\nHost: x\r\n\r\n"
+    with instance.serve_plain():
+        assert refusal(instance.register("DEVICE"))[0] in (502, 503)
+    assert "ListCertificates" not in cloud.calls and stranger.status == "ACTIVE"
 
 
 def test_what_another_system_left_half_done_is_brought_to_its_end(cloud, instance):

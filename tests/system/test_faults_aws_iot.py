@@ -102,7 +102,7 @@ def test_each_call_that_takes_something_back(tmp_path):
                 cloud.proxy.clear()
                 settle(cloud, instance)
             assert cloud.problems(instance, [], ["DEVICE"]) == []
-    cases = [(name, call, fault) for name, (_, _, calls) in UNDONE.items() for call in calls for fault in ("lost", "denied", "html")]
+    cases = [(name, call, fault) for name, (_, _, calls) in UNDONE.items() for call in calls for fault in ("lost", "denied", "html", "empty")]
     side_by_side(go, cases)
 
 
@@ -148,6 +148,39 @@ def test_what_a_search_does_not_come_as_far_as_is_looked_for_by_a_full_pass(tmp_
         assert lost[0].id not in cloud.iot.certificates and len(cloud.iot.certificates) == before - 1
         assert all(certificate.status == "INACTIVE" for certificate in strangers)
         cloud.others = cloud.state_of_others()
+
+
+def test_a_full_pass_ends_whatever_its_time(tmp_path):
+    """It tells of a note that it could not get on with, and asks for it another time."""
+    with Cloud(tmp_path) as cloud:
+        instance = cloud.instance(tmp_path, **{"aws.timeout": "1s", "aws.quota_share": 1})
+        instance.add("DEVICE")
+        with instance.serve_plain():
+            cloud.proxy.plan("CreateCertificateFromCsr", "lost")
+            instance.register("DEVICE")
+        for _ in range(3):
+            assert instance.cvm("reconcile", "--full", env=clock("+10m"), check=False, timeout_s=60).returncode in (0, 69, 75)
+
+
+def test_a_key_that_was_noted_may_be_another_devices_by_now(tmp_path):
+    """A CSR that two devices sent: what the second one has is its own, also while it is suspended."""
+    with Cloud(tmp_path) as cloud:
+        instance = cloud.instance(tmp_path)
+        instance.import_csv(["WRONG", "RIGHT"])
+        cloud.iot.lists_lag_s = 0
+        csr, strangers = make_csr(), []
+        with instance.serve_plain():
+            cloud.proxy.on_fault["CreateCertificateFromCsr after"] = lambda: strangers.extend(cloud.hang_on("crowd", "INACTIVE") for _ in range(25))
+            cloud.proxy.plan("CreateCertificateFromCsr", "CreateCertificateFromCsr after")
+            instance.register("WRONG", csr=csr)
+            instance.cvm("device", "remove", "WRONG", "--force", env=LEASE_DUE, check=False)
+            answer = register_until_final(instance, "RIGHT", csr=csr)
+            instance.cvm("device", "disable", "RIGHT")
+            for stranger in strangers:
+                del cloud.iot.certificates[stranger.id]
+            settle(cloud, instance, clock("+10m"))
+            instance.cvm("device", "enable", "RIGHT")
+        assert cloud.statuses("RIGHT") == ["ACTIVE"] and cloud.iot.certificates[answer["certificate_id"]].status == "ACTIVE"
 
 
 # --- Who makes them ---------------------------------------------------------------------------------

@@ -12,7 +12,7 @@
 #define LOOKS     20
 #define PAGE_SIZE "250" /* AWS's largest */
 #define AGAIN_MS  1000
-#define END_MS    2500 /* of the operation's time, to note how far it came */
+#define LATE_MS   120000 /* before a request that nobody waits for any more was sent */
 
 static struct find *find_of(struct step *step)
 {
@@ -25,9 +25,11 @@ static void find_list(struct find *find);
  * search, which may be many after a server's end. */
 static int32_t must_stop(const struct find *find, enum iot_operation next)
 {
-    int64_t wait_ms = cvm_aws_pace_wait_ms(&find->step.platform->quotas.paces[next]);
+    const struct platform *platform = find->step.platform;
+    int64_t wait_ms = cvm_aws_pace_wait_ms(&platform->quotas.paces[next]);
+    int64_t end_ms = platform->aws.timeout_ms / 4; /* to note how far it came */
     return (find->is_awaited && wait_ms >= QUEUE_MS) ||
-           wait_ms + END_MS > cvm_aws_job_left_ms(&find->step.aws);
+           wait_ms + end_ms > cvm_aws_job_left_ms(&find->step.aws);
 }
 
 /* --- Looking ---------------------------------------------------------------------------------- */
@@ -39,6 +41,10 @@ static void find_described(struct step *step)
         cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
     char id[CVM_SHA256_HEX_SIZE], key[CVM_SHA256_HEX_SIZE];
     const char *pem = cvm_iot_text(description, "certificatePem");
+    if (!*pem && !cvm_iot_refused(step, MISSING)) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT describes no certificate");
+        return;
+    }
     if (!cvm_iot_read_certificate(pem, id, key) && strcmp(key, find->key) == 0 &&
         strcmp(id, cvm_iot_text(description, "certificateId")) == 0 &&
         strcmp(cvm_iot_text(description, "status"), "INACTIVE") == 0) /* lists lag */
@@ -135,6 +141,10 @@ static void find_listed(struct step *step)
     }
     cJSON_Delete(find->page);
     find->page = cJSON_DetachItemFromObjectCaseSensitive(step->aws.call.answer, "certificates");
+    if (!cJSON_IsArray(find->page)) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT answers no list of certificates");
+        return;
+    }
     if (*next && (strlen(next) >= sizeof find->next || strcmp(next, find->marker) == 0)) {
         cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT's list of certificates goes round");
         return;
@@ -211,11 +221,17 @@ static void key_stopped(struct find *find)
     cvm_iot_note_lost(find, key_not_found);
 }
 
-/* It is not there; or not yet. */
+/* It is not there; or not yet: a request may be carried out long after who sent it has given up. */
 static void key_ended(struct find *find)
 {
     struct step *step = &find->step;
-    if (find->begun_ms >= step->platform->lists_lag_until_ms)
+    const cvm_host_t *host = step->platform->aws.host;
+    int32_t is_complete = find->begun_ms >= step->platform->lists_lag_until_ms;
+    if (is_complete && find->is_doubted) {
+        find->since_ms = host->now_ms(step->platform->aws.context) - LATE_MS;
+        *find->marker = *find->after = 0;
+        key_stopped(find);
+    } else if (is_complete)
         key_not_found(step);
     else if (must_stop(find, IOT_LIST_CERTIFICATES) ||
              cvm_aws_job_wait(&step->aws, AGAIN_MS, key_again))
@@ -235,6 +251,7 @@ void cvm_iot_find_by_key(
     find->ended = key_ended;
     find->stopped = key_stopped;
     find->is_awaited = host->op_left_ms(op) >= 0;
+    find->is_doubted = cvm_monotonic_ms() < platform->lists_lag_until_ms;
     find->since_ms = host->number(certificate, CVM_C_NOT_BEFORE);
     (void)snprintf(
         find->key, sizeof find->key, "%s", host->text(certificate, CVM_C_PUBLIC_KEY_SHA256));

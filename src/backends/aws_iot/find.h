@@ -5,7 +5,7 @@
 #include "base/hex.h"
 #include "platform.h"
 
-#define IOT_MARKER_SIZE 1024
+#define IOT_MARKER_SIZE 2049 /* AWS's longest has 1024 */
 
 /* Goes through the account's certificates, the newest first, and looks at those that were made in
  * that time and are INACTIVE, as far as one operation may. */
@@ -20,6 +20,7 @@ struct find {
     uint32_t pages, looks;
     uint64_t begun_ms;  /* by the monotonic clock */
     int32_t is_awaited; /* a registration waits for it */
+    int32_t is_doubted; /* it began when a certificate may just have been made */
     cJSON *page;
     void (*found)(struct find *find, const cJSON *description);
     void (*ended)(struct find *find);   /* there is none, or no other one */

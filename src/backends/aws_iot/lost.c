@@ -187,7 +187,11 @@ static void lost_ended(struct find *find)
 static void lost_stopped(struct find *find)
 {
     const struct lost *lost = lost_of(&find->step);
-    note_put(find, lost->name, lost->version, note_done);
+    if (find->pages)
+        note_put(find, lost->name, lost->version, note_done);
+    else
+        cvm_iot_end(&find->step, CVM_ANSWER_UNAVAILABLE,
+            "AWS IoT's quota leaves nothing to search by for now");
 }
 
 static void lost_deleted(struct step *step)
@@ -200,28 +204,23 @@ static void lost_deleted(struct step *step)
     cvm_iot_find_on(&lost_of(step)->find);
 }
 
-/* One that the device's rows have is not lost: the device was registered with it after all. */
-static void lost_got_rows(struct step *step, const cvm_op_t *rows, cvm_answer_t answer)
+/* One that a row has is not lost: a device was registered with it after all. */
+static void lost_owner_told(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
-    const cvm_host_t *host = step->platform->aws.host;
-    const cvm_record_t *row;
-    if (answer != CVM_ANSWER_OK) {
-        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer");
-        return;
-    }
-    for (uint32_t i = 0; (row = host->op_record(rows, i)); i++)
-        if (strcmp(host->text(row, CVM_C_CERTIFICATE_ID), step->certificate_id) == 0) {
-            cvm_iot_find_on(&lost_of(step)->find);
-            return;
-        }
-    cvm_iot_delete(step, lost_deleted);
+    (void)op;
+    if (answer == CVM_ANSWER_NOT_FOUND)
+        cvm_iot_delete(step, lost_deleted);
+    else if (answer == CVM_ANSWER_OK)
+        cvm_iot_find_on(&lost_of(step)->find);
+    else
+        cvm_iot_end(step, CVM_ANSWER_UNAVAILABLE, "the store does not answer whose it is");
 }
 
 static void lost_found(struct find *find, const cJSON *description)
 {
     (void)snprintf(find->step.certificate_id, sizeof find->step.certificate_id, "%s",
         cvm_iot_text(description, "certificateId"));
-    cvm_iot_get_rows(&find->step, find->step.uid, lost_got_rows);
+    cvm_iot_find_owner(&find->step, find->step.certificate_id, lost_owner_told);
 }
 
 static void lost_got_note(struct step *step, const cvm_op_t *op, cvm_answer_t answer);

@@ -14,29 +14,29 @@
 
 struct operation {
     const char *method;
-    int32_t is_write;
-    double quota;         /* a second: AWS's own, where no property has it */
-    const char *property; /* NULL: none */
+    int32_t is_write, has_answer; /* has_answer: more than that it was done */
+    double quota;                 /* a second: AWS's own, where no property has it */
+    const char *property;         /* NULL: none */
 };
 
 static const struct operation OPERATIONS[IOT_OPERATIONS] = {
-    [IOT_CREATE_CERTIFICATE] = {"POST", 1, 15, "aws.quota_create_certificate"},
-    [IOT_ATTACH_POLICY] = {"PUT", 1, 15, "aws.quota_attach_policy"},
-    [IOT_CREATE_THING] = {"POST", 1, 100, "aws.quota_create_thing"},
-    [IOT_ATTACH_THING_PRINCIPAL] = {"PUT", 1, 100, "aws.quota_attach_principal"},
-    [IOT_UPDATE_CERTIFICATE] = {"PUT", 1, 10, "aws.quota_update_certificate"},
-    [IOT_RETIRE_CERTIFICATE] = {"PUT", 1, 10, "aws.quota_update_certificate"},
-    [IOT_DESCRIBE_CERTIFICATE] = {"GET", 0, 10, NULL},
-    [IOT_DELETE_CERTIFICATE] = {"DELETE", 1, 10, NULL},
-    [IOT_LIST_CERTIFICATES] = {"GET", 0, 10, NULL},
-    [IOT_DETACH_POLICY] = {"POST", 1, 15, NULL},
-    [IOT_GET_POLICY] = {"GET", 0, 10, NULL},
-    [IOT_DESCRIBE_THING] = {"GET", 0, 100, NULL},
-    [IOT_DETACH_THING_PRINCIPAL] = {"DELETE", 1, 100, NULL},
-    [IOT_LIST_THING_PRINCIPALS] = {"GET", 0, 10, NULL},
-    [IOT_LIST_PRINCIPAL_THINGS] = {"GET", 0, 10, NULL},
-    [IOT_DESCRIBE_ENDPOINT] = {"GET", 0, 10, NULL},
-    [IOT_LIST_CERTIFICATE_PROVIDERS] = {"GET", 0, 10, NULL},
+    [IOT_CREATE_CERTIFICATE] = {"POST", 1, 1, 15, "aws.quota_create_certificate"},
+    [IOT_ATTACH_POLICY] = {"PUT", 1, 0, 15, "aws.quota_attach_policy"},
+    [IOT_CREATE_THING] = {"POST", 1, 1, 100, "aws.quota_create_thing"},
+    [IOT_ATTACH_THING_PRINCIPAL] = {"PUT", 1, 0, 100, "aws.quota_attach_principal"},
+    [IOT_UPDATE_CERTIFICATE] = {"PUT", 1, 0, 10, "aws.quota_update_certificate"},
+    [IOT_RETIRE_CERTIFICATE] = {"PUT", 1, 0, 10, "aws.quota_update_certificate"},
+    [IOT_DESCRIBE_CERTIFICATE] = {"GET", 0, 1, 10, NULL},
+    [IOT_DELETE_CERTIFICATE] = {"DELETE", 1, 0, 10, NULL},
+    [IOT_LIST_CERTIFICATES] = {"GET", 0, 1, 10, NULL},
+    [IOT_DETACH_POLICY] = {"POST", 1, 0, 15, NULL},
+    [IOT_GET_POLICY] = {"GET", 0, 1, 10, NULL},
+    [IOT_DESCRIBE_THING] = {"GET", 0, 1, 100, NULL},
+    [IOT_DETACH_THING_PRINCIPAL] = {"DELETE", 1, 0, 100, NULL},
+    [IOT_LIST_THING_PRINCIPALS] = {"GET", 0, 1, 10, NULL},
+    [IOT_LIST_PRINCIPAL_THINGS] = {"GET", 0, 1, 10, NULL},
+    [IOT_DESCRIBE_ENDPOINT] = {"GET", 0, 1, 10, NULL},
+    [IOT_LIST_CERTIFICATE_PROVIDERS] = {"GET", 0, 1, 10, NULL},
 };
 
 const char *cvm_iot_method(enum iot_operation operation)
@@ -47,6 +47,11 @@ const char *cvm_iot_method(enum iot_operation operation)
 int32_t cvm_iot_is_write(enum iot_operation operation)
 {
     return OPERATIONS[operation].is_write;
+}
+
+int32_t cvm_iot_has_answer(enum iot_operation operation)
+{
+    return OPERATIONS[operation].has_answer;
 }
 
 /* --- Properties ------------------------------------------------------------------------------- */

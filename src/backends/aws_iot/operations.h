@@ -37,6 +37,8 @@ struct iot_quotas {
 
 const char *cvm_iot_method(enum iot_operation operation);
 int32_t cvm_iot_is_write(enum iot_operation operation);
+/* 1 if it answers an object, 0 if perhaps nothing. */
+int32_t cvm_iot_has_answer(enum iot_operation operation);
 
 /* 0, or -1. */
 int32_t cvm_iot_add_quota_properties(const cvm_host_t *host, cvm_registry_t *registry);

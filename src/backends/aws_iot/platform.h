@@ -69,6 +69,7 @@ void cvm_iot_call(struct step *step, enum iot_operation operation, const char *q
 void cvm_iot_list(
     struct step *step, enum iot_operation operation, const char *name, void (*then)(struct step *));
 /* Asks the store. The step ends without memory. */
+void cvm_iot_find_owner(struct step *step, const char *certificate_id, iot_told told);
 void cvm_iot_get_rows(struct step *step, const char *device_uid, iot_told told);
 void cvm_iot_scan_values(struct step *step, const char *cursor, iot_told told);
 void cvm_iot_get_value(struct step *step, const char *name, iot_told told);

@@ -85,7 +85,7 @@ void cvm_iot_call(struct step *step, enum iot_operation operation, const char *q
     call->query = query;
     call->header = step->header.length ? step->header.text : NULL;
     call->content_type = call->body.length ? "application/json" : NULL;
-    call->takes_empty = 1;
+    call->takes_empty = !cvm_iot_has_answer(operation);
     call->body.failed |= step->path.failed || step->header.failed;
     step->then = then;
     cvm_aws_job_call(&step->aws, cvm_iot_is_write(operation), step_then);
@@ -114,6 +114,17 @@ const char *cvm_iot_text(const cJSON *object, const char *name)
 
 static void list_page(struct step *step, const char *token);
 
+static int32_t is_list_of_texts(const cJSON *page)
+{
+    const cJSON *item;
+    cJSON_ArrayForEach(item, page)
+    {
+        if (!cJSON_IsString(item))
+            return 0;
+    }
+    return cJSON_IsArray(page);
+}
+
 static void list_got(struct step *step)
 {
     cJSON *answer = step->aws.call.answer;
@@ -122,7 +133,12 @@ static void list_got(struct step *step)
         return;
     }
     cJSON *page = cJSON_DetachItemFromObjectCaseSensitive(answer, step->listed_as);
-    while (page && page->child)
+    if (!is_list_of_texts(page)) {
+        cJSON_Delete(page);
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT answers no list");
+        return;
+    }
+    while (page->child)
         (void)cJSON_AddItemToArray(step->things, cJSON_DetachItemViaPointer(page, page->child));
     cJSON_Delete(page);
     const char *token = cvm_iot_text(answer, "nextToken");
@@ -165,14 +181,9 @@ void cvm_iot_list(
 
 cJSON *cvm_iot_next(struct step *step)
 {
-    cJSON *next;
-    while (step->things && (next = step->things->child)) {
-        next = cJSON_DetachItemViaPointer(step->things, next);
-        if (cJSON_IsString(next))
-            return next;
-        cJSON_Delete(next);
-    }
-    return NULL;
+    return step->things && step->things->child
+               ? cJSON_DetachItemViaPointer(step->things, step->things->child)
+               : NULL;
 }
 
 /* --- The store -------------------------------------------------------------------------------- */
@@ -207,6 +218,13 @@ void cvm_iot_get_rows(struct step *step, const char *device_uid, iot_told told)
     const cvm_host_t *host = store_asks(step, told);
     store_asked(step, host->store_get_certificates(
                           step->platform->aws.context, device_uid, MOST_ROWS, store_told, step));
+}
+
+void cvm_iot_find_owner(struct step *step, const char *certificate_id, iot_told told)
+{
+    const cvm_host_t *host = store_asks(step, told);
+    store_asked(step, host->store_find(step->platform->aws.context, CVM_FIND_CERTIFICATE,
+                          certificate_id, store_told, step));
 }
 
 void cvm_iot_scan_values(struct step *step, const char *cursor, iot_told told)

@@ -116,7 +116,12 @@ static void adopt_things_told(struct step *step)
     static const char *const ANSWERS[] = {MISSING, STATE, NULL};
     const cJSON *things = cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "things");
     const char *id = strstr(step->header.text, ":cert/");
-    if (!id || cJSON_GetArraySize(things) > 1) {
+    int32_t has_more = *cvm_iot_text(step->aws.call.answer, "nextToken") != 0;
+    if (!cvm_iot_refused(step, MISSING) && !cJSON_IsArray(things)) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT answers no list");
+        return;
+    }
+    if (!id || has_more || cJSON_GetArraySize(things) > 1) {
         adopt_detach(step);
         return;
     }
@@ -135,6 +140,15 @@ static cJSON *adopt_principal(struct step *step)
     return principal;
 }
 
+/* It becomes a header's value: no line ends in it. */
+static int32_t is_header_text(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text <= ' ' || (unsigned char)*text > '~')
+            return 0;
+    return 1;
+}
+
 static void adopt_next(struct step *step)
 {
     cJSON *principal = adopt_principal(step);
@@ -142,8 +156,13 @@ static void adopt_next(struct step *step)
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
         return;
     }
-    cvm_iot_principal(step, principal->valuestring);
+    int32_t is_one = is_header_text(principal->valuestring);
+    cvm_iot_principal(step, is_one ? principal->valuestring : "");
     cJSON_Delete(principal);
+    if (!is_one) {
+        cvm_iot_end(step, CVM_ANSWER_BROKEN, "AWS IoT answers a principal that can be none");
+        return;
+    }
     cvm_iot_path(step, "principals", "things", NULL);
     step->answers = MISSING_ALONE;
     cvm_iot_call(step, IOT_LIST_PRINCIPAL_THINGS, "", adopt_things_told);
