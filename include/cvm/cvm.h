@@ -530,6 +530,7 @@ typedef void (*cvm_found_cb)(void *user_data, const cvm_error_t *error, uint64_t
  * not known whether they had been made. It takes a call of the platform for each device that is, or
  * was, registered.
  *  @param dry_run  1: only counts them
+ *  One that is cut short is gone on with by the next, whatever instance that is of.
  *  Errors: "conflict" where the store has them all (a local platform); the first of those that
  *  devices had, the others having been looked at all the same. */
 CVM_API cvm_error_t *cvm_find_unknown(

@@ -4,6 +4,7 @@ import http.server
 import json
 import re
 import signal
+import sqlite3
 import ssl
 import threading
 
@@ -297,3 +298,23 @@ def test_a_flag_that_was_set_in_the_table_is_carried_out_by_a_full_pass(cloud, t
             assert json.loads(instance.cvm("reconcile", "--json").stdout)["suspensions"] == 0
             instance.cvm("reconcile", "--full")
             assert cloud.statuses("DEVICE") == [status]
+
+
+def test_a_full_pass_that_was_cut_short_is_gone_on_with(cloud, instance):
+    """From the page that it had come to; the one after that begins at the front."""
+    instance.import_csv([f"D{number:03}" for number in range(600)])
+    with instance.serve_plain():
+        for uid in ("D000", "D599"):
+            payload(instance.register(uid))
+
+    def asked():
+        cloud.calls.clear()
+        instance.cvm("reconcile", "--full")
+        return cloud.calls.count("ListThingPrincipals")
+
+    assert asked() == 2
+    with sqlite3.connect(instance.folder / "devices.db") as database:
+        assert not database.execute("SELECT * FROM meta WHERE name = 'full_pass'").fetchall()
+        cursor, = database.execute("SELECT device_uid FROM devices ORDER BY device_uid LIMIT 1 OFFSET 511").fetchone()
+        database.execute("INSERT INTO meta (name, value, version) VALUES ('full_pass', ?, 7)", (cursor,))
+    assert asked() == 1 and asked() == 2
