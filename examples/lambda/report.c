@@ -92,7 +92,7 @@ static cJSON *embedded(const uint64_t *grown)
     (void)clock_gettime(CLOCK_REALTIME, &now);
     cJSON *line = cJSON_CreateObject(), *about = cJSON_AddObjectToObject(line, "_aws");
     (void)cJSON_AddNumberToObject(
-        about, "Timestamp", (double)now.tv_sec * 1000 + (double)(now.tv_nsec / 1000000));
+        about, "Timestamp", (double)((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000));
     cJSON *directive = cJSON_CreateObject(),
           *directives = cJSON_AddArrayToObject(about, "CloudWatchMetrics");
     (void)cJSON_AddItemToArray(directives, directive);

@@ -239,10 +239,10 @@ static void key_ended(struct find *find)
 }
 
 void cvm_iot_find_by_key(
-    void *self, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
+    void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct platform *platform = self;
-    const cvm_host_t *host = platform->aws.host;
+    const struct platform *self = platform;
+    const cvm_host_t *host = self->aws.host;
     struct find *find =
         cvm_iot_find_step(platform, op, VERB_READS, device, certificate, sizeof *find);
     if (!find)
@@ -251,7 +251,7 @@ void cvm_iot_find_by_key(
     find->ended = key_ended;
     find->stopped = key_stopped;
     find->is_awaited = host->op_left_ms(op) >= 0;
-    find->is_doubted = cvm_monotonic_ms() < platform->lists_lag_until_ms;
+    find->is_doubted = cvm_monotonic_ms() < self->lists_lag_until_ms;
     find->since_ms = host->number(certificate, CVM_C_NOT_BEFORE);
     (void)snprintf(
         find->key, sizeof find->key, "%s", host->text(certificate, CVM_C_PUBLIC_KEY_SHA256));

@@ -6,7 +6,8 @@
 
 #include "base/clock.h"
 
-#define NEEDED_MS       3000 /* of the caller's time, for the calls themselves; or half of it */
+#define NEEDED_MS INT64_C(3000) /* of the caller's time, for the calls themselves; or half of it   \
+                                 */
 #define MOST_WAIT_MS    6000
 #define MAY_QUEUE_MS    1000 /* in front of any call of a registration */
 #define LONGEST_TOLD_MS 300000

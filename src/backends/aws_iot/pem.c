@@ -24,8 +24,9 @@ static int32_t step_over(const uint8_t **at, const uint8_t *end, int tag, int is
  * too, which takes longer than its making. 0, or -1. */
 static int32_t find_key(const uint8_t *at, const uint8_t *end, const uint8_t **key, size_t *length)
 {
-    if (step_over(&at, end, V_ASN1_SEQUENCE, 1) || step_over(&at, end, V_ASN1_SEQUENCE, 1))
-        return -1;
+    for (int i = 0; i < 2; i++) /* Certificate, tbsCertificate */
+        if (step_over(&at, end, V_ASN1_SEQUENCE, 1))
+            return -1;
     (void)step_over(&at, end, 0, 0);            /* version */
     if (step_over(&at, end, V_ASN1_INTEGER, 0)) /* serialNumber */
         return -1;
