@@ -90,9 +90,9 @@ static cJSON *embedded(const uint64_t *grown)
     const char *function = getenv("AWS_LAMBDA_FUNCTION_NAME");
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
+    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     cJSON *line = cJSON_CreateObject(), *about = cJSON_AddObjectToObject(line, "_aws");
-    (void)cJSON_AddNumberToObject(
-        about, "Timestamp", (double)((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000));
+    (void)cJSON_AddNumberToObject(about, "Timestamp", (double)now_ms);
     cJSON *directive = cJSON_CreateObject(),
           *directives = cJSON_AddArrayToObject(about, "CloudWatchMetrics");
     (void)cJSON_AddItemToArray(directives, directive);
