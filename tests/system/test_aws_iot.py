@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from aws_iot import Cloud, REGISTRATION, thing_of
-from csr_tools import make_csr
+from csr_tools import make_csr, openssl
 from cvm_server import Failed
 from dynamodb import DynamoDB
 
@@ -104,6 +104,38 @@ def test_a_certificate_may_hang_on_a_second_thing(cloud, instance, tmp_path):
         other.cvm("reconcile")
     assert certificate.status == "REVOKED" and certificate.things == {"gateway", thing_of("DEVICE")}
     assert cloud.iot.things["gateway"] == {}
+
+
+def test_a_ca_of_ones_own_signs_and_aws_is_told(cloud, tmp_path):
+    """Certificates chain to that CA; AWS IoT makes none, and has each registered before anything hangs on it."""
+    instance = cloud.instance(tmp_path, **{"aws.certificates": "local:ca"})
+    instance.import_csv(["CSR", "KEY"])
+    with instance.serve_plain():
+        for uid, csr in (("CSR", make_csr()), ("KEY", None)):
+            cloud.calls.clear()
+            answer = payload(instance.register(uid, csr=csr))
+            assert cloud.calls == ["RegisterCertificateWithoutCA", "AttachPolicy", "CreateThing", "AttachThingPrincipal", "UpdateCertificate"] or (
+                cloud.calls[1] == "DescribeCertificate")
+            openssl("verify", "-x509_strict", "-CAfile", instance.root_ca, "-untrusted", instance.folder / "ca/issuing.pem", data=answer["certificates"]["device_certificate"])
+            assert answer["certificates"]["device_certificate"].count("BEGIN") == 2
+        for verb, status in (("disable", "INACTIVE"), ("enable", "ACTIVE"), ("revoke", "REVOKED")):
+            instance.cvm("device", verb, "CSR")
+            assert cloud.statuses("CSR") == [status]
+    assert "CreateCertificateFromCsr" not in cloud.calls and cloud.problems(instance, ["KEY"], ["CSR"]) == []
+
+
+@pytest.mark.parametrize("fault", ("lost", "reset", "error", "denied", "html"))
+def test_a_registered_certificate_whose_answer_was_lost_is_registered(cloud, tmp_path, fault):
+    instance = cloud.instance(tmp_path, **{"aws.certificates": f"local:{tmp_path}/cvm/ca"})
+    instance.add("DEVICE")
+    csr = make_csr()
+    with instance.serve_plain():
+        cloud.proxy.plan("RegisterCertificateWithoutCA", fault)
+        answers = [instance.register("DEVICE", csr=csr)]
+        while answers[-1][0] != 200 and len(answers) < 20:
+            answers.append(instance.register("DEVICE", csr=csr))
+        assert answers[-1][0] == 200
+    assert cloud.problems(instance, ["DEVICE"]) == []
 
 
 # --- Things that were there -------------------------------------------------------------------------

@@ -247,6 +247,10 @@ void cvm_iot_find_by_key(
         cvm_iot_find_step(platform, op, VERB_READS, device, certificate, sizeof *find);
     if (!find)
         return;
+    if (self->ca) { /* what it has signed does not exist before it is recorded */
+        key_not_found(&find->step);
+        return;
+    }
     find->found = key_found;
     find->ended = key_ended;
     find->stopped = key_stopped;

@@ -6,8 +6,9 @@
 
 #include "base/clock.h"
 
-#define NEEDED_MS INT64_C(3000) /* of the caller's time, for the calls themselves; or half of it   \
-                                 */
+#define NEEDED_MS                                                                                  \
+    INT64_C(3000) /* of the caller's time, for the calls themselves; or half of it                 \
+                   */
 #define MOST_WAIT_MS    6000
 #define MAY_QUEUE_MS    1000 /* in front of any call of a registration */
 #define LONGEST_TOLD_MS 300000
@@ -22,6 +23,7 @@ struct operation {
 
 static const struct operation OPERATIONS[IOT_OPERATIONS] = {
     [IOT_CREATE_CERTIFICATE] = {"POST", 1, 1, 15, "aws.quota_create_certificate"},
+    [IOT_REGISTER_CERTIFICATE] = {"POST", 1, 1, 10, "aws.quota_register_certificate"},
     [IOT_ATTACH_POLICY] = {"PUT", 1, 0, 15, "aws.quota_attach_policy"},
     [IOT_CREATE_THING] = {"POST", 1, 1, 100, "aws.quota_create_thing"},
     [IOT_ATTACH_THING_PRINCIPAL] = {"PUT", 1, 0, 100, "aws.quota_attach_principal"},
@@ -65,6 +67,7 @@ int32_t cvm_iot_has_answer(enum iot_operation operation)
 
 static const cvm_property_row_t PROPERTIES[] = {
     QUOTA("aws.quota_create_certificate", "15/s", "CreateCertificateFromCsr"),
+    QUOTA("aws.quota_register_certificate", "10/s", "RegisterCertificateWithoutCA"),
     QUOTA("aws.quota_attach_policy", "15/s", "AttachPolicy"),
     QUOTA("aws.quota_create_thing", "100/s", "CreateThing"),
     QUOTA("aws.quota_attach_principal", "100/s", "AttachThingPrincipal"),
@@ -95,6 +98,7 @@ void cvm_iot_quotas_init(struct iot_quotas *quotas, const cvm_host_t *host, cvm_
     cvm_aws_pace_init(&quotas->paces[IOT_RETIRE_CERTIFICATE], update->quota / 3, update);
     cvm_aws_pace_init(&quotas->beginning, update->quota, NULL);
     quotas->told_ms = 0;
+    quotas->left_out = IOT_REGISTER_CERTIFICATE;
 }
 
 /* --- Admission -------------------------------------------------------------------------------- */
@@ -103,8 +107,10 @@ void cvm_iot_quotas_init(struct iot_quotas *quotas, const cvm_host_t *host, cvm_
 static int64_t narrowest(struct iot_quotas *quotas)
 {
     int64_t wait_ms = 0;
-    quotas->beginning.rate = quotas->paces[0].rate;
+    quotas->beginning.rate = quotas->paces[IOT_UPDATE_CERTIFICATE].rate;
     for (int i = 0; i < IOT_REGISTRATION_OPERATIONS; i++) {
+        if (i == (int)quotas->left_out)
+            continue;
         const struct aws_pace *pace = &quotas->paces[i];
         int64_t its_ms = cvm_aws_pace_wait_ms(pace);
         if (pace->rate < quotas->beginning.rate)

@@ -9,6 +9,7 @@
 /* By their names in AWS's API reference. Those of a registration come first. */
 enum iot_operation {
     IOT_CREATE_CERTIFICATE,
+    IOT_REGISTER_CERTIFICATE, /* RegisterCertificateWithoutCA: one that AWS did not make */
     IOT_ATTACH_POLICY,
     IOT_CREATE_THING,
     IOT_ATTACH_THING_PRINCIPAL,
@@ -31,8 +32,9 @@ enum iot_operation {
 
 struct iot_quotas {
     struct aws_pace paces[IOT_OPERATIONS];
-    struct aws_pace beginning; /* registrations */
-    int64_t told_ms;           /* until when those that were sent away were told to stay away */
+    struct aws_pace beginning;   /* registrations */
+    enum iot_operation left_out; /* the one that registrations don't make: who signs is the other */
+    int64_t told_ms;             /* until when those that were sent away were told to stay away */
 };
 
 const char *cvm_iot_method(enum iot_operation operation);

@@ -7,12 +7,14 @@
 
 #include "aws_iot.h"
 #include "base/crypto.h"
+#include "own_ca.h"
 
 /* --- Create, open, close ---------------------------------------------------------------------- */
 
 static void platform_destroy(void *self)
 {
     cvm_iot_endpoint_clear(self);
+    cvm_iot_ca_clear(self);
     free(self);
 }
 
@@ -35,11 +37,14 @@ static cvm_answer_t platform_create(const cvm_host_t *host, cvm_context_t *conte
     platform->adopts = host->property_number(context, "aws.adopt") != 0;
     if (cvm_iot_check_root_url(platform, error, error_size) ||
         cvm_aws_client_init(
-            &platform->aws.client, host, context, "iot", "iot", error, error_size)) {
+            &platform->aws.client, host, context, "iot", "iot", error, error_size) ||
+        cvm_iot_ca_load(platform, error, error_size)) {
         free(platform);
         return CVM_ANSWER_INVALID;
     }
     cvm_iot_quotas_init(&platform->quotas, host, context);
+    if (platform->ca)
+        platform->quotas.left_out = IOT_CREATE_CERTIFICATE;
     *result = platform;
     return CVM_ANSWER_OK;
 }
@@ -94,6 +99,7 @@ static void platform_open(void *self, cvm_op_t *op, uint32_t how)
         platform->aws.host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
         return;
     }
+    cvm_iot_ca_tell(platform);
     if (!how) { /* a command, which comes by for a verb */
         platform->aws.host->complete(op, CVM_ANSWER_OK, NULL);
         return;
@@ -125,9 +131,13 @@ static void prepare_answer(struct step *step)
 {
     const cvm_host_t *host = step->platform->aws.host;
     cvm_op_t *op = step->aws.op;
-    if (host->op_set_text(op, CVM_OUT_ENDPOINT, step->platform->endpoint.address) ||
-        host->op_set_text(op, CVM_OUT_ROOT_CA, cvm_iot_root_ca(step->platform)) ||
-        host->op_set_text(op, CVM_OUT_CHAIN, ""))
+    char *chain = cvm_iot_ca_chain(step->platform, step->certificate);
+    int32_t failed = !chain ||
+                     host->op_set_text(op, CVM_OUT_ENDPOINT, step->platform->endpoint.address) ||
+                     host->op_set_text(op, CVM_OUT_ROOT_CA, cvm_iot_root_ca(step->platform)) ||
+                     host->op_set_text(op, CVM_OUT_CHAIN, chain);
+    free(chain);
+    if (failed)
         cvm_aws_job_out_of_memory(&step->aws);
     else
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
@@ -195,6 +205,10 @@ static const cvm_property_row_t PROPERTIES[] = {
         "https://www.amazontrust.com/repository/AmazonRootCA1.pem", NULL,
         "The root CA that devices are told to trust at their endpoint. Amazon's own ship with the "
         "library; another one is fetched, from where Amazon's roots (or aws.root_ca) vouch for."},
+    {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.certificates", CVM_TYPE_PATH, "",
+        NULL,
+        "Who signs devices' certificates: empty for AWS IoT, or local:FOLDER for a CA as "
+        "`cvm init` makes it; then AWS IoT is told of each."},
     {sizeof(cvm_property_row_t), CVM_PROPERTY_NEEDS_RESTART, "aws.adopt", CVM_TYPE_BOOL, "off",
         NULL,
         "Whether a device takes over a thing of its name that somebody else has made; the "

@@ -16,6 +16,8 @@
  * that comes later. */
 #define QUEUE_MS 1000
 
+struct ca;
+
 struct platform {
     struct aws_backend aws;
     const char *policy;
@@ -24,6 +26,7 @@ struct platform {
     char arn_before[IOT_ARN_SIZE]; /* of a certificate, before its id; "" until an answer had one */
     struct iot_quotas quotas;
     struct iot_endpoint endpoint;
+    struct ca *ca; /* who signs certificates; NULL: AWS does */
     /* Until then a list may lack a certificate that was made, by the monotonic clock. */
     uint64_t lists_lag_until_ms;
 };
@@ -49,6 +52,7 @@ struct step {
     uint32_t pages;
     void (*after_arn)(struct step *step);
     void (*deleted)(struct step *step);
+    void (*registered)(struct step *step);
     void (*after_list)(struct step *step);
     iot_told told;
 };

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "platform.h"
+#include "own_ca.h"
 
 static const char *const MISSING_ALONE[] = {MISSING, NULL};
 
@@ -40,11 +40,19 @@ static void policy_detach(struct step *step)
     policy_call(step, IOT_DETACH_POLICY);
 }
 
+static void policy_registered(struct step *step)
+{
+    cvm_iot_with_arn(step, policy_attach);
+}
+
+/* What AWS has not made, it is told of first: by now it is recorded. */
 void cvm_iot_attach_policy(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
     struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
-    if (step)
+    if (step && step->platform->ca)
+        cvm_iot_ca_register(step, policy_registered);
+    else if (step)
         cvm_iot_with_arn(step, policy_attach);
 }
 
