@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #define LARGEST_BASE64 (8 << 20) /* an event's own limit */
@@ -123,7 +124,7 @@ static void wipe(cJSON *tree)
 {
     for (cJSON *item = tree; item; item = item->next) {
         if (item->valuestring)
-            explicit_bzero(item->valuestring, strlen(item->valuestring));
+            OPENSSL_cleanse(item->valuestring, strlen(item->valuestring));
         wipe(item->child);
     }
 }
@@ -131,7 +132,7 @@ static void wipe(cJSON *tree)
 void event_clear(struct event *event)
 {
     if (event->payload)
-        explicit_bzero(event->payload, event->length);
+        OPENSSL_cleanse(event->payload, event->length);
     free(event->payload);
     wipe(event->tree);
     cJSON_Delete(event->tree);

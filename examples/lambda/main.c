@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include <cvm/cvm.h>
+#include <openssl/crypto.h>
 
 #include "config.h"
 #include "event.h"
@@ -146,7 +147,7 @@ static void respond(struct lambda *lambda, const struct answer *answer)
     if (!text || runtime_respond(&lambda->runtime, &lambda->invocation, text, strlen(text)))
         report_error("the answer could not be handed over");
     if (text)
-        explicit_bzero(text, strlen(text));
+        OPENSSL_cleanse(text, strlen(text));
     free(text);
     lambda->is_answered = 1;
 }

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include <cjson/cJSON.h>
+#include <openssl/crypto.h>
 
 #define LARGEST_EVENT (8u << 20) /* Lambda's own limit is 6 MB */
 #define ANSWER_S      10L        /* the API is the machine's own */
@@ -13,7 +14,7 @@
 static void text_free(struct text *text)
 {
     if (text->bytes) /* an event has a token, an answer a private key */
-        explicit_bzero(text->bytes, text->size);
+        OPENSSL_cleanse(text->bytes, text->size);
     free(text->bytes);
     *text = (struct text){NULL, 0, 0};
 }
@@ -33,7 +34,7 @@ static int32_t text_reserve(struct text *text, size_t more)
         return -1;
     if (text->bytes) {
         memcpy(bytes, text->bytes, text->length + 1);
-        explicit_bzero(text->bytes, text->size);
+        OPENSSL_cleanse(text->bytes, text->size);
         free(text->bytes);
     }
     text->bytes = bytes;
