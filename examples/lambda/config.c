@@ -37,7 +37,7 @@ static cvm_error_t *take_reference(cvm_conf_t *conf)
 static void warn(void *user_data, const char *text)
 {
     (void)user_data;
-    (void)fprintf(stderr, "%s\n", text);
+    (void)fprintf(stderr, "{\"level\":\"warning\",\"text\":\"%s\"}\n", text);
 }
 
 cvm_error_t *config_read(cvm_conf_t *conf)

@@ -22,47 +22,58 @@ static const char *text_of(const cJSON *object, const char *name)
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-/* Headers' names are of any case; of a list the last value counts. NULL without. */
-static const char *header(const cJSON *event, const char *name)
+static const cJSON *find_header(const cJSON *headers, const char *name)
 {
-    const cJSON *item, *lists = member(event, "multiValueHeaders");
-    cJSON_ArrayForEach(item, member(event, "headers")) if (strcasecmp(item->string, name) ==
-                                                           0) return cJSON_GetStringValue(item);
-    cJSON_ArrayForEach(item, lists) if (strcasecmp(item->string, name) ==
-                                        0) return cJSON_GetStringValue(cJSON_GetArrayItem(item,
-        cJSON_GetArraySize(item) - 1));
+    for (const cJSON *item = headers ? headers->child : NULL; item; item = item->next)
+        if (item->string && strcasecmp(item->string, name) == 0)
+            return item;
     return NULL;
 }
 
-/* The load balancer adds who has connected to it behind what that one says of itself. */
-static const char *last_hop(const char *forwarded)
+/* Headers' names are of any case; of a list the last value counts. NULL without. */
+static const char *header(const cJSON *event, const char *name)
+{
+    const cJSON *one = find_header(member(event, "headers"), name);
+    const cJSON *list = find_header(member(event, "multiValueHeaders"), name);
+    return one ? cJSON_GetStringValue(one)
+               : cJSON_GetStringValue(cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1));
+}
+
+/* The load balancer adds who has connected to it behind what that one says of itself; perhaps with
+ * the port, as in "192.0.2.7:1234" and "[2001:db8::7]:1234". */
+static void take_last_hop(struct event *event, const char *forwarded)
 {
     const char *comma = forwarded ? strrchr(forwarded, ',') : NULL;
-    const char *last = comma ? comma + 1 : forwarded;
-    return last ? last + strspn(last, " ") : NULL;
+    const char *last = comma ? comma + 1 : forwarded ? forwarded : "";
+    last += strspn(last, " ");
+    int32_t is_bracketed = *last == '[';
+    last += is_bracketed;
+    size_t length = strcspn(last, is_bracketed ? "]" : " ");
+    const char *colon = memchr(last, ':', length);
+    if (!is_bracketed && colon && colon == strrchr(last, ':'))
+        length = (size_t)(colon - last);
+    (void)snprintf(event->peer, sizeof event->peer, "%.*s", (int)length, last);
+}
+
+static void take_peer(struct event *event, const char *peer)
+{
+    (void)snprintf(event->peer, sizeof event->peer, "%s", peer ? peer : "");
 }
 
 static void take_way(struct event *event, const cJSON *context)
 {
     const cJSON *http = member(context, "http"), *identity = member(context, "identity");
-    const char *peer;
+    event->method = text_of(http ? http : event->tree, http ? "method" : "httpMethod");
+    event->media_type = header(event->tree, "content-type");
+    event->accept = header(event->tree, "accept");
     if (member(context, "elb")) {
         event->kind = EVENT_ALB;
         event->has_multiple = member(event->tree, "multiValueHeaders") != NULL;
-        event->method = text_of(event->tree, "httpMethod");
-        peer = last_hop(header(event->tree, "x-forwarded-for"));
-    } else if (http) {
-        event->kind = EVENT_HTTP;
-        event->method = text_of(http, "method");
-        peer = text_of(http, "sourceIp");
+        take_last_hop(event, header(event->tree, "x-forwarded-for"));
     } else {
-        event->kind = EVENT_REST;
-        event->method = text_of(event->tree, "httpMethod");
-        peer = text_of(identity, "sourceIp");
+        event->kind = http ? EVENT_HTTP : EVENT_REST;
+        take_peer(event, text_of(http ? http : identity, "sourceIp"));
     }
-    (void)snprintf(event->peer, sizeof event->peer, "%s", peer ? peer : "");
-    event->media_type = header(event->tree, "content-type");
-    event->accept = header(event->tree, "accept");
 }
 
 /* Standard base64 in one line; NULL if it is none. */
@@ -76,6 +87,7 @@ static char *decode(const char *text, size_t *length)
     while (padding < 2 && padding < size && text[size - 1 - padding] == '=')
         padding++;
     if (count < (int)padding) {
+        OPENSSL_cleanse(bytes, size / 4 * 3);
         free(bytes);
         return NULL;
     }
@@ -104,20 +116,28 @@ static void take_payload(struct event *event, const char *text, size_t length)
     }
 }
 
-void event_read(struct event *event, const char *text, size_t length)
+/* cJSON ends a text at a NUL: what stands behind it would be gone, and not refused. */
+static int32_t has_nul(const char *text, size_t length)
+{
+    return memchr(text, 0, length) || strstr(text, "\\u0000");
+}
+
+void event_read(struct event *event, const char *text, size_t length, int32_t is_direct)
 {
     *event = (struct event){.kind = EVENT_DIRECT};
     event->tree = cJSON_ParseWithLength(text, length);
-    const char *verb = text_of(event->tree, "cvm");
     const cJSON *context = member(event->tree, "requestContext");
-    if (verb && strcmp(verb, "reconcile") == 0) {
-        event->kind = EVENT_RECONCILE;
-        event->is_full = cJSON_IsTrue(member(event->tree, "full"));
-        return;
-    }
-    if (cJSON_IsObject(context))
+    if (!is_direct && cJSON_IsObject(context))
         take_way(event, context);
-    take_payload(event, text, length);
+    if (event->kind == EVENT_DIRECT || !has_nul(text, length))
+        take_payload(event, text, length);
+}
+
+int32_t event_is_pass(const struct event *event, int32_t *is_full)
+{
+    const char *verb = text_of(event->tree, "cvm");
+    *is_full = cJSON_IsTrue(member(event->tree, "full"));
+    return verb && strcmp(verb, "reconcile") == 0;
 }
 
 static void wipe(cJSON *tree)
@@ -185,7 +205,7 @@ static const char *description(int32_t status)
 
 char *event_answer(const struct event *event, const struct answer *answer)
 {
-    if (event->kind == EVENT_DIRECT || event->kind == EVENT_RECONCILE)
+    if (event->kind == EVENT_DIRECT)
         return strdup(answer->body);
     cJSON *object = cJSON_CreateObject();
     char *text = NULL;

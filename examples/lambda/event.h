@@ -8,17 +8,15 @@
 #include <cjson/cJSON.h>
 
 enum event_kind {
-    EVENT_DIRECT,    /* the event is the payload, and the answer's body is the answer */
-    EVENT_REST,      /* API Gateway, REST API with proxy integration */
-    EVENT_HTTP,      /* API Gateway, HTTP API, and a function's URL: payload format 2.0 */
-    EVENT_ALB,       /* a load balancer's target */
-    EVENT_RECONCILE, /* {"cvm": "reconcile"}, a schedule's */
+    EVENT_DIRECT, /* the event is the payload, and the answer's body is the answer */
+    EVENT_REST,   /* API Gateway, REST API with proxy integration */
+    EVENT_HTTP,   /* API Gateway, HTTP API, and a function's URL: payload format 2.0 */
+    EVENT_ALB,    /* a load balancer's target */
 };
 
 struct event {
     cJSON *tree; /* NULL if it is no JSON */
     enum event_kind kind;
-    int32_t is_full;                 /* of a pass: all devices are gone through */
     int32_t has_multiple;            /* ALB: headers have lists of values */
     const char *method;              /* NULL: there is none */
     const char *media_type, *accept; /* NULL: none */
@@ -35,9 +33,13 @@ struct answer {
     const char *body;
 };
 
-/* Reads it; text is ended by NUL. Always to be cleared. */
-void event_read(struct event *event, const char *text, size_t length);
+/* Reads it; text is ended by NUL. is_direct: the event is the payload, whatever it looks like.
+ * Always to be cleared. */
+void event_read(struct event *event, const char *text, size_t length, int32_t is_direct);
 void event_clear(struct event *event);
+/* 1 for {"cvm": "reconcile"}, a schedule's. is_full: with "full": true, all devices are gone
+ * through. */
+int32_t event_is_pass(const struct event *event, int32_t *is_full);
 /* The answer in the event's form: freed by cJSON_free(), may hold a private key. NULL without
  * memory. */
 char *event_answer(const struct event *event, const struct answer *answer);

@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cvm/cvm.h>
 #include <openssl/crypto.h>
@@ -35,20 +34,18 @@ struct lambda {
     int32_t is_over;
     uint64_t found;
     char failure_name[40], failure[300]; /* of what was waited for; "" if all went well */
+    /* What the handler's name says (_HANDLER): an event is the payload, whatever it looks like; or
+     * a schedule's. */
+    int32_t is_direct, takes_passes;
+    int32_t is_legacy;   /* http.legacy_status */
+    int32_t is_starting; /* an event was over before that was */
 };
-
-static int64_t now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
 static int32_t turn_ms(const struct lambda *lambda, int64_t until_ms)
 {
-    int64_t left_ms = until_ms - now_ms();
+    int64_t left_ms = until_ms - runtime_now_ms();
     int32_t due_ms = cvm_timeout_ms(lambda->cvm);
     if (left_ms < 0)
         return 0;
@@ -58,7 +55,7 @@ static int32_t turn_ms(const struct lambda *lambda, int64_t until_ms)
 /* Runs the instance until the flag is set, or until then. The flag. */
 static int32_t run_until(struct lambda *lambda, const int32_t *flag, int64_t until_ms)
 {
-    while (!*flag && now_ms() < until_ms) {
+    while (!*flag && runtime_now_ms() < until_ms) {
         struct pollfd ready = {cvm_fd(lambda->cvm), POLLIN, 0};
         (void)poll(&ready, 1, turn_ms(lambda, until_ms));
         cvm_error_free(cvm_process(lambda->cvm));
@@ -102,10 +99,12 @@ static void done(void *user_data, const cvm_error_t *error)
     free(ticket);
 }
 
-static void note_late(struct lambda *lambda)
+static void note_own(struct lambda *lambda, const char *name, const char *text)
 {
-    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "unknown");
-    (void)snprintf(lambda->failure, sizeof lambda->failure, "there was no time to end it");
+    if (*lambda->failure)
+        return;
+    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "%s", name);
+    (void)snprintf(lambda->failure, sizeof lambda->failure, "%s", text);
 }
 
 /* Begins a verb, and waits for it. What it is refused for, fails for, or has not ended for in time
@@ -115,28 +114,47 @@ static void carry_out(struct lambda *lambda,
 {
     struct ticket *ticket = ticket_new(lambda);
     cvm_error_t *refused = ticket ? begin(lambda, ticket) : NULL;
+    if (!ticket)
+        note_own(lambda, "internal", "out of memory");
     note_failure(lambda, refused);
     if (!ticket || refused)
         free(ticket);
-    else if (!run_until(lambda, &lambda->is_over, until_ms) && !*lambda->failure)
-        note_late(lambda);
+    else if (!run_until(lambda, &lambda->is_over, until_ms))
+        note_own(lambda, "unknown", "there was no time to end it");
     cvm_error_free(refused);
 }
 
-static cvm_error_t *begin_start(struct lambda *lambda, struct ticket *ticket)
+static void started(void *user_data, const cvm_error_t *error)
 {
-    return cvm_start_command(lambda->cvm, done, ticket);
+    struct lambda *lambda = user_data;
+    lambda->is_starting = 0;
+    *lambda->failure = 0;
+    note_failure(lambda, error);
+    lambda->is_over = 1;
 }
 
-/* Before the first event, in its time; after a failure again. 1 if it is ready. */
+/* With the first event, and in its time; after a failure, or if there was no time, with the next. 1
+ * if it is ready. */
 static int32_t start(struct lambda *lambda)
 {
+    int64_t until_ms = lambda->invocation.deadline_ms - ANSWER_MS,
+            least_ms = runtime_now_ms() + LEAST_MS;
     *lambda->failure = 0;
-    if (!cvm_is_ready(lambda->cvm))
-        carry_out(lambda, begin_start, lambda->invocation.deadline_ms - ANSWER_MS);
-    if (*lambda->failure)
-        report_error(lambda->failure);
-    return !*lambda->failure;
+    lambda->is_over = 0;
+    if (!lambda->is_starting && !cvm_is_ready(lambda->cvm)) {
+        cvm_error_t *refused = cvm_start_command(lambda->cvm, started, lambda);
+        lambda->is_starting = !refused;
+        note_failure(lambda, refused);
+        cvm_error_free(refused);
+    }
+    if (lambda->is_starting &&
+        !run_until(lambda, &lambda->is_over, until_ms > least_ms ? until_ms : least_ms))
+        note_own(lambda, "store_unavailable", "there was no time to start");
+    if (!*lambda->failure)
+        return 1;
+    lambda->report.failed_starts++;
+    report_error(&lambda->report, lambda->invocation.id, lambda->failure);
+    return 0;
 }
 
 /* --- A registration --------------------------------------------------------------------------- */
@@ -144,8 +162,10 @@ static int32_t start(struct lambda *lambda)
 static void respond(struct lambda *lambda, const struct answer *answer)
 {
     char *text = event_answer(&lambda->event, answer);
-    if (!text || runtime_respond(&lambda->runtime, &lambda->invocation, text, strlen(text)))
-        report_error("the answer could not be handed over");
+    if (!text || runtime_respond(&lambda->runtime, &lambda->invocation, text, strlen(text))) {
+        report_error(&lambda->report, lambda->invocation.id, "the answer could not be handed over");
+        runtime_failed(&lambda->runtime, &lambda->invocation, "no answer");
+    }
     if (text)
         OPENSSL_cleanse(text, strlen(text));
     free(text);
@@ -156,12 +176,13 @@ static void respond_error(
     struct lambda *lambda, const char *name, const char *allow, uint32_t retry_after_s)
 {
     char body[768];
-    const struct answer answer = {
-        .status = cvm_error_render(name, NULL, lambda->invocation.id, body, sizeof body),
+    int32_t status = cvm_error_render(name, NULL, lambda->invocation.id, body, sizeof body);
+    const struct answer answer = {.status = lambda->is_legacy ? 200 : status,
         .retry_after_s = retry_after_s,
         .media_type = "application/json",
         .allow = allow,
         .body = body};
+    report_refusal(&lambda->report, lambda->invocation.id, lambda->event.peer, name);
     respond(lambda, &answer);
 }
 
@@ -203,7 +224,6 @@ static cvm_request_t *request_of(const struct lambda *lambda, int64_t left_ms)
 static void register_device(struct lambda *lambda)
 {
     const struct event *event = &lambda->event;
-    int64_t left_ms = lambda->invocation.deadline_ms - now_ms() - ANSWER_MS;
     if (event->method && strcmp(event->method, "POST") != 0) {
         respond_error(lambda, "method_not_allowed", "POST", 0);
         return;
@@ -216,6 +236,7 @@ static void register_device(struct lambda *lambda)
         respond_error(lambda, lambda->failure_name, NULL, RETRY_AFTER_S);
         return;
     }
+    int64_t left_ms = lambda->invocation.deadline_ms - runtime_now_ms() - ANSWER_MS;
     left_ms = left_ms < LEAST_MS ? LEAST_MS : left_ms > 600000 ? 600000 : left_ms;
     cvm_request_t *request = request_of(lambda, left_ms);
     cvm_error_t *error = cvm_handle(lambda->cvm, request, event->media_type, event->payload,
@@ -232,7 +253,9 @@ static void register_device(struct lambda *lambda)
 
 static void found(void *user_data, const cvm_error_t *error, uint64_t count)
 {
-    ((struct ticket *)user_data)->lambda->found = count;
+    const struct ticket *ticket = user_data;
+    if (ticket->wait == ticket->lambda->wait)
+        ticket->lambda->found = count;
     done(user_data, error);
 }
 
@@ -265,7 +288,7 @@ static void respond_pass(struct lambda *lambda)
     cJSON_Delete(object);
 }
 
-static void run_pass(struct lambda *lambda)
+static void run_pass(struct lambda *lambda, int32_t is_full)
 {
     int64_t until_ms = lambda->invocation.deadline_ms - ANSWER_MS;
     lambda->found = 0;
@@ -276,13 +299,13 @@ static void run_pass(struct lambda *lambda)
     }
     carry_out(lambda, check, until_ms);
     carry_out(lambda, reconcile, until_ms);
-    if (lambda->event.is_full) { /* what it finds may be due at once */
+    if (is_full) { /* what it finds may be due at once */
         carry_out(lambda, find, until_ms);
         carry_out(lambda, reconcile, until_ms);
     }
     if (*lambda->failure) {
-        lambda->report.failed_passes++;
-        report_error(lambda->failure);
+        (is_full ? &lambda->report.failed_full_passes : &lambda->report.failed_passes)[0]++;
+        report_error(&lambda->report, lambda->invocation.id, lambda->failure);
     }
     respond_pass(lambda);
 }
@@ -293,6 +316,9 @@ static void run_pass(struct lambda *lambda)
  * is time. */
 static void settle(struct lambda *lambda)
 {
+    int64_t until_ms = lambda->invocation.deadline_ms - SETTLE_MS;
+    if (lambda->is_starting)
+        (void)run_until(lambda, &lambda->is_over, until_ms);
     if (!cvm_is_ready(lambda->cvm))
         return;
     struct ticket *ticket = ticket_new(lambda);
@@ -300,7 +326,7 @@ static void settle(struct lambda *lambda)
     if (!ticket || refused)
         free(ticket);
     else
-        (void)run_until(lambda, &lambda->is_over, lambda->invocation.deadline_ms - SETTLE_MS);
+        (void)run_until(lambda, &lambda->is_over, until_ms);
     cvm_error_free(refused);
 }
 
@@ -308,13 +334,14 @@ static void serve(struct lambda *lambda)
 {
     while (!runtime_next(&lambda->runtime, &lambda->invocation)) {
         struct invocation *invocation = &lambda->invocation;
+        int32_t is_full;
         (void)snprintf(
             lambda->report.trace_id, sizeof lambda->report.trace_id, "%s", invocation->trace_id);
         lambda->is_answered = 0;
         event_read(&lambda->event, invocation->event.bytes ? invocation->event.bytes : "",
-            invocation->event.length);
-        if (lambda->event.kind == EVENT_RECONCILE)
-            run_pass(lambda);
+            invocation->event.length, lambda->is_direct);
+        if (lambda->takes_passes && event_is_pass(&lambda->event, &is_full))
+            run_pass(lambda, is_full);
         else
             register_device(lambda);
         settle(lambda);
@@ -335,6 +362,7 @@ static cvm_error_t *make_instance(struct lambda *lambda)
         error = cvm_conf_set_log(conf, report_log, &lambda->report);
     if (!error)
         error = cvm_new(conf, &lambda->cvm);
+    lambda->is_legacy = cvm_conf_number(conf, "http.legacy_status") != 0;
     cvm_conf_free(conf);
     return error;
 }
@@ -347,6 +375,9 @@ int main(void)
         (void)fprintf(stderr, "bootstrap: Lambda starts it, and sets AWS_LAMBDA_RUNTIME_API\n");
         return 64;
     }
+    const char *handler = getenv("_HANDLER");
+    lambda.is_direct = handler && strcmp(handler, "direct") == 0;
+    lambda.takes_passes = handler && strcmp(handler, "reconcile") == 0;
     cvm_error_t *error = make_instance(&lambda);
     note_failure(&lambda, error);
     cvm_error_free(error);

@@ -28,15 +28,34 @@ void report_log(void *user_data, int32_t level, const char *line)
         (void)fprintf(stderr, "%s\n", line);
 }
 
-void report_error(const char *text)
+/* Fields that are NULL or "" are left out. */
+static void write_line(const char *const fields[][2], size_t count)
 {
     cJSON *line = cJSON_CreateObject();
-    (void)cJSON_AddStringToObject(line, "level", "error");
-    (void)cJSON_AddStringToObject(line, "text", text);
+    for (size_t i = 0; i < count; i++)
+        if (fields[i][1] && *fields[i][1])
+            (void)cJSON_AddStringToObject(line, fields[i][0], fields[i][1]);
     char *printed = cJSON_PrintUnformatted(line);
-    (void)fprintf(stderr, "%s\n", printed ? printed : text);
+    if (printed)
+        (void)fprintf(stderr, "%s\n", printed);
     cJSON_free(printed);
     cJSON_Delete(line);
+}
+
+void report_error(const struct report *report, const char *request_id, const char *text)
+{
+    const char *const fields[][2] = {{"level", "error"}, {"event", "message"}, {"text", text},
+        {"request_id", request_id}, {"trace_id", report->trace_id}};
+    write_line(fields, sizeof fields / sizeof *fields);
+}
+
+void report_refusal(
+    const struct report *report, const char *request_id, const char *peer, const char *code)
+{
+    const char *const fields[][2] = {{"level", "info"}, {"event", "registration"},
+        {"request_id", request_id}, {"peer", peer}, {"transport", "lambda"}, {"code", code},
+        {"trace_id", report->trace_id}};
+    write_line(fields, sizeof fields / sizeof *fields);
 }
 
 /* --- Counters --------------------------------------------------------------------------------- */
@@ -51,10 +70,14 @@ static const struct {
     {"StoreErrors", "cvm_registrations_total{", "reason=\"store_"},
     {"PlatformErrors", "cvm_registrations_total{", "reason=\"platform_"},
     {"Overloaded", "cvm_registrations_total{", "reason=\"overloaded\""},
-    {"WrongProofs", "cvm_auth_failures_total{", ""}, {"OtherKeys", "cvm_key_conflicts_total", ""},
+    {"WrongProofs", "cvm_auth_failures_total{", ""},
+    {"OtherKeys", "cvm_key_conflicts_total", ""},
     {"CertificatesIssued", "cvm_certificates_issued_total{", ""},
     {"CertificatesRevoked", "cvm_certificates_revoked_total{", ""},
-    {"FailedPasses", NULL, NULL}, /* the report's own */
+    /* The report's own: */
+    {"FailedPasses", NULL, NULL},
+    {"FailedFullPasses", NULL, NULL},
+    {"FailedStarts", NULL, NULL},
 };
 
 static uint64_t sum(const char *metrics, const char *name, const char *with)
@@ -114,11 +137,13 @@ static cJSON *embedded(const uint64_t *grown)
 
 void report_counters(struct report *report, cvm_t *cvm)
 {
+    const uint64_t own[] = {
+        report->failed_passes, report->failed_full_passes, report->failed_starts};
     uint64_t grown[REPORT_COUNTERS], any = 0;
     char *metrics = read_metrics(cvm);
     for (size_t i = 0; metrics && i < REPORT_COUNTERS; i++) {
         uint64_t now = COUNTERS[i].name ? sum(metrics, COUNTERS[i].name, COUNTERS[i].with)
-                                        : report->failed_passes;
+                                        : own[i + 3 - REPORT_COUNTERS];
         grown[i] = now - report->told[i];
         report->told[i] = now;
         any |= grown[i];

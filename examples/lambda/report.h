@@ -6,16 +6,20 @@
 
 #include <cvm/cvm.h>
 
-#define REPORT_COUNTERS 10
+#define REPORT_COUNTERS 12
 
 struct report {
     char trace_id[300];
-    uint64_t told[REPORT_COUNTERS], failed_passes;
+    uint64_t told[REPORT_COUNTERS], failed_passes, failed_full_passes, failed_starts;
 };
 
 /* A cvm_log_cb; user_data is the report. */
 void report_log(void *user_data, int32_t level, const char *line);
-void report_error(const char *text);
+/* A line about an event, with its id. */
+void report_error(const struct report *report, const char *request_id, const char *text);
+/* Of an event that the library was not asked about. */
+void report_refusal(
+    const struct report *report, const char *request_id, const char *peer, const char *code);
 /* Tells what the counters have grown by since then. */
 void report_counters(struct report *report, cvm_t *cvm);
 

@@ -4,12 +4,74 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 
 #include <cjson/cJSON.h>
 #include <openssl/crypto.h>
 
 #define LARGEST_EVENT (8u << 20) /* Lambda's own limit is 6 MB */
 #define ANSWER_S      10L        /* the API is the machine's own */
+#define UNKNOWN_MS    30000      /* where it tells no deadline */
+
+int64_t runtime_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* --- libcurl's memory, which holds tokens and private keys: it is wiped when it is freed --------
+ */
+
+#define BEFORE 16 /* a block's size stands in front of it, and leaves it aligned */
+
+static void *curl_get(size_t size)
+{
+    char *block = size < SIZE_MAX - BEFORE ? malloc(size + BEFORE) : NULL;
+    if (!block)
+        return NULL;
+    memcpy(block, &size, sizeof size);
+    return block + BEFORE;
+}
+
+static size_t curl_size(const void *bytes)
+{
+    size_t size;
+    memcpy(&size, (const char *)bytes - BEFORE, sizeof size);
+    return size;
+}
+
+static void curl_wipe(void *bytes)
+{
+    if (!bytes)
+        return;
+    OPENSSL_cleanse(bytes, curl_size(bytes));
+    free((char *)bytes - BEFORE);
+}
+
+static void *curl_get_again(void *bytes, size_t size)
+{
+    void *more = curl_get(size);
+    if (more && bytes) {
+        memcpy(more, bytes, size < curl_size(bytes) ? size : curl_size(bytes));
+        curl_wipe(bytes);
+    }
+    return more;
+}
+
+static void *curl_get_zeroes(size_t count, size_t size)
+{
+    void *bytes = size && count > SIZE_MAX / size ? NULL : curl_get(count * size);
+    return bytes ? memset(bytes, 0, count * size) : NULL;
+}
+
+static char *curl_copy(const char *text)
+{
+    char *copy = curl_get(strlen(text) + 1);
+    return copy ? strcpy(copy, text) : NULL;
+}
+
+/* --- The API ---------------------------------------------------------------------------------- */
 
 static void text_free(struct text *text)
 {
@@ -111,6 +173,9 @@ static long perform(struct runtime *runtime)
 int32_t runtime_init(struct runtime *runtime, const char *api)
 {
     (void)snprintf(runtime->url, sizeof runtime->url, "http://%.200s/2018-06-01/runtime", api);
+    if (curl_global_init_mem(
+            CURL_GLOBAL_DEFAULT, curl_get, curl_wipe, curl_get_again, curl_copy, curl_get_zeroes))
+        return -1;
     runtime->easy = curl_easy_init();
     return runtime->easy ? 0 : -1;
 }
@@ -129,7 +194,11 @@ int32_t runtime_next(struct runtime *runtime, struct invocation *invocation)
     curl_easy_setopt(runtime->easy, CURLOPT_WRITEDATA, &invocation->event);
     curl_easy_setopt(runtime->easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(runtime->easy, CURLOPT_HEADERDATA, invocation);
-    return perform(runtime) == 200 && *invocation->id ? 0 : -1;
+    if (perform(runtime) != 200 || !*invocation->id)
+        return -1;
+    if (invocation->deadline_ms <= 0)
+        invocation->deadline_ms = runtime_now_ms() + UNKNOWN_MS;
+    return 0;
 }
 
 void invocation_clear(struct invocation *invocation)
@@ -138,7 +207,6 @@ void invocation_clear(struct invocation *invocation)
     *invocation = (struct invocation){.deadline_ms = 0};
 }
 
-/* Once: an answer that was taken and not acknowledged is not sent again. */
 static int32_t post(struct runtime *runtime, const char *path, const char *body, size_t length)
 {
     char url[600];
@@ -147,6 +215,7 @@ static int32_t post(struct runtime *runtime, const char *path, const char *body,
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     headers = headers ? curl_slist_append(headers, "Expect:") : NULL;
     curl_easy_setopt(runtime->easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(runtime->easy, CURLOPT_FRESH_CONNECT, 1L); /* or it might be sent twice */
     curl_easy_setopt(runtime->easy, CURLOPT_POSTFIELDS, body);
     curl_easy_setopt(runtime->easy, CURLOPT_POSTFIELDSIZE, (long)length);
     curl_easy_setopt(runtime->easy, CURLOPT_WRITEFUNCTION, take_nothing);
@@ -163,15 +232,27 @@ int32_t runtime_respond(
     return post(runtime, path, body, length);
 }
 
-void runtime_init_failed(struct runtime *runtime, const char *why)
+static void post_error(struct runtime *runtime, const char *path, const char *why)
 {
     cJSON *error = cJSON_CreateObject();
     char *body = NULL;
     if (error && cJSON_AddStringToObject(error, "errorMessage", why) &&
-        cJSON_AddStringToObject(error, "errorType", "Configuration"))
+        cJSON_AddStringToObject(error, "errorType", "Failed"))
         body = cJSON_PrintUnformatted(error);
     if (body)
-        (void)post(runtime, "init/error", body, strlen(body));
+        (void)post(runtime, path, body, strlen(body));
     cJSON_free(body);
     cJSON_Delete(error);
+}
+
+void runtime_init_failed(struct runtime *runtime, const char *why)
+{
+    post_error(runtime, "init/error", why);
+}
+
+void runtime_failed(struct runtime *runtime, const struct invocation *invocation, const char *why)
+{
+    char path[200];
+    (void)snprintf(path, sizeof path, "invocation/%s/error", invocation->id);
+    post_error(runtime, path, why);
 }

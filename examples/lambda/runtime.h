@@ -25,7 +25,8 @@ struct invocation {
     int64_t deadline_ms; /* since 1970 */
 };
 
-/* api: AWS_LAMBDA_RUNTIME_API's value, HOST:PORT. 0, or -1. */
+/* api: AWS_LAMBDA_RUNTIME_API's value, HOST:PORT. Before anybody else uses libcurl, whose memory is
+ * wiped from then on. 0, or -1. */
 int32_t runtime_init(struct runtime *runtime, const char *api);
 void runtime_clear(struct runtime *runtime);
 /* Waits for the next event. 0, or -1: there will be none. */
@@ -34,6 +35,10 @@ void invocation_clear(struct invocation *invocation);
 /* Answers the event, whose instance may be frozen from then on. 0, or -1. */
 int32_t runtime_respond(
     struct runtime *runtime, const struct invocation *invocation, const char *body, size_t length);
+/* Where no answer can be handed over. */
+void runtime_failed(struct runtime *runtime, const struct invocation *invocation, const char *why);
+/* Since 1970. */
+int64_t runtime_now_ms(void);
 /* Why there can be no instance. */
 void runtime_init_failed(struct runtime *runtime, const char *why);
 

@@ -24,7 +24,7 @@ def emulator():
 
 
 class Function:
-    def __init__(self, folder, environment, bootstrap=None, timeout_s=30):
+    def __init__(self, folder, environment, bootstrap=None, timeout_s=30, handler="bootstrap"):
         self.log = pathlib.Path(folder) / "lambda.log"
         self.port = free_port()
         variables = {name: value for name, value in os.environ.items() if not name.startswith("CVM_")}
@@ -34,7 +34,7 @@ class Function:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [emulator(), "--log-level", "error", "--runtime-interface-emulator-address", f"127.0.0.1:{self.port}",
-                 "--runtime-api-address", f"127.0.0.1:{free_port()}", str(bootstrap or build_folder() / "examples/lambda/bootstrap")],
+                 "--runtime-api-address", f"127.0.0.1:{free_port()}", str(bootstrap or build_folder() / "examples/lambda/bootstrap"), handler],
                 env=variables, stdout=log, stderr=log, cwd=folder)
 
     def __enter__(self):

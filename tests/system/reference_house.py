@@ -42,11 +42,13 @@ def make_operator(aws, folder):
 
 
 def make_function(aws, code):
-    """Its ARN."""
+    """The registering one's ARN; beside it there is one that operates."""
     settings = {"CVM_AWS_ENDPOINT_DYNAMODB": aws.url, "CVM_AWS_ENDPOINT_IOT": aws.url, **KEYS}
-    return aws.client("lambda").create_function(
-        FunctionName="cvm", Runtime="provided.al2023", Handler="bootstrap", Role="arn:aws:iam::000000000000:role/cvm", Code={"ZipFile": code},
+    made = [aws.client("lambda").create_function(
+        FunctionName=name, Runtime="provided.al2023", Handler=handler, Role="arn:aws:iam::000000000000:role/cvm", Code={"ZipFile": code},
         Timeout=30, MemorySize=512, Environment={"Variables": {**VARIABLES, **settings}})["FunctionArn"]
+        for name, handler in (("cvm", "bootstrap"), ("cvm-operating", "reconcile"))]
+    return made[0]
 
 
 # --- Fronts -----------------------------------------------------------------------------------------

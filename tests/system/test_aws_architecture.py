@@ -65,7 +65,7 @@ def test_the_reference_and_ours_take_turns_on_one_table(aws, operator, function,
     assert statuses(aws, "HALF") == ["ACTIVE"]
     half = ours("HALF")
     assert half["statusCode"] == 200 and "BEGIN RSA PRIVATE KEY" in half["payload"]["keyPair"]["privateKey"]
-    assert json.loads(client.invoke(FunctionName="cvm", Payload=b'{"cvm": "reconcile"}')["Payload"].read()) == {"ok": True, "found": 0}
+    assert json.loads(client.invoke(FunctionName="cvm-operating", Payload=b'{"cvm": "reconcile"}')["Payload"].read()) == {"ok": True, "found": 0}
     assert statuses(aws, "HALF") == ["ACTIVE", "REVOKED"]
 
 

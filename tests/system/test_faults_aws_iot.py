@@ -4,17 +4,17 @@ behind its effect; stopped until the lease is another's. Worlds of their own, si
 import concurrent.futures
 import http.client
 import itertools
-import json
+import random
 import signal
 import threading
 import time
 
 import pytest
 
-from aws_iot import Cloud, REGISTRATION, thing_of
+from aws_iot import Cloud, REGISTRATION
 from aws_proxy import Proxy
 from csr_tools import make_csr
-from cvm_server import clock, scale, token
+from cvm_server import clock, scale, seed
 from dynamodb import DynamoDB
 from fault_server import wait_until
 
@@ -259,6 +259,61 @@ def test_stopped_until_the_lease_is_anothers(database, tmp_path):
             second.cvm("reconcile", "--full")
         second.stop()
         assert cloud.problems(second, uids) == []
+
+
+def test_three_servers_that_are_killed(database, tmp_path):
+    """On one table; each device asks all of them at once. When nobody is killed any more the store's clock goes on by a lease."""
+    rng, count = random.Random(seed()), 15 * scale()
+    with Cloud(tmp_path) as cloud, Proxy(database.url, "dynamodb") as store:
+        database.empty()
+        servers = [cloud.configure(database.instance(tmp_path, "s0", url=store.url))]
+        servers += [cloud.configure(database.instance(tmp_path, f"s{number}", url=store.url, like=servers[0])) for number in (1, 2)]
+        uids = [f"DEVICE{number:04}" for number in range(count)]
+        servers[0].import_csv(uids)
+        for server in servers:
+            server.serve_plain()
+        kills = []
+
+        def kill_them():
+            while len(kills) < count:
+                time.sleep(rng.uniform(0.1, 0.5))
+                server = rng.choice(servers)
+                server.kill()
+                server.serve_plain()
+                kills.append(server)
+            store.date_offset_s = 70
+            for server in servers:  # they ask for the clock when they start
+                server.kill()
+                server.serve_plain()
+
+        def ask(number):
+            uid, csr = uids[number // 3], csrs[number // 3]
+            for _ in range(300):
+                try:
+                    status, headers, body = servers[number % 3].register(uid, csr=csr)
+                except (OSError, http.client.HTTPException, ValueError, AttributeError):
+                    time.sleep(0.1)
+                    continue
+                if status == 200:
+                    return uid, body["payload"]["certificate_id"]
+                assert status in (502, 503) or body["payload"]["code"] == "in_progress", body
+                time.sleep(0.3)
+            raise AssertionError((uid, body))
+
+        csrs = [make_csr() for _ in uids]
+        with concurrent.futures.ThreadPoolExecutor(3 * count + 1) as pool:
+            killer = pool.submit(kill_them)
+            told = list(pool.map(ask, range(3 * count)))
+            killer.result()
+        store.date_offset_s = 1000  # notes are looked at minutes later
+        for _ in range(4):
+            if servers[0].cvm("reconcile", "--full", check=False).returncode == 0:
+                break
+            time.sleep(1)
+        for server in servers:
+            server.stop()
+        assert len(kills) == count and len(set(told)) == count  # all three were answered the same
+        assert cloud.problems(servers[0], uids) == []
 
 
 # --- Quotas -----------------------------------------------------------------------------------------

@@ -132,7 +132,14 @@ def test_who_guesses_is_known_by_the_proxys_word_alone(database, cloud, store, t
 # --- Schedules --------------------------------------------------------------------------------------
 
 
-def test_a_pass_is_an_event(database, cloud, store, function):
+@pytest.fixture
+def operating(cloud, store, tmp_path):
+    with Function(tmp_path, variables(cloud, store), handler="reconcile") as function:
+        yield function
+
+
+def test_a_pass_is_an_event_of_the_operating_function(database, cloud, store, operating):
+    function = operating
     add(database, "A")
     function.invoke(body_of("A"))
     operator = cloud.configure(database.instance(store_folder(database), "operator", url=store.url))
@@ -149,13 +156,56 @@ def test_a_pass_is_an_event(database, cloud, store, function):
     failed = function.invoke({"cvm": "reconcile", "full": True})
     assert not failed["ok"] and "AccessDeniedException" in failed["error"]
     line = [json.loads(text) for text in function.text.splitlines() if '"_aws"' in text][-1]
-    assert line["FailedPasses"] == 1 and {"Name": "FailedPasses", "Unit": "Count"} in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    assert line["FailedFullPasses"] == 1 and {"Name": "FailedPasses", "Unit": "Count"} in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]
 
 
 def store_folder(database):
     folder = database.folder / f"operator-{time.monotonic_ns()}"
     folder.mkdir()
     return folder
+
+
+def test_nobody_else_commands_a_pass(database, cloud, function):
+    """An event may be a device's own words."""
+    assert function.invoke({"cvm": "reconcile", "full": True})["payload"]["code"] == "invalid_request"
+
+
+def test_a_payload_that_looks_like_a_proxys_event_is_one_where_it_is_told(database, cloud, store, tmp_path):
+    """What a gateway hands over as it came can't say who it is from."""
+    add(database, "A")
+    with Function(tmp_path, variables(cloud, store), handler="direct") as function:
+        forged = by_rest(json.dumps(body_of("A")))
+        assert function.invoke(forged)["payload"]["code"] == "invalid_request"
+        assert function.invoke({**body_of("A"), "requestContext": {"identity": {"sourceIp": "198.51.100.9"}}})["statusCode"] == 200
+        assert "198.51.100.9" not in function.text
+
+
+@pytest.mark.parametrize("event", (
+    {"requestContext": {}, "headers": [1], "body": "{}"}, {"requestContext": {}, "multiValueHeaders": ["x"], "body": "{}"},
+    {"requestContext": {"http": []}, "headers": {"content-type": 1}}, {"requestContext": {"elb": 1}, "headers": 7, "multiValueHeaders": {"x-forwarded-for": {}}},
+    {"requestContext": {"identity": {"sourceIp": {"a": 1}}}, "body": 7, "isBase64Encoded": True}, {"requestContext": {"http": {"method": 1}}, "body": ["x"]}))
+def test_an_event_of_no_known_form_is_answered(cloud, function, event):
+    for _ in range(2):
+        assert function.invoke(event)["statusCode"] in (400, 415)
+
+
+def test_what_stands_behind_a_nul_is_not_cut_off(database, cloud, function):
+    add(database, "A")
+    assert function.invoke(by_http(json.dumps(body_of("A")) + "\0trash"))["statusCode"] == 400
+
+
+def test_a_balancer_may_tell_the_port_too(database, cloud, function):
+    for number, told in enumerate(("192.0.2.9:4711", "[2001:db8::9]:4711", "2001:db8::a", "192.0.2.8")):
+        headers = {"content-type": "application/json", "x-forwarded-for": f"198.51.100.1,{told}"}
+        function.invoke({**by_balancer(json.dumps(body_of(f"D{number}"))), "headers": headers})
+    assert all(f'"peer":"{peer}"' in function.text for peer in ("192.0.2.9", "2001:db8::9", "2001:db8::a", "192.0.2.8"))
+
+
+def test_the_status_may_be_200_whatever_is_wrong(cloud, store, tmp_path):
+    with Function(tmp_path, variables(cloud, store, CVM_HTTP_LEGACY_STATUS="true")) as function:
+        for event in (by_http("x" * 20000), by_http("{"), {**by_rest(""), "httpMethod": "GET"}):
+            answer = function.invoke(event)
+            assert answer["statusCode"] == 200 and json.loads(answer["body"])["statusCode"] in (400, 405, 413)
 
 
 # --- Starts -----------------------------------------------------------------------------------------
@@ -177,6 +227,47 @@ def test_a_configuration_that_can_not_be_is_told(cloud, store, tmp_path):
     with Function(tmp_path, variables(cloud, store, thing_name_format="thing")) as function:
         answer = function.invoke(body_of("A"))
         assert "thing.name_format" in json.dumps(answer) + function.text
+
+
+def test_a_start_that_takes_longer_than_its_event_is_waited_for_by_the_next(database, cloud, store, tmp_path):
+    add(database, "A")
+    store.slow_s = 6
+    store.plan("GetItem", "slow")
+    with Function(tmp_path, variables(cloud, store), timeout_s=5) as function:
+        first = function.invoke(body_of("A"))
+        assert first["statusCode"] == 503 and first["payload"]["code"] == "store_unavailable"
+        answers = [function.invoke(body_of("A"))["statusCode"] for _ in range(4)]
+        assert 200 in answers and 409 not in answers[:answers.index(200)]
+        assert '"FailedStarts":1' in function.text
+
+
+def test_a_store_that_is_not_there_is_told_until_it_is(database, cloud, store, tmp_path):
+    add(database, "A")
+    store.plan("GetItem", "denied", count=3)
+    with Function(tmp_path, variables(cloud, store), timeout_s=10) as function:
+        answers = []
+        while 200 not in answers and len(answers) < 8:
+            answers.append(function.invoke(body_of("A"))["statusCode"])
+        assert answers[0] == 503 and answers[-1] == 200
+
+
+def test_tokens_and_keys_are_wiped_from_memory(database, cloud, function):
+    """What is frozen with the process between events."""
+    add(database, "A")
+    private = function.invoke(body_of("A"))["payload"]["keyPair"]["privateKey"].splitlines()[1].encode()
+    pid, = function.bootstraps()
+    found = 0
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, rights = line.split()[:2]
+            begin, end = (int(part, 16) for part in span.split("-"))
+            if rights.startswith("rw") and end - begin < 1 << 28:
+                try:
+                    memory.seek(begin)
+                    found += memory.read(end - begin).count(private)
+                except OSError:
+                    pass
+    assert found == 0
 
 
 # --- Freezes ----------------------------------------------------------------------------------------

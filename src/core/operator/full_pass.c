@@ -203,7 +203,7 @@ static void walk_scanned(cvm_op_t *op)
     struct walk *walk = CVM_CONTAINER(op, struct walk, op);
     int32_t was_resumed = walk->is_resumed;
     walk->is_resumed = 0;
-    if (op->answer != CVM_ANSWER_OK && was_resumed) { /* the mark is of another store, say */
+    if (op->answer == CVM_ANSWER_INVALID && was_resumed) { /* the mark is of another store, say */
         walk->paging = (struct cvm_paging){0};
         walk_scan(walk);
         return;
