@@ -139,7 +139,7 @@ void report_counters(struct report *report, cvm_t *cvm)
 {
     const uint64_t own[] = {
         report->failed_passes, report->failed_full_passes, report->failed_starts};
-    uint64_t grown[REPORT_COUNTERS], any = 0;
+    uint64_t grown[REPORT_COUNTERS] = {0}, any = 0;
     char *metrics = read_metrics(cvm);
     for (size_t i = 0; metrics && i < REPORT_COUNTERS; i++) {
         uint64_t now = COUNTERS[i].name ? sum(metrics, COUNTERS[i].name, COUNTERS[i].with)

@@ -67,8 +67,9 @@ static void *curl_get_zeroes(size_t count, size_t size)
 
 static char *curl_copy(const char *text)
 {
-    char *copy = curl_get(strlen(text) + 1);
-    return copy ? strcpy(copy, text) : NULL;
+    size_t size = strlen(text) + 1;
+    char *copy = curl_get(size);
+    return copy ? memcpy(copy, text, size) : NULL;
 }
 
 /* --- The API ---------------------------------------------------------------------------------- */
