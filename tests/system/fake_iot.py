@@ -192,6 +192,8 @@ class FakeIoT:
 
     def answer(self, method, path, query, headers, body):
         """(operation, function that carries it out)."""
+        if method in ("GET", "DELETE") and body:
+            raise Refused(400, "InvalidRequestException", "a body where there is none")
         parts = [urllib.parse.unquote(part) for part in path.split("/")[1:]]
         principal = headers.get("x-amzn-principal")
         key = (method, parts[0], len(parts))

@@ -80,6 +80,8 @@ void cvm_iot_call(struct step *step, enum iot_operation operation, const char *q
 {
     struct aws_call *call = &step->aws.call;
     call->method = cvm_iot_method(operation);
+    if (*call->method != 'P') /* of POST and PUT: what it has is an earlier call's */
+        cvm_buffer_free(&call->body);
     call->pace = &step->platform->quotas.paces[operation];
     call->path = step->path.text;
     call->query = query;

@@ -217,7 +217,6 @@ static void thing_created(struct step *step)
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
         return;
     }
-    cvm_buffer_free(&step->aws.call.body);
     step->answers = NULL;
     cvm_iot_call(step, IOT_DESCRIBE_THING, "", thing_described);
 }
