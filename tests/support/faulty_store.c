@@ -439,6 +439,19 @@ static int32_t ignore(
     return 0;
 }
 
+/* What else its module has is not the store's. */
+static int32_t ignore_platform(cvm_registry_t *registry, const char *name,
+    const cvm_platform_ops_t *ops, void *user_data, char *error, size_t error_size)
+{
+    (void)registry;
+    (void)name;
+    (void)ops;
+    (void)user_data;
+    (void)error;
+    (void)error_size;
+    return 0;
+}
+
 /* The inner store's own: the file's, or a module's. */
 static cvm_plugin_fn inner_plugin(void)
 {
@@ -461,6 +474,7 @@ int32_t plugin_faulty(const cvm_host_t *host, cvm_registry_t *registry, void *us
         inner_host.complete = inner_complete;
         inner_host.add_store = capture;
         inner_host.add_property = ignore;
+        inner_host.add_platform = ignore_platform;
         (void)inner(&inner_host, registry, NULL);
         faulty.flags = inner_ops.flags;
         real_host = host;
