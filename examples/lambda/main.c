@@ -79,13 +79,22 @@ static struct ticket *ticket_new(struct lambda *lambda)
     return ticket;
 }
 
+/* The first failure of what was waited for. */
+static void note_own(struct lambda *lambda, const char *name, const char *text)
+{
+    if (*lambda->failure)
+        return;
+    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "%s", name);
+    (void)snprintf(lambda->failure, sizeof lambda->failure, "%s", text);
+}
+
 static void note_failure(struct lambda *lambda, const cvm_error_t *error)
 {
-    if (!error || *lambda->failure)
+    char text[sizeof lambda->failure];
+    if (!error)
         return;
-    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "%s", cvm_error_name(error));
-    (void)snprintf(lambda->failure, sizeof lambda->failure, "%s: %s", cvm_error_name(error),
-        cvm_error_text(error));
+    (void)snprintf(text, sizeof text, "%s: %s", cvm_error_name(error), cvm_error_text(error));
+    note_own(lambda, cvm_error_name(error), text);
 }
 
 static void done(void *user_data, const cvm_error_t *error)
@@ -97,14 +106,6 @@ static void done(void *user_data, const cvm_error_t *error)
         lambda->is_over = 1;
     }
     free(ticket);
-}
-
-static void note_own(struct lambda *lambda, const char *name, const char *text)
-{
-    if (*lambda->failure)
-        return;
-    (void)snprintf(lambda->failure_name, sizeof lambda->failure_name, "%s", name);
-    (void)snprintf(lambda->failure, sizeof lambda->failure, "%s", text);
 }
 
 /* Begins a verb, and waits for it. What it is refused for, fails for, or has not ended for in time
@@ -135,7 +136,7 @@ static void started(void *user_data, const cvm_error_t *error)
 
 /* With the first event, and in its time; after a failure, or if there was no time, with the next. 1
  * if it is ready. */
-static int32_t start(struct lambda *lambda)
+static int32_t lambda_start(struct lambda *lambda)
 {
     int64_t until_ms = lambda->invocation.deadline_ms - ANSWER_MS,
             least_ms = runtime_now_ms() + LEAST_MS;
@@ -232,7 +233,7 @@ static void register_device(struct lambda *lambda)
         respond_error(lambda, event->payload ? "too_large" : "invalid_request", NULL, 0);
         return;
     }
-    if (!start(lambda)) {
+    if (!lambda_start(lambda)) {
         respond_error(lambda, lambda->failure_name, NULL, RETRY_AFTER_S);
         return;
     }
@@ -251,7 +252,7 @@ static void register_device(struct lambda *lambda)
 
 /* --- What is due ------------------------------------------------------------------------------ */
 
-static void found(void *user_data, const cvm_error_t *error, uint64_t count)
+static void pass_found(void *user_data, const cvm_error_t *error, uint64_t count)
 {
     const struct ticket *ticket = user_data;
     if (ticket->wait == ticket->lambda->wait)
@@ -259,17 +260,17 @@ static void found(void *user_data, const cvm_error_t *error, uint64_t count)
     done(user_data, error);
 }
 
-static cvm_error_t *check(struct lambda *lambda, struct ticket *ticket)
+static cvm_error_t *pass_check(struct lambda *lambda, struct ticket *ticket)
 {
     return cvm_check(lambda->cvm, done, ticket);
 }
 
-static cvm_error_t *find(struct lambda *lambda, struct ticket *ticket)
+static cvm_error_t *pass_find(struct lambda *lambda, struct ticket *ticket)
 {
-    return cvm_find_unknown(lambda->cvm, 0, found, ticket);
+    return cvm_find_unknown(lambda->cvm, 0, pass_found, ticket);
 }
 
-static cvm_error_t *reconcile(struct lambda *lambda, struct ticket *ticket)
+static cvm_error_t *pass_reconcile(struct lambda *lambda, struct ticket *ticket)
 {
     return cvm_reconcile(lambda->cvm, done, ticket);
 }
@@ -292,16 +293,16 @@ static void run_pass(struct lambda *lambda, int32_t is_full)
 {
     int64_t until_ms = lambda->invocation.deadline_ms - ANSWER_MS;
     lambda->found = 0;
-    if (!start(lambda)) {
+    if (!lambda_start(lambda)) {
         lambda->report.failed_passes++;
         respond_pass(lambda);
         return;
     }
-    carry_out(lambda, check, until_ms);
-    carry_out(lambda, reconcile, until_ms);
+    carry_out(lambda, pass_check, until_ms);
+    carry_out(lambda, pass_reconcile, until_ms);
     if (is_full) { /* what it finds may be due at once */
-        carry_out(lambda, find, until_ms);
-        carry_out(lambda, reconcile, until_ms);
+        carry_out(lambda, pass_find, until_ms);
+        carry_out(lambda, pass_reconcile, until_ms);
     }
     if (*lambda->failure) {
         (is_full ? &lambda->report.failed_full_passes : &lambda->report.failed_passes)[0]++;

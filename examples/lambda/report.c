@@ -3,9 +3,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cjson/cJSON.h>
+
+#include "runtime.h"
 
 /* --- The log ---------------------------------------------------------------------------------- */
 
@@ -111,11 +112,8 @@ static char *read_metrics(cvm_t *cvm)
 static cJSON *embedded(const uint64_t *grown)
 {
     const char *function = getenv("AWS_LAMBDA_FUNCTION_NAME");
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    int64_t now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
     cJSON *line = cJSON_CreateObject(), *about = cJSON_AddObjectToObject(line, "_aws");
-    (void)cJSON_AddNumberToObject(about, "Timestamp", (double)now_ms);
+    (void)cJSON_AddNumberToObject(about, "Timestamp", (double)runtime_now_ms());
     cJSON *directive = cJSON_CreateObject(),
           *directives = cJSON_AddArrayToObject(about, "CloudWatchMetrics");
     (void)cJSON_AddItemToArray(directives, directive);

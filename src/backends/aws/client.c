@@ -316,22 +316,16 @@ struct lines {
     int32_t failed;
 };
 
+/* name: a whole line, where value is NULL. */
 static void lines_add(struct lines *lines, const char *name, const char *value)
 {
     struct cvm_buffer *buffer = &lines->buffers[lines->count];
     buffer->most = 65536;
     cvm_buffer_text(buffer, name);
-    cvm_buffer_text(buffer, ": ");
-    cvm_buffer_text(buffer, value);
-    lines->failed |= buffer->failed;
-    lines->list[lines->count++] = buffer->text;
-}
-
-static void lines_add_line(struct lines *lines, const char *line)
-{
-    struct cvm_buffer *buffer = &lines->buffers[lines->count];
-    buffer->most = 65536;
-    cvm_buffer_text(buffer, line);
+    if (value) {
+        cvm_buffer_text(buffer, ": ");
+        cvm_buffer_text(buffer, value);
+    }
     lines->failed |= buffer->failed;
     lines->list[lines->count++] = buffer->text;
 }
@@ -354,7 +348,7 @@ static int32_t call_sign(
     if (call->target)
         lines_add(lines, "x-amz-target", call->target);
     if (call->header)
-        lines_add_line(lines, call->header);
+        lines_add(lines, call->header, NULL);
     const struct aws_to_sign request = {.method = call->method,
         .host = client->place.host,
         .path = call->path,

@@ -18,8 +18,6 @@ static const cvm_host_t *host_of(const struct step *step)
 
 /* --- The ARN ---------------------------------------------------------------------------------- */
 
-static const char *const MISSING_ALONE[] = {MISSING, NULL};
-
 static void arn_described(struct step *step)
 {
     const cJSON *description =
@@ -43,7 +41,7 @@ void cvm_iot_with_arn(struct step *step, void (*then)(struct step *step))
     }
     step->after_arn = then;
     cvm_iot_path(step, "certificates", step->certificate_id, NULL);
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_call(step, IOT_DESCRIBE_CERTIFICATE, "", arn_described);
 }
 
@@ -134,12 +132,11 @@ static void status_set(struct step *step)
 static void set_status(void *platform, cvm_op_t *op, const cvm_record_t *device,
     const cvm_record_t *certificate, enum iot_operation operation, const char *query)
 {
-    static const char *const ANSWERS[] = {MISSING, STATE, NULL};
     struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
     if (!step)
         return;
     cvm_iot_path(step, "certificates", step->certificate_id, NULL);
-    step->answers = ANSWERS;
+    step->answers = CVM_IOT_MISSING_OR_FINAL;
     cvm_iot_call(step, operation, query, status_set);
 }
 
@@ -179,7 +176,7 @@ static void delete_detach(struct step *step)
     }
     cvm_iot_path(step, "things", thing->valuestring, "principals");
     cJSON_Delete(thing);
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_call(step, IOT_DETACH_THING_PRINCIPAL, "", delete_detach);
 }
 
@@ -195,7 +192,7 @@ static void delete_list(struct step *step)
 {
     cvm_iot_principal(step, NULL);
     cvm_iot_path(step, "principals", "things", NULL);
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_list(step, IOT_LIST_PRINCIPAL_THINGS, "things", delete_listed);
 }
 
@@ -206,9 +203,8 @@ static void delete_deactivated(struct step *step)
 
 static void delete_deactivate(struct step *step)
 {
-    static const char *const ANSWERS[] = {MISSING, STATE, NULL}; /* a revoked one stays so */
     cvm_iot_path(step, "certificates", step->certificate_id, NULL);
-    step->answers = ANSWERS;
+    step->answers = CVM_IOT_MISSING_OR_FINAL;
     cvm_iot_call(step, IOT_RETIRE_CERTIFICATE, "newStatus=INACTIVE", delete_deactivated);
 }
 

@@ -9,7 +9,6 @@
 /* One after the other, as the device's is_enabled says. What is revoked, or gone, stays so. */
 static void suspend_next(struct step *step)
 {
-    static const char *const ANSWERS[] = {MISSING, STATE, NULL};
     cJSON *id = cvm_iot_next(step);
     const cvm_host_t *host = step->platform->aws.host;
     if (!id) {
@@ -18,7 +17,7 @@ static void suspend_next(struct step *step)
     }
     cvm_iot_path(step, "certificates", id->valuestring, NULL);
     cJSON_Delete(id);
-    step->answers = ANSWERS;
+    step->answers = CVM_IOT_MISSING_OR_FINAL;
     cvm_iot_call(step, IOT_RETIRE_CERTIFICATE,
         host->number(step->device, CVM_D_IS_ENABLED) ? "newStatus=ACTIVE" : "newStatus=INACTIVE",
         suspend_next);
@@ -58,7 +57,7 @@ void cvm_iot_suspend(
 
 static void hanging_next(struct step *step);
 
-static const char *state_of(const char *status)
+static const char *hanging_state(const char *status)
 {
     if (strcmp(status, "ACTIVE") == 0)
         return "current";
@@ -70,21 +69,20 @@ static void hanging_described(struct step *step)
     const cJSON *description =
         cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
     if (cvm_iot_refused(step, MISSING) || !cvm_iot_answer_certificate(step, description,
-                                              state_of(cvm_iot_text(description, "status"))))
+                                              hanging_state(cvm_iot_text(description, "status"))))
         hanging_next(step);
 }
 
 /* Principals are ARNs; those of certificates end with an id. */
 static void hanging_next(struct step *step)
 {
-    static const char *const ANSWERS[] = {MISSING, NULL};
     for (cJSON *principal; (principal = cvm_iot_next(step));) {
         const char *id = strstr(principal->valuestring, ":cert/");
         if (id)
             cvm_iot_path(step, "certificates", id + strlen(":cert/"), NULL);
         cJSON_Delete(principal);
         if (id) {
-            step->answers = ANSWERS;
+            step->answers = CVM_IOT_MISSING;
             cvm_iot_call(step, IOT_DESCRIBE_CERTIFICATE, "", hanging_described);
             return;
         }
@@ -104,11 +102,10 @@ static void hanging_listed(struct step *step)
 void cvm_iot_find_certificates(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    static const char *const ANSWERS[] = {MISSING, NULL};
     struct step *step = cvm_iot_step(platform, op, VERB_READS, device, certificate);
     if (!step)
         return;
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = ANSWERS;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", hanging_listed);
 }

@@ -34,11 +34,6 @@ static struct asking *asking_of(struct step *step)
     return (struct asking *)(void *)step;
 }
 
-static const char *root_url(const struct platform *platform)
-{
-    return platform->aws.host->property(platform->aws.context, "aws.iot_root_ca_url");
-}
-
 /* --- Root CAs --------------------------------------------------------------------------------- */
 
 /* Amazon's own are compiled in. NULL: it is another one's. */
@@ -55,8 +50,8 @@ static const char *shipped_root(const char *url)
 
 const char *cvm_iot_root_ca(const struct platform *platform)
 {
-    const char *shipped = shipped_root(root_url(platform));
-    return shipped ? shipped : platform->endpoint.root_ca;
+    const struct iot_endpoint *endpoint = &platform->endpoint;
+    return endpoint->shipped_root ? endpoint->shipped_root : endpoint->root_ca;
 }
 
 /* --- What is known ---------------------------------------------------------------------------- */
@@ -118,7 +113,7 @@ static void value_write(struct asking *asking)
     cvm_buffer_text(&text, "{\"endpoint\":");
     cvm_buffer_json(&text, platform->endpoint.address);
     cvm_buffer_text(&text, ",\"root_ca_url\":");
-    cvm_buffer_json(&text, root_url(platform));
+    cvm_buffer_json(&text, platform->endpoint.root_url);
     cvm_buffer_text(&text, ",\"root_ca\":");
     cvm_buffer_json(&text, platform->endpoint.root_ca ? platform->endpoint.root_ca : "");
     cvm_buffer_text(&text, ",\"asked_at\":");
@@ -139,11 +134,11 @@ static int64_t value_take(struct platform *platform, const char *text)
     const char *why;
     cJSON *value = cvm_json_object(text, strlen(text), &why);
     const char *address = cvm_iot_text(value, "endpoint"), *root = cvm_iot_text(value, "root_ca");
-    double asked_at = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(value, "asked_at"));
-    int64_t age_ms = platform->aws.host->now_ms(platform->aws.context) -
-                     (asked_at > 0 && asked_at < 1e15 ? (int64_t)asked_at : 0);
+    int64_t age_ms =
+        platform->aws.host->now_ms(platform->aws.context) - cvm_iot_time(value, "asked_at");
     int64_t fresh_ms = age_ms >= 0 && age_ms < FRESH_MS ? FRESH_MS - age_ms : 0;
-    int32_t is_of_url = strcmp(cvm_iot_text(value, "root_ca_url"), root_url(platform)) == 0;
+    int32_t is_of_url =
+        strcmp(cvm_iot_text(value, "root_ca_url"), platform->endpoint.root_url) == 0;
     if (*address && is_of_url)
         know(platform, address, cvm_iot_read_anchors(root, strlen(root)), fresh_ms);
     cJSON_Delete(value);
@@ -196,7 +191,7 @@ static void root_fetch(struct asking *asking)
     const struct platform *platform = asking->step.platform;
     int64_t left_ms = cvm_aws_job_left_ms(&asking->step.aws);
     const struct aws_http_request request = {.method = "GET",
-        .url = root_url(platform),
+        .url = platform->endpoint.root_url,
         .timeout_ms = left_ms > 0 ? left_ms : 1,
         .largest = LARGEST_ROOT};
     asking->exchange = cvm_aws_http_send(platform->aws.client.http, &request, root_told, asking);
@@ -217,7 +212,7 @@ static void endpoint_told(struct step *step)
         asking_failed(asking, CVM_ANSWER_UNAVAILABLE, "AWS IoT answers no endpoint");
     else {
         (void)snprintf(asking->address, sizeof asking->address, "%s", address);
-        if (shipped_root(root_url(step->platform)))
+        if (step->platform->endpoint.shipped_root)
             asked(asking, NULL);
         else
             root_fetch(asking);
@@ -271,9 +266,12 @@ void cvm_iot_with_endpoint(struct step *step, void (*then)(struct step *step))
 
 /* --- The platform's part ---------------------------------------------------------------------- */
 
-int32_t cvm_iot_check_root_url(const struct platform *platform, char *error, size_t error_size)
+int32_t cvm_iot_endpoint_init(struct platform *platform, char *error, size_t error_size)
 {
-    if (strncmp(root_url(platform), "https://", 8) == 0)
+    const char *url = platform->aws.host->property(platform->aws.context, "aws.iot_root_ca_url");
+    platform->endpoint.root_url = url;
+    platform->endpoint.shipped_root = shipped_root(url);
+    if (strncmp(url, "https://", 8) == 0)
         return 0;
     (void)snprintf(error, error_size, "aws.iot_root_ca_url must begin with https://");
     return -1;

@@ -11,15 +11,16 @@ struct step;
 
 /* A platform's part. */
 struct iot_endpoint {
-    char address[IOT_ADDRESS_SIZE]; /* "" until it is known */
-    char *root_ca;                  /* PEM; NULL while it is one of Amazon's */
-    int64_t fresh_until_ms;         /* by the monotonic clock */
-    int32_t is_asked;               /* somebody does */
-    int32_t is_doubted;             /* what the store has does not count */
+    const char *root_url, *shipped_root; /* of the root CA; that, if it is one of Amazon's */
+    char address[IOT_ADDRESS_SIZE];      /* "" until it is known */
+    char *root_ca;                       /* PEM; NULL while it is one of Amazon's */
+    int64_t fresh_until_ms;              /* by the monotonic clock */
+    int32_t is_asked;                    /* somebody does */
+    int32_t is_doubted;                  /* what the store has does not count */
 };
 
 /* 0, or -1 and why. */
-int32_t cvm_iot_check_root_url(const struct platform *platform, char *error, size_t error_size);
+int32_t cvm_iot_endpoint_init(struct platform *platform, char *error, size_t error_size);
 /* A step that can ask; as cvm_iot_step(). */
 struct step *cvm_iot_asking_step(struct platform *platform, cvm_op_t *op, enum aws_verb verb,
     const cvm_record_t *device, const cvm_record_t *certificate);

@@ -14,7 +14,7 @@
 #define AGAIN_MS  1000
 #define LATE_MS   120000 /* before a request that nobody waits for any more was sent */
 
-static struct find *find_of(struct step *step)
+struct find *cvm_iot_find_of(struct step *step)
 {
     return (struct find *)(void *)step;
 }
@@ -36,7 +36,7 @@ static int32_t must_stop(const struct find *find, enum iot_operation next)
 
 static void find_described(struct step *step)
 {
-    struct find *find = find_of(step);
+    struct find *find = cvm_iot_find_of(step);
     const cJSON *description =
         cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "certificateDescription");
     char id[CVM_SHA256_HEX_SIZE], key[CVM_SHA256_HEX_SIZE];
@@ -66,8 +66,7 @@ static int32_t is_candidate(const struct find *find, const cJSON *item)
 
 static void find_describe(struct find *find)
 {
-    static const char *const ANSWERS[] = {MISSING, NULL};
-    find->step.answers = ANSWERS;
+    find->step.answers = CVM_IOT_MISSING;
     cvm_iot_path(&find->step, "certificates", find->after, NULL);
     cvm_iot_call(&find->step, IOT_DESCRIBE_CERTIFICATE, "", find_described);
 }
@@ -132,7 +131,7 @@ static void skip_seen(struct find *find)
 
 static void find_listed(struct step *step)
 {
-    struct find *find = find_of(step);
+    struct find *find = cvm_iot_find_of(step);
     const char *next = cvm_iot_text(step->aws.call.answer, "nextMarker");
     if (cvm_iot_refused(step, INVALID)) { /* the marker is too old */
         *find->marker = *find->after = 0;
@@ -183,7 +182,7 @@ void cvm_iot_find_begin(struct find *find)
 
 static void find_clear(struct step *step)
 {
-    cJSON_Delete(find_of(step)->page);
+    cJSON_Delete(cvm_iot_find_of(step)->page);
 }
 
 struct find *cvm_iot_find_step(struct platform *platform, cvm_op_t *op, enum aws_verb verb,
@@ -192,7 +191,7 @@ struct find *cvm_iot_find_step(struct platform *platform, cvm_op_t *op, enum aws
     struct step *step = cvm_iot_step_of_size(platform, op, verb, device, certificate, size);
     if (step)
         step->clear = find_clear;
-    return step ? find_of(step) : NULL;
+    return step ? cvm_iot_find_of(step) : NULL;
 }
 
 /* --- By key ----------------------------------------------------------------------------------- */
@@ -205,7 +204,7 @@ static void key_found(struct find *find, const cJSON *description)
 
 static void key_again(struct aws_job *job)
 {
-    struct find *find = find_of((struct step *)(void *)job);
+    struct find *find = cvm_iot_find_of((struct step *)(void *)job);
     *find->marker = *find->after = 0;
     cvm_iot_find_begin(find);
 }

@@ -28,6 +28,8 @@ struct find {
     void (*noted)(struct step *step);
 };
 
+/* The search that the step begins. */
+struct find *cvm_iot_find_of(struct step *step);
 /* As cvm_iot_step_of_size(). */
 struct find *cvm_iot_find_step(struct platform *platform, cvm_op_t *op, enum aws_verb verb,
     const cvm_record_t *device, const cvm_record_t *certificate, size_t size);

@@ -24,11 +24,6 @@ struct lost {
     int64_t version;
 };
 
-static struct find *find_of(struct step *step)
-{
-    return (struct find *)(void *)step;
-}
-
 static struct lost *lost_of(struct step *step)
 {
     return (struct lost *)(void *)step;
@@ -61,12 +56,6 @@ static struct cvm_buffer note_written(const struct find *find)
     return text;
 }
 
-static int64_t note_time(const cJSON *note, const char *name)
-{
-    double ms = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(note, name));
-    return ms > 0 && ms < 1e15 ? (int64_t)ms : 0;
-}
-
 static cJSON *note_parsed(const char *text)
 {
     const char *why;
@@ -81,8 +70,8 @@ static int32_t note_read(struct find *find, const char *text)
     (void)snprintf(find->key, sizeof find->key, "%s", cvm_iot_text(note, "public_key_sha256"));
     (void)snprintf(find->marker, sizeof find->marker, "%s", cvm_iot_text(note, "marker"));
     (void)snprintf(find->after, sizeof find->after, "%s", cvm_iot_text(note, "after"));
-    find->since_ms = note_time(note, "since");
-    find->until_ms = note_time(note, "until");
+    find->since_ms = cvm_iot_time(note, "since");
+    find->until_ms = cvm_iot_time(note, "until");
     cJSON_Delete(note);
     return *find->step.uid && *find->key && find->since_ms && find->until_ms ? 0 : -1;
 }
@@ -115,7 +104,7 @@ static void note_widened(struct step *step, const cvm_op_t *op, cvm_answer_t ans
 {
     (void)op;
     if (answer == CVM_ANSWER_OK)
-        find_of(step)->noted(step);
+        cvm_iot_find_of(step)->noted(step);
     else
         note_failed(step);
 }
@@ -123,7 +112,7 @@ static void note_widened(struct step *step, const cvm_op_t *op, cvm_answer_t ans
 /* One that is there is of an earlier time: now it is of both, and the search begins anew. */
 static void note_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
-    struct find *find = find_of(step);
+    struct find *find = cvm_iot_find_of(step);
     const cvm_host_t *host = step->platform->aws.host;
     const char *text = host->op_text(op, CVM_OUT_VALUE);
     char name[NAME_SIZE];
@@ -132,7 +121,7 @@ static void note_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
         return;
     }
     cJSON *earlier = note_parsed(text);
-    int64_t since_ms = note_time(earlier, "since");
+    int64_t since_ms = cvm_iot_time(earlier, "since");
     cJSON_Delete(earlier);
     if (since_ms && since_ms < find->since_ms)
         find->since_ms = since_ms;
@@ -143,7 +132,7 @@ static void note_got(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 static void note_made(struct step *step, const cvm_op_t *op, cvm_answer_t answer)
 {
     char name[NAME_SIZE];
-    if (answer == CVM_ANSWER_CONFLICT && !note_name(find_of(step), name))
+    if (answer == CVM_ANSWER_CONFLICT && !note_name(cvm_iot_find_of(step), name))
         cvm_iot_get_value(step, name, note_got);
     else
         note_widened(step, op, answer);

@@ -10,7 +10,6 @@
 #include "local/ca.h"
 
 #define WAY       "local:"
-#define EXISTS    "ResourceAlreadyExistsException"
 #define NOTICE_MS (INT64_C(90) * 24 * 3600 * 1000)
 
 static const char *property(const struct platform *platform, const char *name)

@@ -35,7 +35,7 @@ static cvm_answer_t platform_create(const cvm_host_t *host, cvm_context_t *conte
     platform->policy = host->property(context, "policy.name");
     platform->is_exclusive = host->property_number(context, "aws.exclusive_thing") != 0;
     platform->adopts = host->property_number(context, "aws.adopt") != 0;
-    if (cvm_iot_check_root_url(platform, error, error_size) ||
+    if (cvm_iot_endpoint_init(platform, error, error_size) ||
         cvm_aws_client_init(
             &platform->aws.client, host, context, "iot", "iot", error, error_size) ||
         cvm_iot_ca_load(platform, error, error_size)) {
@@ -93,7 +93,6 @@ static void policy_told(struct step *step)
  * AWS's documents say. */
 static void platform_open(void *self, cvm_op_t *op, uint32_t how)
 {
-    static const char *const ANSWERS[] = {MISSING, NULL};
     struct platform *platform = self;
     if (cvm_aws_backend_open(&platform->aws)) {
         platform->aws.host->complete(op, CVM_ANSWER_UNAVAILABLE, "out of memory");
@@ -107,7 +106,7 @@ static void platform_open(void *self, cvm_op_t *op, uint32_t how)
     struct step *step = cvm_iot_asking_step(platform, op, VERB_ASKS, NULL, NULL);
     if (!step)
         return;
-    step->answers = ANSWERS;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_path(step, "policies", platform->policy, NULL);
     cvm_iot_call(step, IOT_GET_POLICY, "", policy_told);
 }

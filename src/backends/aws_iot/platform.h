@@ -12,6 +12,10 @@
 #define MISSING "ResourceNotFoundException"
 #define STATE   "CertificateStateException"
 #define INVALID "InvalidRequestException"
+#define EXISTS  "ResourceAlreadyExistsException"
+/* What `answers` mostly is: what is asked about is not there; and: or it is revoked, for good. */
+extern const char *const CVM_IOT_MISSING[];
+extern const char *const CVM_IOT_MISSING_OR_FINAL[];
 /* A registration does not wait longer for the turn of a call that it could do without, or of one
  * that comes later. */
 #define QUEUE_MS 1000
@@ -85,6 +89,8 @@ cJSON *cvm_iot_next(struct step *step);
 /* 1 if the last call was refused for that. */
 int32_t cvm_iot_refused(const struct step *step, const char *error);
 void cvm_iot_end(struct step *step, cvm_answer_t answer, const char *text);
+/* A time in milliseconds; 0 if there is none. */
+int64_t cvm_iot_time(const cJSON *object, const char *name);
 /* A text of the answer; "". */
 const char *cvm_iot_text(const cJSON *object, const char *name);
 

@@ -5,6 +5,9 @@
 #include "pem.h"
 #include "platform.h"
 
+const char *const CVM_IOT_MISSING[] = {MISSING, NULL};
+const char *const CVM_IOT_MISSING_OR_FINAL[] = {MISSING, STATE, NULL};
+
 static struct step *step_of(const struct aws_job *job)
 {
     return (struct step *)(uintptr_t)job;
@@ -107,6 +110,12 @@ const char *cvm_iot_text(const cJSON *object, const char *name)
 {
     const char *text = cJSON_GetStringValue(cJSON_GetObjectItemCaseSensitive(object, name));
     return text ? text : "";
+}
+
+int64_t cvm_iot_time(const cJSON *object, const char *name)
+{
+    double ms = cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(object, name));
+    return ms > 0 && ms < 1e15 ? (int64_t)ms : 0;
 }
 
 /* --- Lists ------------------------------------------------------------------------------------ */

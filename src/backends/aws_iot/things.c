@@ -4,14 +4,20 @@
 
 #include "own_ca.h"
 
-static const char *const MISSING_ALONE[] = {MISSING, NULL};
-
 static void step_done(struct step *step)
 {
     if (cvm_iot_refused(step, MISSING))
         cvm_iot_end(step, CVM_ANSWER_NOT_FOUND, step->aws.call.text);
     else
         cvm_iot_end(step, CVM_ANSWER_OK, NULL);
+}
+
+static void begin_with_arn(struct platform *platform, cvm_op_t *op, const cvm_record_t *device,
+    const cvm_record_t *certificate, void (*then)(struct step *step))
+{
+    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
+    if (step)
+        cvm_iot_with_arn(step, then);
 }
 
 /* --- Policies --------------------------------------------------------------------------------- */
@@ -26,7 +32,7 @@ static void policy_call(struct step *step, enum iot_operation operation)
     body->failed |= arn.failed;
     cvm_buffer_free(&arn);
     cvm_iot_path(step, "target-policies", step->platform->policy, NULL);
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_call(step, operation, "", step_done);
 }
 
@@ -59,9 +65,7 @@ void cvm_iot_attach_policy(
 void cvm_iot_detach_policy(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
-    if (step)
-        cvm_iot_with_arn(step, policy_detach);
+    begin_with_arn(platform, op, device, certificate, policy_detach);
 }
 
 /* --- Principals ------------------------------------------------------------------------------- */
@@ -70,7 +74,7 @@ static void principal_call(struct step *step, enum iot_operation operation, cons
 {
     cvm_iot_principal(step, NULL);
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_call(step, operation, query, step_done);
 }
 
@@ -88,22 +92,17 @@ static void principal_detach(struct step *step)
 void cvm_iot_attach_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
-    if (step)
-        cvm_iot_with_arn(step, principal_attach);
+    begin_with_arn(platform, op, device, certificate, principal_attach);
 }
 
 void cvm_iot_detach_certificate(
     void *platform, cvm_op_t *op, const cvm_record_t *device, const cvm_record_t *certificate)
 {
-    struct step *step = cvm_iot_step(platform, op, VERB_STEPS, device, certificate);
-    if (step)
-        cvm_iot_with_arn(step, principal_detach);
+    begin_with_arn(platform, op, device, certificate, principal_detach);
 }
 
 /* --- Things ----------------------------------------------------------------------------------- */
 
-#define EXISTS    "ResourceAlreadyExistsException"
 #define OURS      "libcvm"
 #define REFERENCE "iot-core-cvm" /* the reference system's things, also those of its failures */
 
@@ -114,14 +113,13 @@ static void adopt_next(struct step *step);
 static void adopt_detach(struct step *step)
 {
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_call(step, IOT_DETACH_THING_PRINCIPAL, "", adopt_next);
 }
 
 /* Of a certificate: on how many things it hangs. */
 static void adopt_things_told(struct step *step)
 {
-    static const char *const ANSWERS[] = {MISSING, STATE, NULL};
     const cJSON *things = cJSON_GetObjectItemCaseSensitive(step->aws.call.answer, "things");
     const char *id = strstr(step->header.text, ":cert/");
     int32_t has_more = *cvm_iot_text(step->aws.call.answer, "nextToken") != 0;
@@ -134,7 +132,7 @@ static void adopt_things_told(struct step *step)
         return;
     }
     cvm_iot_path(step, "certificates", id + strlen(":cert/"), NULL);
-    step->answers = ANSWERS;
+    step->answers = CVM_IOT_MISSING_OR_FINAL;
     cvm_iot_call(step, IOT_RETIRE_CERTIFICATE, "newStatus=INACTIVE", adopt_detach);
 }
 
@@ -172,7 +170,7 @@ static void adopt_next(struct step *step)
         return;
     }
     cvm_iot_path(step, "principals", "things", NULL);
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_call(step, IOT_LIST_PRINCIPAL_THINGS, "", adopt_things_told);
 }
 
@@ -182,7 +180,7 @@ static void adopt(struct step *step)
     (void)snprintf(text, sizeof text, "thing '%.128s' is taken over (aws.adopt)", step->thing);
     step->platform->aws.host->log(step->platform->aws.context, CVM_LEVEL_WARNING, text);
     cvm_iot_path(step, "things", step->thing, "principals");
-    step->answers = MISSING_ALONE;
+    step->answers = CVM_IOT_MISSING;
     cvm_iot_list(step, IOT_LIST_THING_PRINCIPALS, "principals", adopt_next);
 }
 
