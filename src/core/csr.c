@@ -23,45 +23,24 @@ int32_t cvm_csr_refuse(const char **why, const char *text)
 
 /* --- DER -------------------------------------------------------------------------------------- */
 
-/* Takes one element of that tag off the front of rest; whole is all of it, content what is in it.
- */
-static int32_t take(struct span *rest, int tag, int class, struct span *whole, struct span *content)
-{
-    const unsigned char *at = rest->bytes;
-    long length;
-    int found_tag, found_class;
-    int rc = ASN1_get_object(&at, &length, &found_tag, &found_class, rest->length);
-    /* Bit 7: an error; bit 0: a length that is not said, which DER does not have. */
-    if (rc & 0x81 || found_tag != tag || found_class != class)
-        return -1;
-    if (at - rest->bytes + length != ASN1_object_size(1, (int)length, tag))
-        return -1; /* a length in more bytes than it needs */
-    *content = (struct span){at, length};
-    *whole = (struct span){rest->bytes, at - rest->bytes + length};
-    rest->bytes += whole->length;
-    rest->length -= whole->length;
-    return 0;
-}
-
 /* version, subject, subjectPublicKeyInfo, attributes; broken writers leave empty attributes out */
-static int32_t parse_info(struct span info, struct csr *csr)
+static int32_t parse_info(struct cvm_span info, struct csr *csr)
 {
-    struct span whole, content;
-    return take(&info, V_ASN1_INTEGER, V_ASN1_UNIVERSAL, &whole, &content) ||
-                   take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &content) ||
-                   take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->spki, &content) ||
-                   (info.length && take(&info, 0, V_ASN1_CONTEXT_SPECIFIC, &whole, &content)) ||
+    return cvm_der_take(&info, V_ASN1_INTEGER, V_ASN1_UNIVERSAL, NULL, NULL) ||
+                   cvm_der_take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, NULL, NULL) ||
+                   cvm_der_take(&info, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->spki, NULL) ||
+                   (info.length && cvm_der_take(&info, 0, V_ASN1_CONTEXT_SPECIFIC, NULL, NULL)) ||
                    info.length
                ? -1
                : 0;
 }
 
 /* certificationRequestInfo, signatureAlgorithm, signature, and nothing behind it */
-static int32_t parse(struct span der, struct csr *csr)
+static int32_t parse(struct cvm_span der, struct csr *csr)
 {
-    struct span whole, request, info;
-    if (take(&der, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &request) || der.length ||
-        take(&request, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->info, &info) ||
+    struct cvm_span request, info;
+    if (cvm_der_take(&der, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, NULL, &request) || der.length ||
+        cvm_der_take(&request, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &csr->info, &info) ||
         parse_info(info, csr))
         return -1;
     const unsigned char *at = request.bytes, *end = at + request.length;
@@ -134,7 +113,7 @@ static EVP_PKEY *read_ec(
     return key;
 }
 
-static EVP_PKEY *read_rsa(const struct span *spki, const char **why)
+static EVP_PKEY *read_rsa(const struct cvm_span *spki, const char **why)
 {
     const unsigned char *at = spki->bytes;
     BIGNUM *exponent = NULL;
@@ -153,12 +132,13 @@ static EVP_PKEY *read_rsa(const struct span *spki, const char **why)
 }
 
 /* What may be used is chosen before anything is decoded: that bounds what a CSR can cost. */
-static EVP_PKEY *read_key(const struct span *spki, int *algorithm_nid, const char **why)
+static EVP_PKEY *read_key(const struct cvm_span *spki, int *algorithm_nid, const char **why)
 {
-    struct span rest = *spki, whole, content = {NULL, 0};
+    struct cvm_span rest = *spki, content = {NULL, 0};
     const ASN1_OBJECT *object;
     EVP_PKEY *key = NULL;
-    (void)take(&rest, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, &whole, &content); /* it was one before */
+    (void)cvm_der_take(
+        &rest, V_ASN1_SEQUENCE, V_ASN1_UNIVERSAL, NULL, &content); /* it was one before */
     const unsigned char *at = content.bytes, *end = at + content.length;
     X509_ALGOR *algorithm = d2i_X509_ALGOR(NULL, &at, end - at);
     ASN1_BIT_STRING *bits = algorithm ? d2i_ASN1_BIT_STRING(NULL, &at, end - at) : NULL;
@@ -185,7 +165,7 @@ static EVP_PKEY *read_key(const struct span *spki, int *algorithm_nid, const cha
 
 /* --- The API ---------------------------------------------------------------------------------- */
 
-static int32_t read_der(struct cvm_key *key, struct span der, const char **why)
+static int32_t read_der(struct cvm_key *key, struct cvm_span der, const char **why)
 {
     struct csr csr = {.signature = NULL};
     int nid = NID_undef;
@@ -240,7 +220,7 @@ int32_t cvm_key_from_csr(struct cvm_key *key, const char *csr, size_t size, cons
     *why = NULL;
     ERR_clear_error();
     int32_t failed = take_der(csr, size, der, &length, why) ||
-                     read_der(key, (struct span){der, length}, why) ||
+                     read_der(key, (struct cvm_span){der, length}, why) ||
                      !(key->csr = cvm_csr_to_pem(der, length));
     if (failed && lacked_memory())
         *why = NULL;

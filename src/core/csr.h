@@ -9,14 +9,11 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-struct span {
-    const unsigned char *bytes;
-    long length;
-};
+#include "base/der.h"
 
 struct csr {
-    struct span info; /* what is signed */
-    struct span spki;
+    struct cvm_span info; /* what is signed */
+    struct cvm_span spki;
     X509_ALGOR *signed_with;
     ASN1_BIT_STRING *signature;
 };

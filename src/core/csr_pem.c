@@ -55,7 +55,7 @@ static const char *fault_in_base64(const char *text, const char *end)
 }
 
 /* One object, with white space around it and at its line ends: what is between its lines. */
-static int32_t find_base64(const char *pem, struct span *base64, const char **why)
+static int32_t find_base64(const char *pem, struct cvm_span *base64, const char **why)
 {
     if (strnlen(pem, CVM_LONGEST_CSR + 1) > CVM_LONGEST_CSR)
         return cvm_csr_refuse(why, "the CSR is longer than 4096 bytes");
@@ -72,7 +72,7 @@ static int32_t find_base64(const char *pem, struct span *base64, const char **wh
             why, label ? NO_PEM ": it has no " NEW_END_LINE : NO_PEM ": it has no " END_LINE);
     if ((*why = fault_in_base64(first, last)))
         return -1;
-    *base64 = (struct span){(const unsigned char *)first, last - first};
+    *base64 = (struct cvm_span){(const unsigned char *)first, last - first};
     last += strlen(LABELS[label].end);
     return last[strspn(last, WHITE_SPACE)] ? cvm_csr_refuse(why, "there are bytes behind the CSR")
                                            : 0;
@@ -80,7 +80,7 @@ static int32_t find_base64(const char *pem, struct span *base64, const char **wh
 
 /* The bytes that base64 stands for; der has room for them. 0, or -1; without memory no *why. */
 static int32_t decode_base64(
-    const struct span *base64, unsigned char *der, long *length, const char **why)
+    const struct cvm_span *base64, unsigned char *der, long *length, const char **why)
 {
     EVP_ENCODE_CTX *context = EVP_ENCODE_CTX_new();
     int head = 0, tail = 0;
@@ -96,7 +96,7 @@ static int32_t decode_base64(
 
 int32_t cvm_csr_from_pem(const char *pem, unsigned char *der, long *length, const char **why)
 {
-    struct span base64 = {NULL, 0};
+    struct cvm_span base64 = {NULL, 0};
     return find_base64(pem, &base64, why) || decode_base64(&base64, der, length, why) ? -1 : 0;
 }
 

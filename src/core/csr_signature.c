@@ -38,21 +38,21 @@ static int nid_of(const X509_ALGOR *algorithm)
 }
 
 /* The SEQUENCE that an algorithm has as its parameters, or an empty one. */
-static struct span parameters_of(const X509_ALGOR *algorithm)
+static struct cvm_span parameters_of(const X509_ALGOR *algorithm)
 {
     int type = V_ASN1_UNDEF;
     const void *value = NULL;
     if (algorithm)
         X509_ALGOR_get0(NULL, &type, &value, algorithm);
     if (type != V_ASN1_SEQUENCE)
-        return (struct span){NULL, 0};
-    return (struct span){ASN1_STRING_get0_data(value), ASN1_STRING_length(value)};
+        return (struct cvm_span){NULL, 0};
+    return (struct cvm_span){ASN1_STRING_get0_data(value), ASN1_STRING_length(value)};
 }
 
 /* The digest of a mask generation: MGF1 is the only one there is (RFC 8017 A.2.1). */
 static int mask_nid(const X509_ALGOR *mask)
 {
-    struct span inner = parameters_of(mask);
+    struct cvm_span inner = parameters_of(mask);
     X509_ALGOR *digest = nid_of(mask) == NID_mgf1 && inner.length
                              ? d2i_X509_ALGOR(NULL, &inner.bytes, inner.length)
                              : NULL;
@@ -64,7 +64,7 @@ static int mask_nid(const X509_ALGOR *mask)
 /* RSASSA-PSS-params (RFC 8017 A.2.3). What is left out is SHA-1, and a salt of 20 bytes. */
 static int32_t read_pss(const X509_ALGOR *algorithm, struct scheme *scheme, const char **why)
 {
-    struct span encoded = parameters_of(algorithm);
+    struct cvm_span encoded = parameters_of(algorithm);
     RSA_PSS_PARAMS *pss =
         encoded.length ? d2i_RSA_PSS_PARAMS(NULL, &encoded.bytes, encoded.length) : NULL;
     if (!pss)

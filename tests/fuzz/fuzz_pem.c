@@ -1,11 +1,50 @@
 /* Certificates in what AWS IoT and other servers answer, as any bytes: one that is read, and those
- * of a text. What was taken out of a text is all of it that is a certificate. */
+ * of a text. What stands where in one is where OpenSSL finds it, and what was taken out of a text
+ * is all of it that is a certificate. */
 #include "fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
 #include "backends/aws_iot/pem.h"
+#include "base/x509.h"
+
+static int32_t is_span(const struct cvm_span *span, unsigned char *der, int length)
+{
+    int32_t is_same = length == span->length && memcmp(der, span->bytes, (size_t)length) == 0;
+    OPENSSL_free(der);
+    return is_same;
+}
+
+/* As OpenSSL writes it again, it is the same: it is DER throughout. */
+static int32_t is_der(const struct cvm_span *span, X509 *certificate)
+{
+    unsigned char *der = NULL;
+    (void)i2d_re_X509_tbs(certificate, NULL); /* else it would write what it has read */
+    int length = i2d_X509(certificate, &der);
+    return length > 0 && is_span(span, der, length);
+}
+
+static void compare(const char *pem)
+{
+    struct cvm_x509 own;
+    if (cvm_x509_read(&own, pem))
+        return;
+    const unsigned char *at = own.der.bytes;
+    X509 *theirs = d2i_X509(NULL, &at, own.der.length);
+    if (theirs && is_der(&own.der, theirs)) {
+        unsigned char *key = NULL, *serial = NULL;
+        int key_length = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(theirs), &key),
+            serial_length = i2d_ASN1_INTEGER(X509_get_serialNumber(theirs), &serial);
+        CHECK(is_span(&own.subject_public_key_info, key, key_length));
+        CHECK(is_span(&own.serial_number, serial, serial_length));
+    }
+    X509_free(theirs);
+    cvm_x509_free(&own);
+}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
@@ -15,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         return 0;
     memcpy(text, bytes, length);
     text[length] = 0;
+    compare(text);
     if (!cvm_iot_read_certificate(text, id, key))
         CHECK(cvm_is_hex(id, 64) && cvm_is_hex(key, 64));
     char *anchors = cvm_iot_read_anchors(text, length), *again = NULL;

@@ -95,6 +95,48 @@ static void what_is_no_certificate_is_refused(void **state)
     }
 }
 
+static int32_t is_read(const unsigned char *der, long length)
+{
+    cvm_record_t *record = cvm_record_new(CVM_RECORD_CERTIFICATE);
+    BIO *bio = BIO_new(BIO_s_mem());
+    char *pem;
+    assert_true(PEM_write_bio(bio, PEM_STRING_X509, "", der, length) > 0);
+    assert_int_equal(BIO_write(bio, "", 1), 1);
+    (void)BIO_get_mem_data(bio, &pem);
+    (void)cvm_record_set_text(record, CVM_C_PEM, pem);
+    int32_t is_read = cvm_certificate_complete(record) == 0;
+    BIO_free(bio);
+    cvm_record_free(record);
+    return is_read;
+}
+
+/* The whole of it, and nothing behind it. */
+static void what_is_cut_or_has_more_is_refused(void **state)
+{
+    unsigned char *der = NULL;
+    (void)state;
+    X509 *x509 = make_certificate(SERIAL);
+    int length = i2d_X509(x509, &der);
+    unsigned char *longer = malloc((size_t)length + 1);
+    assert_non_null(longer);
+    memcpy(longer, der, (size_t)length);
+    longer[length] = 0;
+    assert_true(is_read(der, length));
+    assert_false(is_read(longer, length + 1));
+    for (int i = 1; i < length; i++) {
+        assert_false(is_read(der, i));
+        if (i > 3) { /* as long as it says, and its last element too short */
+            memcpy(longer, der, (size_t)i);
+            longer[2] = (unsigned char)((i - 4) >> 8);
+            longer[3] = (unsigned char)(i - 4);
+            assert_false(is_read(longer, i));
+        }
+    }
+    free(longer);
+    OPENSSL_free(der);
+    X509_free(x509);
+}
+
 /* RFC 5280 §4.1.2.2: 20 bytes. */
 static void serials_are_bounded(void **state)
 {
@@ -116,6 +158,7 @@ int main(void)
         cmocka_unit_test(what_is_missing_is_read),
         cmocka_unit_test(what_is_there_stays),
         cmocka_unit_test(what_is_no_certificate_is_refused),
+        cmocka_unit_test(what_is_cut_or_has_more_is_refused),
         cmocka_unit_test(serials_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
