@@ -1,7 +1,6 @@
 /* Text that grows. */
 #include "buffer.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -51,9 +50,14 @@ void cvm_buffer_text(struct cvm_buffer *buffer, const char *text)
 
 void cvm_buffer_number(struct cvm_buffer *buffer, int64_t number)
 {
-    char text[24];
-    int length = snprintf(text, sizeof text, "%" PRId64, number);
-    cvm_buffer_add(buffer, text, (size_t)length);
+    char text[20], *at = text + sizeof text; /* the longest number */
+    uint64_t rest = number < 0 ? -(uint64_t)number : (uint64_t)number;
+    do
+        *--at = (char)('0' + rest % 10);
+    while (rest /= 10);
+    if (number < 0)
+        *--at = '-';
+    cvm_buffer_add(buffer, at, (size_t)(text + sizeof text - at));
 }
 
 void cvm_buffer_format(struct cvm_buffer *buffer, const char *format, ...)
@@ -69,35 +73,36 @@ void cvm_buffer_format(struct cvm_buffer *buffer, const char *format, ...)
         cvm_buffer_add(buffer, text, (size_t)length);
 }
 
-/* The escape for a character that must have one; NULL if it needs none. */
-static const char *json_escape(unsigned char character, char escape[8])
+static int32_t is_plain(unsigned char character)
+{
+    return character >= 0x20 && character != '"' && character != '\\';
+}
+
+static void add_escape(struct cvm_buffer *buffer, unsigned char character)
 {
     static const char SHORT[] = "\"\"\\\\\bb\ff\nn\rr\tt";
-    for (const char *pair = SHORT; *pair; pair += 2)
-        if ((unsigned char)*pair == character) {
-            (void)snprintf(escape, 8, "\\%c", pair[1]);
-            return escape;
-        }
-    if (character >= 0x20)
-        return NULL;
-    (void)snprintf(escape, 8, "\\u%04x", character);
-    return escape;
+    char escape[8];
+    const char *pair = SHORT;
+    while (*pair && (unsigned char)*pair != character)
+        pair += 2;
+    if (*pair)
+        (void)snprintf(escape, sizeof escape, "\\%c", pair[1]);
+    else
+        (void)snprintf(escape, sizeof escape, "\\u%04x", character);
+    cvm_buffer_text(buffer, escape);
 }
 
 void cvm_buffer_json(struct cvm_buffer *buffer, const char *text)
 {
-    char escape[8];
     cvm_buffer_add(buffer, "\"", 1);
-    const char *plain = text; /* what was not added yet */
-    for (; *text; text++) {
-        const char *escaped = json_escape((unsigned char)*text, escape);
-        if (!escaped)
-            continue;
+    for (const char *plain = text;; plain = ++text) {
+        while (is_plain((unsigned char)*text)) /* the end is not */
+            text++;
         cvm_buffer_add(buffer, plain, (size_t)(text - plain));
-        cvm_buffer_text(buffer, escaped);
-        plain = text + 1;
+        if (!*text)
+            break;
+        add_escape(buffer, (unsigned char)*text);
     }
-    cvm_buffer_add(buffer, plain, (size_t)(text - plain));
     cvm_buffer_add(buffer, "\"", 1);
 }
 

@@ -195,18 +195,17 @@ static void flag_is(
 {
     int32_t listed = !odd_is_on;
     uint32_t at = cvm_dynamo_name(expression, name);
-    char forms[64];
-    (void)snprintf(forms, sizeof forms, "#%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ",:%" PRIu32 ")",
-        at, cvm_dynamo_value_number(expression, listed),
-        cvm_dynamo_value_text(expression, listed ? "1" : "0"),
-        cvm_dynamo_value_bool(expression, listed));
+    uint32_t number = cvm_dynamo_value_number(expression, listed),
+             text = cvm_dynamo_value_text(expression, listed ? "1" : "0"),
+             boolean = cvm_dynamo_value_bool(expression, listed);
     if (is_on && listed)
-        cvm_dynamo_and(expression, "%s", forms);
-    else if (is_on)
-        cvm_dynamo_and(expression, "attribute_exists(#%" PRIu32 ") AND NOT %s", at, forms);
+        cvm_dynamo_and(expression, "# IN (:,:,:)", at, number, text, boolean);
     else
-        cvm_dynamo_and(expression, "(attribute_not_exists(#%" PRIu32 ") OR %s%s)", at,
-            listed ? "NOT " : "", forms);
+        cvm_dynamo_and(expression,
+            is_on    ? "attribute_exists(#) AND NOT # IN (:,:,:)"
+            : listed ? "(attribute_not_exists(#) OR NOT # IN (:,:,:))"
+                     : "(attribute_not_exists(#) OR # IN (:,:,:))",
+            at, at, number, text, boolean);
 }
 
 #define LARGEST_CHARACTER 4 /* bytes: DynamoDB counts characters, and records have bytes */
@@ -223,15 +222,13 @@ static void text_is(struct expression *expression, const char *name, const char 
         second = strcmp(text, other) != 0 ? cvm_dynamo_value_text(expression, other) : value;
     }
     if (*text && !may_lack) {
-        cvm_dynamo_and(
-            expression, "#%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ")", at, value, second);
+        cvm_dynamo_and(expression, "# IN (:,:)", at, value, second);
         return;
     }
     uint32_t none = cvm_dynamo_value_text(expression, "");
     cvm_dynamo_and(expression,
-        "(attribute_not_exists(#%" PRIu32 ") OR NOT attribute_type(#%" PRIu32 ",:%" PRIu32
-        ") OR #%" PRIu32 " IN (:%" PRIu32 ",:%" PRIu32 ",:%" PRIu32 ") OR size(#%" PRIu32
-        ")>:%" PRIu32 " OR contains(#%" PRIu32 ",:%" PRIu32 "))",
+        "(attribute_not_exists(#) OR NOT attribute_type(#,:) OR # IN (:,:,:) OR size(#)>: "
+        "OR contains(#,:))",
         at, at, cvm_dynamo_value_text(expression, "S"), at, none, *text ? value : none,
         *text ? second : none, at, cvm_dynamo_value_number(expression, longest / LARGEST_CHARACTER),
         at, cvm_dynamo_value_nul(expression));
@@ -250,11 +247,8 @@ static void revision_is(struct expression *expression, int64_t revision)
         return;
     }
     uint32_t at = cvm_dynamo_name(expression, REVISION);
-    cvm_dynamo_and(expression,
-        "(attribute_not_exists(#%" PRIu32 ") OR NOT #%" PRIu32 " BETWEEN :%" PRIu32 " AND :%" PRIu32
-        ")",
-        at, at, cvm_dynamo_value_number(expression, 1),
-        cvm_dynamo_value_number(expression, LAST_REVISION));
+    cvm_dynamo_and(expression, "(attribute_not_exists(#) OR NOT # BETWEEN : AND :)", at, at,
+        cvm_dynamo_value_number(expression, 1), cvm_dynamo_value_number(expression, LAST_REVISION));
 }
 
 void cvm_dynamo_row_is(
@@ -263,8 +257,7 @@ void cvm_dynamo_row_is(
     char at[TIME_SIZE];
     int32_t has_state = cvm_dynamo_device_has_state(host, as_read);
     int32_t is_registered = host->number(as_read, CVM_D_IS_REGISTERED) != 0;
-    cvm_dynamo_and(
-        expression, "attribute_exists(#%" PRIu32 ")", cvm_dynamo_name(expression, "device_uid"));
+    cvm_dynamo_and(expression, "attribute_exists(#)", cvm_dynamo_name(expression, "device_uid"));
     const char *token = host->text(as_read, CVM_D_DEVICE_TOKEN),
                *thing = host->text(as_read, CVM_D_THING_NAME),
                *registered_on = host->text(as_read, CVM_D_REGISTERED_ON);

@@ -1,9 +1,7 @@
 /* Items and expressions. Names stand behind #, since many words are reserved. */
 #include "item.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,10 +118,32 @@ void cvm_dynamo_expression_free(struct expression *expression)
     each_part(expression, cvm_buffer_free);
 }
 
+/* Of a form each # and : is a name's or a value's, and gets the next number behind it. */
+static void print_numbered(struct cvm_buffer *to, const char *form, va_list numbers)
+{
+    while (*form) {
+        size_t length = strcspn(form, "#:");
+        int32_t is_numbered = form[length] != 0;
+        cvm_buffer_add(to, form, length + (size_t)is_numbered);
+        if (is_numbered)
+            cvm_buffer_number(to, va_arg(numbers, uint32_t));
+        form += length + (size_t)is_numbered;
+    }
+}
+
+static void print_form(struct cvm_buffer *to, const char *form, ...)
+{
+    va_list numbers;
+    va_start(numbers, form);
+    print_numbered(to, form, numbers);
+    va_end(numbers);
+}
+
 uint32_t cvm_dynamo_name(struct expression *expression, const char *name)
 {
     uint32_t number = expression->name_count++;
-    cvm_buffer_format(&expression->names, "%s\"#%" PRIu32 "\":", number ? "," : "", number);
+    print_form(&expression->names, number ? ",\"#" : "\"#", number);
+    cvm_buffer_text(&expression->names, "\":");
     cvm_buffer_json(&expression->names, name);
     return number;
 }
@@ -132,7 +152,8 @@ uint32_t cvm_dynamo_name(struct expression *expression, const char *name)
 static uint32_t value_number(struct expression *expression)
 {
     uint32_t number = expression->value_count++;
-    cvm_buffer_format(&expression->values, "%s\":%" PRIu32 "\":", number ? "," : "", number);
+    print_form(&expression->values, number ? ",\":" : "\":", number);
+    cvm_buffer_text(&expression->values, "\":");
     return number;
 }
 
@@ -146,7 +167,9 @@ uint32_t cvm_dynamo_value_text(struct expression *expression, const char *text)
 uint32_t cvm_dynamo_value_number(struct expression *expression, int64_t number)
 {
     uint32_t value = value_number(expression);
-    cvm_buffer_format(&expression->values, "{\"N\":\"%" PRId64 "\"}", number);
+    cvm_buffer_text(&expression->values, "{\"N\":\"");
+    cvm_buffer_number(&expression->values, number);
+    cvm_buffer_text(&expression->values, "\"}");
     return value;
 }
 
@@ -168,14 +191,14 @@ uint32_t cvm_dynamo_value_bool(struct expression *expression, int32_t is_on)
 
 void cvm_dynamo_set(struct expression *expression, const char *name, uint32_t value)
 {
-    cvm_buffer_format(&expression->set, "%s#%" PRIu32 "=:%" PRIu32,
-        expression->set.length ? "," : "SET ", cvm_dynamo_name(expression, name), value);
+    print_form(&expression->set,
+        expression->set.length ? ",#=:" : "SET #=:", cvm_dynamo_name(expression, name), value);
 }
 
 void cvm_dynamo_remove(struct expression *expression, const char *name)
 {
-    cvm_buffer_format(&expression->remove, "%s#%" PRIu32,
-        expression->remove.length ? "," : "REMOVE ", cvm_dynamo_name(expression, name));
+    print_form(&expression->remove, expression->remove.length ? ",#" : "REMOVE #",
+        cvm_dynamo_name(expression, name));
 }
 
 void cvm_dynamo_set_text(struct expression *expression, const char *name, const char *text)
@@ -202,8 +225,9 @@ void cvm_dynamo_set_flag(struct expression *expression, const char *name, int32_
 static void add_set_once(struct expression *expression, const char *name, uint32_t value)
 {
     uint32_t number = cvm_dynamo_name(expression, name);
-    cvm_buffer_format(&expression->set, "%s#%" PRIu32 "=if_not_exists(#%" PRIu32 ",:%" PRIu32 ")",
-        expression->set.length ? "," : "SET ", number, number, value);
+    print_form(&expression->set,
+        expression->set.length ? ",#=if_not_exists(#,:)" : "SET #=if_not_exists(#,:)", number,
+        number, value);
 }
 
 void cvm_dynamo_set_once(struct expression *expression, const char *name, const char *text)
@@ -230,34 +254,29 @@ void cvm_dynamo_add_members(
         cvm_buffer_json(&expression->values, texts[i]);
     }
     cvm_buffer_text(&expression->values, "]}");
-    cvm_buffer_format(
-        &expression->add, "ADD #%" PRIu32 " :%" PRIu32, cvm_dynamo_name(expression, name), value);
+    print_form(&expression->add, "ADD # :", cvm_dynamo_name(expression, name), value);
 }
 
 /* --- The condition ---------------------------------------------------------------------------- */
 
-void cvm_dynamo_and(struct expression *expression, const char *format, ...)
+void cvm_dynamo_and(struct expression *expression, const char *form, ...)
 {
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    int length = vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    expression->failed |= length < 0 || (size_t)length >= sizeof text;
+    va_list numbers;
+    va_start(numbers, form);
     cvm_buffer_text(&expression->condition, expression->condition.length ? " AND " : "");
-    cvm_buffer_text(&expression->condition, text);
+    print_numbered(&expression->condition, form, numbers);
+    va_end(numbers);
 }
 
 void cvm_dynamo_and_missing(struct expression *expression, const char *name)
 {
-    cvm_dynamo_and(
-        expression, "attribute_not_exists(#%" PRIu32 ")", cvm_dynamo_name(expression, name));
+    cvm_dynamo_and(expression, "attribute_not_exists(#)", cvm_dynamo_name(expression, name));
 }
 
 void cvm_dynamo_and_text(struct expression *expression, const char *name, const char *text)
 {
     if (*text)
-        cvm_dynamo_and(expression, "#%" PRIu32 "=:%" PRIu32, cvm_dynamo_name(expression, name),
+        cvm_dynamo_and(expression, "#=:", cvm_dynamo_name(expression, name),
             cvm_dynamo_value_text(expression, text));
     else
         cvm_dynamo_and_missing(expression, name);
@@ -266,7 +285,7 @@ void cvm_dynamo_and_text(struct expression *expression, const char *name, const 
 void cvm_dynamo_and_number(struct expression *expression, const char *name, int64_t number)
 {
     if (number)
-        cvm_dynamo_and(expression, "#%" PRIu32 "=:%" PRIu32, cvm_dynamo_name(expression, name),
+        cvm_dynamo_and(expression, "#=:", cvm_dynamo_name(expression, name),
             cvm_dynamo_value_number(expression, number));
     else
         cvm_dynamo_and_missing(expression, name);
@@ -274,11 +293,11 @@ void cvm_dynamo_and_number(struct expression *expression, const char *name, int6
 
 /* --- Printing --------------------------------------------------------------------------------- */
 
-static void print_part(struct cvm_buffer *to, const char *name, const struct cvm_buffer *part)
+static void print_part(struct cvm_buffer *to, const char *before, const struct cvm_buffer *part)
 {
     if (!part->length)
         return;
-    cvm_buffer_format(to, ",\"%s\":{", name);
+    cvm_buffer_text(to, before);
     cvm_buffer_add(to, part->text, part->length);
     cvm_buffer_text(to, "}");
 }
@@ -312,7 +331,7 @@ void cvm_dynamo_print_expression(
         cvm_buffer_add(to, expression->condition.text, expression->condition.length);
         cvm_buffer_text(to, "\"");
     }
-    print_part(to, "ExpressionAttributeNames", &expression->names);
-    print_part(to, "ExpressionAttributeValues", &expression->values);
+    print_part(to, ",\"ExpressionAttributeNames\":{", &expression->names);
+    print_part(to, ",\"ExpressionAttributeValues\":{", &expression->values);
     cvm_buffer_text(to, is_open ? "" : "}");
 }

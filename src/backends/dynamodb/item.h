@@ -71,9 +71,9 @@ void cvm_dynamo_remove(struct expression *expression, const char *name);
 void cvm_dynamo_add_members(
     struct expression *expression, const char *name, const char *const *texts, uint32_t count);
 
-/* Adds to the condition, which is a conjunction of these. */
-void cvm_dynamo_and(struct expression *expression, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Adds to the condition, which is a conjunction of these. Of the form each # is a name's and each :
+ * a value's, whose numbers (uint32_t) follow in that order. */
+void cvm_dynamo_and(struct expression *expression, const char *form, ...);
 /* It has that value; "" and 0: or none. */
 void cvm_dynamo_and_text(struct expression *expression, const char *name, const char *text);
 void cvm_dynamo_and_number(struct expression *expression, const char *name, int64_t number);
