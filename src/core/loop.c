@@ -46,9 +46,13 @@ struct cvm_timer {
 struct cvm_watch {
     uv_poll_t handle;
     struct cvm_loop *loop;
+    int wanted; /* of libuv's events */
     void (*happened)(void *argument, uint32_t events);
     void *argument;
 };
+
+/* In a watch's event, whose turn ends with the mail: the loop, in the thread that runs it. */
+static _Thread_local const struct cvm_loop *opens_mail_next;
 
 /* --- Who runs it ------------------------------------------------------------------------------ */
 
@@ -148,8 +152,8 @@ void cvm_loop_post(struct cvm_loop *loop, struct cvm_mail *mail)
 {
     mail->next = NULL;
     pthread_mutex_lock(&loop->lock);
-    int32_t must_wake =
-        !loop->is_draining && (!loop->first || cvm_monotonic_ms() - loop->woken_ms > LOST_MS);
+    int32_t must_wake = !loop->is_draining && opens_mail_next != loop &&
+                        (!loop->first || cvm_monotonic_ms() - loop->woken_ms > LOST_MS);
     *loop->last = mail;
     loop->last = &mail->next;
     /* Under the lock: the mail may be what makes the loop close. */
@@ -338,9 +342,14 @@ static void watch_happened(uv_poll_t *handle, int status, int events)
         happened |= CVM_READABLE;
     if (events & UV_WRITABLE)
         happened |= CVM_WRITABLE;
+    if (status < 0)
+        watch->wanted = 0; /* libuv has stopped it */
     if (loop_event_begin(loop))
         return;
+    const struct cvm_loop *around = opens_mail_next;
+    opens_mail_next = loop;
     watch->happened(watch->argument, happened);
+    opens_mail_next = around;
     loop_event_end(loop);
 }
 
@@ -364,6 +373,9 @@ void cvm_watch_set(struct cvm_watch *watch, uint32_t events)
 {
     int wanted =
         (events & CVM_READABLE ? UV_READABLE : 0) | (events & CVM_WRITABLE ? UV_WRITABLE : 0);
+    if (wanted == watch->wanted)
+        return;
+    watch->wanted = wanted;
     watch->loop->has_fresh_watch = 1;
     if (wanted)
         (void)uv_poll_start(&watch->handle, wanted, watch_happened);

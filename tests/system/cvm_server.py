@@ -111,6 +111,12 @@ class Server:
                 resource.setrlimit(name, value)
         return set_limits
 
+    def cpu_s(self):
+        """Seconds of processor time that it has taken, by the system's clock tick."""
+        with open(f"/proc/{self.pid}/stat") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _wait_for_listeners(self):
         end = time.monotonic() + START_S
         while time.monotonic() < end:

@@ -390,6 +390,53 @@ static void a_fresh_watch_is_not_lost_by_a_foreign_loop(void **state)
     assert_int_equal(pipe_watch.bytes, 100);
 }
 
+struct posting {
+    struct pipe_watch pipe;
+    struct cvm_mail mail;
+    int is_opened;
+};
+
+static void opened_in_its_turn(struct cvm_mail *mail)
+{
+    CVM_CONTAINER(mail, struct posting, mail)->is_opened++;
+}
+
+static void posts(void *argument, uint32_t events)
+{
+    struct posting *posting = argument;
+    char byte;
+    (void)events;
+    assert_int_equal(read(posting->pipe.ends[0], &byte, 1), 1);
+    cvm_loop_post(posting->pipe.loop, &posting->mail);
+    cvm_watch_set(posting->pipe.watch, CVM_READABLE); /* as it was */
+}
+
+/* Most mail is what a descriptor's event leads to: its turn ends with it, and nobody has to wake
+ * the loop for it. Nor does a watch that stays as it was lead to another turn. */
+static void an_event_that_posts_ends_with_its_mail(void **state)
+{
+    struct posting posting = {.mail = {NULL, opened_in_its_turn}};
+    struct pipe_watch *own = &posting.pipe;
+    (void)state;
+    own->loop = cvm_loop_new(NULL);
+    assert_int_equal(pipe(own->ends), 0);
+    own->watch = cvm_watch_new(own->loop, own->ends[0], posts, &posting);
+    cvm_watch_set(own->watch, CVM_READABLE);
+    for (int turn = 1; turn < 4; turn++) {
+        struct pollfd fd = {cvm_loop_fd(own->loop), POLLIN, 0};
+        assert_int_equal(write(own->ends[1], "x", 1), 1);
+        cvm_loop_process(own->loop);
+        assert_int_equal(posting.is_opened, turn);
+        assert_int_equal(poll(&fd, 1, 0), 0);
+        assert_int_equal(cvm_loop_timeout_ms(own->loop), -1);
+    }
+    cvm_watch_free(own->watch);
+    cvm_loop_close(own->loop, closed, &own->is_closed);
+    cvm_loop_run(own->loop);
+    (void)close(own->ends[0]);
+    (void)close(own->ends[1]);
+}
+
 /* --- Threads ---------------------------------------------------------------------------------- */
 
 struct errand {
@@ -473,6 +520,7 @@ int main(void)
         cmocka_unit_test(endless_mail_gives_way_to_timers),
         cmocka_unit_test(a_watch_tells_of_bytes),
         cmocka_unit_test(a_fresh_watch_is_not_lost_by_a_foreign_loop),
+        cmocka_unit_test(an_event_that_posts_ends_with_its_mail),
         cmocka_unit_test(work_is_done_in_threads_and_reported_on_the_loop),
         cmocka_unit_test(a_full_pool_refuses),
     };

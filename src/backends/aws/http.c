@@ -10,6 +10,7 @@
 #include <curl/curl.h>
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "roots.h"
 
 #define MOST_CONNECTIONS   32 /* to one host; what is more waits */
@@ -19,10 +20,15 @@
 #define CONNECT_TIMEOUT_MS 3000L
 #define LONGEST_IDLE_S     50L /* DynamoDB closes what is idle for a minute */
 
+/* What libcurl watches. A connection is watched for as long as it is there, whether a request is on
+ * its way or not: to begin and end that for each would take longer than to send it. */
 struct aws_socket {
+    struct aws_socket *next, **link;
     struct aws_http *http;
     curl_socket_t fd;
     cvm_watch_t *watch;
+    int32_t is_connection; /* the others are its resolver's */
+    int32_t is_idle;
 };
 
 struct aws_exchange {
@@ -44,7 +50,9 @@ struct aws_http {
     struct cvm_buffer roots; /* PEM */
     CURLM *multi;
     cvm_timer_t *timer;
+    struct aws_socket *sockets;
     struct aws_exchange *exchanges; /* under way */
+    int exchange_count;
     CURL *kept[KEPT_HANDLES];
     uint32_t kept_count;
 };
@@ -114,8 +122,12 @@ static int count_send(void *argument, char *peer, char *own, int peer_port, int 
 
 /* --- Handles ---------------------------------------------------------------------------------- */
 
+static curl_socket_t open_connection(
+    void *argument, curlsocktype purpose, struct curl_sockaddr *address);
+static int close_connection(void *argument, curl_socket_t fd);
+
 /* What holds for every request. */
-static void easy_set_up(CURL *easy, const struct aws_http *http)
+static void easy_set_up(CURL *easy, struct aws_http *http)
 {
     const struct aws_http_options *options = &http->options;
     struct curl_blob roots = {http->roots.text, http->roots.length, CURL_BLOB_NOCOPY};
@@ -132,6 +144,10 @@ static void easy_set_up(CURL *easy, const struct aws_http *http)
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, count_send);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_connection);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_connection);
+    curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
     curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
     if (*options->root_ca) {
         curl_easy_setopt(easy, CURLOPT_CAINFO, options->root_ca);
@@ -161,31 +177,28 @@ static void easy_give_back(struct aws_http *http, CURL *easy)
 
 /* --- Exchanges -------------------------------------------------------------------------------- */
 
-/* Takes it off the list of those under way. */
-static void exchange_unlink(struct aws_exchange *exchange)
+/* Takes it off the list of those under way, and its handle back. */
+static void exchange_end(struct aws_exchange *exchange)
 {
+    struct aws_http *http = exchange->http;
     *exchange->link = exchange->next;
     if (exchange->next)
         exchange->next->link = exchange->link;
+    http->exchange_count--;
+    (void)curl_multi_remove_handle(http->multi, exchange->easy);
+    easy_give_back(http, exchange->easy);
 }
 
-static void exchange_clear(struct aws_exchange *exchange)
+static void exchange_free(struct aws_exchange *exchange)
 {
-    (void)curl_multi_remove_handle(exchange->http->multi, exchange->easy);
-    easy_give_back(exchange->http, exchange->easy);
     curl_slist_free_all(exchange->headers);
     cvm_buffer_free(&exchange->body);
     free(exchange);
 }
 
-static void exchange_free(struct aws_exchange *exchange)
-{
-    exchange_unlink(exchange);
-    exchange_clear(exchange);
-}
-
 void cvm_aws_http_cancel(struct aws_exchange *exchange)
 {
+    exchange_end(exchange);
     exchange_free(exchange);
 }
 
@@ -203,6 +216,7 @@ static void exchange_finish(struct aws_exchange *exchange, CURLcode code)
         response->failure = *exchange->failure ? exchange->failure : curl_easy_strerror(code);
         response->is_unsent = !response->sends;
     }
+    exchange_end(exchange);
     exchange->done(exchange->argument, response);
     exchange_free(exchange);
 }
@@ -220,7 +234,7 @@ static void http_go_on(struct aws_http *http)
     }
 }
 
-/* --- Watches and the timer -------------------------------------------------------------------- */
+/* --- Sockets ---------------------------------------------------------------------------------- */
 
 static void socket_happened(void *argument, uint32_t events)
 {
@@ -229,50 +243,99 @@ static void socket_happened(void *argument, uint32_t events)
     int mask = (events & CVM_READABLE ? CURL_CSELECT_IN : 0) |
                (events & CVM_WRITABLE ? CURL_CSELECT_OUT : 0);
     int running;
+    if (socket->is_idle) { /* it was closed, most likely: libcurl looks before it takes it again */
+        http->host->watch_set(socket->watch, 0);
+        return;
+    }
     (void)curl_multi_socket_action(http->multi, socket->fd, mask, &running);
     http_go_on(http);
 }
 
-static void socket_free(const struct aws_http *http, struct aws_socket *socket)
+static struct aws_socket *socket_find(const struct aws_http *http, curl_socket_t fd)
+{
+    struct aws_socket *socket = http->sockets;
+    while (socket && socket->fd != fd)
+        socket = socket->next;
+    return socket;
+}
+
+static void socket_free(struct aws_socket *socket)
 {
     if (!socket)
         return;
-    http->host->watch_free(socket->watch);
+    *socket->link = socket->next;
+    if (socket->next)
+        socket->next->link = socket->link;
+    socket->http->host->watch_free(socket->watch);
     free(socket);
 }
 
-static struct aws_socket *socket_new(struct aws_http *http, curl_socket_t fd)
+static struct aws_socket *socket_new(struct aws_http *http, curl_socket_t fd, int32_t is_connection)
 {
     struct aws_socket *socket = malloc(sizeof *socket);
     if (!socket)
         return NULL;
-    *socket = (struct aws_socket){
-        http, fd, http->host->watch_new(http->context, fd, socket_happened, socket)};
-    if (!socket->watch || curl_multi_assign(http->multi, fd, socket) != CURLM_OK) {
-        socket_free(http, socket);
+    *socket = (struct aws_socket){.next = http->sockets,
+        .link = &http->sockets,
+        .http = http,
+        .fd = fd,
+        .watch = http->host->watch_new(http->context, fd, socket_happened, socket),
+        .is_connection = is_connection,
+        .is_idle = 1};
+    if (!socket->watch) {
+        free(socket);
         return NULL;
     }
+    if (http->sockets)
+        http->sockets->link = &socket->next;
+    http->sockets = socket;
     return socket;
+}
+
+static curl_socket_t open_connection(
+    void *argument, curlsocktype purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    curl_socket_t fd = cvm_socket(address->family, address->socktype);
+    if (fd >= 0 && !socket_new(argument, fd, 1)) {
+        (void)close(fd);
+        return CURL_SOCKET_BAD;
+    }
+    return fd;
+}
+
+static int close_connection(void *argument, curl_socket_t fd)
+{
+    socket_free(socket_find(argument, fd));
+    return close(fd);
 }
 
 /* A socket that can't be watched makes no progress: its request ends by its timeout. */
 static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *argument, void *assigned)
 {
     struct aws_http *http = argument;
-    struct aws_socket *socket = assigned;
+    struct aws_socket *socket = socket_find(http, fd);
     (void)easy;
+    (void)assigned;
+    if (what == CURL_POLL_REMOVE && socket && socket->is_connection) {
+        socket->is_idle = 1;
+        return 0;
+    }
     if (what == CURL_POLL_REMOVE) {
-        (void)curl_multi_assign(http->multi, fd, NULL);
-        socket_free(http, socket);
+        socket_free(socket);
         return 0;
     }
     if (!socket)
-        socket = socket_new(http, fd);
-    if (socket)
-        http->host->watch_set(socket->watch,
-            (what & CURL_POLL_IN ? CVM_READABLE : 0u) | (what & CURL_POLL_OUT ? CVM_WRITABLE : 0u));
+        socket = socket_new(http, fd, 0);
+    if (!socket)
+        return 0;
+    socket->is_idle = 0;
+    http->host->watch_set(socket->watch,
+        (what & CURL_POLL_IN ? CVM_READABLE : 0u) | (what & CURL_POLL_OUT ? CVM_WRITABLE : 0u));
     return 0;
 }
+
+/* --- The timer -------------------------------------------------------------------------------- */
 
 static int set_timer(CURLM *multi, long timeout_ms, void *argument)
 {
@@ -291,6 +354,15 @@ static void timer_expired(void *argument)
     int running;
     (void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     http_go_on(http);
+}
+
+/* Sends what was added now, and not at the loop's next turn. What ended by that is told then. */
+static void http_start(const struct aws_http *http)
+{
+    int running = 0;
+    (void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    if (running < http->exchange_count)
+        http->host->timer_start(http->timer, 0);
 }
 
 /* --- Beginning and ending --------------------------------------------------------------------- */
@@ -331,14 +403,14 @@ void cvm_aws_http_free(struct aws_http *http)
 {
     if (!http)
         return;
-    for (struct aws_exchange *exchange = http->exchanges, *next; exchange; exchange = next) {
-        next = exchange->next;
-        exchange_clear(exchange);
-    }
+    while (http->exchanges)
+        cvm_aws_http_cancel(http->exchanges);
     while (http->kept_count)
         curl_easy_cleanup(http->kept[--http->kept_count]);
     if (http->multi)
         (void)curl_multi_cleanup(http->multi);
+    while (http->sockets)
+        socket_free(http->sockets);
     http->host->timer_free(http->timer);
     cvm_buffer_free(&http->roots);
     free(http);
@@ -416,9 +488,11 @@ struct aws_exchange *cvm_aws_http_send(struct aws_http *http,
     if (http->exchanges)
         http->exchanges->link = &exchange->next;
     http->exchanges = exchange;
+    http->exchange_count++;
     if (exchange_set_up(exchange, request)) {
-        exchange_free(exchange);
+        cvm_aws_http_cancel(exchange);
         return NULL;
     }
+    http_start(http);
     return exchange;
 }
