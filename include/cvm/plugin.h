@@ -130,8 +130,9 @@ typedef int32_t cvm_out_number_t;
 enum {
     CVM_OUT_RETRY_AFTER_S = 0, /**< with BUSY or UNAVAILABLE: when the caller is to ask again */
     CVM_OUT_VERSION = 1,       /**< meta_get, meta_put: the value's */
-    CVM_OUT_NOW_MS = 2,        /**< now: milliseconds since 1970 */
-    CVM_OUT_ADOPTED = 3,       /**< create_thing: 1 if another system had made the device's */
+    CVM_OUT_NOW_MS = 2,  /**< now: milliseconds since 1970; meta_get: the same, where a store's
+                              answer says it anyway */
+    CVM_OUT_ADOPTED = 3, /**< create_thing: 1 if another system had made the device's */
     CVM_OUT_NUMBER_COUNT = 4
 };
 

@@ -458,7 +458,7 @@ static void got_clock(cvm_op_t *op)
 /* Without its answer the machine's own holds until the next try. */
 static void ask_clock(cvm_t *cvm)
 {
-    if (cvm->store.now)
+    if (cvm->store.now && !cvm_store_clock_is_known(cvm))
         cvm_store_now(cvm, &cvm->opening, got_clock);
     else
         start_next(cvm);
@@ -468,6 +468,8 @@ static void ask_clock(cvm_t *cvm)
  * refused. */
 static void got_copy_mark(cvm_op_t *op)
 {
+    if (op->cvm->store.now)
+        cvm_store_clock_take(op->cvm, op); /* if it says that too */
     if (op->answer == CVM_ANSWER_NOT_FOUND)
         start_next(op->cvm);
     else if (op->answer == CVM_ANSWER_OK)

@@ -112,13 +112,19 @@ static void clock_tell_offset(cvm_t *cvm, int64_t offset_ms, int64_t changed_ms)
         (double)llabs(offset_ms) / 1000, offset_ms > 0 ? "ahead of" : "behind");
 }
 
+int32_t cvm_store_clock_is_known(const cvm_t *cvm)
+{
+    return atomic_load(&cvm->clock.ahead_of_monotonic_ms) != 0;
+}
+
 void cvm_store_clock_take(cvm_t *cvm, const cvm_op_t *op)
 {
     struct cvm_trusted_clock *clock = &cvm->clock;
     int64_t store_ms = op->numbers[CVM_OUT_NOW_MS];
     int64_t took_ms = (int64_t)(cvm_monotonic_us() - op->started_us) / 1000;
-    int32_t is_known = atomic_load(&clock->ahead_of_monotonic_ms) != 0;
-    if (op->answer != CVM_ANSWER_OK || store_ms <= 0 || store_ms > LATEST_MS ||
+    int32_t is_known = cvm_store_clock_is_known(cvm);
+    int32_t is_answer = op->answer == CVM_ANSWER_OK || op->answer == CVM_ANSWER_NOT_FOUND;
+    if (!is_answer || store_ms <= 0 || store_ms > LATEST_MS ||
         (is_known && took_ms > LONGEST_ASK_MS))
         return; /* what was known holds */
     /* It was read at some time since it was asked for: half of that on the average. */

@@ -40,7 +40,8 @@ void cvm_clock_bound(cvm_t *cvm, int64_t begins_ms, int64_t ends_ms);
 void cvm_clock_take_mark(cvm_t *cvm, const cvm_op_t *op);
 void cvm_clock_clear(cvm_t *cvm);
 
-/* Takes what the store's now answered. */
+int32_t cvm_store_clock_is_known(const cvm_t *cvm);
+/* Takes what the store's now answered, or its meta_get beside a value or none. */
 void cvm_store_clock_take(cvm_t *cvm, const cvm_op_t *op);
 /* Asks for it, if the store has a clock. */
 void cvm_store_clock_ask(cvm_t *cvm);

@@ -190,6 +190,23 @@ def test_a_key_is_free_once_its_device_is_gone(database, instance):
         assert code_of(instance, "OTHER", csr=csr) == "ok"
 
 
+def test_a_server_sees_what_others_made_meanwhile(database, instance, tmp_path):
+    """It has read which certificates the device has, and another one is made, and all are gone."""
+    other = database.instance(tmp_path, "other", like=instance)
+    instance.import_csv(["DEVICE"])
+    with instance.serve_plain(), other.serve_plain():
+        for server in (instance, other, other, instance):
+            instance.cvm("device", "reset", "DEVICE")
+            assert code_of(server, "DEVICE") == "ok"
+            instance.cvm("reconcile")
+            assert len(database.certificates("DEVICE", "current")) == 1
+        assert len(database.certificates("DEVICE", "revoked")) == 3
+        other.cvm("device", "remove", "DEVICE", "--force")
+        other.import_csv(["DEVICE"])
+        assert code_of(instance, "DEVICE") == "ok"
+    assert len(database.certificates("DEVICE", "revoked")) == 4
+
+
 def test_an_import_writes_over_nothing(database, instance):
     put_device(database, "THERE", is_enabled={"N": "0"}, note={"S": "the maker's"})
     put_device(database, "OTHER", device_token={"S": "a" * 64})

@@ -215,6 +215,35 @@ def database():
         yield server
 
 
+def test_a_device_is_revoked_with_few_calls(database, tmp_path):
+    with Cloud(tmp_path) as cloud, Proxy(database.url, "dynamodb") as tables:
+        database.empty()
+        instance = cloud.configure(database.instance(tmp_path, url=tables.url))
+        instance.import_csv(["DEVICE"])
+        with instance.serve_plain():
+            register_until_final(instance, "DEVICE")
+        tables.clear()
+        cloud.calls.clear()
+        instance.cvm("device", "revoke", "DEVICE")
+        assert cloud.statuses("DEVICE") == ["REVOKED"] and cloud.calls == ["UpdateCertificate"]
+        assert set(tables.calls) == {"GetItem", "BatchGetItem", "TransactWriteItems"} and len(tables.calls) <= 11
+        assert tables.wrong == []
+
+
+def test_connections_that_end_unused_cost_nothing(tmp_path):
+    with Cloud(tmp_path) as cloud:
+        instance = cloud.instance(tmp_path)
+        instance.import_csv(["DEVICE1", "DEVICE2"])
+        with instance.serve_plain():
+            register_until_final(instance, "DEVICE1")
+            assert cloud.proxy.kept
+            cloud.proxy.cut()
+            before = instance.server.cpu_s()
+            time.sleep(1)
+            assert instance.server.cpu_s() - before < 0.5  # nobody goes round in circles about them
+            register_until_final(instance, "DEVICE2")
+
+
 def test_stopped_until_the_lease_is_anothers(database, tmp_path):
     """Before each call: the other server takes the lease over and registers the device; then the first one's call arrives. The store's
     clock is what leases go by: the second one sees it ahead."""

@@ -54,14 +54,35 @@ const cJSON *cvm_plan_certificate(const struct change *change, uint32_t i)
         &change->job.look, cvm_plan_certificate_text(change, i, CVM_C_CERTIFICATE_ID));
 }
 
+/* Without a look a certificate that is revoked is taken for one that retires. */
+const char *cvm_plan_was(const struct change *change, uint32_t i)
+{
+    return !change->has_looked && cvm_plan_certificate_is(change, i, "revoked")
+               ? "retiring"
+               : cvm_dynamo_text(cvm_plan_certificate(change, i), "state");
+}
+
+int32_t cvm_plan_is_new(const struct change *change, uint32_t i)
+{
+    return !cvm_plan_certificate(change, i) && !*cvm_plan_was(change, i);
+}
+
 /* What it retired for stays, once that is carried out. */
 int32_t cvm_plan_keeps_reason(const struct change *change, uint32_t i)
 {
-    return strcmp(cvm_dynamo_text(cvm_plan_certificate(change, i), "state"), "retiring") == 0 &&
+    return strcmp(cvm_plan_was(change, i), "retiring") == 0 &&
            cvm_plan_certificate_is(change, i, "revoked");
 }
 
 /* --- What is to be known ---------------------------------------------------------------------- */
+
+/* Of one that retired what follows from it was written then. */
+static int32_t is_carried_out(const struct change *change, uint32_t i)
+{
+    return !change->wanted->as_read && !change->wanted->wanted &&
+           cvm_plan_certificate_is(change, i, "revoked") &&
+           strcmp(cvm_plan_certificate_text(change, i, CVM_C_REASON), COMPROMISED) != 0;
+}
 
 int32_t cvm_dynamo_plan_needs_no_look(const struct change *change)
 {
@@ -69,7 +90,7 @@ int32_t cvm_dynamo_plan_needs_no_look(const struct change *change)
     if (change->mode != CHANGE_SWAP)
         return 0;
     for (uint32_t i = 0; i < wanted->certificate_count; i++)
-        if (cvm_plan_certificate_ends(change, i))
+        if (cvm_plan_certificate_ends(change, i) && !is_carried_out(change, i))
             return 0;
     /* In which type it is enabled depends on the row. */
     return !wanted->as_read || !wanted->wanted ||

@@ -1,6 +1,5 @@
 /* What a change writes: one transaction, each action under the condition that what it stands on is
  * still so. */
-#include <inttypes.h>
 #include <string.h>
 
 #include "certificate.h"
@@ -89,8 +88,8 @@ static void write_current(struct change *change, const struct currency *current)
         return;
     }
     uint32_t at = cvm_dynamo_name(expression, "current");
-    cvm_dynamo_and(expression, "(attribute_not_exists(#%" PRIu32 ") OR #%" PRIu32 "=:%" PRIu32 ")",
-        at, at, cvm_dynamo_value_text(expression, current->taken));
+    cvm_dynamo_and(expression, "(attribute_not_exists(#) OR #=:)", at, at,
+        cvm_dynamo_value_text(expression, current->taken));
 }
 
 /* The certificates that are new, as far as anybody knows. */
@@ -98,7 +97,7 @@ static uint32_t new_members(const struct change *change, const char *ids[DYNAMO_
 {
     uint32_t count = 0;
     for (uint32_t i = 0; i < change->wanted->certificate_count; i++)
-        if (change->is_written[i] && !cvm_plan_certificate(change, i))
+        if (change->is_written[i] && cvm_plan_is_new(change, i))
             ids[count++] = cvm_plan_certificate_text(change, i, CVM_C_CERTIFICATE_ID);
     return count;
 }
@@ -138,19 +137,16 @@ static void write_state(struct change *change, const struct currency *current)
 static void certificate_is_as_known(struct change *change, uint32_t i)
 {
     struct expression *expression = &change->expression;
-    const cJSON *row = cvm_plan_certificate(change, i);
-    if (row) {
+    if (!cvm_plan_is_new(change, i)) {
         cvm_dynamo_and_text(expression, "device_uid", change->uid);
-        cvm_dynamo_and_text(expression, "state", cvm_dynamo_text(row, "state"));
+        cvm_dynamo_and_text(expression, "state", cvm_plan_was(change, i));
     } else if (change->has_looked || !cvm_plan_certificate_is(change, i, "current")) {
         cvm_dynamo_and_missing(expression, "device_uid");
     } else {
         uint32_t uid = cvm_dynamo_name(expression, "device_uid");
-        cvm_dynamo_and(expression,
-            "(attribute_not_exists(#%" PRIu32 ") OR #%" PRIu32 "=:%" PRIu32 " AND #%" PRIu32
-            "<>:%" PRIu32 ")",
-            uid, uid, cvm_dynamo_value_text(expression, change->uid),
-            cvm_dynamo_name(expression, "state"), cvm_dynamo_value_text(expression, "revoked"));
+        cvm_dynamo_and(expression, "(attribute_not_exists(#) OR #=: AND #<>:)", uid, uid,
+            cvm_dynamo_value_text(expression, change->uid), cvm_dynamo_name(expression, "state"),
+            cvm_dynamo_value_text(expression, "revoked"));
     }
 }
 

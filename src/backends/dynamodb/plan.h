@@ -5,6 +5,8 @@
 
 #include "change.h"
 
+#define COMPROMISED "keyCompromise"
+
 /* The device's current certificate, while the change is gone through in its order. */
 struct currency {
     const char *id;     /* "" for none */
@@ -23,6 +25,10 @@ int32_t cvm_plan_certificate_is(const struct change *change, uint32_t i, const c
 int32_t cvm_plan_certificate_ends(const struct change *change, uint32_t i);
 /* Its row, if that was looked at and is there. */
 const cJSON *cvm_plan_certificate(const struct change *change, uint32_t i);
+/* Its state before, as it was looked at or, without a look, is taken for granted; "" if it is new,
+ * as far as anybody knows. */
+const char *cvm_plan_was(const struct change *change, uint32_t i);
+int32_t cvm_plan_is_new(const struct change *change, uint32_t i);
 /* What it retired for stays, once that is carried out. */
 int32_t cvm_plan_keeps_reason(const struct change *change, uint32_t i);
 /* A field of a device, which may be NULL. */

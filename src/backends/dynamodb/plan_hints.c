@@ -8,8 +8,6 @@
 #include "plan.h"
 #include "rows.h"
 
-#define COMPROMISED "keyCompromise"
-
 /* It is the device's, and written anew: whoever has looked at it before is told apart. */
 static void stamp_row(struct change *change)
 {
@@ -35,8 +33,7 @@ static void write_claim(struct change *change, const char *key)
         cvm_dynamo_and_number(expression, "lost_until", cvm_dynamo_number(row, "lost_until"));
     } else {
         uint32_t uid = cvm_dynamo_name(expression, "device_uid");
-        cvm_dynamo_and(expression,
-            "(attribute_not_exists(#%" PRIu32 ") OR #%" PRIu32 "=:%" PRIu32 ")", uid, uid,
+        cvm_dynamo_and(expression, "(attribute_not_exists(#) OR #=:)", uid, uid,
             cvm_dynamo_value_text(expression, change->uid));
         cvm_dynamo_and_missing(expression, "lost_until");
     }
@@ -106,7 +103,7 @@ void cvm_plan_write_keys(struct change *change)
         const char *key = cvm_plan_certificate_text(change, i, CVM_C_PUBLIC_KEY_SHA256);
         int64_t until_ms = key_lost_until(change, key);
         if (change->is_written[i] && *key && strcmp(key, claimed) != 0 &&
-            (!cvm_plan_certificate(change, i) || until_ms) && !key_is_noted(change, i, key))
+            (cvm_plan_is_new(change, i) || until_ms) && !key_is_noted(change, i, key))
             write_note(change, key, until_ms);
     }
 }

@@ -3,13 +3,50 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "certificate.h"
 #include "device.h"
 #include "key.h"
 #include "rows.h"
 #include "store.h"
 
-#define MOST_TEARS 3 /* readings that a change has come between */
+#define MOST_TEARS 3  /* readings that a change has come between */
+#define MOST_KEPT  32 /* certificates of a device */
+
+/* --- States that were read -------------------------------------------------------------------- */
+
+static cJSON **state_slot(struct store *store, const char *pk)
+{
+    return &store->states[cvm_hash(pk) % DYNAMO_STATES];
+}
+
+/* Nothing depends on it: without memory it is forgotten. A device with more certificates than this
+ * is looked at without. */
+static void state_keep(struct store *store, const cJSON *state)
+{
+    cJSON **slot = state_slot(store, cvm_dynamo_text(state, "pk"));
+    if (!cvm_dynamo_member(state, "certificates", 0) ||
+        cvm_dynamo_member(state, "certificates", MOST_KEPT))
+        return;
+    cJSON_Delete(*slot);
+    *slot = cJSON_Duplicate(state, 1);
+}
+
+/* NULL if it is not kept. */
+static const cJSON *state_kept(struct store *store, const char *device_uid)
+{
+    char pk[DYNAMO_KEY_SIZE];
+    const cJSON *state = *state_slot(store, cvm_dynamo_key(pk, "U#", device_uid));
+    return strcmp(cvm_dynamo_text(state, "pk"), pk) == 0 ? state : NULL;
+}
+
+void cvm_dynamo_forget_states(struct store *store)
+{
+    for (uint32_t i = 0; i < DYNAMO_STATES; i++) {
+        cJSON_Delete(store->states[i]);
+        store->states[i] = NULL;
+    }
+}
 
 /* --- A device --------------------------------------------------------------------------------- */
 
@@ -35,6 +72,7 @@ static void get_looked(struct job *job)
         get_look(get);
         return;
     }
+    state_keep(job->store, state);
     cvm_record_t *device = cvm_dynamo_device(host, row, state);
     if (!device || host->op_add_record(job->aws.op, device))
         cvm_dynamo_out_of_memory(job);
@@ -69,7 +107,9 @@ void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid)
 
 struct get_certificates {
     struct job job;
+    const char *uid; /* the caller's */
     uint32_t limit;
+    int32_t has_guessed;
 };
 
 static int32_t is_revoked(const cJSON *row)
@@ -100,25 +140,48 @@ static int32_t answer_rows(struct get_certificates *get, const cJSON **rows, uin
     return 0;
 }
 
+static void look_for_state(struct get_certificates *get, const cJSON *kept);
+
 static void got_rows(struct job *job)
 {
+    struct get_certificates *get = (struct get_certificates *)(void *)job;
     const struct look *look = &job->look;
-    const cJSON **rows = calloc(look->count ? look->count : 1, sizeof(const cJSON *));
-    uint32_t count = 0;
-    for (uint32_t i = 0; rows && i < look->count; i++)
-        if (look->items[i].item && strcmp(look->items[i].sk, "C") == 0)
-            rows[count++] = look->items[i].item;
-    if (!rows || answer_rows((struct get_certificates *)(void *)job, rows, count))
+    const cJSON *state = cvm_dynamo_found(look, 0);
+    const cJSON **rows = calloc(look->count, sizeof(const cJSON *)); /* the state is one of them */
+    uint32_t count = 0, lacking = 0;
+    const char *id;
+    for (uint32_t i = 0; rows && (id = cvm_dynamo_member(state, "certificates", i)); i++) {
+        const cJSON *row = cvm_dynamo_certificate_row(look, id);
+        if (row)
+            rows[count++] = row;
+        else
+            lacking++;
+    }
+    if (lacking && get->has_guessed) { /* it was not there before the state was read */
+        cvm_dynamo_look_clear(&job->look);
+        look_for_state(get, NULL);
+    } else if (!rows || answer_rows(get, rows, count)) {
         cvm_dynamo_out_of_memory(job);
-    else
+    } else {
         cvm_dynamo_end(job, CVM_ANSWER_OK, NULL);
+    }
     free(rows);
 }
 
 static void got_state(struct job *job)
 {
-    cvm_dynamo_look_certificates(&job->look, cvm_dynamo_found(&job->look, 0));
+    const cJSON *state = cvm_dynamo_found(&job->look, 0);
+    state_keep(job->store, state);
+    cvm_dynamo_look_certificates(&job->look, state);
     cvm_dynamo_look(job, got_rows);
+}
+
+static void look_for_state(struct get_certificates *get, const cJSON *kept)
+{
+    get->has_guessed = kept != NULL;
+    (void)cvm_dynamo_look_state(&get->job.look, get->uid);
+    cvm_dynamo_look_certificates(&get->job.look, kept);
+    cvm_dynamo_look(&get->job, got_state);
 }
 
 void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit)
@@ -126,9 +189,9 @@ void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_ui
     struct get_certificates *get = cvm_dynamo_job(self, op, sizeof *get, VERB_READS, NULL);
     if (!get)
         return;
+    get->uid = device_uid;
     get->limit = limit;
-    (void)cvm_dynamo_look_state(&get->job.look, device_uid);
-    cvm_dynamo_look(&get->job, got_state);
+    look_for_state(get, state_kept(self, device_uid));
 }
 
 /* --- Whose it is ------------------------------------------------------------------------------ */

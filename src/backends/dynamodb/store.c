@@ -22,6 +22,7 @@ int64_t cvm_dynamo_random(void)
 
 static void destroy(void *self)
 {
+    cvm_dynamo_forget_states(self);
     free(self);
 }
 

@@ -32,6 +32,8 @@
 
 enum table { MAKERS, OURS, TABLE_COUNT };
 
+#define DYNAMO_STATES 16
+
 struct job;
 
 struct store {
@@ -39,6 +41,9 @@ struct store {
     char tables[TABLE_COUNT][DYNAMO_TABLE_SIZE];
     int32_t lists_revoked; /* the platform publishes CRLs */
     int64_t last_us;       /* key.c: that was handed out last */
+    /* read.c: states as they were read last, of some devices: whose certificates are read next is
+     * looked at together with its state, and once more if they are others by then. */
+    cJSON *states[DYNAMO_STATES];
 };
 
 /* --- look.c: items by their keys -------------------------------------------------------------- */
@@ -118,6 +123,7 @@ void cvm_dynamo_look_clear(struct look *look);
 /* read.c */
 void cvm_dynamo_get(void *self, cvm_op_t *op, const char *device_uid);
 void cvm_dynamo_get_certificates(void *self, cvm_op_t *op, const char *device_uid, uint32_t limit);
+void cvm_dynamo_forget_states(struct store *store);
 void cvm_dynamo_find_uid(void *self, cvm_op_t *op, cvm_find_by_t by, const char *value);
 void cvm_dynamo_ready(void *self, cvm_op_t *op);
 void cvm_dynamo_now(void *self, cvm_op_t *op);

@@ -13,6 +13,9 @@ static void value_read(struct job *job)
 {
     const cvm_host_t *host = job->store->aws.host;
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(job->aws.call.answer, "Item");
+    int64_t now_ms = cvm_aws_now_ms(&job->store->aws.client);
+    if (now_ms)
+        (void)host->op_set_number(job->aws.op, CVM_OUT_NOW_MS, now_ms);
     if (!item)
         cvm_dynamo_end(job, CVM_ANSWER_NOT_FOUND, NULL);
     else if (host->op_set_text(job->aws.op, CVM_OUT_VALUE, cvm_dynamo_text(item, "value")) ||
