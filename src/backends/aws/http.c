@@ -403,14 +403,18 @@ void cvm_aws_http_free(struct aws_http *http)
 {
     if (!http)
         return;
-    while (http->exchanges)
-        cvm_aws_http_cancel(http->exchanges);
+    for (struct aws_exchange *exchange = http->exchanges, *next; exchange; exchange = next) {
+        next = exchange->next;
+        cvm_aws_http_cancel(exchange);
+    }
     while (http->kept_count)
         curl_easy_cleanup(http->kept[--http->kept_count]);
     if (http->multi)
         (void)curl_multi_cleanup(http->multi);
-    while (http->sockets)
-        socket_free(http->sockets);
+    for (struct aws_socket *socket = http->sockets, *next; socket; socket = next) {
+        next = socket->next;
+        socket_free(socket);
+    }
     http->host->timer_free(http->timer);
     cvm_buffer_free(&http->roots);
     free(http);
