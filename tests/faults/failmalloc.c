@@ -9,6 +9,8 @@
  *                           goes by its name
  *   CVM_FAIL_ARMED_FILE     counts only while this file exists
  *   CVM_FAIL_COUNT_FILE     the number of counted calls is written here at exit
+ *   CVM_FAIL_SHARED         a file of 16 bytes: which one fails (64 bits), and how many were
+ *                           counted; the test may set them while the process runs
  *
  * Counted: malloc, calloc, realloc, reallocarray, aligned_alloc, posix_memalign, strdup, strndup,
  * of all threads. What other functions of libc allocate (asprintf, getline, fopen) counts as libc's
@@ -25,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,20 +40,37 @@ void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 
-static _Atomic int64_t counted;
-static _Atomic int64_t fail_at;
+struct numbers {
+    _Atomic int64_t fail_at, counted;
+};
+
+static struct numbers own, *numbers = &own;
 static _Atomic bool started;
 static bool keep_failing;
 static const char *libraries;
 static const char *armed_file;
 
+static void share(const char *name)
+{
+    int fd = open(name, O_RDWR | O_CLOEXEC);
+    void *memory =
+        fd < 0 ? MAP_FAILED : mmap(NULL, sizeof own, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (memory == MAP_FAILED)
+        _exit(99);
+    numbers = memory;
+    close(fd);
+}
+
 __attribute__((constructor)) static void start(void)
 {
-    const char *at = getenv("CVM_FAIL_AT");
+    const char *at = getenv("CVM_FAIL_AT"), *shared = getenv("CVM_FAIL_SHARED");
+    if (shared != NULL)
+        share(shared);
     libraries = getenv("CVM_FAIL_FROM_LIBRARY");
     armed_file = getenv("CVM_FAIL_ARMED_FILE");
     keep_failing = getenv("CVM_FAIL_KEEP") != NULL;
-    fail_at = at == NULL ? 0 : strtoll(at, NULL, 10);
+    if (at != NULL)
+        numbers->fail_at = strtoll(at, NULL, 10);
     started = true;
 }
 
@@ -62,20 +82,20 @@ __attribute__((destructor)) static void report(void)
     int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0)
         return;
-    dprintf(fd, "%lld\n", (long long)counted);
+    dprintf(fd, "%lld\n", (long long)numbers->counted);
     close(fd);
 }
 
 INTERPOSED void failmalloc_arm(int64_t nth)
 {
-    fail_at = 0;
-    counted = 0;
-    fail_at = nth;
+    numbers->fail_at = 0;
+    numbers->counted = 0;
+    numbers->fail_at = nth;
 }
 
 INTERPOSED int64_t failmalloc_count(void)
 {
-    return counted;
+    return numbers->counted;
 }
 
 /* Is one of the texts, separated by ":", part of the name? */
@@ -117,8 +137,8 @@ static bool fails(void *caller)
 {
     if (!started || !from_library(caller) || !armed())
         return false;
-    int64_t number = atomic_fetch_add(&counted, 1) + 1;
-    int64_t at = fail_at;
+    int64_t number = atomic_fetch_add(&numbers->counted, 1) + 1;
+    int64_t at = numbers->fail_at;
     if (at <= 0 || number < at || (number > at && !keep_failing))
         return false;
     errno = ENOMEM;
