@@ -41,7 +41,8 @@ struct verb {
     int32_t is_enabled, force, is_unchanged;
     cvm_record_t *device, *wanted;
     cvm_record_t *certificates[CVM_MOST_CERTIFICATES];
-    uint32_t inherited; /* of these: another system made them, and the verb writes them down */
+    uint32_t inherited; /* of these, the last: another system made them, and the verb writes them
+                           down */
     const cvm_record_t *changed[CVM_MOST_CERTIFICATES];
     uint32_t certificate_count, changed_count;
     cvm_change_t change;
@@ -111,17 +112,17 @@ static void swapped(cvm_op_t *op)
  * without memory. */
 static int32_t write_inherited(struct verb *verb)
 {
-    const cvm_record_t *first = verb->inherited ? verb->certificates[0] : NULL;
-    if (!first)
+    cvm_record_t *const *inherited = verb->certificates + verb->certificate_count - verb->inherited;
+    if (!verb->inherited)
         return 0;
     verb->is_unchanged = 0;
     if (!verb->changed_count) /* else they are changed already */
-        for (; verb->changed_count < verb->inherited; verb->changed_count++)
-            verb->changed[verb->changed_count] = verb->certificates[verb->changed_count];
+        for (uint32_t i = 0; i < verb->inherited; i++)
+            verb->changed[verb->changed_count++] = inherited[i];
     return *cvm_record_text(verb->wanted, CVM_D_CERTIFICATE_ID)
                ? 0
                : cvm_record_set_text(verb->wanted, CVM_D_CERTIFICATE_ID,
-                     cvm_record_text(first, CVM_C_CERTIFICATE_ID));
+                     cvm_record_text(inherited[0], CVM_C_CERTIFICATE_ID));
 }
 
 static void change(struct verb *verb)
@@ -158,13 +159,15 @@ static void found_inherited(cvm_op_t *op)
         return;
     }
     if (op->answer == CVM_ANSWER_OK)
-        count = cvm_inherit_take(op, verb->uid, verb->certificates, CVM_MOST_CERTIFICATES);
+        count = cvm_inherit_take(op, verb->device, verb->certificates + verb->certificate_count,
+            CVM_MOST_CERTIFICATES - verb->certificate_count);
     if (count < 0) {
         finish(verb, cvm_error_new(REASON_platform_error,
                          "what hangs on %s's thing can't be read, or is too much", verb->uid));
         return;
     }
-    verb->certificate_count = verb->inherited = (uint32_t)count;
+    verb->inherited = (uint32_t)count;
+    verb->certificate_count += verb->inherited;
     change(verb);
 }
 
@@ -185,7 +188,8 @@ static void got_certificates(cvm_op_t *op)
     for (uint32_t i = 0; i < op->record_count && i < CVM_MOST_CERTIFICATES; i++)
         verb->certificates[verb->certificate_count++] = cvm_op_take(op, i);
     if (cvm_may_inherit(verb->cvm, verb->device, verb->certificate_count))
-        cvm_inherit_ask(verb->cvm, op, verb->device, NULL, 0, found_inherited);
+        cvm_inherit_ask(verb->cvm, op, verb->device, verb->certificates, verb->certificate_count,
+            found_inherited);
     else
         change(verb);
 }

@@ -39,6 +39,8 @@ struct query {
     char sought[129];           /* what it is to have */
     char gap[CVM_OP_TEXT];      /* why certificates may be missing */
     cvm_record_t *device;
+    cvm_record_t *rows[MOST_CERTIFICATES]; /* while the platform is asked for others */
+    uint32_t row_count;
     cvm_device_cb one;
     cvm_devices_cb many;
     void *user_data;
@@ -79,6 +81,8 @@ static void query_free(struct query *query)
 {
     cvm_op_clear(&query->op);
     cvm_record_free(query->device);
+    while (query->row_count)
+        cvm_record_free(query->rows[--query->row_count]);
     free(query);
 }
 
@@ -133,7 +137,7 @@ static void found_inherited(cvm_op_t *op)
     struct query *query = CVM_CONTAINER(op, struct query, op);
     cvm_record_t *found[MOST_CERTIFICATES];
     int32_t count = op->answer == CVM_ANSWER_OK
-                        ? cvm_inherit_take(op, query->name, found, MOST_CERTIFICATES)
+                        ? cvm_inherit_take(op, query->device, found, MOST_CERTIFICATES)
                         : 0;
     if (count < 0)
         (void)snprintf(query->gap, sizeof query->gap, "what it answered can't be read");
@@ -142,6 +146,10 @@ static void found_inherited(cvm_op_t *op)
             *op->text ? op->text : "the platform can't be asked");
     cvm_op_clear(op);
     op->answer = CVM_ANSWER_OK;
+    for (uint32_t i = 0; i < query->row_count; i++)
+        if (CVM_HOST.op_add_record(op, query->rows[i]))
+            op->answer = CVM_ANSWER_UNAVAILABLE;
+    query->row_count = 0;
     for (int32_t i = 0; i < count; i++)
         if (CVM_HOST.op_add_record(op, found[i]))
             op->answer = CVM_ANSWER_UNAVAILABLE;
@@ -151,10 +159,13 @@ static void found_inherited(cvm_op_t *op)
 static void got_certificates(cvm_op_t *op)
 {
     struct query *query = CVM_CONTAINER(op, struct query, op);
-    if (op->answer == CVM_ANSWER_OK && cvm_may_inherit(op->cvm, query->device, op->record_count))
-        cvm_inherit_ask(op->cvm, op, query->device, NULL, 0, found_inherited);
-    else
+    if (op->answer != CVM_ANSWER_OK || !cvm_may_inherit(op->cvm, query->device, op->record_count)) {
         answer_one(query);
+        return;
+    }
+    for (uint32_t i = 0; i < op->record_count && i < MOST_CERTIFICATES; i++)
+        query->rows[query->row_count++] = cvm_op_take(op, i);
+    cvm_inherit_ask(op->cvm, op, query->device, query->rows, query->row_count, found_inherited);
 }
 
 static void got_device(cvm_op_t *op)

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from aws_iot import Cloud, REGISTRATION
+from aws_iot import Cloud, REGISTRATION, thing_of
 from aws_proxy import Proxy
 from csr_tools import make_csr
 from cvm_server import clock, scale, seed
@@ -228,6 +228,31 @@ def test_a_device_is_revoked_with_few_calls(database, tmp_path):
         assert cloud.statuses("DEVICE") == ["REVOKED"] and cloud.calls == ["UpdateCertificate"]
         assert set(tables.calls) == {"GetItem", "BatchGetItem", "TransactWriteItems"} and len(tables.calls) <= 11
         assert tables.wrong == []
+
+
+def test_what_the_reference_made_meanwhile_follows_its_device(database, tmp_path):
+    """Ours has registered the device, and then the reference has, anew: the device works with a certificate that no row knows."""
+    with Cloud(tmp_path) as cloud:
+        database.empty()
+        instance = cloud.configure(database.instance(tmp_path))
+        instance.import_csv(["DEVICE"])
+        with instance.serve_plain():
+            register_until_final(instance, "DEVICE")
+            theirs = cloud.hang_on(thing_of("DEVICE"), "ACTIVE", device_uid="DEVICE", registered_via="iot-core-cvm")
+            database.put({**database.row("DEVICE"), "iot_core_registered_on": {"S": "2026-01-02 03:04:05.678901"}})
+            assert theirs.id in {row["certificate_id"] for row in instance.show("DEVICE")["certificates"]}
+            for verb, status in (("disable", "INACTIVE"), ("enable", "ACTIVE"), ("revoke", "REVOKED")):
+                instance.cvm("device", verb, "DEVICE")
+                assert cloud.statuses("DEVICE") == [status, status], verb
+            assert len(instance.show("DEVICE")["certificates"]) == 2
+            for verb in ("enable", "reset"):
+                instance.cvm("device", verb, "DEVICE")
+            newest = cloud.hang_on(thing_of("DEVICE"), "ACTIVE", device_uid="DEVICE", registered_via="iot-core-cvm")
+            database.put({**database.row("DEVICE"), "iot_core_registered_on": {"S": "2026-02-03 04:05:06.789012"}})
+            answer = register_until_final(instance, "DEVICE")
+            instance.cvm("reconcile")
+            assert newest.status == "REVOKED" and cloud.iot.certificates[answer["certificate_id"]].status == "ACTIVE"
+            assert cloud.problems(instance, ["DEVICE"]) == []
 
 
 def test_connections_that_end_unused_cost_nothing(tmp_path):

@@ -9,7 +9,6 @@
 #include "audit.h"
 #include "base/at_exit.h"
 #include "call.h"
-#include "certificate.h"
 #include "due.h"
 #include "entry.h"
 #include "instance.h"
@@ -128,24 +127,14 @@ static int32_t walk_follow_device(struct walk *walk)
     return failed;
 }
 
-/* A device that has a current certificate keeps it: what is found beside it lives on until it ends.
- * A revoked one gets none. 0, or -1 without memory. */
+/* 0, or -1 without memory. */
 static int32_t walk_collect(struct walk *walk)
 {
     int32_t failed = 0;
-    const cvm_record_t *device = walk->page[walk->at];
-    int32_t has_current = *cvm_record_text(device, CVM_D_CERTIFICATE_ID) != 0 ||
-                          cvm_record_number(device, CVM_D_IS_REVOKED);
-    walk->wanted = cvm_record_copy(device);
-    for (uint32_t i = 0; i < walk->found_count && !failed; i++) {
+    walk->wanted = cvm_record_copy(walk->page[walk->at]);
+    for (uint32_t i = 0; i < walk->found_count && walk->wanted && !failed; i++) {
         cvm_record_t *found = walk->found[i];
-        if (cvm_certificate_is_listed(walk->known, walk->known_count, found))
-            continue;
-        int32_t is_current = cvm_record_is_state(found, "current");
-        if (is_current && has_current)
-            failed = cvm_record_set_state(
-                found, "retiring", "superseded", cvm_record_number(found, CVM_C_NOT_AFTER));
-        else if (is_current)
+        if (cvm_record_is_state(found, "current"))
             failed = cvm_record_set_text(
                 walk->wanted, CVM_D_CERTIFICATE_ID, cvm_record_text(found, CVM_C_CERTIFICATE_ID));
         walk->changed[walk->changed_count++] = found;
@@ -156,12 +145,11 @@ static int32_t walk_collect(struct walk *walk)
 static void walk_found(cvm_op_t *op)
 {
     struct walk *walk = CVM_CONTAINER(op, struct walk, op);
-    const char *uid = cvm_record_text(walk->page[walk->at], CVM_D_DEVICE_UID);
     if (op->answer != CVM_ANSWER_OK) {
         walk_on(walk, op->answer == CVM_ANSWER_NOT_FOUND ? NULL : cvm_op_error(op));
         return;
     }
-    int32_t count = cvm_inherit_take(op, uid, walk->found, CVM_MOST_CERTIFICATES);
+    int32_t count = cvm_inherit_take(op, walk->page[walk->at], walk->found, CVM_MOST_CERTIFICATES);
     walk->found_count = count < 0 ? 0 : (uint32_t)count;
     if (count < 0) {
         walk_on(walk, cvm_error_new(REASON_platform_error,

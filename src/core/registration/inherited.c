@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "certificate.h"
 #include "instance.h"
 #include "record.h"
@@ -16,10 +17,19 @@ int32_t cvm_has_thing(const cvm_record_t *device)
            *cvm_record_text(device, CVM_D_THING_NAME);
 }
 
+/* Whoever registers a device here writes one time into both. */
+static int32_t is_registered_elsewhere(const cvm_record_t *device)
+{
+    const char *on = cvm_record_text(device, CVM_D_REGISTERED_ON);
+    return *on && cvm_read_utc(on, "YYYY-MM-DDThh:mm:ss") / 1000 !=
+                      cvm_record_number(device, CVM_D_LAST_ISSUED_AT) / 1000;
+}
+
 int32_t cvm_may_inherit(const cvm_t *cvm, const cvm_record_t *device, uint32_t row_count)
 {
-    return cvm->platform.find_certificates && !row_count &&
-           !*cvm_record_text(device, CVM_D_CERTIFICATE_ID) && cvm_has_thing(device);
+    int32_t has_none = !row_count && !*cvm_record_text(device, CVM_D_CERTIFICATE_ID);
+    return cvm->platform.find_certificates && cvm_has_thing(device) &&
+           (has_none || is_registered_elsewhere(device));
 }
 
 /* What the platform answers is compared with the store's rows, one by one: a certificate may hang
@@ -52,18 +62,22 @@ static void asking_unchecked(cvm_op_t *op)
 
 static void asking_found(cvm_op_t *op);
 
-/* It is none any more, or the device's. */
-static int32_t is_settled(const struct asking *asking, const cvm_record_t *certificate)
+/* It is none any more, or among the device's rows: those are left out of the answer. */
+static int32_t is_settled(struct asking *asking)
 {
-    return cvm_record_is_state(certificate, "revoked") ||
-           cvm_certificate_is_listed(asking->rows, asking->row_count, certificate);
+    const cvm_record_t *certificate = asking->op.records[asking->at];
+    int32_t is_row = cvm_certificate_is_listed(asking->rows, asking->row_count, certificate);
+    int32_t is_revoked = cvm_record_is_state(certificate, "revoked");
+    if (is_row)
+        cvm_record_free(cvm_op_take(&asking->op, asking->at));
+    return is_row || is_revoked;
 }
 
 static void asking_go_on(struct asking *asking)
 {
     cvm_op_t *op = &asking->op;
     while (op->answer == CVM_ANSWER_OK && asking->at < op->record_count &&
-           is_settled(asking, op->records[asking->at]))
+           (!op->records[asking->at] || is_settled(asking)))
         asking->at++;
     if (op->answer != CVM_ANSWER_OK || asking->at == op->record_count) {
         asking_finish(asking);
@@ -152,13 +166,13 @@ static int32_t is_newer(const cvm_record_t *a, const cvm_record_t *b)
     return cvm_record_number(a, CVM_C_NOT_BEFORE) > cvm_record_number(b, CVM_C_NOT_BEFORE);
 }
 
-/* The newest that is accepted comes first, and is the current one; nobody knows which of the others
- * the device works with, so they live on. 0, or -1 without memory. */
-static int32_t set_states(cvm_record_t **list, uint32_t count)
+/* The newest that is accepted comes first, and is the current one, unless the device has one;
+ * nobody knows which of the others it works with, so they live on. 0, or -1 without memory. */
+static int32_t set_states(cvm_record_t **list, uint32_t count, int32_t has_current)
 {
     uint32_t current = count;
     int32_t failed = 0;
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count && !has_current; i++)
         if (cvm_record_is_state(list[i], "current") &&
             (current == count || is_newer(list[i], list[current])))
             current = i;
@@ -174,8 +188,12 @@ static int32_t set_states(cvm_record_t **list, uint32_t count)
     return failed ? -1 : 0;
 }
 
-int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **list, uint32_t most)
+int32_t cvm_inherit_take(
+    cvm_op_t *op, const cvm_record_t *device, cvm_record_t **list, uint32_t most)
 {
+    const char *device_uid = cvm_record_text(device, CVM_D_DEVICE_UID);
+    int32_t has_current = *cvm_record_text(device, CVM_D_CERTIFICATE_ID) != 0 ||
+                          cvm_record_number(device, CVM_D_IS_REVOKED);
     uint32_t count = 0;
     int32_t failed = 0;
     for (uint32_t i = 0; i < op->record_count && !failed; i++) {
@@ -192,7 +210,7 @@ int32_t cvm_inherit_take(cvm_op_t *op, const char *device_uid, cvm_record_t **li
         else
             cvm_record_free(found);
     }
-    if (!failed && !set_states(list, count))
+    if (!failed && !set_states(list, count, has_current))
         return (int32_t)count;
     while (count)
         cvm_record_free(list[--count]);

@@ -60,7 +60,7 @@ static void found_inherited(cvm_op_t *op)
         for (uint32_t i = 0; i < op->record_count; i++)
             if (is_known(r, op->records[i]))
                 cvm_record_free(cvm_op_take(op, i));
-        count = cvm_inherit_take(op, r->request->uid, r->inherited + r->inherited_count,
+        count = cvm_inherit_take(op, r->device, r->inherited + r->inherited_count,
             CVM_MOST_CERTIFICATES - r->inherited_count);
     }
     if (count < 0) {
@@ -78,7 +78,7 @@ void cvm_issue_thing_created(struct registration *r)
     if (cvm_flow_failed(r))
         return;
     if (r->op.numbers[CVM_OUT_ADOPTED] && r->cvm->platform.find_certificates)
-        cvm_inherit_ask(r->cvm, &r->op, r->wanted, NULL, 0, found_inherited);
+        cvm_inherit_ask(r->cvm, &r->op, r->wanted, r->rows, r->row_count, found_inherited);
     else
         cvm_flow_next(r);
 }
@@ -88,10 +88,13 @@ static void got_rows(cvm_op_t *op)
     struct registration *r = cvm_flow_of(op);
     if (cvm_flow_failed(r))
         return;
-    if (cvm_may_inherit(r->cvm, r->device, op->record_count))
-        cvm_inherit_ask(r->cvm, op, r->device, NULL, 0, found_inherited);
-    else
+    if (!cvm_may_inherit(r->cvm, r->device, op->record_count)) {
         cvm_flow_next(r);
+        return;
+    }
+    for (uint32_t i = 0; i < op->record_count && r->row_count < CVM_MOST_CERTIFICATES; i++)
+        r->rows[r->row_count++] = cvm_op_take(op, i);
+    cvm_inherit_ask(r->cvm, op, r->device, r->rows, r->row_count, found_inherited);
 }
 
 /* A device that another system registered, and that may register here: what it works with now is

@@ -21,6 +21,8 @@ void cvm_registration_forget(struct registration *r)
     }
     while (r->inherited_count)
         cvm_record_free(r->inherited[--r->inherited_count]);
+    while (r->row_count)
+        cvm_record_free(r->rows[--r->row_count]);
 }
 
 void cvm_registration_free(struct registration *r)
