@@ -12,6 +12,7 @@ import threading
 import time
 
 import pytest
+import yaml
 
 from aws_iot import Cloud, REGISTRATION, thing_of
 from aws_lambda import Function
@@ -371,3 +372,16 @@ def test_the_zip_needs_libc_and_nothing_else(database, cloud, store, tmp_path):
     with Function(tmp_path, variables(cloud, store), bootstrap=start) as function:
         assert function.invoke(body_of("A"))["statusCode"] == 200
     assert cloud.statuses("A") == ["ACTIVE"]
+
+
+def test_the_template_is_read_by_strict_readers():
+    """By a reader in pure Python, as SAM's own: it takes less than libyaml does. CloudFormation knows no aliases."""
+    text = (pathlib.Path(__file__).parents[2] / "examples/lambda/template.yaml").read_text()
+    assert not [event for event in yaml.parse(text, yaml.SafeLoader) if isinstance(event, yaml.AliasEvent)]
+
+    class Reader(yaml.SafeLoader):
+        pass
+
+    Reader.add_multi_constructor("!", lambda reader, tag, node: tag)
+    schedules = yaml.load(text, Reader)["Resources"]["OperatingFunction"]["Properties"]["Events"]
+    assert schedules["EachNight"]["Properties"]["Schedule"] == "cron(17 3 * * ? *)"
