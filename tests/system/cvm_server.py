@@ -20,6 +20,7 @@ import time
 
 START_S = 30
 STOP_S = 40
+WRAPPER = os.environ.get("CVM_TEST_WRAPPER", "").split()  # a command that runs servers: valgrind
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "ThreadSanitizer", "MemorySanitizer",
            "runtime error:", "Assertion ")
 
@@ -260,7 +261,7 @@ class Instance:
                   **(settings or {}), **{property_name(name): value for name, value in named.items()}}
         options = [part for name, value in chosen.items() if value is not None
                    for part in ("--set", f"{name}={property_value(value)}")]
-        command = [*wrapper, program(), "serve", "-c", str(self.conf), *options]
+        command = [*(wrapper or WRAPPER), program(), "serve", "-c", str(self.conf), *options]
         assert self.server is None or self.server.process is None, "stop the other one first"
         self.server = Server(command, self.folder, environment(**(env or {})), limits)
         return self.server
