@@ -337,7 +337,8 @@ typedef struct cvm_store_ops_s {
         uint32_t limit);
     /** Inserts records, durable when it completes, in one change where the store can. */
     void (*load)(void *store, cvm_op_t *op, const cvm_loading_t *loading);
-    /** Answers VALUE and VERSION, which is not 0 and another one after each write. */
+    /** Answers VALUE and VERSION, which is not 0 and another one after each write; and, there being
+     * a value or not, NOW_MS where that costs nothing. */
     void (*meta_get)(void *store, cvm_op_t *op, const char *name);
     /** Writes a small named value, if its version is the one that was read; answers the new
      * VERSION. version 0: it must not exist. wanted NULL: it is removed. Durable. */

@@ -10,8 +10,10 @@ int32_t cvm_der_take(
     long length;
     int found_tag, found_class;
     int rc = ASN1_get_object(&at, &length, &found_tag, &found_class, rest->length);
+    /* Those that are asked for here: of the primitive ones all have a universal tag. */
+    int form = class != V_ASN1_UNIVERSAL || tag == V_ASN1_SEQUENCE ? V_ASN1_CONSTRUCTED : 0;
     /* Bit 7: an error; bit 0: a length that is not said, which DER does not have. */
-    if (rc & 0x81 || found_tag != tag || found_class != class)
+    if (rc & 0x81 || found_tag != tag || found_class != class || (rc & V_ASN1_CONSTRUCTED) != form)
         return -1;
     long size = at - rest->bytes + length;
     if (size != ASN1_object_size(1, (int)length, tag))

@@ -50,18 +50,29 @@ static int32_t x509_walk(struct cvm_x509 *certificate)
                : 0;
 }
 
+/* The first certificate of a text; other objects may come before it. */
+static struct cvm_span find_certificate(BIO *bio)
+{
+    struct cvm_span found = {NULL, 0};
+    char *name, *header;
+    unsigned char *der;
+    long length;
+    while (!found.bytes && PEM_read_bio(bio, &name, &header, &der, &length)) {
+        if (strcmp(name, PEM_STRING_X509) == 0 || strcmp(name, PEM_STRING_X509_OLD) == 0)
+            found = (struct cvm_span){der, length};
+        else
+            OPENSSL_free(der);
+        OPENSSL_free(name);
+        OPENSSL_free(header);
+    }
+    return found;
+}
+
 int32_t cvm_x509_read(struct cvm_x509 *certificate, const char *pem)
 {
     BIO *bio = BIO_new_mem_buf(pem, -1);
-    char *name = NULL, *header = NULL;
-    unsigned char *der = NULL;
-    long length = 0;
-    int32_t failed = !bio || !PEM_read_bio(bio, &name, &header, &der, &length);
-    *certificate = (struct cvm_x509){.der = {der, length}};
-    if (!failed)
-        failed = strcmp(name, PEM_STRING_X509) != 0 || x509_walk(certificate);
-    OPENSSL_free(name);
-    OPENSSL_free(header);
+    *certificate = (struct cvm_x509){.der = bio ? find_certificate(bio) : (struct cvm_span){0}};
+    int32_t failed = !certificate->der.bytes || x509_walk(certificate);
     BIO_free(bio);
     ERR_clear_error();
     if (failed)

@@ -11,7 +11,7 @@ struct cvm_x509 {
     struct cvm_span serial_number, not_before, not_after, subject_public_key_info;
 };
 
-/* Reads the certificate that a PEM begins with; no signature is verified, and no extension looked
+/* Reads the first certificate of a PEM; no signature is verified, and no extension looked
  * at. 0, to be freed by cvm_x509_free(); or -1 if it is none, or without memory. */
 int32_t cvm_x509_read(struct cvm_x509 *certificate, const char *pem);
 void cvm_x509_free(struct cvm_x509 *certificate);

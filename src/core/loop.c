@@ -51,7 +51,8 @@ struct cvm_watch {
     void *argument;
 };
 
-/* In a watch's event, whose turn ends with the mail: the loop, in the thread that runs it. */
+/* The loop one of whose watches tells this thread of an event: it opens its mail right behind it,
+ * at the end of the same turn. */
 static _Thread_local const struct cvm_loop *opens_mail_next;
 
 /* --- Who runs it ------------------------------------------------------------------------------ */
@@ -375,12 +376,12 @@ void cvm_watch_set(struct cvm_watch *watch, uint32_t events)
         (events & CVM_READABLE ? UV_READABLE : 0) | (events & CVM_WRITABLE ? UV_WRITABLE : 0);
     if (wanted == watch->wanted)
         return;
-    watch->wanted = wanted;
     watch->loop->has_fresh_watch = 1;
-    if (wanted)
-        (void)uv_poll_start(&watch->handle, wanted, watch_happened);
-    else
+    watch->wanted = 0;
+    if (!wanted)
         (void)uv_poll_stop(&watch->handle);
+    else if (!uv_poll_start(&watch->handle, wanted, watch_happened))
+        watch->wanted = wanted;
 }
 
 static void watch_closed(uv_handle_t *handle)

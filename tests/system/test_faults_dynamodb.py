@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import json
 import random
+import re
 import threading
 import time
 
@@ -227,6 +228,23 @@ def test_answers_that_can_not_be(database, proxy, instance, monkeypatch, answer)
     assert status in (403, 502, 503), body
     for verb in ("show", "disable", "revoke"):
         assert instance.cvm("device", verb, "DEVICE", check=False).returncode
+
+
+def test_a_set_that_has_a_member_often(database, proxy, instance, monkeypatch):
+    """DynamoDB has none; whoever stands in for it may."""
+    instance.add("DEVICE")
+    forward = proxy.forward
+
+    def repeat(*request):
+        status, headers, data = forward(*request)
+        return status, headers, re.sub(rb'"certificates":\{"SS":\[("[0-9a-f]+")', lambda found: found[0] + b"," + b",".join([found[1]] * 40), data)
+
+    monkeypatch.setattr(proxy, "forward", repeat)
+    with instance.serve_plain(SHORT):
+        assert instance.register("DEVICE")[0] == 200
+        assert instance.show("DEVICE")["certificates"]
+        instance.cvm("device", "revoke", "DEVICE")
+    assert len(database.certificates("DEVICE", "revoked")) == 1
 
 
 def test_no_verb_of_one_device_scans(database, proxy, instance):

@@ -40,7 +40,8 @@ MUTANTS = {
         [("src/backends/aws/client.c", ".is_fresh = call->is_unsafe}", ".is_fresh = 0}")],
         "test_faults_aws_iot.py", "test_each_call_of_a_registration"),
     "who lost the lease goes on": (
-        [("src/backends/dynamodb/plan.c", "if (is_device)\n        cvm_dynamo_state_is(", "if (0)\n        cvm_dynamo_state_is(")],
+        [("src/backends/dynamodb/plan.c", "if (is_device)\n        cvm_dynamo_state_is(", "if (0)\n        cvm_dynamo_state_is("),
+         ("src/backends/dynamodb/plan.c", "    cvm_dynamo_row_is(", "    if (0)\n        cvm_dynamo_row_is(")],
         "test_faults_aws_iot.py", "test_stopped_until_the_lease_is_anothers"),
     "all who claim a device have it": (
         [("src/backends/dynamodb/change.c", "is_conflict |= has_failed && is_device", "is_conflict |= 0 && has_failed && is_device"),

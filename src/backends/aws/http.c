@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
 #include "base/clock.h"
-#include "base/compat.h"
 #include "roots.h"
 
 #define MOST_CONNECTIONS   32 /* to one host; what is more waits */
@@ -20,14 +20,15 @@
 #define CONNECT_TIMEOUT_MS 3000L
 #define LONGEST_IDLE_S     50L /* DynamoDB closes what is idle for a minute */
 
-/* What libcurl watches. A connection is watched for as long as it is there, whether a request is on
- * its way or not: to begin and end that for each would take longer than to send it. */
+/* What libcurl watches. A connection that a request went out on stays watched until libcurl closes
+ * it: to begin and end that for each request would take longer than to send it. All others are
+ * libcurl's to close without a word: its resolver's, and (before 8.2) those on which nobody has
+ * answered yet. */
 struct aws_socket {
     struct aws_socket *next, **link;
     struct aws_http *http;
     curl_socket_t fd;
     cvm_watch_t *watch;
-    int32_t is_connection; /* the others are its resolver's */
     int32_t is_idle;
 };
 
@@ -53,6 +54,7 @@ struct aws_http {
     struct aws_socket *sockets;
     struct aws_exchange *exchanges; /* under way */
     int exchange_count;
+    int32_t has_untold; /* some have ended, and the timer is there to tell it */
     CURL *kept[KEPT_HANDLES];
     uint32_t kept_count;
 };
@@ -122,8 +124,6 @@ static int count_send(void *argument, char *peer, char *own, int peer_port, int 
 
 /* --- Handles ---------------------------------------------------------------------------------- */
 
-static curl_socket_t open_connection(
-    void *argument, curlsocktype purpose, struct curl_sockaddr *address);
 static int close_connection(void *argument, curl_socket_t fd);
 
 /* What holds for every request. */
@@ -144,8 +144,6 @@ static void easy_set_up(CURL *easy, struct aws_http *http)
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_body);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, count_send);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_connection);
-    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, http);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_connection);
     curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, http);
     curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
@@ -259,6 +257,14 @@ static struct aws_socket *socket_find(const struct aws_http *http, curl_socket_t
     return socket;
 }
 
+/* Has libcurl kept the connection, for the next request? What it does not keep it may have closed
+ * already, before 8.2 without a word if nobody had answered on it. */
+static int32_t is_kept(CURL *easy, curl_socket_t fd)
+{
+    curl_socket_t kept = CURL_SOCKET_BAD;
+    return curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &kept) == CURLE_OK && kept == fd;
+}
+
 static void socket_free(struct aws_socket *socket)
 {
     if (!socket)
@@ -270,7 +276,7 @@ static void socket_free(struct aws_socket *socket)
     free(socket);
 }
 
-static struct aws_socket *socket_new(struct aws_http *http, curl_socket_t fd, int32_t is_connection)
+static struct aws_socket *socket_new(struct aws_http *http, curl_socket_t fd)
 {
     struct aws_socket *socket = malloc(sizeof *socket);
     if (!socket)
@@ -280,7 +286,6 @@ static struct aws_socket *socket_new(struct aws_http *http, curl_socket_t fd, in
         .http = http,
         .fd = fd,
         .watch = http->host->watch_new(http->context, fd, socket_happened, socket),
-        .is_connection = is_connection,
         .is_idle = 1};
     if (!socket->watch) {
         free(socket);
@@ -290,18 +295,6 @@ static struct aws_socket *socket_new(struct aws_http *http, curl_socket_t fd, in
         http->sockets->link = &socket->next;
     http->sockets = socket;
     return socket;
-}
-
-static curl_socket_t open_connection(
-    void *argument, curlsocktype purpose, struct curl_sockaddr *address)
-{
-    (void)purpose;
-    curl_socket_t fd = cvm_socket(address->family, address->socktype);
-    if (fd >= 0 && !socket_new(argument, fd, 1)) {
-        (void)close(fd);
-        return CURL_SOCKET_BAD;
-    }
-    return fd;
 }
 
 static int close_connection(void *argument, curl_socket_t fd)
@@ -315,9 +308,8 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *argument, 
 {
     struct aws_http *http = argument;
     struct aws_socket *socket = socket_find(http, fd);
-    (void)easy;
     (void)assigned;
-    if (what == CURL_POLL_REMOVE && socket && socket->is_connection) {
+    if (what == CURL_POLL_REMOVE && socket && is_kept(easy, fd)) {
         socket->is_idle = 1;
         return 0;
     }
@@ -326,7 +318,7 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *argument, 
         return 0;
     }
     if (!socket)
-        socket = socket_new(http, fd, 0);
+        socket = socket_new(http, fd);
     if (!socket)
         return 0;
     socket->is_idle = 0;
@@ -341,6 +333,8 @@ static int set_timer(CURLM *multi, long timeout_ms, void *argument)
 {
     const struct aws_http *http = argument;
     (void)multi;
+    if (http->has_untold)
+        return 0; /* libcurl says it again when the timer has expired */
     if (timeout_ms < 0)
         http->host->timer_stop(http->timer);
     else
@@ -352,17 +346,20 @@ static void timer_expired(void *argument)
 {
     struct aws_http *http = argument;
     int running;
+    http->has_untold = 0;
     (void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     http_go_on(http);
 }
 
 /* Sends what was added now, and not at the loop's next turn. What ended by that is told then. */
-static void http_start(const struct aws_http *http)
+static void http_start(struct aws_http *http)
 {
     int running = 0;
     (void)curl_multi_socket_action(http->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-    if (running < http->exchange_count)
+    if (running < http->exchange_count) {
+        http->has_untold = 1;
         http->host->timer_start(http->timer, 0);
+    }
 }
 
 /* --- Beginning and ending --------------------------------------------------------------------- */

@@ -76,8 +76,9 @@ int32_t cvm_plan_keeps_reason(const struct change *change, uint32_t i)
 
 /* --- What is to be known ---------------------------------------------------------------------- */
 
-/* Of one that retired what follows from it was written then. */
-static int32_t is_carried_out(const struct change *change, uint32_t i)
+/* Of one that retired what follows from it was written then; but how long its key is nobody's is
+ * compared with what is known of the key. */
+static int32_t retirement_needs_no_look(const struct change *change, uint32_t i)
 {
     return !change->wanted->as_read && !change->wanted->wanted &&
            cvm_plan_certificate_is(change, i, "revoked") &&
@@ -90,7 +91,7 @@ int32_t cvm_dynamo_plan_needs_no_look(const struct change *change)
     if (change->mode != CHANGE_SWAP)
         return 0;
     for (uint32_t i = 0; i < wanted->certificate_count; i++)
-        if (cvm_plan_certificate_ends(change, i) && !is_carried_out(change, i))
+        if (cvm_plan_certificate_ends(change, i) && !retirement_needs_no_look(change, i))
             return 0;
     /* In which type it is enabled depends on the row. */
     return !wanted->as_read || !wanted->wanted ||

@@ -20,16 +20,22 @@ static cJSON **state_slot(struct store *store, const char *pk)
     return &store->states[cvm_hash(pk) % DYNAMO_STATES];
 }
 
-/* Nothing depends on it: without memory it is forgotten. A device with more certificates than this
- * is looked at without. */
+/* Which certificates it lists, if they are not too many. Nothing depends on it: without memory it
+ * is forgotten. */
 static void state_keep(struct store *store, const cJSON *state)
 {
+    static const char *const KEPT[] = {"pk", "certificates"};
     cJSON **slot = state_slot(store, cvm_dynamo_text(state, "pk"));
-    if (!cvm_dynamo_member(state, "certificates", 0) ||
-        cvm_dynamo_member(state, "certificates", MOST_KEPT))
+    if (!cvm_dynamo_member(state, "certificates", 0))
         return;
     cJSON_Delete(*slot);
-    *slot = cJSON_Duplicate(state, 1);
+    *slot = NULL;
+    if (cvm_dynamo_member(state, "certificates", MOST_KEPT))
+        return;
+    *slot = cJSON_CreateObject();
+    for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++)
+        (void)cJSON_AddItemToObject(
+            *slot, KEPT[i], cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(state, KEPT[i]), 1));
 }
 
 /* NULL if it is not kept. */
@@ -150,7 +156,10 @@ static void got_rows(struct job *job)
     const cJSON **rows = calloc(look->count, sizeof(const cJSON *)); /* the state is one of them */
     uint32_t count = 0, lacking = 0;
     const char *id;
-    for (uint32_t i = 0; rows && (id = cvm_dynamo_member(state, "certificates", i)); i++) {
+    /* A set's members differ, and were looked at; unless something else answers for DynamoDB. */
+    for (uint32_t i = 0; rows && count < look->count; i++) {
+        if (!(id = cvm_dynamo_member(state, "certificates", i)))
+            break;
         const cJSON *row = cvm_dynamo_certificate_row(look, id);
         if (row)
             rows[count++] = row;

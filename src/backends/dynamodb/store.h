@@ -41,8 +41,8 @@ struct store {
     char tables[TABLE_COUNT][DYNAMO_TABLE_SIZE];
     int32_t lists_revoked; /* the platform publishes CRLs */
     int64_t last_us;       /* key.c: that was handed out last */
-    /* read.c: states as they were read last, of some devices: whose certificates are read next is
-     * looked at together with its state, and once more if they are others by then. */
+    /* read.c: which certificates some devices had when their states were read last. They are looked
+     * at together with the state when it is read again, and not after it. */
     cJSON *states[DYNAMO_STATES];
 };
 
