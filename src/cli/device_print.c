@@ -175,7 +175,7 @@ static void print_reset(const struct device_news *news)
 static void print_crl(const struct device_news *news, const char *what)
 {
     if (news->device && !cvm_device_certificate(news->device, 0))
-        (void)puts("it has no certificate");
+        (void)puts("no certificate of it is on record");
     else if (news->crl_number)
         (void)printf("crl.pem number %" PRId64 " %s%s; sessions that are open live on until the "
                      "broker drops them\n",

@@ -13,6 +13,7 @@ SUPPORT = pathlib.Path(__file__).parent.parent / "support"
 sys.path.insert(0, str(SUPPORT))
 import dynamodb_tables  # noqa: E402 (it is beside the shell script that tests in C use)
 from dynamodb_tables import Refused, call  # noqa: E402,F401
+from reference_lambda import verdict  # noqa: E402
 
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "eu-central-1",
         "AWS_EC2_METADATA_DISABLED": "true"}
@@ -88,13 +89,5 @@ def python_value(attribute):
 
 
 def reference_verdict(row, token):
-    """What the reference's Lambda decides about a row, by its own rules: "registers", "registered", "disabled" or "token". A
-    missing attribute is a KeyError."""
-    row = {name: python_value(attribute) for name, attribute in row.items()}
-    if row["device_token"] != token:
-        return "token"
-    if row["is_registered"] == 1:
-        return "registered"
-    if row["is_enabled"] == 0:
-        return "disabled"
-    return "registers"
+    """What the reference's Lambda decides about a row: "registers", "registered", "disabled" or "token"."""
+    return verdict({name: python_value(attribute) for name, attribute in row.items()}, token) or "registers"

@@ -58,7 +58,7 @@ def test_the_reference_and_ours_take_turns_on_one_table(aws, operator, function,
         add(aws, uid)
     assert theirs("THEIRS")["statusCode"] == 200
     assert ours("THEIRS")["statusCode"] == 409 and ours("OURS")["statusCode"] == 200
-    assert theirs("OURS")["statusCode"] == 403 and theirs("BACK")["statusCode"] == 200
+    assert theirs("OURS")["statusCode"] == 500 and theirs("BACK")["statusCode"] == 200
     assert ours("BACK")["statusCode"] == 409
     with pytest.raises(reference_lambda.Failed):
         theirs("HALF", fails=True)

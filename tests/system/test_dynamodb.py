@@ -80,6 +80,18 @@ def test_what_the_operator_writes_the_reference_understands(database, instance):
     assert database.row("DEVICE002") is None
 
 
+def test_what_changes_nothing_is_written_in_a_form_that_the_reference_understands(database, instance):
+    """It takes the text "0" for enabled, and "1" for not registered; and breaks off where there is neither."""
+    for verb in ("disable", "enable", "reset"):
+        for row in ROWS:
+            database.put(row)
+            uid = row["device_uid"]["S"]
+            instance.cvm("device", verb, uid)
+            shown, verdict = instance.show(uid), reference_verdict(database.row(uid), token(uid))
+            assert verdict == ("registered" if shown["is_registered"] else "registers" if shown["is_enabled"] else "disabled"), (verb, row)
+            instance.cvm("device", "remove", uid, "--force")
+
+
 def test_a_script_that_puts_rows_anew_takes_nothing_back(database, instance):
     instance.serve_plain({"registration.retry_window": 0})
     for uid in ("REGISTERED", "REVOKED", "DISABLED"):
