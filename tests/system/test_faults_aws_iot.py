@@ -188,9 +188,10 @@ def test_a_key_that_was_noted_may_be_another_devices_by_now(tmp_path):
 
 def test_killed_before_and_behind_each_effect(tmp_path):
     def go(case):
-        call, when = case
-        with Cloud(tmp_path / f"{call}-{when}") as cloud:
-            instance = cloud.instance(tmp_path / f"{call}-{when}")
+        call, when, number = case
+        folder = tmp_path / f"{call}-{when}-{number}"
+        with Cloud(folder) as cloud:
+            instance = cloud.instance(folder)
             instance.import_csv(["DEVICE", "GONE"])
             csr = make_csr()
             for uid in ("GONE", "DEVICE"):
@@ -206,7 +207,8 @@ def test_killed_before_and_behind_each_effect(tmp_path):
                 assert register_until_final(instance, "DEVICE", csr=csr)["certificate_id"] == answer["certificate_id"]
                 settle(cloud, instance)
             assert cloud.problems(instance, ["DEVICE"], ["GONE"]) == []
-    side_by_side(go, itertools.product(REGISTRATION, ("before", "after")))
+    times = 1 if scale() == 1 else 5 * scale()  # two devices each
+    side_by_side(go, itertools.product(REGISTRATION, ("before", "after"), range(times)))
 
 
 @pytest.fixture(scope="module")
