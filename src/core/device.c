@@ -136,7 +136,8 @@ static void change(struct verb *verb)
         return;
     }
     /* A row that was never written here may say the same in a form that others read differently. */
-    if (verb->is_unchanged && cvm_record_number(verb->device, CVM_D_REVISION)) {
+    int32_t is_others = verb->device && !cvm_record_number(verb->device, CVM_D_REVISION);
+    if (verb->is_unchanged && !is_others) {
         recorded(verb);
         return;
     }

@@ -237,14 +237,15 @@ static void http_go_on(struct aws_http *http)
 static void socket_happened(void *argument, uint32_t events)
 {
     const struct aws_socket *socket = argument;
-    struct aws_http *http = socket->http; /* the socket may be gone after the call */
-    int mask = (events & CVM_READABLE ? CURL_CSELECT_IN : 0) |
-               (events & CVM_WRITABLE ? CURL_CSELECT_OUT : 0);
+    struct aws_http *http = socket->http;
     int running;
     if (socket->is_idle) { /* it was closed, most likely: libcurl looks before it takes it again */
         http->host->watch_set(socket->watch, 0);
         return;
     }
+    int mask = (events & CVM_READABLE ? CURL_CSELECT_IN : 0) |
+               (events & CVM_WRITABLE ? CURL_CSELECT_OUT : 0);
+    /* The socket may be gone after that. */
     (void)curl_multi_socket_action(http->multi, socket->fd, mask, &running);
     http_go_on(http);
 }

@@ -111,23 +111,7 @@ static void walk_written(cvm_op_t *op)
     walk_on(walk, cvm_op_error(op));
 }
 
-/* What is found is treated as its device is: a revoked one's is retired at once, a disabled one's
- * becomes due for suspension. 0, or -1 without memory. */
-static int32_t walk_follow_device(struct walk *walk)
-{
-    int32_t failed = 0;
-    const cvm_record_t *device = walk->page[walk->at];
-    if (!walk->changed_count)
-        return 0;
-    if (cvm_record_number(device, CVM_D_IS_REVOKED))
-        for (uint32_t i = 0; i < walk->found_count && !failed; i++)
-            failed = cvm_record_set_state(walk->found[i], "retiring", "unspecified", CVM_AT_ONCE);
-    else if (!cvm_record_number(device, CVM_D_IS_ENABLED))
-        failed = cvm_record_set_number(walk->wanted, CVM_D_IS_SUSPENDED, 0);
-    return failed;
-}
-
-/* 0, or -1 without memory. */
+/* What is found of a disabled device becomes due for suspension. 0, or -1 without memory. */
 static int32_t walk_collect(struct walk *walk)
 {
     int32_t failed = 0;
@@ -139,7 +123,10 @@ static int32_t walk_collect(struct walk *walk)
                 walk->wanted, CVM_D_CERTIFICATE_ID, cvm_record_text(found, CVM_C_CERTIFICATE_ID));
         walk->changed[walk->changed_count++] = found;
     }
-    return failed || !walk->wanted || walk_follow_device(walk) ? -1 : 0;
+    if (walk->changed_count && !failed && !cvm_record_number(walk->wanted, CVM_D_IS_REVOKED) &&
+        !cvm_record_number(walk->wanted, CVM_D_IS_ENABLED))
+        failed = cvm_record_set_number(walk->wanted, CVM_D_IS_SUSPENDED, 0);
+    return failed || !walk->wanted ? -1 : 0;
 }
 
 static void walk_found(cvm_op_t *op)

@@ -55,8 +55,8 @@ struct registration {
     cvm_record_t *probe;        /* what is looked for by its key */
     cvm_record_t *inherited[CVM_MOST_CERTIFICATES]; /* what another system made for it */
     uint32_t inherited_count;
-    cvm_record_t
-        *rows[CVM_MOST_CERTIFICATES]; /* that it has, while the platform is asked for others */
+    /* Those that it has, while the platform is asked for others. */
+    cvm_record_t *rows[CVM_MOST_CERTIFICATES];
     uint32_t row_count;
     cvm_change_t change;
     const cvm_record_t *changed[2 + CVM_MOST_CERTIFICATES];

@@ -21,8 +21,9 @@ int32_t cvm_has_thing(const cvm_record_t *device)
 static int32_t is_registered_elsewhere(const cvm_record_t *device)
 {
     const char *on = cvm_record_text(device, CVM_D_REGISTERED_ON);
-    return *on && cvm_read_utc(on, "YYYY-MM-DDThh:mm:ss") / 1000 !=
-                      cvm_record_number(device, CVM_D_LAST_ISSUED_AT) / 1000;
+    int64_t on_ms = cvm_read_utc(on, "YYYY-MM-DDThh:mm:ss");
+    return *on &&
+           (on_ms < 0 || on_ms / 1000 != cvm_record_number(device, CVM_D_LAST_ISSUED_AT) / 1000);
 }
 
 int32_t cvm_may_inherit(const cvm_t *cvm, const cvm_record_t *device, uint32_t row_count)
@@ -54,30 +55,36 @@ static void asking_finish(struct asking *asking)
     done(op);
 }
 
+static void asking_leave_out_rows(struct asking *asking)
+{
+    cvm_op_t *op = &asking->op;
+    for (uint32_t i = 0; i < op->record_count; i++)
+        if (op->records[i] &&
+            cvm_certificate_is_listed(asking->rows, asking->row_count, op->records[i]))
+            cvm_record_free(cvm_op_take(op, i));
+}
+
 /* A store that can't find what it holds can't tell either. */
 static void asking_unchecked(cvm_op_t *op)
 {
-    asking_finish(CVM_CONTAINER(op, struct asking, op));
+    struct asking *asking = CVM_CONTAINER(op, struct asking, op);
+    asking_leave_out_rows(asking);
+    asking_finish(asking);
 }
 
 static void asking_found(cvm_op_t *op);
 
-/* It is none any more, or among the device's rows: those are left out of the answer. */
-static int32_t is_settled(struct asking *asking)
+/* It was left out, or is none any more. */
+static int32_t is_settled(const cvm_record_t *certificate)
 {
-    const cvm_record_t *certificate = asking->op.records[asking->at];
-    int32_t is_row = cvm_certificate_is_listed(asking->rows, asking->row_count, certificate);
-    int32_t is_revoked = cvm_record_is_state(certificate, "revoked");
-    if (is_row)
-        cvm_record_free(cvm_op_take(&asking->op, asking->at));
-    return is_row || is_revoked;
+    return !certificate || cvm_record_is_state(certificate, "revoked");
 }
 
 static void asking_go_on(struct asking *asking)
 {
     cvm_op_t *op = &asking->op;
     while (op->answer == CVM_ANSWER_OK && asking->at < op->record_count &&
-           (!op->records[asking->at] || is_settled(asking)))
+           is_settled(op->records[asking->at]))
         asking->at++;
     if (op->answer != CVM_ANSWER_OK || asking->at == op->record_count) {
         asking_finish(asking);
@@ -138,7 +145,9 @@ static void asking_found(cvm_op_t *op)
 
 static void asking_answered(cvm_op_t *op)
 {
-    asking_go_on(CVM_CONTAINER(op, struct asking, op));
+    struct asking *asking = CVM_CONTAINER(op, struct asking, op);
+    asking_leave_out_rows(asking);
+    asking_go_on(asking);
 }
 
 void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device,
@@ -166,20 +175,31 @@ static int32_t is_newer(const cvm_record_t *a, const cvm_record_t *b)
     return cvm_record_number(a, CVM_C_NOT_BEFORE) > cvm_record_number(b, CVM_C_NOT_BEFORE);
 }
 
-/* The newest that is accepted comes first, and is the current one, unless the device has one;
- * nobody knows which of the others it works with, so they live on. 0, or -1 without memory. */
-static int32_t set_states(cvm_record_t **list, uint32_t count, int32_t has_current)
+/* Nobody knows whether the device works with it, so it lives on; a revoked one has none that does.
+ */
+static int32_t retire(cvm_record_t *found, const cvm_record_t *device)
 {
+    return cvm_record_number(device, CVM_D_IS_REVOKED)
+               ? cvm_record_set_state(found, "retiring", "unspecified", CVM_AT_ONCE)
+               : cvm_record_set_state(
+                     found, "retiring", "superseded", cvm_record_number(found, CVM_C_NOT_AFTER));
+}
+
+/* The newest that is accepted comes first, and is the current one, unless the device has one or is
+ * revoked. 0, or -1 without memory. */
+static int32_t set_states(cvm_record_t **list, uint32_t count, const cvm_record_t *device)
+{
+    int32_t gets_current = !*cvm_record_text(device, CVM_D_CERTIFICATE_ID) &&
+                           !cvm_record_number(device, CVM_D_IS_REVOKED);
     uint32_t current = count;
     int32_t failed = 0;
-    for (uint32_t i = 0; i < count && !has_current; i++)
+    for (uint32_t i = 0; i < count && gets_current; i++)
         if (cvm_record_is_state(list[i], "current") &&
             (current == count || is_newer(list[i], list[current])))
             current = i;
     for (uint32_t i = 0; i < count && !failed; i++)
         if (i != current)
-            failed = cvm_record_set_state(
-                list[i], "retiring", "superseded", cvm_record_number(list[i], CVM_C_NOT_AFTER));
+            failed = retire(list[i], device);
     if (current < count) {
         cvm_record_t *first = list[0];
         list[0] = list[current];
@@ -192,8 +212,6 @@ int32_t cvm_inherit_take(
     cvm_op_t *op, const cvm_record_t *device, cvm_record_t **list, uint32_t most)
 {
     const char *device_uid = cvm_record_text(device, CVM_D_DEVICE_UID);
-    int32_t has_current = *cvm_record_text(device, CVM_D_CERTIFICATE_ID) != 0 ||
-                          cvm_record_number(device, CVM_D_IS_REVOKED);
     uint32_t count = 0;
     int32_t failed = 0;
     for (uint32_t i = 0; i < op->record_count && !failed; i++) {
@@ -210,7 +228,7 @@ int32_t cvm_inherit_take(
         else
             cvm_record_free(found);
     }
-    if (!failed && !set_states(list, count, has_current))
+    if (!failed && !set_states(list, count, device))
         return (int32_t)count;
     while (count)
         cvm_record_free(list[--count]);

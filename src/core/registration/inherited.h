@@ -18,8 +18,8 @@ void cvm_inherit_ask(cvm_t *cvm, cvm_op_t *op, const cvm_record_t *device,
     cvm_record_t *const *rows, uint32_t row_count, cvm_op_done done);
 /* Takes what it answered into list, of room for most, as rows of the device: the newest that is
  * accepted as its current one, and first, unless it has one or is revoked; others live on as
- * retiring until they end. Those that are revoked are none any more. Their number, or -1 if there
- * are more, one can't be read, or without memory. */
+ * retiring until they end, a revoked device's retire at once. Those that are revoked are none any
+ * more. Their number, or -1 if there are more, one can't be read, or without memory. */
 int32_t cvm_inherit_take(
     cvm_op_t *op, const cvm_record_t *device, cvm_record_t **list, uint32_t most);
 
