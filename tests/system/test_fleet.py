@@ -570,6 +570,8 @@ def test_the_issuing_ca_is_rotated(fleet):
     wait_until(lambda: fleet.c.instance.show("NEXT")["certificates"][0]["state"] == "revoked", "the record")
     for machine in fleet.machines:
         assert machine.readiness()[0] == 200, machine.readiness()
+    for machine in fleet.machines:
+        machine.instance.stop()
         machine.forget()  # they hold three CRLs
 
 

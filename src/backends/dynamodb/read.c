@@ -33,9 +33,11 @@ static void state_keep(struct store *store, const cJSON *state)
     if (cvm_dynamo_member(state, "certificates", MOST_KEPT))
         return;
     *slot = cJSON_CreateObject();
-    for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++)
-        (void)cJSON_AddItemToObject(
-            *slot, KEPT[i], cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(state, KEPT[i]), 1));
+    for (size_t i = 0; i < sizeof KEPT / sizeof KEPT[0]; i++) {
+        cJSON *copy = cJSON_Duplicate(cJSON_GetObjectItemCaseSensitive(state, KEPT[i]), 1);
+        if (!cJSON_AddItemToObject(*slot, KEPT[i], copy))
+            cJSON_Delete(copy);
+    }
 }
 
 /* NULL if it is not kept. */
