@@ -157,11 +157,11 @@ static void got_rows(struct job *job)
     const cJSON *state = cvm_dynamo_found(look, 0);
     const cJSON **rows = calloc(look->count, sizeof(const cJSON *)); /* the state is one of them */
     uint32_t count = 0, lacking = 0;
+    const cJSON *member = rows ? cvm_dynamo_members(state, "certificates") : NULL;
+    /* They differ, and were looked at; unless something else answers for DynamoDB. */
     const char *id;
-    /* A set's members differ, and were looked at; unless something else answers for DynamoDB. */
-    for (uint32_t i = 0; rows && count < look->count; i++) {
-        if (!(id = cvm_dynamo_member(state, "certificates", i)))
-            break;
+    for (; member && count < look->count && (id = cJSON_GetStringValue(member));
+         member = member->next) {
         const cJSON *row = cvm_dynamo_certificate_row(look, id);
         if (row)
             rows[count++] = row;
