@@ -139,6 +139,32 @@ def test_a_server_goes_on_after_a_power_cut(recorded):
         shutil.rmtree(folder)
 
 
+def pages_in_log(log):
+    """Numbers of the pages that a write-ahead log holds, and their size (sqlite.org/fileformat2.html)."""
+    size, salts = int.from_bytes(log[8:12]), log[16:24]
+    frames = range(32, len(log), 24 + size)
+    return {int.from_bytes(log[at:at + 4]) for at in frames if log[at + 8:at + 16] == salts}, size
+
+
+def test_the_log_mends_what_a_checkpoint_has_torn(tmp_path):
+    """All of it at once: of each page that the log holds, but one sector is there."""
+    instance = Instance(tmp_path)
+    instance.import_csv(numbered("DEV", 200))
+    with instance.serve_plain(SETTINGS):
+        assert instance.register("DEV00001")[0] == 200
+        instance.cvm("device", "revoke", "DEV00001")
+        instance.kill()
+    pages, size = pages_in_log((instance.folder / "devices.db-wal").read_bytes())
+    with open(instance.folder / "devices.db", "r+b") as file:
+        for page in pages:
+            file.seek((page - 1) * size + replay.SECTOR)
+            file.write(bytes(size - replay.SECTOR))
+    assert len(pages) > 5
+    assert instance.cvm("device", "show", "DEV00001").stdout
+    with instance.serve_plain(SETTINGS):
+        assert instance.register("DEV00002")[0] == 200
+
+
 class RecordedChanges:
     """A server that starts twice and is killed, and then a backup that is put in place."""
 

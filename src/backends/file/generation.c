@@ -1,9 +1,9 @@
 /*
  * A server gives its file a new generation each time that it starts: it empties the log, writes the
  * generation, empties the log again, and notes it. So the file itself says it, and not only the
- * log, whatever happens later. A crash between the steps leaves the old generation or the next in
- * the file, and both in the note. Never by device or inode: those change at a reboot or a move,
- * just when the log is needed.
+ * log, whatever happens later: in its first sector, which no power cut tears. A crash between the
+ * steps leaves the old generation or the next in the file, and both in the note. Never by device or
+ * inode: those change at a reboot or a move, just when the log is needed.
  */
 #include "generation.h"
 
@@ -16,38 +16,37 @@
 #include "base/files.h"
 #include "base/hex.h"
 
-#define READ_TRIES   3
-#define READ_WAIT_US 2000
+#define APPLICATION_ID_AT 68 /* in the file's header, big-endian: sqlite.org/fileformat2.html */
+#define READ_TRIES        3
+#define READ_WAIT_US      2000
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-/* "" if there is none. SQLITE_OK or the error. */
-static int select_generation(sqlite3 *sqlite, char generation[GENERATION_SIZE])
+/* What the main file says of itself, whatever its log says. Read past SQLite's cache and its look
+ * at the first page: a checkpoint that was cut short has left it telling of more pages than there
+ * are. SQLITE_OK or the error. */
+static int read_header(sqlite3 *sqlite, char generation[GENERATION_SIZE])
 {
-    sqlite3_stmt *prepared = NULL;
-    *generation = 0;
-    int rc = sqlite3_prepare_v2(
-        sqlite, "SELECT value FROM meta WHERE name = 'generation'", -1, &prepared, NULL);
-    if (rc != SQLITE_OK)
-        return rc == SQLITE_ERROR ? SQLITE_OK : rc; /* there is no such table yet */
-    rc = sqlite3_step(prepared);
-    const char *value = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(prepared, 0) : NULL;
-    if (value)
-        (void)snprintf(generation, GENERATION_SIZE, "%s", value);
-    return sqlite3_finalize(prepared);
+    sqlite3_file *file = NULL;
+    uint8_t bytes[(GENERATION_SIZE - 1) / 2];
+    int rc = sqlite3_file_control(sqlite, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    if (rc == SQLITE_OK && !file->pMethods)
+        rc = SQLITE_CANTOPEN;
+    if (rc == SQLITE_OK)
+        rc = file->pMethods->xRead(file, bytes, sizeof bytes, APPLICATION_ID_AT);
+    if (rc == SQLITE_OK)
+        cvm_hex(bytes, sizeof bytes, generation);
+    return rc;
 }
 
-/* What the main file says. A checkpoint that was cut short has written that there are more pages
- * than there are: with a writable schema, SQLite goes by the file's own size. SQLITE_OK or the
- * error. */
+/* By SQLite's own handle: one of ours would take the locks away that this process has on the file.
+ */
 static int read_generation(const char *path, char generation[GENERATION_SIZE])
 {
     sqlite3 *sqlite = NULL;
     int rc = cvm_db_open_alone(&sqlite, path);
     if (rc == SQLITE_OK)
-        rc = sqlite3_exec(sqlite, "PRAGMA writable_schema=ON", NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        rc = select_generation(sqlite, generation);
+        rc = read_header(sqlite, generation);
     (void)sqlite3_close(sqlite);
     return rc;
 }
@@ -140,7 +139,7 @@ cvm_answer_t cvm_generation_enter(
     return answer;
 }
 
-/* Who has it open may be writing just where this reads: it has to say so several times. */
+/* A server may be giving it the next one between both looks: it has to say so several times. */
 int cvm_generation_is_replaced(const struct lock *lock, const char *path)
 {
     char found[GENERATION_SIZE];
@@ -159,11 +158,12 @@ static int empty_log(struct db *writer)
     return sqlite3_wal_checkpoint_v2(writer->sqlite, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
 }
 
+/* SQLite takes the application id as a signed number. */
 static int write_generation(sqlite3 *sqlite, const char *generation)
 {
-    char text[96 + GENERATION_SIZE];
-    (void)snprintf(text, sizeof text,
-        "INSERT OR REPLACE INTO meta (name, value) VALUES ('generation', '%s')", generation);
+    char text[48];
+    (void)snprintf(text, sizeof text, "PRAGMA application_id = %d",
+        (int)(int32_t)strtoul(generation, NULL, 16));
     return sqlite3_exec(sqlite, text, NULL, NULL, NULL);
 }
 
@@ -184,7 +184,7 @@ static int note(const struct lock *lock, enum lock_slot slot, const char *genera
 static int note_present(const struct lock *lock, struct db *writer)
 {
     char present[GENERATION_SIZE], noted[GENERATION_SIZE];
-    int rc = select_generation(writer->sqlite, present);
+    int rc = read_header(writer->sqlite, present);
     cvm_lock_read(lock, SLOT_GENERATION, noted, sizeof noted);
     return rc == SQLITE_OK && strcmp(present, noted) != 0 ? note(lock, SLOT_GENERATION, present)
                                                           : rc;

@@ -8,7 +8,7 @@
 #include "cvm/plugin.h"
 #include "names.h"
 
-#define GENERATION_SIZE 33 /* 32 hex digits and a NUL */
+#define GENERATION_SIZE 9  /* 8 hex digits and a NUL */
 #define DATE_SIZE       24 /* 20261126T130102Z, perhaps -2, and a NUL */
 
 /* What the file says, in slots of fixed places. Empty texts where nothing is said. */

@@ -137,7 +137,7 @@ static const char *const STATEMENTS[STATEMENT_COUNT] = {
                           " WHERE certificate_id > ?1 ORDER BY certificate_id LIMIT ?3",
     /* Without what is this file's alone. */
     [SCAN_META] = "SELECT name, version, name FROM meta WHERE name > ?1"
-                  " AND name NOT IN ('generation', 'space') ORDER BY name LIMIT ?3",
+                  " AND name <> 'space' ORDER BY name LIMIT ?3",
     [FIND_CERTIFICATE] = "SELECT device_uid FROM certificates WHERE certificate_id = ?1",
     [FIND_THING] = "SELECT device_uid FROM devices WHERE thing_name = ?1 LIMIT 1",
     [FIND_KEY] = "SELECT device_uid FROM devices WHERE public_key_sha256 = ?1 UNION ALL"
