@@ -1,6 +1,7 @@
 /* Hex, and hashes and random ids in it. */
 #include "hex.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include <openssl/evp.h>
@@ -23,13 +24,27 @@ int32_t cvm_is_hex(const char *text, size_t digits)
     return strlen(text) == digits && strspn(text, "0123456789abcdef") == digits;
 }
 
+/* Kept for good: to look it up takes longer than to hash a short text. */
+static const EVP_MD *sha256(void)
+{
+    static _Atomic(EVP_MD *) kept;
+    EVP_MD *expected = NULL, *found = atomic_load(&kept);
+    if (found || !(found = EVP_MD_fetch(NULL, "SHA256", NULL)))
+        return found;
+    if (atomic_compare_exchange_strong(&kept, &expected, found))
+        return found;
+    EVP_MD_free(found); /* another thread was faster */
+    return expected;
+}
+
 int32_t cvm_sha256_hex(const void *bytes, size_t length, char text[CVM_SHA256_HEX_SIZE])
 {
     uint8_t digest[32];
     cvm_at_exit_enter();
-    int made = EVP_Digest(bytes, length, digest, NULL, EVP_sha256(), NULL);
+    const EVP_MD *type = sha256();
+    int made = type && EVP_Digest(bytes, length, digest, NULL, type, NULL) == 1;
     cvm_at_exit_leave();
-    if (made != 1)
+    if (!made)
         return -1;
     cvm_hex(digest, sizeof digest, text);
     return 0;

@@ -5,7 +5,6 @@
  */
 #include "csr.h"
 
-#include <pthread.h>
 #include <string.h>
 
 #include <openssl/bn.h>
@@ -13,6 +12,7 @@
 #include <openssl/err.h>
 #include <openssl/rsa.h>
 
+#include "curve.h"
 #include "key.h"
 
 int32_t cvm_csr_refuse(const char **why, const char *text)
@@ -51,34 +51,6 @@ static int32_t parse(struct cvm_span der, struct csr *csr)
 
 /* --- The public key --------------------------------------------------------------------------- */
 
-/* Keys that carry only a curve; a point is put into a copy. Made once: fetching them costs more
- * than a signature. */
-static const char *const CURVES[] = {"P-256", "P-384"};
-static EVP_PKEY *curve_keys[2];
-static pthread_mutex_t curve_keys_lock = PTHREAD_MUTEX_INITIALIZER;
-
-static EVP_PKEY *make_curve_key(const char *curve)
-{
-    EVP_PKEY *key = NULL;
-    EVP_PKEY_CTX *context = EVP_PKEY_CTX_new_from_name(NULL, "EC", NULL);
-    if (!context || EVP_PKEY_paramgen_init(context) <= 0 ||
-        EVP_PKEY_CTX_set_group_name(context, curve) <= 0 || EVP_PKEY_paramgen(context, &key) <= 0)
-        key = NULL;
-    EVP_PKEY_CTX_free(context);
-    return key;
-}
-
-/* NULL without memory; the next one tries again. */
-static const EVP_PKEY *curve_key(uint32_t i)
-{
-    (void)pthread_mutex_lock(&curve_keys_lock);
-    if (!curve_keys[i])
-        curve_keys[i] = make_curve_key(CURVES[i]);
-    const EVP_PKEY *key = curve_keys[i];
-    (void)pthread_mutex_unlock(&curve_keys_lock);
-    return key;
-}
-
 /* A named curve, and a point that lies on it: explicit parameters are not even looked at. */
 static EVP_PKEY *read_ec(
     const X509_ALGOR *algorithm, const ASN1_BIT_STRING *point, const char **why)
@@ -91,9 +63,9 @@ static EVP_PKEY *read_ec(
     if (type == V_ASN1_SEQUENCE)
         *why = "the CSR's curve must be given by its name, not by explicit parameters";
     else if (nid == NID_X9_62_prime256v1)
-        curve = curve_key(0);
+        curve = cvm_curve_key(CURVE_P256);
     else if (nid == NID_secp384r1)
-        curve = curve_key(1);
+        curve = cvm_curve_key(CURVE_P384);
     else
         *why = "the CSR's curve must be P-256 or P-384";
     EVP_PKEY *key = curve ? EVP_PKEY_new() : NULL;

@@ -15,6 +15,7 @@
 #include <openssl/x509.h>
 
 #include "base/secret.h"
+#include "curve.h"
 
 /*
  * OpenSSL 3.0's encoders need 110 to 145 µs for each of these, five times what making the key
@@ -138,7 +139,7 @@ static char *rsa_private_pem(const EVP_PKEY *pkey)
 
 int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type)
 {
-    EVP_PKEY *pkey = type == KEY_RSA2048 ? EVP_RSA_gen(2048) : EVP_EC_gen("P-256");
+    EVP_PKEY *pkey = type == KEY_RSA2048 ? EVP_RSA_gen(2048) : cvm_curve_make_key(CURVE_P256);
     int32_t failed = !pkey || cvm_key_set_public(key, pkey);
     if (!failed) {
         key->private_pem =
