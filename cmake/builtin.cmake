@@ -1,11 +1,12 @@
-# Writes what is compiled in, CVM_BACKENDS and CVM_TRANSPORTS, as C: the one file that names backends and transports.
-# A backend NAME exports cvm_plugin_NAME; a transport NAME has a header NAME.h with CVM_NAME_TRANSPORTS. Further
-# backends of a program's own: as arguments.
+# Writes what is compiled in, CVM_BACKENDS, CVM_TRANSPORTS and CVM_FORMATS, as C: the one file that names them.
+# A backend NAME exports cvm_plugin_NAME; a transport NAME has a header NAME.h with CVM_NAME_TRANSPORTS; a format NAME is
+# CVM_FORMAT_NAME. Further backends of a program's own: as arguments.
 function(cvm_write_builtin file)
   set(declarations)
   set(plugins)
   set(offers)
   set(transports)
+  set(formats)
   foreach(backend ${CVM_BACKENDS} ${ARGN})
     string(APPEND declarations
       "int32_t cvm_plugin_${backend}(const cvm_host_t *host, cvm_registry_t *registry, void *user_data);\n")
@@ -15,6 +16,10 @@ function(cvm_write_builtin file)
     string(TOUPPER ${transport} upper)
     string(APPEND declarations "#include \"transports/${transport}/${transport}.h\"\n")
     string(APPEND transports "    CVM_${upper}_TRANSPORTS,\n")
+  endforeach()
+  foreach(format ${CVM_FORMATS})
+    string(TOUPPER ${format} upper)
+    string(APPEND formats "    &CVM_FORMAT_${upper},\n")
   endforeach()
   foreach(part ${CVM_BACKENDS} ${CVM_TRANSPORTS})
     foreach(offer ${CVM_OFFERS_${part}})
@@ -36,6 +41,10 @@ const char *const CVM_BUILTIN_NAMES[] = {
 
 const struct cvm_transport_ops *const CVM_BUILTIN_TRANSPORTS[] = {
 @transports@    NULL,
+};
+
+const struct cvm_format *const CVM_BUILTIN_FORMATS[] = {
+@formats@    NULL,
 };
 ]])
 endfunction()

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/pem.h"
 #include "csr.h"
 #include "key.h"
 
@@ -78,26 +79,15 @@ static int32_t find_base64(const char *pem, struct cvm_span *base64, const char 
                                            : 0;
 }
 
-/* The bytes that base64 stands for; der has room for them. 0, or -1; without memory no *why. */
-static int32_t decode_base64(
-    const struct cvm_span *base64, unsigned char *der, long *length, const char **why)
-{
-    EVP_ENCODE_CTX *context = EVP_ENCODE_CTX_new();
-    int head = 0, tail = 0;
-    if (!context)
-        return -1;
-    EVP_DecodeInit(context);
-    int failed = EVP_DecodeUpdate(context, der, &head, base64->bytes, (int)base64->length) < 0 ||
-                 EVP_DecodeFinal(context, der + head, &tail) < 0;
-    EVP_ENCODE_CTX_free(context);
-    *length = head + tail;
-    return failed ? cvm_csr_refuse(why, NO_PEM ": between its lines there is no base64") : 0;
-}
-
 int32_t cvm_csr_from_pem(const char *pem, unsigned char *der, long *length, const char **why)
 {
     struct cvm_span base64 = {NULL, 0};
-    return find_base64(pem, &base64, why) || decode_base64(&base64, der, length, why) ? -1 : 0;
+    if (find_base64(pem, &base64, why))
+        return -1;
+    int32_t decoded = cvm_pem_decode(base64, der, length);
+    if (decoded == 0)
+        *why = NO_PEM ": between its lines there is no base64";
+    return decoded == 1 ? 0 : -1;
 }
 
 char *cvm_csr_to_pem(const unsigned char *der, long length)

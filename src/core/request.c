@@ -45,17 +45,50 @@ static char *copy_bytes(const void *bytes, size_t length)
     return copy;
 }
 
-static cvm_error_t *set(char **text, const char *name, const char *value)
+/* Where a field is, with its name in errors. */
+static char **request_place(
+    cvm_request_t *request, enum cvm_request_field field, const char **name, size_t *length)
 {
-    size_t length = strnlen(value, LONGEST_TEXT + 1);
+    char **place = field == REQUEST_UID     ? &request->uid
+                   : field == REQUEST_TOKEN ? &request->token
+                                            : &request->csr;
+    *name = field == REQUEST_UID ? "device_uid" : field == REQUEST_TOKEN ? "device_token" : "csr";
+    *length = !*place ? 0 : field == REQUEST_CSR ? request->csr_length : strlen(*place);
+    return place;
+}
+
+static cvm_error_t *request_set(
+    cvm_request_t *request, enum cvm_request_field field, const void *bytes, size_t length)
+{
+    const char *name;
+    size_t before;
+    char **place = request_place(request, field, &name, &before);
     if (length > LONGEST_TEXT)
         return cvm_error_new(REASON_invalid_request, "%s is too long", name);
-    char *copy = strdup(value);
+    if (field != REQUEST_CSR && memchr(bytes, 0, length))
+        return cvm_error_new(REASON_invalid_request, "%s must not hold NUL", name);
+    char *copy = copy_bytes(bytes, length);
     if (!copy)
         return cvm_error_out_of_memory();
-    cvm_secret_free_text(*text);
-    *text = copy;
+    cvm_secret_free(*place, before);
+    *place = copy;
+    if (field == REQUEST_CSR)
+        request->csr_length = length;
     return NULL;
+}
+
+cvm_error_t *cvm_request_take(
+    cvm_request_t *request, enum cvm_request_field field, const void *bytes, size_t length)
+{
+    const char *name;
+    size_t before;
+    char **place = request_place(request, field, &name, &before);
+    if (!length)
+        return cvm_error_new(REASON_invalid_request, "%s must not be empty", name);
+    if (*place && (before != length || CRYPTO_memcmp(*place, bytes, length) != 0))
+        return cvm_error_new(
+            REASON_invalid_request, "%s is not what the transport has proved", name);
+    return *place ? NULL : request_set(request, field, bytes, length);
 }
 
 static cvm_error_t *set_in(char *text, size_t size, const char *name, const char *value)
@@ -69,27 +102,20 @@ static cvm_error_t *set_in(char *text, size_t size, const char *name, const char
 cvm_error_t *cvm_request_set_uid(cvm_request_t *request, const char *uid)
 {
     cvm_error_t *error = cvm_check_arguments(__func__, request && uid);
-    return error ? error : set(&request->uid, "device_uid", uid);
+    return error ? error : request_set(request, REQUEST_UID, uid, strnlen(uid, LONGEST_TEXT + 1));
 }
 
 cvm_error_t *cvm_request_set_token(cvm_request_t *request, const char *token)
 {
     cvm_error_t *error = cvm_check_arguments(__func__, request && token);
-    return error ? error : set(&request->token, "device_token", token);
+    return error ? error
+                 : request_set(request, REQUEST_TOKEN, token, strnlen(token, LONGEST_TEXT + 1));
 }
 
 cvm_error_t *cvm_request_set_csr(cvm_request_t *request, const void *csr, size_t length)
 {
     cvm_error_t *error = cvm_check_arguments(__func__, request && csr);
-    if (!error && length > LONGEST_TEXT)
-        error = cvm_error_new(REASON_invalid_request, "csr is too long");
-    char *copy = error ? NULL : copy_bytes(csr, length);
-    if (error || !copy)
-        return error ? error : cvm_error_out_of_memory();
-    cvm_secret_free(request->csr, request->csr_length);
-    request->csr = copy;
-    request->csr_length = length;
-    return NULL;
+    return error ? error : request_set(request, REQUEST_CSR, csr, length);
 }
 
 cvm_error_t *cvm_request_set_accept(cvm_request_t *request, const char *accept)

@@ -2,15 +2,12 @@
 #include "result.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-#include "base/secret.h"
 
 void cvm_result_clear(cvm_result_t *result)
 {
-    cvm_secret_free(result->body, result->body_size);
+    cvm_buffer_free(&result->body);
     free(result->device_certificate);
-    result->body = result->device_certificate = NULL;
+    result->device_certificate = NULL;
 }
 
 /* --- Getters ---------------------------------------------------------------------------------- */
@@ -88,6 +85,6 @@ int32_t cvm_result_http_status(const cvm_result_t *result)
 const char *cvm_result_body(const cvm_result_t *result, size_t *length)
 {
     if (length)
-        *length = result ? result->body_length : 0;
-    return result ? result->body : NULL;
+        *length = result ? result->body.length : 0;
+    return result ? result->body.text : NULL;
 }

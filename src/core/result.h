@@ -2,7 +2,9 @@
 #ifndef CVM_CORE_RESULT_H
 #define CVM_CORE_RESULT_H
 
+#include "base/buffer.h"
 #include "error.h"
+#include "request.h"
 
 struct cvm_result_s {
     cvm_error_t error; /* REASON_ok if registered */
@@ -12,10 +14,11 @@ struct cvm_result_s {
     const char *certificate, *chain; /* PEM */
     char *device_certificate;        /* the certificate and its chain; the result's own */
     char server_time[32];
+    int64_t server_time_s;
+    const struct cvm_have *have; /* the request's */
     int32_t http_status;
     const char *media_type; /* of the body; static */
-    char *body;             /* the result's own */
-    size_t body_length, body_size;
+    struct cvm_buffer body; /* the result's own */
 };
 
 /* Frees what is the result's own, wiped. */

@@ -278,6 +278,18 @@ static void by_payload(struct attempt *attempt)
                           on_result, attempt, NULL));
 }
 
+/* {1: uid, 2: token}, each of less than 256 bytes. */
+static void by_cbor(struct attempt *attempt)
+{
+    const char *uid = attempt->uid, *token = token_of(attempt->uid);
+    char payload[200];
+    attempt->is_rendered = 1;
+    int length = snprintf(payload, sizeof payload, "\xa2\x01\x78%c%s\x02\x78%c%s",
+        (char)strlen(uid), uid, (char)strlen(token), token);
+    wait_for(attempt, cvm_handle(attempt->cvm, NULL, "application/cbor", payload, (size_t)length,
+                          on_result, attempt, NULL));
+}
+
 static void put(struct attempt *attempt)
 {
     wait_for(attempt,
@@ -354,6 +366,7 @@ static const struct operation {
     {"another CSR", BY_CSR, with_other_csr, "already_registered"},
     {"a server's key again", BY_SERVER, without_csr, "ok"},
     {"a payload", ADDED, by_payload, "ok"},
+    {"a payload of CBOR", ADDED, by_cbor, "ok"},
     {"a wrong token", ADDED, with_wrong_token, "not_authorized"},
     {"an unknown device", NOTHING, with_wrong_token, "not_authorized"},
     {"put", NOTHING, put, "ok"},

@@ -791,7 +791,7 @@ static void payloads_are_answered_as_the_contract_says(void **state)
         {"", "nonsense", "invalid_request", 400},
         {"", "", "invalid_request", 400},
         {"text/plain", "{}", "invalid_request", 400},
-        {"application/cbor", "{}", "unsupported_media_type", 415},
+        {"application/cose", "{}", "unsupported_media_type", 415},
         {"application/jsonx", "{}", "unsupported_media_type", 415},
         {"application/json",
             "{\"device_uid\":\"DEVICE001\",\"device_token\":\"token-of-DEVICE001\","

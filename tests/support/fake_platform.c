@@ -106,7 +106,8 @@ static void check_device(const char *uid, const char *certificate_id)
 static cvm_answer_t prepare(struct task *task)
 {
     (void)task->host->op_set_text(task->op, CVM_OUT_ENDPOINT, "fake.example");
-    (void)task->host->op_set_text(task->op, CVM_OUT_ROOT_CA, "FAKE ROOT\n");
+    (void)task->host->op_set_text(task->op, CVM_OUT_ROOT_CA,
+        "-----BEGIN CERTIFICATE-----\nFAKEROOT\n-----END CERTIFICATE-----\n");
     (void)task->host->op_set_text(task->op, CVM_OUT_CHAIN, "");
     return CVM_ANSWER_OK;
 }
@@ -168,7 +169,8 @@ static int32_t add_record(
     int64_t now_ms = (int64_t)now.tv_sec * 1000;
     cvm_record_t *record = host->record_new(CVM_RECORD_CERTIFICATE);
     char pem[128];
-    (void)snprintf(pem, sizeof pem, "FAKE CERTIFICATE %s\n", id);
+    (void)snprintf(
+        pem, sizeof pem, "-----BEGIN CERTIFICATE-----\n%s\n-----END CERTIFICATE-----\n", id);
     if (!record || host->set_text(record, CVM_C_CERTIFICATE_ID, id) ||
         host->set_text(record, CVM_C_STATE, STATES[certificate->state]) ||
         host->set_text(record, CVM_C_SERIAL, strlen(id) > 32 ? id + 32 : id) ||

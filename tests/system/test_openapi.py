@@ -159,7 +159,7 @@ REFUSED = {
     "too_large": lambda at: [ask(at, post(registration("nobody").ljust(8193)))],
     "uri_too_long": lambda at: [ask(at, post(registration("nobody"), target="/registration?" + "a" * 300))],
     "unsupported_media_type": lambda at: [ask(at, post(registration("nobody"), media_type=f"Content-Type: {name}"))
-                                          for name in ("application/cbor", "image/png", "multipart/form-data")],
+                                          for name in ("application/cose", "image/png", "multipart/form-data")],
     "invalid_csr": lambda at: [ask(at, post(registration("DEVICE012", csr="rubbish")))],
     "too_many_requests": lambda at: [ask(at, post(registration("nobody")), source="127.0.0.3") for _ in range(2)][1:],
     "head_too_large": lambda at: [ask(at, post(registration("nobody"), "X-Long: " + "a" * 20000))],

@@ -10,7 +10,8 @@
 #include "base/clock.h"
 #include "record.h"
 
-#define RETRY_AFTER_S 5 /* for what is unavailable */
+#define RETRY_AFTER_S 5         /* for what is unavailable */
+#define LARGEST_BODY  (1 << 20) /* the trust anchors are an operator's file */
 
 /* What the operator should look at is more than an attempt. */
 static enum cvm_log_level level_of(const cvm_error_t *error)
@@ -78,14 +79,21 @@ static void render(struct registration *r)
 {
     cvm_result_t *result = &r->result;
     enum cvm_reason reason = result->error.reason;
-    result->media_type = r->format->media_type;
+    int32_t is_error = reason != REASON_ok;
+    result->media_type = is_error ? r->format->error_type : r->format->media_type;
+    result->body.most = LARGEST_BODY;
     result->http_status = cvm_reason_http_status(reason);
     if (cvm_conf_own_number(r->cvm->conf, "http.legacy_status"))
         result->http_status = cvm_reason_http_status(REASON_ok);
-    if (reason == REASON_ok ? !r->format->render(result) : !r->format->render_error(result))
+    if (is_error)
+        r->format->render_error(&result->error, result->request_id, &result->body);
+    else
+        r->format->render(result, &result->body);
+    if (!result->body.failed)
         return;
     cvm_result_clear(result); /* it may be registered: who asks again is told */
-    cvm_error_set(&result->error, REASON_unknown, "out of memory; ask again");
+    cvm_error_set(&result->error, REASON_unknown,
+        "out of memory, or a certificate is no PEM or too large; ask again");
     result->http_status = cvm_reason_http_status(REASON_unknown);
 }
 
@@ -149,7 +157,10 @@ static void fill_result(struct registration *r)
     result->certificate_id = cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
     result->private_key = r->key.private_pem;
     result->public_key = r->key.private_pem ? r->key.public_pem : NULL;
-    (void)cvm_rfc3339(cvm_now_ms(), result->server_time);
+    int64_t now_ms = cvm_now_ms();
+    (void)cvm_rfc3339(now_ms, result->server_time);
+    result->server_time_s = now_ms / 1000;
+    result->have = &r->request->have;
 }
 
 void cvm_answer_success(struct registration *r)

@@ -152,7 +152,7 @@ cvm_error_t *cvm_handle(cvm_t *cvm, const cvm_request_t *request, const char *me
     if (!r)
         return cvm_error_out_of_memory();
     const struct cvm_format *format = cvm_format_of(media_type);
-    r->format = cvm_format_accepted(r->request->accept, format ? format : &CVM_FORMAT_JSON);
+    r->format = cvm_format_answered(media_type, r->request->accept);
     error = format ? format->read(r->request, bytes ? bytes : "", length)
                    : cvm_error_new(REASON_unsupported_media_type, NULL);
     if (error) {

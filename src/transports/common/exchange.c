@@ -7,6 +7,7 @@
 
 #include "base/secret.h"
 #include "core/error.h"
+#include "core/formats/format.h"
 #include "core/transport.h"
 
 /* --- On the transport's loop ------------------------------------------------------------------ */
@@ -84,14 +85,19 @@ static void take_answer(
 /* An error from a call that was refused. */
 static void take_error(struct cvm_exchange *exchange, const cvm_error_t *error)
 {
-    char body[CVM_EXCHANGE_ERROR_SIZE];
-    exchange->status = cvm_error_render(
-        cvm_error_name(error), cvm_error_text(error), exchange->request_id, body, sizeof body);
+    const struct cvm_format *format = cvm_format_answered(exchange->media_type, exchange->accept);
+    struct cvm_buffer body = {.most = CVM_EXCHANGE_ERROR_SIZE};
+    exchange->status = cvm_format_render_error(
+        format, cvm_error_name(error), cvm_error_text(error), exchange->request_id, &body);
     cvm_listener_log_refusal(exchange->listener, exchange->request_id, exchange->client,
         cvm_error_name(error), cvm_error_text(error));
     exchange->is_refusal = 1;
     exchange->retry_after_s = cvm_error_retryable(error) ? CVM_EXCHANGE_RETRY_S : 0;
-    take_answer(exchange, CVM_EXCHANGE_MEDIA_TYPE, body, strlen(body));
+    if (body.failed)
+        forget_request(exchange);
+    else
+        take_answer(exchange, format->error_type, body.text, body.length);
+    cvm_buffer_free(&body);
 }
 
 static void registered(void *user_data, const cvm_result_t *result)

@@ -344,11 +344,16 @@ void cvm_connection_answer(struct connection *connection, int32_t status, const 
 void cvm_connection_answer_logged(
     struct connection *connection, const char *name, const char *message, const char *extra)
 {
-    char body[CVM_EXCHANGE_ERROR_SIZE];
-    int32_t status =
-        cvm_error_render(name, message, cvm_connection_request_id(connection), body, sizeof body);
+    const struct cvm_format *format =
+        cvm_format_answered(connection->parser.media_type, connection->parser.accept);
+    struct cvm_buffer body = {.most = CVM_EXCHANGE_ERROR_SIZE};
+    int32_t status = cvm_format_render_error(
+        format, name, message, cvm_connection_request_id(connection), &body);
+    if (body.failed)
+        cvm_buffer_clear(&body);
     cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
-        CVM_EXCHANGE_MEDIA_TYPE, extra, body, strlen(body));
+        format->error_type, extra, body.text ? body.text : "", body.length);
+    cvm_buffer_free(&body);
 }
 
 void cvm_connection_answer_error(
