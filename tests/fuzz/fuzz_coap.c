@@ -103,19 +103,27 @@ static void check_written_again(const struct cvm_coap_message *message)
           again.payload_length == message->payload_length);
 }
 
+/* The payload's bytes say which blocks come, and how long they are. */
+static void check_blocks(const struct cvm_coap_message *message)
+{
+    uint8_t memory[64];
+    struct cvm_coap_body body = {.bytes = memory, .size = sizeof memory};
+    for (size_t i = 0; i + 1 < message->payload_length; i += 2) {
+        size_t left = message->payload_length - i, length = message->payload[i + 1] & 31;
+        struct cvm_coap_block block = cvm_coap_block_of(message->payload[i] & 0xf9);
+        enum cvm_coap_body_verdict verdict =
+            cvm_coap_body_take(&body, &block, message->payload + i, length < left ? length : left);
+        CHECK(body.length <= body.size && (verdict <= COAP_BODY_CONTINUES || !body.length));
+    }
+}
+
 static void check_options(const struct cvm_coap_message *message)
 {
-    static uint8_t memory[64];
-    static struct cvm_coap_body body = {.bytes = memory, .size = sizeof memory};
     struct cvm_coap_options options;
     const char *why;
     uint8_t code = cvm_coap_read_options(&options, message, &why);
     CHECK(!code == !why && (!code || COAP_CLASS(code) >= 4));
-    if (code || !options.has_block1)
-        return;
-    enum cvm_coap_body_verdict verdict =
-        cvm_coap_body_take(&body, &options.block1, message->payload, message->payload_length);
-    CHECK(body.length <= body.size && (verdict <= COAP_BODY_CONTINUES || !body.length));
+    CHECK(*options.path == '/' && options.request_tags_length <= sizeof options.request_tags);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -130,5 +138,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     check_written_again(&message);
     check_options(&message);
+    check_blocks(&message);
     return 0;
 }

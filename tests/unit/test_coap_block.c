@@ -126,6 +126,23 @@ static void how_blocks_may_come(void **state)
     }
 }
 
+/* A block that is there already says the same, or the body is none. */
+static void a_double_that_differs(void **state)
+{
+    struct cvm_coap_body body = {.bytes = memory, .size = sizeof memory};
+    struct cvm_coap_block block = block_at(0, 0, 1);
+    (void)state;
+    memset(original, 1, 32);
+    assert_int_equal(cvm_coap_body_take(&body, &block, original, 16), COAP_BODY_CONTINUES);
+    block = block_at(16, 0, 1);
+    assert_int_equal(cvm_coap_body_take(&body, &block, original, 16), COAP_BODY_CONTINUES);
+    block.has_more = 0;
+    assert_int_equal(cvm_coap_body_take(&body, &block, (const uint8_t *)"0123456789abcdef", 16),
+        COAP_BODY_INCOMPLETE);
+    for (size_t i = 0; i < 32; i++)
+        assert_int_equal(memory[i], 0); /* wiped */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +151,7 @@ int main(void)
         cmocka_unit_test(a_body_of_nothing),
         cmocka_unit_test(a_block_behind_the_end),
         cmocka_unit_test(how_blocks_may_come),
+        cmocka_unit_test(a_double_that_differs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

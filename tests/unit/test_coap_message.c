@@ -114,6 +114,7 @@ static void what_is_not_taken(void **state)
         enum cvm_coap_verdict verdict = read_hex(&message, CASES[i].hex, &bytes);
         if (verdict != CASES[i].verdict)
             fail_msg("%s: %d", CASES[i].hex, (int)verdict);
+        assert_in_range(message.token_length, 0, CVM_COAP_LONGEST_TOKEN);
         free(bytes);
     }
 }

@@ -7,7 +7,7 @@
 static uint8_t read_with(struct cvm_coap_options *options, const char **why,
     void (*write)(struct cvm_coap_writer *writer))
 {
-    static uint8_t bytes[2048];
+    static uint8_t bytes[4096];
     struct cvm_coap_message message = {.type = COAP_CON, .code = COAP_POST};
     struct cvm_coap_writer writer = {.bytes = bytes, .size = sizeof bytes};
     cvm_coap_write_head(&writer, &message);
@@ -58,18 +58,21 @@ static void all_that_are_known(void **state)
         options.has_block1 && options.block1.number == 2 && options.block1.has_more, 1);
     assert_int_equal(options.has_size1 && options.size1 == 3000, 1);
     assert_int_equal(options.echo_length, 4);
-    assert_int_equal(options.has_request_tag && options.request_tag_length == 3, 1);
+    assert_int_equal(options.request_tags_length, 4);
+    assert_memory_equal(options.request_tags, "\3tag", 4);
     for (uint8_t class = 2; class <= 5; class ++)
         assert_int_equal(cvm_coap_is_unwanted(&options, COAP_CODE(class, 0)), class != 3);
     assert_int_equal(read_with(&options, &why, nothing), 0);
     assert_string_equal(options.path, "/");
     assert_true(
         options.content_format == CVM_COAP_NO_FORMAT && options.accept == CVM_COAP_NO_FORMAT);
-    assert_int_equal(options.has_block1 || options.has_block2 || options.has_request_tag, 0);
+    assert_int_equal(options.has_block1 || options.has_block2 || options.request_tags_length, 0);
     assert_int_equal(cvm_coap_is_unwanted(&options, COAP_CODE(2, 4)), 0);
 }
 
-/* One option each, or two of the same number. */
+static char long_text[1100];
+
+/* One option each, or several of the same number. */
 static const struct case_ {
     uint16_t number;
     const char *value;
@@ -100,14 +103,25 @@ static const struct case_ {
     {COAP_REQUEST_TAG, "123456789", 9, 1, 0},
     {COAP_REQUEST_TAG, "", 0, 1, 0},
     {COAP_HOP_LIMIT, "", 0, 1, 0},
+    {COAP_HOP_LIMIT, "\0", 1, 1, COAP_CODE(4, 0)},
+    {COAP_HOP_LIMIT, "\1", 1, 1, 0},
+    {COAP_HOP_LIMIT, "ab", 2, 1, 0},
+    {COAP_REQUEST_TAG, "12345678", 8, 4, 0},
+    {COAP_REQUEST_TAG, "12345678", 8, 5, COAP_CODE(4, 2)},
+    {COAP_PROXY_URI, long_text, 1034, 1, COAP_CODE(5, 5)},
+    {COAP_PROXY_URI, long_text, 1035, 1, COAP_CODE(4, 2)},
+    {COAP_URI_QUERY, long_text, 255, 1, 0},
+    {COAP_URI_QUERY, long_text, 128, 2, COAP_CODE(4, 0)},
+    {COAP_URI_PATH, long_text, 254, 1, 0},
+    {COAP_URI_PATH, long_text, 255, 1, COAP_CODE(4, 4)},
     {COAP_PROXY_URI, "coap://x", 8, 1, COAP_CODE(5, 5)},
     {COAP_PROXY_SCHEME, "http", 4, 1, COAP_CODE(5, 5)},
     {COAP_URI_PATH, "a/b", 3, 1, COAP_CODE(4, 4)},
     {COAP_URI_PATH, "a\0b", 3, 1, COAP_CODE(4, 4)},
     {COAP_URI_PATH, "abcdefghijklmnopqrstuvwxyz", 26, 9, 0},
     {COAP_URI_PATH, "abcdefghijklmnopqrstuvwxyz", 26, 10, COAP_CODE(4, 4)},
-    {COAP_URI_QUERY, "a&b", 3, 1, COAP_CODE(4, 2)},
-    {COAP_URI_QUERY, "abcdefghijklmnopqrstuvwxyz", 26, 10, COAP_CODE(4, 2)},
+    {COAP_URI_QUERY, "a&b", 3, 1, COAP_CODE(4, 0)},
+    {COAP_URI_QUERY, "abcdefghijklmnopqrstuvwxyz", 26, 10, COAP_CODE(4, 0)},
 };
 static const struct case_ *now;
 
@@ -122,6 +136,7 @@ static void what_is_refused_or_passed_over(void **state)
     struct cvm_coap_options options;
     const char *why;
     (void)state;
+    memset(long_text, 'x', sizeof long_text);
     for (now = CASES; now < CASES + LENGTH(CASES); now++) {
         uint8_t code = read_with(&options, &why, the_case);
         if (code != now->code || !code != !why)

@@ -18,11 +18,12 @@ struct cvm_coap_block {
 
 struct cvm_coap_block cvm_coap_block_of(uint32_t value);
 uint32_t cvm_coap_block_value(const struct cvm_coap_block *block);
-/* Bytes, and where they begin in the body. */
+/* How many bytes a full one has, and where they begin in the body. */
 size_t cvm_coap_block_size(const struct cvm_coap_block *block);
 size_t cvm_coap_block_offset(const struct cvm_coap_block *block);
 
-/* A body that arrives in blocks, in memory of its owner's. In zeroes but for bytes and size. */
+/* A body that arrives in blocks, in memory of its owner's, who wipes all of it at the end. In
+ * zeroes but for bytes and size at first. */
 struct cvm_coap_body {
     uint8_t *bytes;
     size_t size, length; /* room, and how much is there */
@@ -36,13 +37,14 @@ enum cvm_coap_body_verdict {
     COAP_BODY_WRONG       /* 4.00: a block that is not full though more follow, or too full */
 };
 
-/* Takes the next block. The first one begins anew; one that is there already with the same place is
- * passed over. After an error the body is empty. */
+/* Takes the next block. The first one begins the body anew; one that is there already is passed
+ * over if it says the same, so a whole body is told again for each double of its last block. After
+ * an error the body is empty, and wiped. */
 enum cvm_coap_body_verdict cvm_coap_body_take(struct cvm_coap_body *body,
     const struct cvm_coap_block *block, const uint8_t *payload, size_t length);
 
-/* Of a whole body of so many bytes: the length of that block, and whether more follow. 0, or -1 if
- * it lies behind the end. */
+/* Computes the length of that block of a body of whole bytes, and sets has_more. 0, or -1 if it
+ * lies behind the end. */
 int32_t cvm_coap_block_cut(struct cvm_coap_block *block, size_t whole, size_t *length);
 
 #endif

@@ -18,7 +18,7 @@ struct span {
     const uint8_t *at, *end;
 };
 
-/* What a nibble stands for. 0, or -1 if it is cut or reserved. */
+/* Takes the number that a nibble stands for. 0, or -1 if it is cut or reserved. */
 static int32_t message_take_number(struct span *rest, uint32_t nibble, uint32_t *number)
 {
     size_t extra = nibble == NIBBLE_BYTE ? 1 : nibble == NIBBLE_TWO ? 2 : 0;
@@ -31,7 +31,7 @@ static int32_t message_take_number(struct span *rest, uint32_t nibble, uint32_t 
     return 0;
 }
 
-/* One option. number: of the one before it, then of this one. 0, or -1. */
+/* Takes one option. number is that of the one before it, then of this one. 0, or -1. */
 static int32_t message_take_option(struct span *rest, uint32_t *number, struct span *value)
 {
     uint32_t first = *rest->at++, delta, length;
@@ -62,7 +62,7 @@ static int32_t message_take_options(struct cvm_coap_message *message, struct spa
     return message->payload_length ? 0 : -1;
 }
 
-/* Requests (class 0) and responses (2, 4, 5); the others are reserved (§5.2). */
+/* Requests (class 0) and responses (2, 4, 5); the others are reserved (§3). */
 static int32_t message_has_code(const struct cvm_coap_message *message)
 {
     uint32_t class = COAP_CLASS(message->code);
@@ -88,23 +88,25 @@ enum cvm_coap_verdict cvm_coap_read(
     message->type = (enum cvm_coap_type)(bytes[0] >> 4 & 3);
     message->code = bytes[1];
     message->id = (uint16_t)(bytes[2] << 8 | bytes[3]);
-    message->token_length = bytes[0] & 15;
-    if (message->token_length > CVM_COAP_LONGEST_TOKEN ||
-        length < (size_t)CVM_COAP_HEAD_SIZE + message->token_length || !message_has_code(message) ||
-        !message_fits_type(message, length))
+    size_t token_length = bytes[0] & 15;
+    if (token_length > CVM_COAP_LONGEST_TOKEN || length < CVM_COAP_HEAD_SIZE + token_length ||
+        !message_has_code(message) || !message_fits_type(message, length))
         return COAP_REJECTED;
-    memcpy(message->token, bytes + CVM_COAP_HEAD_SIZE, message->token_length);
-    struct span rest = {bytes + CVM_COAP_HEAD_SIZE + message->token_length, bytes + length};
+    memcpy(message->token, bytes + CVM_COAP_HEAD_SIZE, token_length);
+    message->token_length = (uint8_t)token_length;
+    struct span rest = {bytes + CVM_COAP_HEAD_SIZE + token_length, bytes + length};
     return message_take_options(message, rest) ? COAP_REJECTED : COAP_TAKEN;
 }
 
 int32_t cvm_coap_next_option(struct cvm_coap_walk *walk, struct cvm_coap_option *option)
 {
     const struct cvm_coap_message *message = walk->message;
+    if (walk->at == message->options_length)
+        return 0;
     struct span rest = {message->options + walk->at, message->options + message->options_length};
     struct span value;
     uint32_t number = walk->number;
-    if (walk->at == message->options_length || message_take_option(&rest, &number, &value))
+    if (message_take_option(&rest, &number, &value))
         return 0;
     walk->at = (size_t)(rest.at - message->options);
     walk->number = (uint16_t)number;
@@ -139,11 +141,13 @@ void cvm_coap_write_head(struct cvm_coap_writer *writer, const struct cvm_coap_m
     const uint8_t head[CVM_COAP_HEAD_SIZE] = {
         (uint8_t)(VERSION << 6 | (uint32_t)message->type << 4 | message->token_length),
         message->code, (uint8_t)(message->id >> 8), (uint8_t)message->id};
+    if (message->token_length > CVM_COAP_LONGEST_TOKEN)
+        writer->failed = 1;
     writer_add(writer, head, sizeof head);
     writer_add(writer, message->token, message->token_length);
 }
 
-/* The nibble for a number; what stands behind the first byte goes to extra. */
+/* Returns the nibble for a number; extra gets the bytes that follow the option's first one. */
 static uint32_t writer_split(uint32_t number, uint8_t extra[2], size_t *extra_length)
 {
     if (number < BYTE_FROM) {

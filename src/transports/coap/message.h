@@ -1,5 +1,5 @@
-/* CoAP messages (RFC 7252 §3) and bytes. Nothing here knows a socket, and what a message means is
- * said elsewhere: of its options in options.h, of its blocks in block.h. Any thread. */
+/* CoAP messages as bytes (RFC 7252 §3). Nothing here knows a socket; what options mean is in
+ * options.h, what blocks are in block.h. Any thread. */
 #ifndef CVM_COAP_MESSAGE_H
 #define CVM_COAP_MESSAGE_H
 
@@ -13,7 +13,7 @@ enum cvm_coap_type { COAP_CON, COAP_NON, COAP_ACK, COAP_RST };
 
 /* Codes as they are written: 4.04 is COAP_CODE(4, 4). */
 #define COAP_CODE(class, detail) ((uint8_t)((class) << 5 | (detail)))
-#define COAP_CLASS(code)         ((code) >> 5)
+#define COAP_CLASS(code)         ((uint32_t)(code) >> 5)
 #define COAP_EMPTY               COAP_CODE(0, 0)
 #define COAP_GET                 COAP_CODE(0, 1)
 #define COAP_POST                COAP_CODE(0, 2)
@@ -28,11 +28,11 @@ struct cvm_coap_message {
     size_t options_length, payload_length; /* a payload of 0 bytes is none */
 };
 
-/* What to do with a datagram (§3, §4.2, §4.3). */
+/* What becomes of a datagram (§3, §4.2, §4.3). */
 enum cvm_coap_verdict {
     COAP_TAKEN,
-    COAP_REJECTED, /* its format is wrong: type and id are read, so it can be reset */
-    COAP_IGNORED   /* not even that, or another version */
+    COAP_REJECTED, /* its format is wrong: a CON, whose id was read, is reset; others are ignored */
+    COAP_IGNORED   /* it is too short, or of another version */
 };
 
 enum cvm_coap_verdict cvm_coap_read(
@@ -44,15 +44,15 @@ struct cvm_coap_option {
     size_t length;
 };
 
-/* Goes through the options of a message that was taken; all zero but for message at first. 1 and
- * the next option, or 0. */
+/* Goes through the options of a message that was taken; all zero but for message at first. Returns
+ * 1 and the next option, or 0 after the last. */
 struct cvm_coap_walk {
     const struct cvm_coap_message *message;
     size_t at;
     uint16_t number;
 };
 int32_t cvm_coap_next_option(struct cvm_coap_walk *walk, struct cvm_coap_option *option);
-/* A value that is a uint (§3.2) of at most 4 bytes; leading zeros are fine. */
+/* Returns a value that is a uint (§3.2) of at most 4 bytes; leading zeros are fine. */
 uint32_t cvm_coap_uint(const struct cvm_coap_option *option);
 
 /* Writes a message into size bytes; failed once something did not fit. Options in the order of
@@ -63,13 +63,13 @@ struct cvm_coap_writer {
     uint16_t number; /* of the last option */
     int32_t failed;
 };
-/* With the type, code, id and token of message. */
+/* Writes the type, code, id and token of message. */
 void cvm_coap_write_head(struct cvm_coap_writer *writer, const struct cvm_coap_message *message);
 void cvm_coap_write_option(
     struct cvm_coap_writer *writer, uint16_t number, const void *value, size_t length);
-/* In as few bytes as it takes: none for 0. */
+/* Writes value in as few bytes as it takes; 0 takes none. */
 void cvm_coap_write_uint(struct cvm_coap_writer *writer, uint16_t number, uint32_t value);
-/* None if length is 0. */
+/* Writes nothing if length is 0. */
 void cvm_coap_write_payload(struct cvm_coap_writer *writer, const void *payload, size_t length);
 
 #endif
