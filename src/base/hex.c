@@ -25,7 +25,7 @@ int32_t cvm_is_hex(const char *text, size_t digits)
 }
 
 /* Kept for good: to look it up takes longer than to hash a short text. */
-static const EVP_MD *sha256(void)
+static const EVP_MD *hex_sha256_type(void)
 {
     static _Atomic(EVP_MD *) kept;
     EVP_MD *expected = NULL, *found = atomic_load(&kept);
@@ -37,14 +37,19 @@ static const EVP_MD *sha256(void)
     return expected;
 }
 
-int32_t cvm_sha256_hex(const void *bytes, size_t length, char text[CVM_SHA256_HEX_SIZE])
+int32_t cvm_sha256(const void *bytes, size_t length, uint8_t digest[CVM_SHA256_SIZE])
 {
-    uint8_t digest[32];
     cvm_at_exit_enter();
-    const EVP_MD *type = sha256();
+    const EVP_MD *type = hex_sha256_type();
     int made = type && EVP_Digest(bytes, length, digest, NULL, type, NULL) == 1;
     cvm_at_exit_leave();
-    if (!made)
+    return made ? 0 : -1;
+}
+
+int32_t cvm_sha256_hex(const void *bytes, size_t length, char text[CVM_SHA256_HEX_SIZE])
+{
+    uint8_t digest[CVM_SHA256_SIZE];
+    if (cvm_sha256(bytes, length, digest))
         return -1;
     cvm_hex(digest, sizeof digest, text);
     return 0;

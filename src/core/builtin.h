@@ -1,5 +1,5 @@
-/* What is compiled in. builtin.c, which cmake/builtin.cmake writes, alone names backends, transports
- * and formats. Each list ends with NULL. */
+/* What is compiled in. builtin.c, which cmake/builtin.cmake writes, alone names backends,
+ * transports and formats. Each list ends with NULL. */
 #ifndef CVM_CORE_BUILTIN_H
 #define CVM_CORE_BUILTIN_H
 

@@ -180,6 +180,8 @@ static int32_t take_der(
     if (!is_der((const unsigned char *)csr, size))
         return memchr(csr, 0, size) ? cvm_csr_refuse(why, "the CSR is neither PEM nor DER")
                                     : cvm_csr_from_pem(csr, der, length, why);
+    if (size > CVM_LONGEST_CSR_DER)
+        return cvm_csr_refuse(why, "the CSR is longer than 2973 bytes of DER");
     memcpy(der, csr, size);
     *length = (long)size;
     return 0;

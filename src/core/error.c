@@ -1,4 +1,4 @@
-/* cvm_error_t and what is derived from the table of reasons. Rendering for HTTP is in result.c. */
+/* cvm_error_t and what is derived from the table of reasons. They are rendered in formats/. */
 #include "error.h"
 
 #include <stdarg.h>

@@ -20,7 +20,8 @@
         "the device is being registered, or was a moment ago; ask again")                          \
     X(too_large, "too_large", INVALID, 413, 0, "the request is too large")                         \
     X(uri_too_long, "uri_too_long", INVALID, 414, 0, "the request's target is too long")           \
-    X(unsupported_media_type, "unsupported_media_type", INVALID, 415, 0, "send application/json or application/cbor")  \
+    X(unsupported_media_type, "unsupported_media_type", INVALID, 415, 0,                           \
+        "payloads of this type are not read here; send application/json")                          \
     X(invalid_csr, "invalid_csr", INVALID, 422, 0,                                                 \
         "the certificate signing request is not acceptable")                                       \
     X(too_many_requests, "too_many_requests", BUSY, 429, 1,                                        \

@@ -107,34 +107,35 @@ static char *pem_of(const char *name, const uint8_t *der, size_t length)
     return text;
 }
 
-static char *p256_private_pem(const struct cvm_key *key, const EVP_PKEY *pkey)
+static uint8_t *append(uint8_t *at, const uint8_t *bytes, size_t length)
 {
-    uint8_t der[P256_PKCS8_SIZE], *at = der;
+    memcpy(at, bytes, length);
+    return at + length;
+}
+
+static int32_t set_p256_private(struct cvm_key *key, const EVP_PKEY *pkey)
+{
     BIGNUM *scalar = NULL;
-    char *text = NULL;
-    memcpy(at, P256_PKCS8_HEAD, sizeof P256_PKCS8_HEAD);
-    at += sizeof P256_PKCS8_HEAD;
-    if (EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_PRIV_KEY, &scalar) &&
-        BN_bn2binpad(scalar, at, SCALAR_SIZE) == SCALAR_SIZE) {
-        at += SCALAR_SIZE;
-        memcpy(at, P256_PKCS8_MIDDLE, sizeof P256_PKCS8_MIDDLE);
-        memcpy(at + sizeof P256_PKCS8_MIDDLE, key->spki + sizeof P256_SPKI, POINT_SIZE);
-        text = pem_of("PRIVATE KEY", der, sizeof der);
+    key->private_length = P256_PKCS8_SIZE;
+    key->private_der = OPENSSL_malloc(P256_PKCS8_SIZE);
+    int32_t failed =
+        !key->private_der || !EVP_PKEY_get_bn_param(pkey, OSSL_PKEY_PARAM_PRIV_KEY, &scalar);
+    if (!failed) {
+        uint8_t *at = append(key->private_der, P256_PKCS8_HEAD, sizeof P256_PKCS8_HEAD);
+        failed = BN_bn2binpad(scalar, at, SCALAR_SIZE) != SCALAR_SIZE;
+        at = append(at + SCALAR_SIZE, P256_PKCS8_MIDDLE, sizeof P256_PKCS8_MIDDLE);
+        (void)append(at, key->spki + sizeof P256_SPKI, POINT_SIZE);
     }
     BN_clear_free(scalar);
-    OPENSSL_cleanse(der, sizeof der);
-    return text;
+    return failed ? -1 : 0;
 }
 
 /* PKCS#1: firmware that expects RSA expects that. */
-static char *rsa_private_pem(const EVP_PKEY *pkey)
+static int32_t set_rsa_private(struct cvm_key *key, const EVP_PKEY *pkey)
 {
-    BIO *bio = BIO_new(BIO_s_secmem());
-    char *text = bio && PEM_write_bio_PrivateKey_traditional(bio, pkey, NULL, NULL, 0, NULL, NULL)
-                     ? text_of(bio)
-                     : NULL;
-    BIO_free(bio);
-    return text;
+    int length = i2d_PrivateKey(pkey, &key->private_der);
+    key->private_length = length > 0 ? (size_t)length : 0;
+    return length > 0 ? 0 : -1;
 }
 
 int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type)
@@ -142,8 +143,11 @@ int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type)
     EVP_PKEY *pkey = type == KEY_RSA2048 ? EVP_RSA_gen(2048) : cvm_curve_make_key(CURVE_P256);
     int32_t failed = !pkey || cvm_key_set_public(key, pkey);
     if (!failed) {
-        key->private_pem =
-            type == KEY_RSA2048 ? rsa_private_pem(pkey) : p256_private_pem(key, pkey);
+        failed = type == KEY_RSA2048 ? set_rsa_private(key, pkey) : set_p256_private(key, pkey);
+    }
+    if (!failed) {
+        key->private_pem = pem_of(type == KEY_RSA2048 ? "RSA PRIVATE KEY" : "PRIVATE KEY",
+            key->private_der, key->private_length);
         key->public_pem = pem_of("PUBLIC KEY", key->spki, key->spki_length);
         failed = !key->private_pem || !key->public_pem;
     }
@@ -154,12 +158,6 @@ int32_t cvm_key_make(struct cvm_key *key, enum cvm_key_type type)
 }
 
 /* --- A request for one that was made ---------------------------------------------------------- */
-
-static uint8_t *append(uint8_t *at, const uint8_t *bytes, size_t length)
-{
-    memcpy(at, bytes, length);
-    return at + length;
-}
 
 /* The signature of what is signed, in DER; its length, or 0. */
 static size_t sign_p256(
@@ -228,6 +226,8 @@ void cvm_key_clear(struct cvm_key *key)
     key->spki = NULL;
     EVP_PKEY_free(key->pkey);
     key->pkey = NULL;
+    OPENSSL_clear_free(key->private_der, key->private_length);
+    key->private_der = NULL;
     wipe(&key->csr);
     wipe(&key->private_pem);
     wipe(&key->public_pem);

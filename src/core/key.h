@@ -18,10 +18,13 @@ struct cvm_key {
     char *csr;                        /* PEM, if there is one */
     /* Only of a key that was made here: */
     EVP_PKEY *pkey;
+    uint8_t *private_der; /* PKCS#8; PKCS#1 of RSA */
+    size_t private_length;
     char *private_pem, *public_pem;
 };
 
-#define CVM_LONGEST_CSR 4096
+#define CVM_LONGEST_CSR     4096 /* of PEM, which platforms take no more of (AWS IoT's own bound) */
+#define CVM_LONGEST_CSR_DER 2973 /* whose PEM is no longer */
 
 /* Reads a PKCS#10 request (RFC 2986) of size bytes, behind which there is a NUL: DER, or one PEM
  * object, EC P-256 or P-384 by name or RSA 2048 to 4096 with e = 65537, signed by its key with

@@ -11,6 +11,8 @@ struct cvm_result_s {
     const char *request_id;
     const char *endpoint, *thing_name, *root_ca, *certificate_id;
     const char *public_key, *private_key;
+    const uint8_t *private_key_der;
+    size_t private_key_length;
     const char *certificate, *chain; /* PEM */
     char *device_certificate;        /* the certificate and its chain; the result's own */
     char server_time[32];

@@ -10,6 +10,7 @@
 #include <openssl/x509.h>
 
 #include "backends/aws_iot/pem.h"
+#include "base/pem.h"
 #include "base/x509.h"
 
 static int32_t is_span(const struct cvm_span *span, unsigned char *der, int length)
@@ -46,6 +47,25 @@ static void compare(const char *pem)
     cvm_x509_free(&own);
 }
 
+/* What was written so is taken so, each and no more. */
+static void check_each(const char *anchors)
+{
+    BIO *bio = BIO_new_mem_buf(anchors, -1);
+    unsigned char *der, *again = NULL;
+    long length;
+    for (const char *at = anchors; cvm_pem_take(&at, &der, &length) == 1; free(der)) {
+        X509 *certificate = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        CHECK(certificate);
+        again = NULL;
+        int size = i2d_X509(certificate, &again);
+        CHECK(size == length && memcmp(again, der, (size_t)size) == 0);
+        OPENSSL_free(again);
+        X509_free(certificate);
+    }
+    CHECK(!PEM_read_bio_X509(bio, NULL, NULL, NULL));
+    BIO_free(bio);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
     char id[CVM_SHA256_HEX_SIZE], key[CVM_SHA256_HEX_SIZE];
@@ -57,11 +77,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     compare(text);
     if (!cvm_iot_read_certificate(text, id, key))
         CHECK(cvm_is_hex(id, 64) && cvm_is_hex(key, 64));
-    char *anchors = cvm_iot_read_anchors(text, length), *again = NULL;
+    char *anchors = cvm_pem_certificates(text, length), *again = NULL;
     if (anchors) {
-        again = cvm_iot_read_anchors(anchors, strlen(anchors));
+        again = cvm_pem_certificates(anchors, strlen(anchors));
         CHECK(again && strcmp(again, anchors) == 0);
         CHECK(!cvm_iot_read_certificate(anchors, id, key));
+        check_each(anchors);
     }
     free(again);
     free(anchors);

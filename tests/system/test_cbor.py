@@ -108,6 +108,53 @@ def test_what_the_device_has_is_left_out(server):
     assert found[4] == [known["issuer"]] and found[5] == []
 
 
+def test_trust_anchors_are_certificates_and_nothing_else(module_path):
+    """Whatever else the operator's file holds, in both formats."""
+    instance = Instance(module_path, name="anchors")
+    instance.import_csv([(f"A{i}", token(f"A{i}"), "true") for i in range(3)])
+    certificates = certificates_in((instance.folder / "ca/root.pem").read_text()) + certificates_in((instance.folder / "ca/issuing.pem").read_text())
+    (instance.folder / "anchors.pem").write_text(
+        "# the root, between -----BEGIN CERTIFICATE----- and its end:\n" + certificates[0].replace("\n", "\r\n")
+        + make_key() + openssl("rsa", "-aes128", "-traditional", "-passout", "pass:secret", data=make_key("rsa:2048")).decode()
+        + "subject=CN = whoever\n" + certificates[1] + "and more")
+    for path in (instance.folder / "ca/root.pem", instance.folder / "ca/issuing.pem"):
+        path.write_text("# between -----BEGIN CERTIFICATE----- and its end\n" + path.read_text().replace("CERTIFICATE", "X509 CERTIFICATE"))
+    with instance.serve_plain():
+        found = register(instance, {UID: "A2", TOKEN: token("A2")})
+        assert found[4] + found[5] == [der_of(certificates[1]), der_of(certificates[0])]
+    with instance.serve_plain({"mqtt.root_ca": instance.folder / "anchors.pem"}):
+        assert register(instance, {UID: "A0", TOKEN: token("A0")})[5] == [der_of(pem) for pem in certificates]
+        status, _, answer = instance.register("A1")
+        assert status == 200 and answer["payload"]["certificates"]["root_ca"] == "".join(certificates)
+
+
+def csr_of_size(key, size):
+    """DER of just that size, by names in its subject."""
+    count, last = 30, 1
+    while True:
+        subject = "".join("/OU=" + "x" * length for length in [60] * count + [last])
+        csr = der_of(make_csr(key, subject=subject))
+        missing = size - len(csr)
+        if not missing:
+            return csr
+        count, last = (count + 1, last) if missing > 71 else (count, last + missing)
+
+
+def test_a_csr_is_as_long_as_its_pem_may_be(server):
+    key = make_key("rsa:2048")
+    for size, status in ((2973, 200), (2974, 422)):
+        uid = fresh()
+        answer = ask_cbor(server, cbor2.dumps({UID: uid, TOKEN: token(uid), CSR: csr_of_size(key, size)}))
+        assert answer.status == status, answer.body
+
+
+def test_one_media_type(server):
+    uid = fresh()
+    body = cbor2.dumps({UID: uid, TOKEN: token(uid)})
+    answer = ask(server, post(body, "Content-Type: application/json", media_type="Content-Type: application/cbor"))
+    assert answer.status == 400 and answer.closes
+
+
 def test_an_answer_is_in_what_is_accepted(server):
     uid = fresh()
     body = cbor2.dumps({UID: uid, TOKEN: token(uid), CSR: der_of(make_csr())})
@@ -148,6 +195,8 @@ class Bytes:
     Bytes("a109f93c00", "not taken"), Bytes("a109fa47c35000", "not taken"), Bytes("a109fb3ff199999999999a", "not taken"),
     Bytes("a109f820", "not taken"), Bytes("a109e0", "not taken"),
     Bytes("a201614301614302", "twice"), Bytes("a2" + "0901" * 2, "twice"), Bytes("a2" + "616101" * 2, "twice"),
+    Bytes("a2" + "01" + "6143" + "1801" + "6143", "twice"), Bytes("a2" + "617801" + "78017801", "twice"), Bytes("a2" + "2001" + "380001", "twice"),
+    Bytes("a2" + "0481" + "48" + "00" * 8 + "180481" + "48" + "00" * 8, "twice"), Bytes("a103" + "582d" + b"-----BEGIN CERTIFICATE REQUEST-----0123456789".hex(), "DER"),
     Bytes("a1" + "8001", "no number and no string"), Bytes("a1a001", "no number and no string"),
     Bytes("a1f401", "no number and no string"),
     Bytes("a1097b0000000000000001" + "61", "8 bytes"), Bytes("a1095b000000000000000161", "8 bytes"),

@@ -1,6 +1,7 @@
 /* Which format a payload is, and which one is answered. */
 #include "support/test.h"
 
+#include "core/error.h"
 #include "core/formats/format.h"
 
 static void a_media_type_says_what_is_read(void **state)
@@ -22,30 +23,37 @@ static void a_media_type_says_what_is_read(void **state)
 
 static void what_is_accepted_is_answered_or_else_as_it_was_asked(void **state)
 {
-    static const struct cvm_format ASKED = {.media_type = "application/asked"};
     static const struct {
         const char *accept;
         const struct cvm_format *answered;
     } CASES[] = {
-        {"", &ASKED},
-        {"*/*", &ASKED},
+        {"", &CVM_FORMAT_CBOR},
+        {"*/*", &CVM_FORMAT_CBOR},
         {"application/json", &CVM_FORMAT_JSON},
         {"Application/JSON;q=0.5", &CVM_FORMAT_JSON},
         {"text/html, application/json;q=0.1", &CVM_FORMAT_JSON},
         {" ,, application/json ,", &CVM_FORMAT_JSON},
-        {"application/json;q=0", &ASKED},
+        {"application/json;q=0", &CVM_FORMAT_CBOR},
         {"application/cbor", &CVM_FORMAT_CBOR},
         {"application/cbor;q=0, application/json", &CVM_FORMAT_JSON},
-        {"application/json; q=0.000", &ASKED},
+        {"application/json; q=0.000", &CVM_FORMAT_CBOR},
         {"application/json;q=0.001", &CVM_FORMAT_JSON},
-        {"application/jsonx", &ASKED},
-        {"application/jso", &ASKED},
-        {";;;===\"", &ASKED},
+        {"application/json;q=0;ext=1", &CVM_FORMAT_CBOR},
+        {"application/json; charset=utf-8 ; Q=0.0 , */*", &CVM_FORMAT_CBOR},
+        {"application/json;seq=0", &CVM_FORMAT_JSON},
+        {"application/json;q=01", &CVM_FORMAT_JSON},
+        {"application/json;q=1;q2=0, application/cbor;q=0", &CVM_FORMAT_JSON},
+        {"application/json;", &CVM_FORMAT_JSON},
+        {"application/json;, application/cbor;q=0", &CVM_FORMAT_JSON},
+        {"application/jsonx", &CVM_FORMAT_CBOR},
+        {"application/jso", &CVM_FORMAT_CBOR},
+        {";;;===\"", &CVM_FORMAT_CBOR},
     };
     (void)state;
     for (size_t i = 0; i < LENGTH(CASES); i++)
-        assert_ptr_equal(cvm_format_accepted(CASES[i].accept, &ASKED), CASES[i].answered);
-    assert_ptr_equal(cvm_format_accepted(NULL, &ASKED), &ASKED);
+        assert_ptr_equal(
+            cvm_format_answered("application/cbor", CASES[i].accept), CASES[i].answered);
+    assert_ptr_equal(cvm_format_answered("application/cbor", NULL), &CVM_FORMAT_CBOR);
 }
 
 static void an_answer_to_what_nobody_reads_is_json(void **state)
@@ -72,19 +80,40 @@ static void an_error_is_rendered_by_its_name(void **state)
     (void)state;
     for (size_t i = 0; i < LENGTH(CASES); i++) {
         struct cvm_buffer body = {.most = 256};
-        assert_int_equal(
-            cvm_format_render_error(CASES[i].format, CASES[i].name, CASES[i].message, "id", &body),
-            404);
+        cvm_error_t error;
+        cvm_format_name_error(&error, CASES[i].name, CASES[i].message);
+        cvm_format_render_error(CASES[i].format, &error, "id", &body);
         size_t length = CASES[i].length ? CASES[i].length : strlen(CASES[i].body);
         assert_int_equal(body.length, length);
         assert_memory_equal(body.text, CASES[i].body, length);
         cvm_buffer_free(&body);
+    }
+}
+
+/* What has no room is said in fewer words, and never half. */
+static void an_error_always_has_a_body(void **state)
+{
+    static const struct cvm_format *const FORMATS[] = {&CVM_FORMAT_JSON, &CVM_FORMAT_CBOR};
+    char message[256];
+    (void)state;
+    memset(message, 1, sizeof message); /* six bytes each in JSON */
+    message[sizeof message - 1] = 0;
+    for (size_t i = 0; i < LENGTH(FORMATS); i++) {
+        struct cvm_buffer body = {.most = 200};
+        cvm_error_t error;
+        cvm_format_name_error(&error, "not_found", message);
+        cvm_format_render_error(FORMATS[i], &error, "id", &body);
+        assert_non_null(memmem(body.text, body.length, "not_found", 9));
+        assert_non_null(memmem(body.text, body.length, "there is nothing", 16));
+        cvm_buffer_free(&body);
         body.most = 20;
-        assert_int_equal(
-            cvm_format_render_error(&CVM_FORMAT_JSON, "nonsense", NULL, NULL, &body), 500);
-        assert_int_equal(body.failed, 1);
+        cvm_format_render_error(FORMATS[i], &error, "id", &body);
+        assert_int_equal(body.length, 0);
         cvm_buffer_free(&body);
     }
+    cvm_error_t error;
+    cvm_format_name_error(&error, "nonsense", NULL);
+    assert_int_equal(error.reason, REASON_internal);
 }
 
 int main(void)
@@ -94,6 +123,7 @@ int main(void)
         cmocka_unit_test(what_is_accepted_is_answered_or_else_as_it_was_asked),
         cmocka_unit_test(an_answer_to_what_nobody_reads_is_json),
         cmocka_unit_test(an_error_is_rendered_by_its_name),
+        cmocka_unit_test(an_error_always_has_a_body),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

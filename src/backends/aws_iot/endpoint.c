@@ -10,7 +10,7 @@
 #include "aws/roots.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "pem.h"
+#include "base/pem.h"
 #include "platform.h"
 
 #define FRESH_MS     (INT64_C(24) * 3600 * 1000)
@@ -140,7 +140,7 @@ static int64_t value_take(struct platform *platform, const char *text)
     int32_t is_of_url =
         strcmp(cvm_iot_text(value, "root_ca_url"), platform->endpoint.root_url) == 0;
     if (*address && is_of_url)
-        know(platform, address, cvm_iot_read_anchors(root, strlen(root)), fresh_ms);
+        know(platform, address, cvm_pem_certificates(root, strlen(root)), fresh_ms);
     cJSON_Delete(value);
     return endpoint_is_known(platform) && is_of_url && !platform->endpoint.is_doubted ? fresh_ms
                                                                                       : 0;
@@ -173,7 +173,7 @@ static void root_told(void *argument, const struct aws_http_response *response)
     char why[AWS_TEXT_SIZE], *root_ca = NULL;
     asking->exchange = NULL;
     if (!response->failure && response->status == 200)
-        root_ca = cvm_iot_read_anchors(response->body, response->length);
+        root_ca = cvm_pem_certificates(response->body, response->length);
     if (root_ca) {
         asked(asking, root_ca);
         return;

@@ -1,5 +1,6 @@
 /* Which file a write-ahead log belongs to: a random generation in the file's header (SQLite's
- * application id), noted in devices.db.lock. A log that is replayed over another file destroys it. */
+ * application id), noted in devices.db.lock. A log that is replayed over another file destroys it.
+ */
 #ifndef CVM_FILE_GENERATION_H
 #define CVM_FILE_GENERATION_H
 

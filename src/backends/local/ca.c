@@ -19,6 +19,7 @@
 #include "base/crypto.h"
 #include "base/files.h"
 #include "base/hex.h"
+#include "base/pem.h"
 #include "base/secret.h"
 #include "local.h"
 
@@ -296,10 +297,21 @@ static void load_others(struct ca *ca, const char *folder)
     free(entries);
 }
 
+/* Devices are sent these, so without what else an operator has put into the file. */
+static char *read_certificates(const char *folder, const char *name, char *error, size_t error_size)
+{
+    char *text = read_in(folder, name, error, error_size);
+    char *certificates = text ? cvm_pem_certificates(text, strlen(text)) : NULL;
+    if (text && !certificates)
+        (void)snprintf(error, error_size, "%s/%s does not parse", folder, name);
+    free(text);
+    return certificates;
+}
+
 static int32_t load_files(struct ca *ca, const char *folder, char *error, size_t error_size)
 {
-    if (!(ca->root_pem = read_in(folder, "root.pem", error, error_size)) ||
-        !(ca->chain_pem = read_in(folder, "issuing.pem", error, error_size)) ||
+    if (!(ca->root_pem = read_certificates(folder, "root.pem", error, error_size)) ||
+        !(ca->chain_pem = read_certificates(folder, "issuing.pem", error, error_size)) ||
         !(ca->root_crl_pem = read_in(folder, "root.crl.pem", error, error_size)))
         return -1;
     ca->root = parse_certificate(ca->root_pem);

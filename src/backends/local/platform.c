@@ -9,6 +9,8 @@
 #include "admission.h"
 #include "base/crypto.h"
 #include "base/files.h"
+#include "base/pem.h"
+#include "base/secret.h"
 #include "crl_list.h"
 #include "local.h"
 #include "look.h"
@@ -47,13 +49,17 @@ static char *read_root_ca(struct platform *platform, char *error, size_t error_s
     if (!*path)
         return strdup(platform->ca->root_pem);
     char *pem = cvm_files_read(path, &length, error, error_size);
-    if (pem && cvm_ca_last_end(pem, &platform->root_ca_ends_ms)) {
-        (void)snprintf(
-            error, error_size, "mqtt.root_ca: %.120s holds no certificate, or a spoiled one", path);
-        free(pem);
-        pem = NULL;
-    }
-    return pem;
+    if (!pem)
+        return NULL;
+    char *anchors = cvm_pem_certificates(pem, length); /* an operator's file may hold more */
+    cvm_secret_free(pem, length);
+    if (anchors && !cvm_ca_last_end(anchors, &platform->root_ca_ends_ms))
+        return anchors;
+    (void)snprintf(error, error_size,
+        "mqtt.root_ca: %.120s holds no certificate, a spoiled one, or more than %d KiB", path,
+        CVM_LARGEST_ANCHORS / 1024);
+    free(anchors);
+    return NULL;
 }
 
 /* The folder's CA, as the properties want it. NULL and why. */

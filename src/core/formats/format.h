@@ -1,4 +1,4 @@
-/* One table of payload formats: how a request is read, and what came of it rendered. */
+/* A payload format: how a request is read, and what came of it rendered. builtin.c lists them. */
 #ifndef CVM_CORE_FORMAT_H
 #define CVM_CORE_FORMAT_H
 
@@ -20,17 +20,16 @@ struct cvm_format {
 /* The format of a payload by its media type, NULL and "" standing for none; NULL if nobody reads
  * it. */
 const struct cvm_format *cvm_format_of(const char *media_type);
-/* The format that an Accept field (RFC 9110 §12.5.1) asks for; if there is none among ours, or no
- * field, the request's own. Its parameters mean nothing, but for q=0. */
-const struct cvm_format *cvm_format_accepted(
-    const char *accept, const struct cvm_format *of_request);
-
-/* The format of an answer to a payload of that type, whoever reads it, by the Accept field. */
+/* The format in which a payload of that type is answered: the one that the Accept field (RFC 9110
+ * §12.5.1) asks for, or else the payload's own, or JSON if nobody reads it. Parameters in the field
+ * mean nothing, but for q=0. Both may be NULL. */
 const struct cvm_format *cvm_format_answered(const char *media_type, const char *accept);
-/* Renders an error by its stable name (cvm_error_render()) and a text of its own, or the name's if
- * that is NULL. Its HTTP status. */
-int32_t cvm_format_render_error(const struct cvm_format *format, const char *name,
-    const char *message, const char *request_id, struct cvm_buffer *body);
+/* Makes an error of its stable name, as cvm_error_render() does. */
+void cvm_format_name_error(cvm_error_t *error, const char *name, const char *message);
+/* Renders an error, with a shorter text if there is no room for its own; body is empty if there is
+ * no memory at all. */
+void cvm_format_render_error(const struct cvm_format *format, const cvm_error_t *error,
+    const char *request_id, struct cvm_buffer *body);
 
 extern const struct cvm_format CVM_FORMAT_JSON, CVM_FORMAT_CBOR;
 

@@ -21,7 +21,7 @@ static const char *const TAKEN_AS_JSON[] = {
 };
 
 /* A type under "text/", or one with the suffix of RFC 6839 §3.1. */
-static int32_t is_like_json(const char *type, size_t length)
+static int32_t json_is_like(const char *type, size_t length)
 {
     static const char TEXT[] = "text/", JSON[] = "+json";
     const size_t text = sizeof TEXT - 1, json = sizeof JSON - 1;
@@ -31,18 +31,18 @@ static int32_t is_like_json(const char *type, size_t length)
                strncasecmp(type + length - json, JSON, json) == 0);
 }
 
-static int32_t takes(const char *media_type, size_t length)
+static int32_t json_takes(const char *media_type, size_t length)
 {
     for (size_t i = 0; i < sizeof TAKEN_AS_JSON / sizeof TAKEN_AS_JSON[0]; i++)
         if (strlen(TAKEN_AS_JSON[i]) == length &&
             strncasecmp(media_type, TAKEN_AS_JSON[i], length) == 0)
             return 1;
-    return !length || is_like_json(media_type, length);
+    return !length || json_is_like(media_type, length);
 }
 
 /* --- Reading ---------------------------------------------------------------------------------- */
 
-static cvm_error_t *read_member(cvm_request_t *request, const cJSON *member)
+static cvm_error_t *json_read_member(cvm_request_t *request, const cJSON *member)
 {
     static const char *const NAMES[] = {
         [REQUEST_UID] = "device_uid", [REQUEST_TOKEN] = "device_token", [REQUEST_CSR] = "csr"};
@@ -70,14 +70,14 @@ static cvm_error_t *json_read(cvm_request_t *request, const char *bytes, size_t 
         return cvm_error_new(REASON_invalid_request, "not a valid JSON object: %s", why);
     cvm_error_t *error = NULL;
     for (const cJSON *member = tree->child; member && !error; member = member->next)
-        error = read_member(request, member);
+        error = json_read_member(request, member);
     cvm_json_wipe(tree);
     return error;
 }
 
 /* --- Rendering -------------------------------------------------------------------------------- */
 
-static void add_member(struct cvm_buffer *body, const char *before, const char *text)
+static void json_add_member(struct cvm_buffer *body, const char *before, const char *text)
 {
     cvm_buffer_text(body, before);
     cvm_buffer_json(body, text);
@@ -86,16 +86,16 @@ static void add_member(struct cvm_buffer *body, const char *before, const char *
 static void json_render(const cvm_result_t *result, struct cvm_buffer *body)
 {
     cvm_buffer_text(body, "{\"statusCode\":200,\"status\":\"SUCCESS\",\"payload\":{");
-    add_member(body, "\"endpoint\":", result->endpoint);
-    add_member(body, ",\"thing_name\":", result->thing_name);
-    add_member(body, ",\"certificates\":{\"device_certificate\":", result->device_certificate);
-    add_member(body, ",\"root_ca\":", result->root_ca);
+    json_add_member(body, "\"endpoint\":", result->endpoint);
+    json_add_member(body, ",\"thing_name\":", result->thing_name);
+    json_add_member(body, ",\"certificates\":{\"device_certificate\":", result->device_certificate);
+    json_add_member(body, ",\"root_ca\":", result->root_ca);
     if (result->private_key) {
-        add_member(body, "},\"keyPair\":{\"publicKey\":", result->public_key);
-        add_member(body, ",\"privateKey\":", result->private_key);
+        json_add_member(body, "},\"keyPair\":{\"publicKey\":", result->public_key);
+        json_add_member(body, ",\"privateKey\":", result->private_key);
     }
-    add_member(body, "},\"certificate_id\":", result->certificate_id);
-    add_member(body, ",\"server_time\":", result->server_time);
+    json_add_member(body, "},\"certificate_id\":", result->certificate_id);
+    json_add_member(body, ",\"server_time\":", result->server_time);
     cvm_buffer_text(body, "}}");
 }
 
@@ -104,19 +104,19 @@ static void json_render_error(
 {
     cvm_buffer_text(body, "{\"statusCode\":");
     cvm_buffer_number(body, cvm_reason_http_status(error->reason));
-    add_member(body, ",\"status\":\"ERROR\",\"payload\":{\"message\":", error->text);
-    add_member(body, ",\"code\":", cvm_error_name(error));
+    json_add_member(body, ",\"status\":\"ERROR\",\"payload\":{\"message\":", error->text);
+    json_add_member(body, ",\"code\":", cvm_error_name(error));
     cvm_buffer_text(
         body, cvm_error_retryable(error) ? ",\"retryable\":true" : ",\"retryable\":false");
     if (request_id)
-        add_member(body, ",\"request_id\":", request_id);
+        json_add_member(body, ",\"request_id\":", request_id);
     cvm_buffer_text(body, "}}");
 }
 
 const struct cvm_format CVM_FORMAT_JSON = {
     .media_type = "application/json",
     .error_type = "application/json",
-    .takes = takes,
+    .takes = json_takes,
     .read = json_read,
     .render = json_render,
     .render_error = json_render_error,

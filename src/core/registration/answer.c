@@ -74,27 +74,34 @@ static void count_attempt(const struct registration *r)
         (double)(cvm_monotonic_us() - r->started_us) / 1e6);
 }
 
-/* By the format that the caller reads. */
-static void render(struct registration *r)
+static void answer_render_error(struct registration *r)
 {
     cvm_result_t *result = &r->result;
-    enum cvm_reason reason = result->error.reason;
-    int32_t is_error = reason != REASON_ok;
-    result->media_type = is_error ? r->format->error_type : r->format->media_type;
+    int32_t is_legacy = cvm_conf_own_number(r->cvm->conf, "http.legacy_status") != 0;
+    result->media_type = r->format->error_type;
+    result->http_status = cvm_reason_http_status(is_legacy ? REASON_ok : result->error.reason);
+    r->format->render_error(&result->error, result->request_id, &result->body);
+}
+
+/* Renders the result in the format that the caller reads. A success that can't be rendered is
+ * recorded nevertheless: who asks again is told. */
+static void answer_render(struct registration *r)
+{
+    cvm_result_t *result = &r->result;
     result->body.most = LARGEST_BODY;
-    result->http_status = cvm_reason_http_status(reason);
-    if (cvm_conf_own_number(r->cvm->conf, "http.legacy_status"))
+    if (result->error.reason == REASON_ok) {
+        result->media_type = r->format->media_type;
         result->http_status = cvm_reason_http_status(REASON_ok);
-    if (is_error)
-        r->format->render_error(&result->error, result->request_id, &result->body);
-    else
         r->format->render(result, &result->body);
-    if (!result->body.failed)
-        return;
-    cvm_result_clear(result); /* it may be registered: who asks again is told */
-    cvm_error_set(&result->error, REASON_unknown,
-        "out of memory, or a certificate is no PEM or too large; ask again");
-    result->http_status = cvm_reason_http_status(REASON_unknown);
+        if (!result->body.failed)
+            return;
+        cvm_result_clear(result);
+        cvm_error_set(&result->error, REASON_unknown,
+            "the answer has no room in memory, or a certificate in it is none; ask again");
+    }
+    answer_render_error(r);
+    if (result->body.failed)
+        cvm_result_clear(result);
 }
 
 /* Calls the caller back, once, with the result as it is. */
@@ -107,13 +114,13 @@ void cvm_answer(struct registration *r)
     r->is_answered = 1;
     r->op.until_ms = 0;
     cvm_timer_stop(r->deadline);
+    r->result.request_id = r->request->id;
+    if (r->format)
+        answer_render(r);
     cvm_error_t *error = &r->result.error;
     if (cvm_reason_http_status(error->reason) == 503 && !error->retry_after_s)
         error->retry_after_s = RETRY_AFTER_S;
     error->step = error->reason == REASON_ok ? "" : cvm_flow_step_name(r);
-    r->result.request_id = r->request->id;
-    if (r->format)
-        render(r);
     count_attempt(r);
     log_attempt(r, "registration");
     CVM_CALL_OUT(r->callback(r->user_data, &r->result));
@@ -156,6 +163,8 @@ static void fill_result(struct registration *r)
     result->thing_name = cvm_record_text(r->device, CVM_D_THING_NAME);
     result->certificate_id = cvm_record_text(r->certificate, CVM_C_CERTIFICATE_ID);
     result->private_key = r->key.private_pem;
+    result->private_key_der = r->key.private_der;
+    result->private_key_length = r->key.private_length;
     result->public_key = r->key.private_pem ? r->key.public_pem : NULL;
     int64_t now_ms = cvm_now_ms();
     (void)cvm_rfc3339(now_ms, result->server_time);

@@ -87,16 +87,16 @@ static void take_error(struct cvm_exchange *exchange, const cvm_error_t *error)
 {
     const struct cvm_format *format = cvm_format_answered(exchange->media_type, exchange->accept);
     struct cvm_buffer body = {.most = CVM_EXCHANGE_ERROR_SIZE};
-    exchange->status = cvm_format_render_error(
-        format, cvm_error_name(error), cvm_error_text(error), exchange->request_id, &body);
+    cvm_format_render_error(format, error, exchange->request_id, &body);
+    exchange->status = cvm_reason_http_status(error->reason);
     cvm_listener_log_refusal(exchange->listener, exchange->request_id, exchange->client,
         cvm_error_name(error), cvm_error_text(error));
     exchange->is_refusal = 1;
     exchange->retry_after_s = cvm_error_retryable(error) ? CVM_EXCHANGE_RETRY_S : 0;
-    if (body.failed)
-        forget_request(exchange);
-    else
+    if (body.length)
         take_answer(exchange, format->error_type, body.text, body.length);
+    else
+        forget_request(exchange);
     cvm_buffer_free(&body);
 }
 
@@ -173,5 +173,6 @@ void cvm_exchange_register(struct cvm_exchange *exchange)
 
 void cvm_exchange_ready(struct cvm_exchange *exchange)
 {
+    *exchange->media_type = *exchange->accept = 0; /* operators are told in JSON */
     post(exchange, check_instance);
 }

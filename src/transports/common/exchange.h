@@ -13,7 +13,7 @@
 #define CVM_REQUEST_ID_SIZE     17
 #define CVM_EXCHANGE_RETRY_S    5                  /* where nobody knows better */
 #define CVM_EXCHANGE_ERROR_SIZE 768                /* of an error's body, at most */
-#define CVM_EXCHANGE_MEDIA_TYPE "application/json" /* what errors and the operator are told in */
+#define CVM_EXCHANGE_MEDIA_TYPE "application/json" /* what the operator is told in */
 
 struct cvm_exchange {
     struct cvm_mail mail;

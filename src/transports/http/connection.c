@@ -16,6 +16,7 @@
 #include "base/hex.h"
 #include "base/secret.h"
 #include "connection.h"
+#include "core/error.h"
 #include "core/formats/format.h"
 #include "head.h"
 
@@ -347,11 +348,11 @@ void cvm_connection_answer_logged(
     const struct cvm_format *format =
         cvm_format_answered(connection->parser.media_type, connection->parser.accept);
     struct cvm_buffer body = {.most = CVM_EXCHANGE_ERROR_SIZE};
-    int32_t status = cvm_format_render_error(
-        format, name, message, cvm_connection_request_id(connection), &body);
-    if (body.failed)
-        cvm_buffer_clear(&body);
-    cvm_connection_answer(connection, connection->worker->server->legacy_status ? 200 : status,
+    cvm_error_t error;
+    cvm_format_name_error(&error, name, message);
+    cvm_format_render_error(format, &error, cvm_connection_request_id(connection), &body);
+    cvm_connection_answer(connection,
+        connection->worker->server->legacy_status ? 200 : cvm_reason_http_status(error.reason),
         format->error_type, extra, body.text ? body.text : "", body.length);
     cvm_buffer_free(&body);
 }

@@ -117,12 +117,15 @@ static void take_media_type(struct cvm_parser *parser)
         parser->value_is_cut ? "?" : parser->value);
 }
 
-/* Several lines are one list; what does not fit is not asked for. */
+/* Several lines are one list; an element that does not fit whole is not asked for, nor are those
+ * behind it. */
 static void take_accept(struct cvm_parser *parser)
 {
-    size_t used = strlen(parser->accept);
-    (void)snprintf(parser->accept + used, sizeof parser->accept - used, "%s%s", used ? "," : "",
-        parser->value);
+    size_t used = strlen(parser->accept), room = sizeof parser->accept - used - 1;
+    const char *value = parser->value;
+    if (parser->value_is_cut || strlen(value) + (used != 0) > room)
+        return;
+    (void)snprintf(parser->accept + used, room + 1, "%s%s", used ? "," : "", value);
 }
 
 /* Several lines are one list. Only its end can be believed: a trusted proxy wrote it. */
@@ -144,6 +147,8 @@ static int take_header(struct cvm_parser *parser)
 {
     if (strcasecmp(parser->name, "host") == 0)
         parser->hosts++;
+    else if (strcasecmp(parser->name, "content-type") == 0 && *parser->media_type)
+        return refuse(parser, "invalid_request", "there are two media types");
     else if (strcasecmp(parser->name, "content-type") == 0)
         take_media_type(parser);
     else if (strcasecmp(parser->name, "accept") == 0)

@@ -19,7 +19,8 @@ struct cvm_parser {
     void (*on_head)(struct cvm_parser *parser); /* may refuse: set refusal */
     void *owner;
     const char *forwarded_name; /* of the header that proxies write, in lower case */
-    /* The request, valid from on_head on; the body from the request's end on. */
+    /* The request, valid from on_head on, but for media_type and accept, which are as far as they
+     * came; the body from the request's end on. */
     char path[256]; /* without the query, and without http://HOST of the absolute form */
     char media_type[128], accept[128];
     char forwarded[256]; /* the proxies' header; the end of it, if it is longer */
