@@ -45,14 +45,15 @@ static char *copy_bytes(const void *bytes, size_t length)
     return copy;
 }
 
-/* Where a field is, with its name in errors. */
-static char **request_place(
-    cvm_request_t *request, enum cvm_request_field field, const char **name, size_t *length)
+const char *const CVM_REQUEST_FIELD_NAMES[REQUEST_FIELD_COUNT] = {
+    [REQUEST_UID] = "device_uid", [REQUEST_TOKEN] = "device_token", [REQUEST_CSR] = "csr"};
+
+/* Where a field is, and the length of what is there. */
+static char **request_place(cvm_request_t *request, enum cvm_request_field field, size_t *length)
 {
     char **place = field == REQUEST_UID     ? &request->uid
                    : field == REQUEST_TOKEN ? &request->token
                                             : &request->csr;
-    *name = field == REQUEST_UID ? "device_uid" : field == REQUEST_TOKEN ? "device_token" : "csr";
     *length = !*place ? 0 : field == REQUEST_CSR ? request->csr_length : strlen(*place);
     return place;
 }
@@ -60,9 +61,9 @@ static char **request_place(
 static cvm_error_t *request_set(
     cvm_request_t *request, enum cvm_request_field field, const void *bytes, size_t length)
 {
-    const char *name;
+    const char *name = CVM_REQUEST_FIELD_NAMES[field];
     size_t before;
-    char **place = request_place(request, field, &name, &before);
+    char **place = request_place(request, field, &before);
     if (length > LONGEST_TEXT)
         return cvm_error_new(REASON_invalid_request, "%s is too long", name);
     if (field != REQUEST_CSR && memchr(bytes, 0, length))
@@ -80,9 +81,9 @@ static cvm_error_t *request_set(
 cvm_error_t *cvm_request_take(
     cvm_request_t *request, enum cvm_request_field field, const void *bytes, size_t length)
 {
-    const char *name;
+    const char *name = CVM_REQUEST_FIELD_NAMES[field];
     size_t before;
-    char **place = request_place(request, field, &name, &before);
+    char **place = request_place(request, field, &before);
     if (!length)
         return cvm_error_new(REASON_invalid_request, "%s must not be empty", name);
     if (*place && (before != length || CRYPTO_memcmp(*place, bytes, length) != 0))

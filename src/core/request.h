@@ -9,7 +9,9 @@
 /* How the device proves who it is: the transport says so, never a payload. */
 enum cvm_proof { PROOF_TOKEN, PROOF_COUNT };
 
-enum cvm_request_field { REQUEST_UID, REQUEST_TOKEN, REQUEST_CSR };
+enum cvm_request_field { REQUEST_UID, REQUEST_TOKEN, REQUEST_CSR, REQUEST_FIELD_COUNT };
+/* As JSON and errors call them. */
+extern const char *const CVM_REQUEST_FIELD_NAMES[REQUEST_FIELD_COUNT];
 
 /* CA certificates that the device has and need not be sent: the first bytes of the SHA-256 of their
  * DER. */

@@ -23,6 +23,15 @@ static inline void *test_new(size_t size)
     return memory;
 }
 
+/* Reads hex digits into bytes, which has room; how many they are. */
+static inline size_t test_from_hex(const char *hex, uint8_t *bytes)
+{
+    size_t length = 0;
+    for (unsigned int byte; sscanf(hex + 2 * length, "%2x", &byte) == 1; length++)
+        bytes[length] = (uint8_t)byte;
+    return length;
+}
+
 /* How large a test that can be scaled is: CVM_TEST_SCALE, 1 if not set. */
 static inline uint32_t test_scale(void)
 {

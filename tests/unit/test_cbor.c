@@ -3,14 +3,6 @@
 
 #include "base/cbor.h"
 
-static size_t from_hex(const char *hex, uint8_t *bytes)
-{
-    size_t length = 0;
-    for (unsigned int byte; sscanf(hex + 2 * length, "%2x", &byte) == 1; length++)
-        bytes[length] = (uint8_t)byte;
-    return length;
-}
-
 /* Appendix A. */
 static const struct {
     int64_t number;
@@ -28,7 +20,7 @@ static void integers(void **state)
     for (size_t i = 0; i < LENGTH(INTEGERS); i++) {
         struct cvm_buffer buffer = {.most = 64};
         struct cvm_cbor_item item;
-        size_t length = from_hex(INTEGERS[i].hex, bytes);
+        size_t length = test_from_hex(INTEGERS[i].hex, bytes);
         cvm_cbor_add_integer(&buffer, INTEGERS[i].number);
         assert_int_equal(buffer.length, length);
         assert_memory_equal(buffer.text, bytes, length);
@@ -83,7 +75,7 @@ static void strings_and_what_holds_them(void **state)
 static void what_is_cut_short(void **state)
 {
     uint8_t bytes[64];
-    size_t length = from_hex("a30161440243544546191000820119ffff", bytes);
+    size_t length = test_from_hex("a30161440243544546191000820119ffff", bytes);
     (void)state;
     for (size_t cut = 0; cut < length; cut++) {
         uint8_t *copy = malloc(cut + !cut); /* the sanitizer watches its end */
@@ -108,7 +100,7 @@ static void what_is_not_taken(void **state)
     uint8_t bytes[16];
     (void)state;
     for (size_t i = 0; i < LENGTH(HEADS); i++) {
-        size_t length = from_hex(HEADS[i], bytes);
+        size_t length = test_from_hex(HEADS[i], bytes);
         struct cvm_cbor_reader reader = {.at = bytes, .end = bytes + length};
         struct cvm_cbor_item item;
         if (!cvm_cbor_take(&reader, &item) || !reader.why ||

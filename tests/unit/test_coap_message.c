@@ -3,21 +3,13 @@
 
 #include "transports/coap/message.h"
 
-static size_t from_hex(const char *hex, uint8_t *bytes)
-{
-    size_t length = 0;
-    for (unsigned int byte; sscanf(hex + 2 * length, "%2x", &byte) == 1; length++)
-        bytes[length] = (uint8_t)byte;
-    return length;
-}
-
 /* In memory of just that size, so that the sanitizer watches its end. The bytes are the caller's.
  */
 static enum cvm_coap_verdict read_hex(
     struct cvm_coap_message *message, const char *hex, uint8_t **bytes)
 {
     uint8_t scratch[512];
-    size_t length = from_hex(hex, scratch);
+    size_t length = test_from_hex(hex, scratch);
     *bytes = malloc(length + !length);
     assert_non_null(*bytes);
     memcpy(*bytes, scratch, length);

@@ -44,16 +44,15 @@ static int32_t json_takes(const char *media_type, size_t length)
 
 static cvm_error_t *json_read_member(cvm_request_t *request, const cJSON *member)
 {
-    static const char *const NAMES[] = {
-        [REQUEST_UID] = "device_uid", [REQUEST_TOKEN] = "device_token", [REQUEST_CSR] = "csr"};
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
-        if (strcasecmp(member->string, NAMES[i]) != 0)
+    for (size_t i = 0; i < REQUEST_FIELD_COUNT; i++) {
+        const char *name = CVM_REQUEST_FIELD_NAMES[i];
+        if (strcasecmp(member->string, name) != 0)
             continue;
-        if (strcmp(member->string, NAMES[i]) != 0)
+        if (strcmp(member->string, name) != 0)
             return cvm_error_new(
-                REASON_invalid_request, "the name of %s is in the wrong case", NAMES[i]);
+                REASON_invalid_request, "the name of %s is in the wrong case", name);
         if (!cJSON_IsString(member))
-            return cvm_error_new(REASON_invalid_request, "%s must be a string", NAMES[i]);
+            return cvm_error_new(REASON_invalid_request, "%s must be a string", name);
         return cvm_request_take(
             request, (enum cvm_request_field)i, member->valuestring, strlen(member->valuestring));
     }

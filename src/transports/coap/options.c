@@ -60,20 +60,24 @@ static uint8_t options_take_accept(
 }
 
 /* A size of 7 is reserved (RFC 7959 §2.2). */
+static uint8_t options_set_block(
+    struct cvm_coap_block *block, int32_t *has_block, const struct cvm_coap_option *option)
+{
+    *block = cvm_coap_block_of(cvm_coap_uint(option));
+    *has_block = 1;
+    return block->szx > CVM_COAP_LARGEST_SZX ? BAD_REQUEST : 0;
+}
+
 static uint8_t options_take_block1(
     struct cvm_coap_options *options, const struct cvm_coap_option *option)
 {
-    options->block1 = cvm_coap_block_of(cvm_coap_uint(option));
-    options->has_block1 = 1;
-    return options->block1.szx > CVM_COAP_LARGEST_SZX ? BAD_REQUEST : 0;
+    return options_set_block(&options->block1, &options->has_block1, option);
 }
 
 static uint8_t options_take_block2(
     struct cvm_coap_options *options, const struct cvm_coap_option *option)
 {
-    options->block2 = cvm_coap_block_of(cvm_coap_uint(option));
-    options->has_block2 = 1;
-    return options->block2.szx > CVM_COAP_LARGEST_SZX ? BAD_REQUEST : 0;
+    return options_set_block(&options->block2, &options->has_block2, option);
 }
 
 static uint8_t options_take_size1(

@@ -110,11 +110,14 @@ static int on_header_value(llhttp_t *llhttp, const char *at, size_t length)
     return count_head(parser, length);
 }
 
-static void take_media_type(struct cvm_parser *parser)
+static int take_media_type(struct cvm_parser *parser)
 {
+    if (*parser->media_type)
+        return refuse(parser, "invalid_request", "there are two media types");
     /* What is too long has a media type that nothing takes. */
     (void)snprintf(parser->media_type, sizeof parser->media_type, "%.127s",
         parser->value_is_cut ? "?" : parser->value);
+    return 0;
 }
 
 /* Several lines are one list; an element that does not fit whole is not asked for, nor are those
@@ -147,10 +150,8 @@ static int take_header(struct cvm_parser *parser)
 {
     if (strcasecmp(parser->name, "host") == 0)
         parser->hosts++;
-    else if (strcasecmp(parser->name, "content-type") == 0 && *parser->media_type)
-        return refuse(parser, "invalid_request", "there are two media types");
     else if (strcasecmp(parser->name, "content-type") == 0)
-        take_media_type(parser);
+        return take_media_type(parser);
     else if (strcasecmp(parser->name, "accept") == 0)
         take_accept(parser);
     else if (strcasecmp(parser->name, parser->forwarded_name) == 0)
